@@ -1,0 +1,1 @@
+"""Logit statistics, plots, the closing report."""

@@ -1,0 +1,1 @@
+"""What a person types: options, tables, progress. No logic, and no torch."""

@@ -1,0 +1,1 @@
+"""What every layer rests on: configuration, artifacts, schemas, errors, progress."""

@@ -1,0 +1,360 @@
+"""Artifacts: a folder counts only when its ``manifest.json`` is there.
+
+A stage writes into ``OUT.partial``, flushes everything, writes the manifest last and renames
+the folder to ``OUT``. The fingerprint (stage, options, inputs' fingerprints) says whether
+work is done already; the digest (hashes of the content) says whether an input was made again
+since.
+
+Layout on disk::
+
+    OUT/manifest.json       what made this, from what, and the sha256 of each file
+    OUT.partial/            unfinished work, with the fingerprint it belongs to
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from wmss_cli.core import files
+from wmss_cli.core.errors import ConfigError, IntegrityError
+
+FORMAT = 1
+"""Raised when an older artifact must not count as done any more."""
+
+MANIFEST = "manifest.json"
+_FINGERPRINT = "fingerprint"
+_RUNTIME_PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "math-verify")
+# What only says how the work went is no part of the digest: made again, it differs.
+_NOT_CONTENT = ("metrics.jsonl", "log.txt", "curves.png")
+
+
+class InputRef(BaseModel):
+    """One input of a stage, as it was when the stage read it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    fingerprint: str
+    """What it is: an artifact's fingerprint, or the hash of a file's or folder's content."""
+    digest: str
+    """What is in it: the hash over all its files' hashes."""
+
+
+class Manifest(BaseModel):
+    """What made an artifact, from what, and what is in it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int
+    stage: str
+    fingerprint: str
+    digest: str
+    config: dict[str, Any]
+    inputs: dict[str, InputRef]
+    files: dict[str, str]
+    """Relative path to SHA-256."""
+    metrics: dict[str, Any]
+    versions: dict[str, str]
+    commit: str | None
+    job_id: str | None
+    attempt: int
+    started: str
+    seconds: float
+    """Time of the last attempt, in seconds."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage to run, in strings and numbers only: what a worker or a Slurm job is given.
+
+    Attributes
+    ----------
+    stage : str
+        Name of the stage, as in the manifest.
+    config : dict
+        The stage's section of the configuration.
+    identity : dict
+        The part of it that decides the result.
+    inputs : dict of str to str
+        Paths by role.
+    out : str
+        Folder of the artifact.
+    """
+
+    stage: str
+    config: dict[str, Any]
+    identity: dict[str, Any]
+    inputs: dict[str, str]
+    out: str
+
+
+def fingerprint(stage: str, identity: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Return the fingerprint of a stage's result.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage.
+    identity : mapping
+        The options that decide the result.
+    inputs : mapping of str to str
+        Fingerprints by role.
+    """
+    return files.canonical_hash(
+        {"format": FORMAT, "stage": stage, "config": identity, "inputs": inputs}
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of an artifact.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is missing or unfinished.
+    IntegrityError
+        If the manifest is not one of ours.
+    """
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        what = "has no manifest: unfinished, or no artifact" if folder.exists() else "not found"
+        raise ConfigError(f"{folder}: {what}; run the stage that writes it") from None
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError:
+        raise IntegrityError(
+            f"{folder / MANIFEST}: not a manifest of wmss; redo the stage"
+        ) from None
+
+
+def verify(folder: Path) -> Manifest:
+    """Check the hash of every file of an artifact and return its manifest.
+
+    Raises
+    ------
+    IntegrityError
+        If a file is missing or its content changed.
+    """
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise IntegrityError(f"{path}: missing from the artifact; redo it with --force")
+        if files.sha256(path) != expected:
+            raise IntegrityError(f"{path}: changed since it was written; redo it with --force")
+    return manifest
+
+
+def reference(path: Path) -> InputRef:
+    """Describe an input: an artifact (or a model in one) by its manifest, else by content."""
+    for folder in (path, path.parent):
+        if (folder / MANIFEST).is_file() and (folder == path or path.name in ("model", "weak")):
+            manifest = read_manifest(folder)
+            part = "" if folder == path else f"/{path.name}"
+            return InputRef(
+                path=str(path), fingerprint=manifest.fingerprint + part, digest=manifest.digest
+            )
+    if path.is_file():
+        digest = files.sha256(path)
+    elif path.is_dir():
+        digest = files.canonical_hash(
+            {str(name): files.sha256(path / name) for name in files.files_under(path)}
+        )
+    else:
+        raise ConfigError(f"{path}: no such file or folder; check the path")
+    return InputRef(path=str(path), fingerprint=digest, digest=digest)
+
+
+def is_done(out: Path, expected: str, inputs: Mapping[str, InputRef]) -> bool:
+    """Say whether an artifact is there, is the expected one, and is not older than its inputs."""
+    if not (out / MANIFEST).is_file():
+        return False
+    manifest = read_manifest(out)
+    return manifest.fingerprint == expected and all(
+        manifest.inputs[role].digest == ref.digest for role, ref in inputs.items()
+    )
+
+
+@dataclass
+class Draft:
+    """Unfinished work in ``OUT.partial``; :meth:`commit` makes it an artifact."""
+
+    job: Job
+    fingerprint: str
+    inputs: dict[str, InputRef]
+    attempt: int
+    started: float = field(default_factory=time.time)
+
+    @property
+    def out(self) -> Path:
+        """The folder of the finished artifact."""
+        return Path(self.job.out)
+
+    @property
+    def folder(self) -> Path:
+        """The folder to write into."""
+        return partial(self.out)
+
+    def commit(self, metrics: Mapping[str, Any]) -> Manifest:
+        """Flush all files, write the manifest, and rename the folder into place.
+
+        Parameters
+        ----------
+        metrics : mapping
+            What the stage reports, as JSON values; units are in the names.
+        """
+        for control in (_FINGERPRINT, "progress.json", "job.json", "error.json"):
+            (self.folder / control).unlink(missing_ok=True)
+        hashes: dict[str, str] = {}
+        for name in files.files_under(self.folder):
+            files.fsync(self.folder / name)
+            hashes[str(name)] = files.sha256(self.folder / name)
+        content = {name: value for name, value in hashes.items() if name not in _NOT_CONTENT}
+        manifest = Manifest(
+            format=FORMAT,
+            stage=self.job.stage,
+            fingerprint=self.fingerprint,
+            digest=files.canonical_hash(content),
+            config=self.job.config,
+            inputs=self.inputs,
+            files=hashes,
+            metrics=dict(metrics),
+            versions=_versions(),
+            commit=_commit(),
+            job_id=os.environ.get("SLURM_JOB_ID"),
+            attempt=self.attempt,
+            started=datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
+            seconds=round(time.time() - self.started, 3),
+        )
+        files.write_json(self.folder / MANIFEST, manifest.model_dump(mode="json"))
+        if self.out.exists():
+            # Only a stale or --forced artifact is replaced; it stays whole until the new one is in.
+            old = self.out.with_name(f"{self.out.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            self.out.rename(old)
+            self.folder.rename(self.out)
+            shutil.rmtree(old)
+        else:
+            self.folder.rename(self.out)
+        files.fsync(self.out.parent)
+        return manifest
+
+
+def partial(out: Path) -> Path:
+    """Return the folder where an artifact is written until it is whole."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def describe(job: Job) -> tuple[str, dict[str, InputRef]]:
+    """Return the fingerprint of a job and its inputs as they are now (read from the disk)."""
+    inputs = {role: reference(Path(path)) for role, path in job.inputs.items()}
+    prints = {role: ref.fingerprint for role, ref in inputs.items()}
+    return fingerprint(job.stage, job.identity, prints), inputs
+
+
+def finished(job: Job) -> Manifest | None:
+    """Return the manifest where this very work is done already, else None.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds something else.
+    """
+    expected, inputs = describe(job)
+    out = Path(job.out)
+    if is_done(out, expected, inputs):
+        return read_manifest(out)
+    if (out / MANIFEST).is_file():
+        there = read_manifest(out)
+        if there.fingerprint != expected:
+            raise ConfigError(
+                f"{out}: holds another artifact ({_difference(there, job)}); "
+                "choose another --out, or --force to replace it"
+            )
+    elif out.is_dir() and any(out.iterdir()):
+        raise ConfigError(f"{out}: a folder with other files in it; choose another --out")
+    return None
+
+
+def discard(out: Path) -> None:
+    """Remove an artifact and its unfinished work (``--force``)."""
+    if (out / MANIFEST).is_file():
+        # Without its manifest the folder is no artifact, even if the removal is cut short.
+        (out / MANIFEST).unlink()
+        shutil.rmtree(out)
+    shutil.rmtree(partial(out), ignore_errors=True)
+
+
+@contextmanager
+def open_draft(job: Job) -> Iterator[Draft]:
+    """Open ``OUT.partial`` for writing, alone, and keep what an earlier attempt left in it.
+
+    Raises
+    ------
+    ConfigError
+        If another process writes it now, or it holds work with other options or inputs.
+    """
+    print_now, inputs = describe(job)
+    out = Path(job.out)
+    folder = partial(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"{out}: another process is writing it; wait for it or end it") from None
+    try:
+        state = folder / _FINGERPRINT
+        owner = {"fingerprint": print_now, "digests": {r: i.digest for r, i in inputs.items()}}
+        attempt = 1
+        if state.is_file():
+            before = json.loads(state.read_text(encoding="utf-8"))
+            attempt = before.pop("attempt") + 1
+            if before != owner:
+                raise ConfigError(
+                    f"{folder}: unfinished work with other options or inputs; "
+                    "choose another --out, or --force to throw it away"
+                )
+        files.write_json(state, {**owner, "attempt": attempt})
+        yield Draft(job, print_now, inputs, attempt)
+    finally:
+        # The file stays: to remove it would let two later processes lock two different files.
+        lock.release()
+
+
+def _difference(there: Manifest, job: Job) -> str:
+    if there.stage != job.stage:
+        return f"made by {there.stage}"
+    for name, value in job.identity.items():
+        if there.config.get(name) != value:
+            return f"{name} was {there.config.get(name)!r}, now {value!r}"
+    return "made from other inputs"
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("wmss", *_RUNTIME_PACKAGES)}
+
+
+def _commit() -> str | None:
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    result = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return result.stdout.strip() or None

@@ -1,0 +1,244 @@
+"""The configuration: one frozen model per stage, and their defaults.
+
+The values come from (strongest first) command-line options, ``--set a.b=c``, the YAML
+file, and the defaults below; :mod:`wmss_cli.core.resolve` merges them. The text under
+each field is its documentation: ``docs/configuration.md`` is made from it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SYSTEM_PROMPT = (
+    "You are a helpful assistant. To answer the user's question, you first think about the "
+    "reasoning process and then provide the user with the answer. The reasoning process and "
+    "answer are enclosed within <think> and <answer> tags, respectively, i.e., <think> reasoning "
+    "process here </think> <answer> answer here </answer>."
+)
+"""Table 7 of the paper, to the letter."""
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, strict, and without unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    EXECUTION: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change how a stage runs but not what it makes: no part of the fingerprint."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that decide what the stage makes, for the fingerprint."""
+        return self.model_dump(mode="json", exclude=set(self.EXECUTION))
+
+
+class CurateConfig(Section):
+    """Which records are kept."""
+
+    EXECUTION = frozenset({"workers"})
+
+    deduplicate: bool = True
+    """Reject a record whose prompt and completion both equal those of an earlier one."""
+    verify_timeout_s: Positive = 10.0
+    """Time limit for checking one answer, in seconds; a check that exceeds it is a rejection."""
+    limit: Count | None = None
+    """Read at most this many records (all of them if null)."""
+    workers: Count = 2
+    """Processes that check answers."""
+
+
+class TokenizeConfig(Section):
+    """How a sample is rendered and cut: one token table serves every later stage."""
+
+    system_prompt: str = SYSTEM_PROMPT
+    """The system message before every prompt. The default is the paper's (Table 7)."""
+    max_seq_len: Annotated[int, Field(ge=2)] = 8192
+    """Longest sample, in tokens, prompt and completion together."""
+    too_long: Literal["drop", "truncate"] = "drop"
+    """What happens to a longer sample: left out, or cut at the end. Both are counted."""
+
+
+class TrainConfig(Section):
+    """What both training stages share."""
+
+    EXECUTION = frozenset({"save_every_steps", "keep_checkpoints"})
+
+    learning_rate: Positive = 1e-5
+    """Peak learning rate of AdamW."""
+    epochs: Positive = 1.0
+    """Passes over the samples; fractions are allowed."""
+    max_steps: Count | None = None
+    """Stop after this many optimizer steps, whatever `epochs` says."""
+    global_batch_size: Count = 32
+    """Samples per optimizer step, over all ranks. Results do not depend on how it is cut."""
+    micro_batch_size: Count = 1
+    """Samples per forward pass on one rank. Accumulation steps follow from it."""
+    warmup_ratio: Fraction = 0.03
+    """Share of the steps in which the learning rate rises linearly."""
+    min_lr_ratio: Fraction = 0.0
+    """The cosine ends at this share of the peak learning rate."""
+    weight_decay: NonNegative = 0.0
+    """AdamW's decoupled weight decay; norms and biases are exempt."""
+    beta1: Fraction = 0.9
+    """AdamW's first moment decay."""
+    beta2: Fraction = 0.999
+    """AdamW's second moment decay."""
+    eps: Positive = 1e-8
+    """AdamW's epsilon."""
+    max_grad_norm: NonNegative = 1.0
+    """Clip the global gradient norm (both models jointly) at this value; 0 turns it off."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bf16 on a GPU and fp32 on a CPU. bf16 keeps fp32 master weights."""
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 1
+    """DeepSpeed ZeRO stage: what is sharded over ranks (1 optimizer, 2 gradients, 3 weights)."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    save_every_steps: Count = 200
+    """Write a checkpoint after this many optimizer steps."""
+    keep_checkpoints: Count = 2
+    """How many checkpoints are kept while training; all are removed once the model is written."""
+    seed: int = 0
+    """Order of the samples, dropout."""
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> TrainConfig:
+        if self.global_batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"global_batch_size {self.global_batch_size} is not a multiple of "
+                f"micro_batch_size {self.micro_batch_size}"
+            )
+        if self.precision == "bf16" and self.zero_stage == 0:
+            raise ValueError("precision bf16 needs zero_stage 1, 2 or 3 (fp32 master weights)")
+        return self
+
+
+class SftConfig(TrainConfig):
+    """Supervised fine-tuning: M1 = SFT(M0, D)."""
+
+
+class JointConfig(TrainConfig):
+    """Training of the strong model on mixed logits (Algorithm 1, phase B)."""
+
+    mix_lambda: Fraction = 0.5
+    """z_mix = mix_lambda * z_strong + (1 - mix_lambda) * z_weak."""
+    weak_mode: Literal["cotrain", "frozen"] = "cotrain"
+    """Whether gradients reach the weak model too (the paper's text) or not (its Algorithm 1)."""
+    weak_logits: Literal["model", "uniform"] = "model"
+    """`uniform` is the softening control: all weak logits equal, no weak model is loaded."""
+    next_weak: Literal["previous_strong", "cotrained"] = "previous_strong"
+    """With several iterations: the weak model of the next one (Algorithm 1: M_{t-1})."""
+
+    @model_validator(mode="after")
+    def _strong_learns(self) -> JointConfig:
+        if self.mix_lambda == 0.0:
+            raise ValueError("mix_lambda 0 gives the strong model no gradient; use a value above 0")
+        return self
+
+
+class ScoreConfig(Section):
+    """Entropy of a model on every sample (Eq. 8)."""
+
+    EXECUTION = frozenset({"shards", "max_batch_tokens"})
+
+    shards: Count = 1
+    """Parts that are scored one by one; what is done is not done again."""
+    max_batch_tokens: Count = 16384
+    """Largest padded batch, in tokens."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bf16 on a GPU and fp32 on a CPU; the softmax is always fp32."""
+
+
+class CurriculumConfig(Section):
+    """Weights from how the entropy moved (Eq. 10), and the weighted sample."""
+
+    alpha: NonNegative = 0.1
+    """Weight of the weak model's entropy: samples that the weak model finds hard."""
+    beta: NonNegative = 0.8
+    """Weight of falling entropy, [-dH]+: samples that were learnt."""
+    gamma: NonNegative = 0.1
+    """Weight of rising entropy, [dH]+: samples that were forgotten."""
+    normalization: Literal["paper", "per_term"] = "paper"
+    """`paper`: one normalisation at the end; `per_term`: each term sums to 1 before it is mixed."""
+    sampling: Literal["with_replacement", "without_replacement"] = "with_replacement"
+    """How the active set is drawn; without replacement by Gumbel top-k."""
+    multiplier: Positive = 1.0
+    """Size of the active set, as a multiple of the number of samples."""
+    seed: int = 0
+    """Of the draw."""
+
+
+class EvalConfig(Section):
+    """Greedy generation and grading."""
+
+    EXECUTION = frozenset({"workers", "batch_size"})
+
+    max_new_tokens: Count = 4096
+    """Longest answer, in tokens; an answer that reaches it is counted as truncated."""
+    batch_size: Count = 16
+    """Prompts generated together."""
+    limit: Count | None = None
+    """Take only the first rows of each file (all of them if null)."""
+    system_prompt: str = SYSTEM_PROMPT
+    """As in `tokenize`."""
+    verify_timeout_s: Positive = 10.0
+    """Time limit for grading one answer, in seconds; past it the answer counts as wrong."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bf16 on a GPU and fp32 on a CPU."""
+    workers: Count = 2
+    """Processes that grade answers."""
+
+
+class AnalyzeConfig(Section):
+    """Logit statistics (Tables 2 and 6)."""
+
+    samples: Count = 200
+    """Samples drawn for the statistics."""
+    max_batch_tokens: Count = 16384
+    """Largest padded batch, in tokens."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bf16 on a GPU and fp32 on a CPU."""
+    seed: int = 0
+    """Of the draw."""
+
+
+class LaunchConfig(Section):
+    """How stages are started on this machine."""
+
+    processes: Count = 1
+    """Processes of a training stage: one per GPU, or several CPU ranks."""
+
+
+class Config(Section):
+    """Everything that a pipeline needs, in one file."""
+
+    run_dir: str = "runs/wmss"
+    """Where the artifacts go: a folder `STAGE-FINGERPRINT` each."""
+    model: str | None = None
+    """The base model M0: a Hugging Face folder, an artifact of wmss, or a hub id."""
+    data: list[str] = []
+    """Records in the AM-1.4M format: .jsonl, .jsonl.zst or .parquet files."""
+    eval_files: dict[str, str] = {}
+    """Evaluation files by name: .jsonl with `id`, `question` and `answer`."""
+    iterations: Count = 1
+    """K: how often curriculum and joint training are repeated."""
+    controls: list[Literal["continued_sft", "softening"]] = []
+    """Arms beside the last joint training, at equal steps, to compare with."""
+    seed: int = 0
+    """Seed of every section that does not set its own."""
+    curate: CurateConfig = CurateConfig()
+    tokenize: TokenizeConfig = TokenizeConfig()
+    sft: SftConfig = SftConfig()
+    score_entropy: ScoreConfig = ScoreConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    joint: JointConfig = JointConfig()
+    eval: EvalConfig = EvalConfig()
+    analyze: AnalyzeConfig = AnalyzeConfig()
+    launch: LaunchConfig = LaunchConfig()

@@ -1,0 +1,97 @@
+"""What can go wrong for a user: one line each (what, where, what to do) and an exit code.
+
+An error that a user can cause derives from :class:`WmssError`. What we believe is
+checked by ``assert`` and shows a traceback, because then the mistake is ours.
+"""
+
+from __future__ import annotations
+
+import errno
+
+
+class WmssError(Exception):
+    """Base of all errors that are shown as one line.
+
+    Attributes
+    ----------
+    exit_code : int
+        0 ok, 2 usage, 3 configuration or preflight, 4 submission, 5 a job failed,
+        6 integrity, 130 interrupted.
+    """
+
+    exit_code = 5
+
+
+class ConfigError(WmssError, ValueError):
+    """A value, a key or an input that cannot work; found before anything runs."""
+
+    exit_code = 3
+
+
+class DataError(WmssError, ValueError):
+    """The data do not allow the stage to go on (nothing left, no completion tokens)."""
+
+
+class NonFiniteLossError(WmssError, ValueError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+class StageError(WmssError):
+    """A stage's process ended without a result."""
+
+
+class StorageError(WmssError, OSError):
+    """The file system refused: disk full, no permission, read-only."""
+
+
+class IntegrityError(WmssError, ValueError):
+    """A hash or a schema does not hold."""
+
+    exit_code = 6
+
+
+class InterruptedRunError(WmssError):
+    """Stopped on purpose (Ctrl-C or a signal); the same command continues."""
+
+    exit_code = 130
+
+
+_BY_ERRNO = {
+    errno.ENOSPC: "the disk is full; free some space or choose another --out",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another --out",
+    errno.EACCES: "no permission; choose another --out or ask for access",
+    errno.EPERM: "no permission; choose another --out or ask for access",
+    errno.EROFS: "the file system is read-only; choose another --out",
+    errno.ENOENT: "no such file or folder; check the path",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; check the path",
+    errno.EISDIR: "this is a folder, a file was expected; check the path",
+}
+
+
+def explain(error: BaseException) -> WmssError | None:
+    """Turn an exception into the error that a user should read.
+
+    Parameters
+    ----------
+    error : BaseException
+        Anything that was raised.
+
+    Returns
+    -------
+    WmssError or None
+        None where the exception is not a user's doing: then a traceback helps more.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, WmssError):
+            return seen
+        if isinstance(seen, KeyboardInterrupt):
+            return InterruptedRunError("interrupted; the same command continues")
+        if isinstance(seen, OSError) and seen.errno in _BY_ERRNO:
+            where = f"{seen.filename}: " if seen.filename else ""
+            return StorageError(f"{where}{_BY_ERRNO[seen.errno]}")
+        # Libraries (safetensors) wrap the system's error: look behind it, then at its text.
+        if "No space left on device" in str(seen):
+            return StorageError(_BY_ERRNO[errno.ENOSPC])
+        seen = seen.__cause__
+    return None

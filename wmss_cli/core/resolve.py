@@ -1,0 +1,271 @@
+"""Merge defaults, YAML, ``--set`` and options into one checked :class:`Config`.
+
+Strongest first: command-line options, ``--set a.b=c``, the YAML file, the defaults.
+Paths in a YAML file are relative to that file, paths on the command line to the current
+folder. Every value remembers where it came from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from wmss_cli.core.config import Config
+from wmss_cli.core.errors import ConfigError
+
+Key = tuple[str, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: ``1e-5`` is a number, and a key that stands twice is an error."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A checked configuration and the origin of each value.
+
+    Attributes
+    ----------
+    config : Config
+        The values.
+    origins : Mapping[str, str]
+        Dotted key to ``FILE:LINE``, ``--set``, an option, or ``default``.
+    """
+
+    config: Config
+    origins: Mapping[str, str]
+
+
+def resolve(
+    file: Path | None = None,
+    sets: Sequence[str] = (),
+    options: Mapping[str, tuple[str, Any]] | None = None,
+) -> Resolved:
+    """Build the configuration from all its sources.
+
+    Parameters
+    ----------
+    file : Path, optional
+        A YAML file.
+    sets : sequence of str
+        Assignments such as ``sft.learning_rate=3e-5``; the value is read as YAML.
+    options : mapping, optional
+        Dotted key to (name of the command-line option, value).
+
+    Returns
+    -------
+    Resolved
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing, a key unknown or a value of the wrong type.
+    """
+    values: dict[Key, Any] = {}
+    origins: dict[Key, str] = {}
+    if file is not None:
+        for key, value, line in _read_yaml(file):
+            values[key] = _anchor(key, value, file.parent)
+            origins[key] = f"{file}:{line}"
+    for assignment in sets:
+        key, value = _parse_set(assignment)
+        _override(values, origins, key, value, f"--set {'.'.join(key)}")
+    for dotted, (name, value) in (options or {}).items():
+        _override(values, origins, tuple(dotted.split(".")), value, name)
+    _spread_seed(values, origins)
+    try:
+        config = Config.model_validate(_nest(values))
+    except ValidationError as error:
+        raise ConfigError(_describe(error, origins)) from None
+    return Resolved(config, {k: _origin(tuple(k.split(".")), origins) for k in flatten(config)})
+
+
+def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Return every leaf of a configuration by its dotted key, in the order of the models."""
+    leaves: dict[str, Any] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            leaves |= flatten(value, f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = value
+    return leaves
+
+
+def _read_yaml(file: Path) -> Iterator[tuple[Key, Any, int]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{file}: no such configuration file; 'wmss init' writes examples"
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"{file}: this is a folder; --config takes a YAML file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: not UTF-8 text; --config takes a YAML file") from None
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(f"{where}: bad YAML: {problem}; check indentation and colons") from None
+    if node is None:
+        return
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{file}:1: expected 'key: value' lines")
+    yield from _leaves(node, (), file)
+
+
+def _leaves(node: yaml.MappingNode, prefix: Key, file: Path) -> Iterator[tuple[Key, Any, int]]:
+    seen: set[str] = set()
+    for key_node, value_node in node.value:
+        name, line = str(key_node.value), key_node.start_mark.line + 1
+        key = (*prefix, name)
+        if name in seen:
+            raise ConfigError(f"{file}:{line}: {'.'.join(key)} stands twice; remove one")
+        seen.add(name)
+        if isinstance(value_node, yaml.MappingNode) and _is_section(key):
+            yield from _leaves(value_node, key, file)
+        else:
+            loader = _Loader("")
+            yield key, loader.construct_document(value_node), line
+            loader.dispose()
+
+
+def _model_at(key: Key) -> type[BaseModel] | None:
+    """Return the section that a key names, or None where it names a leaf or nothing."""
+    model: type[BaseModel] = Config
+    for name in key:
+        field = model.model_fields.get(name)
+        if field is None or not isinstance(field.annotation, type):
+            return None
+        if not issubclass(field.annotation, BaseModel):
+            return None
+        model = field.annotation
+    return model
+
+
+def _is_section(key: Key) -> bool:
+    return _model_at(key) is not None
+
+
+def _anchor(key: Key, value: Any, folder: Path) -> Any:
+    """Make the paths of a YAML file absolute, so that any working directory will do."""
+
+    def absolute(path: Any) -> Any:
+        return str((folder / path).resolve()) if isinstance(path, str) else path
+
+    match key:
+        case ("run_dir",):
+            return absolute(value)
+        case ("model",) if isinstance(value, str):
+            # A hub id looks like a path: it is one where the folder is not there.
+            is_hub_id = (
+                re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", value) and not (folder / value).exists()
+            )
+            return value if is_hub_id else absolute(value)
+        case ("data",) if isinstance(value, list):
+            return [absolute(path) for path in value]
+        case ("eval_files",) if isinstance(value, dict):
+            return {name: absolute(path) for name, path in value.items()}
+    return value
+
+
+def _parse_set(assignment: str) -> tuple[Key, Any]:
+    dotted, equals, text = assignment.partition("=")
+    if not equals or not dotted.strip():
+        raise ConfigError(f"--set {assignment}: expected KEY=VALUE, as in sft.learning_rate=3e-5")
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {assignment}: the value is not YAML; quote it") from None
+    return tuple(dotted.strip().split(".")), value
+
+
+def _override(
+    values: dict[Key, Any], origins: dict[Key, str], key: Key, value: Any, origin: str
+) -> None:
+    if _is_section(key) and isinstance(value, dict):
+        for name, inner in value.items():
+            _override(values, origins, (*key, str(name)), inner, origin)
+        return
+    values[key] = value
+    origins[key] = origin
+
+
+def _spread_seed(values: dict[Key, Any], origins: dict[Key, str]) -> None:
+    if ("seed",) not in values:
+        return
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            key = (name, "seed")
+            if "seed" in section.model_fields and key not in values:
+                values[key] = values["seed",]
+                origins[key] = origins["seed",]
+
+
+def _nest(values: Mapping[Key, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        node = tree
+        for name in key[:-1]:
+            node = node.setdefault(name, {})
+            if not isinstance(node, dict):
+                break
+        else:
+            node[key[-1]] = value
+    return tree
+
+
+def _origin(key: Key, origins: Mapping[Key, str]) -> str:
+    while key:
+        if key in origins:
+            return origins[key]
+        key = key[:-1]
+    return "default"
+
+
+def _describe(error: ValidationError, origins: Mapping[Key, str]) -> str:
+    """Say in one line what is wrong, where, and what would be right."""
+    first = error.errors(include_url=False)[0]
+    key = tuple(str(part) for part in first["loc"])
+    dotted, origin = ".".join(key), _origin(key, origins)
+    if origin == "default" and key:
+        inside = [where for known, where in origins.items() if known[: len(key)] == key]
+        origin = inside[0] if inside else origin
+    if first["type"] == "extra_forbidden":
+        return f"{origin}: unknown key {dotted}{_did_you_mean(key)}"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    given = first.get("input")
+    value = f" (given: {given!r})" if not isinstance(given, BaseModel | dict) else ""
+    return f"{origin}: {dotted}: {message}{value}"
+
+
+def _did_you_mean(key: Key) -> str:
+    section = _model_at(key[:-1]) or Config
+    close = difflib.get_close_matches(key[-1], section.model_fields, n=1)
+    if close:
+        return f"; did you mean {'.'.join((*key[:-1], close[0]))}?"
+    everywhere = list(flatten(Config()))
+    elsewhere = [dotted for dotted in everywhere if dotted.split(".")[-1] == key[-1]]
+    elsewhere = elsewhere or difflib.get_close_matches(".".join(key), everywhere, n=1)
+    if elsewhere:
+        return f"; did you mean {elsewhere[0]}?"
+    return "; 'wmss config show' lists all keys"

@@ -1,0 +1,115 @@
+"""What the tables of wmss hold: one Arrow schema each, with the meaning of every column.
+
+Rows are joined by ``example_id``, never by row number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wmss_cli.core.errors import IntegrityError
+
+IGNORE_INDEX = -100
+"""Label of a position that has no part in the loss."""
+
+EXAMPLE = pa.schema(
+    [
+        pa.field("example_id", pa.string(), nullable=False),  # hash of prompt and completion
+        pa.field("source", pa.string(), nullable=False),  # as the record names it, may be empty
+        pa.field("prompt", pa.string(), nullable=False),  # the user's message
+        pa.field(
+            "completion", pa.string(), nullable=False
+        ),  # <think>..</think> <answer>..</answer>
+        pa.field("reference_answer", pa.string()),  # what the answer was compared with
+    ]
+)
+REJECTED = pa.schema(
+    [
+        pa.field("example_id", pa.string()),  # null where the record could not be read
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),  # line or row of that file, from 1
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),  # one of data.filters.REASONS
+        pa.field("detail", pa.string(), nullable=False),  # what was found, for people
+    ]
+)
+TOKENS = pa.schema(
+    [
+        pa.field("example_id", pa.string(), nullable=False),
+        pa.field("input_ids", pa.list_(pa.int32()), nullable=False),  # prompt, then completion
+        pa.field("prompt_length", pa.int32(), nullable=False),  # tokens before the completion
+        pa.field("truncated", pa.bool_(), nullable=False),  # cut at max_seq_len
+    ]
+)
+ENTROPY = pa.schema(
+    [
+        pa.field("example_id", pa.string(), nullable=False),
+        pa.field("entropy", pa.float64(), nullable=False),  # mean over completion tokens, in nats
+        pa.field("completion_tokens", pa.int32(), nullable=False),
+    ]
+)
+CURRICULUM = pa.schema(
+    [
+        pa.field("example_id", pa.string(), nullable=False),
+        pa.field("entropy_weak", pa.float64(), nullable=False),  # nats
+        pa.field("entropy_strong", pa.float64(), nullable=False),  # nats
+        pa.field("probability", pa.float64(), nullable=False),  # p_i of Eq. 10, sums to 1
+    ]
+)
+ACTIVE = pa.schema(
+    [
+        pa.field("example_id", pa.string(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),  # how often it was drawn, at least 1
+    ]
+)
+GENERATION = pa.schema(
+    [
+        pa.field("task", pa.string(), nullable=False),  # name of the evaluation file
+        pa.field("id", pa.string(), nullable=False),  # id of the row in that file
+        pa.field("prompt", pa.string(), nullable=False),  # as the model saw it
+        pa.field("text", pa.string(), nullable=False),  # as the model answered
+        pa.field("reference_answer", pa.string(), nullable=False),
+        pa.field("extracted", pa.string()),  # the answer read from the text, null if there is none
+        pa.field("correct", pa.bool_(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),  # why it is (not) correct
+        pa.field("tokens", pa.int32(), nullable=False),  # generated, the stop token not counted
+        pa.field("finish_reason", pa.string(), nullable=False),  # stop or length
+    ]
+)
+
+
+def example_id(prompt: str, completion: str) -> str:
+    """Return the identity of an example: a hash of its content, 32 hexadecimal digits."""
+    content = f"{len(prompt)}:{prompt}{completion}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Write rows of a schema to a Parquet file."""
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
+
+
+def read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a Parquet file and check that it has the columns of a schema.
+
+    Raises
+    ------
+    IntegrityError
+        If columns or their types differ.
+    """
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise IntegrityError(f"{path}: not a Parquet file ({error}); redo the stage") from None
+    if table.schema.names != schema.names or table.schema.types != schema.types:
+        raise IntegrityError(
+            f"{path}: expected the columns {', '.join(schema.names)}, "
+            f"found {', '.join(table.schema.names)}; redo the stage"
+        )
+    return table

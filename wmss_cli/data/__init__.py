@@ -1,0 +1,1 @@
+"""From records on disk to token ids: sources, filters, the renderer, the token table, batches."""

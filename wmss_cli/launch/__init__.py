@@ -1,0 +1,1 @@
+"""Starting stages: a worker process a rank, each given strings only."""
