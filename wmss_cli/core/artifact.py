@@ -170,10 +170,10 @@ def reference(path: Path) -> InputRef:
                 path=str(path), fingerprint=manifest.fingerprint + part, digest=manifest.digest
             )
     if path.is_file():
-        digest = files.sha256(path)
+        digest = files.known_sha256(path)
     elif path.is_dir():
         digest = files.canonical_hash(
-            {str(name): files.sha256(path / name) for name in files.files_under(path)}
+            {str(name): files.known_sha256(path / name) for name in files.files_under(path)}
         )
     else:
         raise ConfigError(f"{path}: no such file or folder; check the path")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """Return :func:`sha256`, remembered by this process as long as the file looks unchanged."""
+    stat = path.stat()
+    return _remembered_sha256(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=10_000)
+def _remembered_sha256(path: Path, _inode: int, _size: int, _mtime_ns: int) -> str:
+    return sha256(path)
 
 
 def files_under(folder: Path) -> list[Path]:

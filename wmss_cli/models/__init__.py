@@ -1,0 +1,1 @@
+"""One causal language model and its tokenizer: find, load, compare, ask for logits, save."""

@@ -1,0 +1,74 @@
+"""Find a model, and refuse what cannot work before any weights load. No torch is imported here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from wmss_cli.core.artifact import MANIFEST, read_manifest
+from wmss_cli.core.errors import ConfigError
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+def find_model(reference: str) -> Path:
+    """Return the folder of a model.
+
+    Parameters
+    ----------
+    reference : str
+        A Hugging Face folder, an artifact of wmss that holds one, or a hub id (then the
+        local cache is asked, and the hub where there is a network).
+
+    Raises
+    ------
+    ConfigError
+        If there is no such model, or its folder has no configuration or no weights.
+    """
+    folder = Path(reference)
+    if (folder / MANIFEST).is_file():
+        read_manifest(folder)
+        folder = folder / "model"
+    elif not folder.exists() and reference.count("/") == 1 and not reference.startswith((".", "/")):
+        folder = _from_hub(reference)
+    if not folder.is_dir():
+        raise ConfigError(f"{reference}: no such model folder; check the path")
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder}: no config.json; expected a Hugging Face model folder")
+    if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
+        raise ConfigError(f"{folder}: no weights (*.safetensors); copy them there and try again")
+    return folder
+
+
+def _from_hub(hub_id: str) -> Path:
+    try:
+        return Path(snapshot_download(hub_id))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ConfigError(
+            f"{hub_id}: neither a folder here nor a model that the hub gives "
+            f"({type(error).__name__}); copy the model to a folder and name that"
+        ) from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a model's ``config.json``."""
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{folder / 'config.json'}: not JSON ({error}); copy it again") from None
+    return config
+
+
+def vocab_size(folder: Path) -> int:
+    """Return the number of rows of a model's embedding, as its configuration states it."""
+    config = read_config(folder)
+    size = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+    if not isinstance(size, int):
+        raise ConfigError(
+            f"{folder / 'config.json'}: no vocab_size; is it a causal language model?"
+        )
+    return size

@@ -1,0 +1,78 @@
+"""Load a tokenizer, and tell whether two are the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.files import canonical_hash
+from wmss_cli.models.folder import vocab_size
+
+# For models without a chat template; saved with the tokenizer, so that it travels with the model.
+PLAIN_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message.role == 'system' -%}{{ message.content + '\\n\\n' }}"
+    "{%- elif message.role == 'user' -%}{{ 'User: ' + message.content + '\\n\\n' }}"
+    "{%- else -%}{{ 'Assistant:\\n' + message.content + eos_token }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ 'Assistant:\\n' }}{%- endif -%}"
+)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model; one without a chat template gets the plain one.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or it has no end-of-sequence token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{folder}: no tokenizer that loads ({reason})") from None
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"{folder}: the tokenizer has no eos_token; set one and save it again")
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a hash that is the same for tokenizers that give the same ids for the same text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        rules = tokenizer.get_vocab()
+    else:
+        rules = json.loads(backend.to_str())
+        # Left over from the last call, not a property of the tokenizer.
+        rules = {k: v for k, v in rules.items() if k not in ("padding", "truncation")}
+    return canonical_hash({"rules": rules, "eos": tokenizer.eos_token_id})
+
+
+def check_same_vocabulary(weak: Path, strong: Path) -> None:
+    """Refuse a pair whose logits do not mean the same tokens, before any weights load.
+
+    Raises
+    ------
+    ConfigError
+        If the vocabularies' sizes or the tokenizers differ.
+    """
+    sizes = vocab_size(weak), vocab_size(strong)
+    if sizes[0] != sizes[1]:
+        raise ConfigError(
+            f"weak {weak} has {sizes[0]} logits and strong {strong} has {sizes[1]}: "
+            "logits cannot be mixed; use checkpoints of one model"
+        )
+    prints = [tokenizer_fingerprint(load_tokenizer(folder)) for folder in (weak, strong)]
+    if prints[0] != prints[1]:
+        raise ConfigError(
+            f"weak {weak} and strong {strong} have different tokenizers: "
+            "logits cannot be mixed; use checkpoints of one model"
+        )

@@ -1,0 +1,101 @@
+"""tokenize: curated examples → the token table that sft, scoring and joint training share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wmss_cli.core.artifact import Draft, Job, Manifest, open_draft
+from wmss_cli.core.config import TokenizeConfig
+from wmss_cli.core.errors import DataError
+from wmss_cli.core.progress import ProgressWriter
+from wmss_cli.core.schema import write_parquet
+from wmss_cli.data.chat import Renderer
+from wmss_cli.data.tokens import TOKENS_FILE, cut, write_tokens
+from wmss_cli.models.tokenizer import load_tokenizer, tokenizer_fingerprint
+
+_LEFT_OUT = pa.schema([("example_id", pa.string()), ("reason", pa.string())])
+
+
+def run(job: Job) -> Manifest:
+    """Render every example, apply the length limit, and write the token table.
+
+    Inputs: ``examples`` (a curate artifact) and ``model`` (for its tokenizer). Writes
+    ``tokens.arrow`` and ``left_out.parquet``.
+
+    Raises
+    ------
+    DataError
+        If no example is left.
+    """
+    config = TokenizeConfig.model_validate(job.config)
+    tokenizer = load_tokenizer(Path(job.inputs["model"]))
+    renderer = Renderer(tokenizer, config.system_prompt)
+    with open_draft(job) as draft:
+        tally = _Tally()
+        write_tokens(draft.folder / TOKENS_FILE, _rows(job, config, renderer, draft, tally))
+        write_parquet(draft.folder / "left_out.parquet", tally.left_out, _LEFT_OUT)
+        if not tally.lengths:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in tally.counts.items())
+            raise DataError(
+                f"{job.inputs['examples']}: no example fits max_seq_len {config.max_seq_len} "
+                f"({reasons}); raise it or set tokenize.too_long to truncate"
+            )
+        lengths = np.array(tally.lengths)
+        return draft.commit(
+            {
+                "examples": len(lengths),
+                "left_out": dict(tally.counts),
+                "truncated": tally.truncated,
+                "tokens": int(lengths.sum()),
+                "completion_tokens": tally.completion_tokens,
+                "longest_tokens": int(lengths.max()),
+                "tokenizer": tokenizer_fingerprint(tokenizer),
+                "stop_token_ids": renderer.stop_token_ids,
+            }
+        )
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self.completion_tokens = 0
+        self.truncated = 0
+        self.counts: Counter[str] = Counter()
+        self.left_out: list[dict[str, str]] = []
+
+
+def _rows(
+    job: Job, config: TokenizeConfig, renderer: Renderer, draft: Draft, tally: _Tally
+) -> Iterator[dict[str, Any]]:
+    source = pq.ParquetFile(Path(job.inputs["examples"]) / "examples.parquet")
+    progress = ProgressWriter(draft.folder, "examples", source.metadata.num_rows)
+    done = 0
+    for batch in source.iter_batches(batch_size=1000):
+        examples = batch.to_pydict()
+        rendered = renderer.render(examples["prompt"], examples["completion"])
+        for example_id, sample in zip(examples["example_id"], rendered, strict=True):
+            result = cut(sample, config.max_seq_len, config.too_long)
+            if result.rendered is None:
+                assert result.reason is not None
+                tally.counts[result.reason] += 1
+                tally.left_out.append({"example_id": example_id, "reason": result.reason})
+                continue
+            kept = result.rendered
+            tally.lengths.append(len(kept.input_ids))
+            tally.completion_tokens += len(kept.input_ids) - kept.prompt_length
+            tally.truncated += result.truncated
+            yield {
+                "example_id": example_id,
+                "input_ids": kept.input_ids,
+                "prompt_length": kept.prompt_length,
+                "truncated": result.truncated,
+            }
+        done += len(rendered)
+        progress.update(done)
