@@ -127,6 +127,8 @@ class SftConfig(TrainConfig):
 class JointConfig(TrainConfig):
     """Training of the strong model on mixed logits (Algorithm 1, phase B)."""
 
+    EXECUTION = TrainConfig.EXECUTION | {"next_weak"}
+
     mix_lambda: Fraction = 0.5
     """z_mix = mix_lambda * z_strong + (1 - mix_lambda) * z_weak."""
     weak_mode: Literal["cotrain", "frozen"] = "cotrain"

@@ -54,6 +54,14 @@ def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
     return cast(PreTrainedModel, model)
 
 
+def load_for_inference(folder: Path, precision: Precision) -> PreTrainedModel:
+    """Load a model to this process's device, in evaluation mode (see :func:`load_model`)."""
+    model = load_model(folder, precision)
+    torch.nn.Module.to(model, device())
+    model.eval()
+    return model
+
+
 def completion_logits(
     model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:

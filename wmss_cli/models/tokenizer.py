@@ -32,13 +32,20 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{folder}: no tokenizer that loads ({reason})") from None
+    # Without its files transformers makes an empty one from the model's type and says nothing.
+    if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
+        raise ConfigError(f"{folder}: the tokenizer is empty; copy its files (tokenizer.json)")
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"{folder}: the tokenizer has no eos_token; set one and save it again")
     if not tokenizer.chat_template:
-        tokenizer.chat_template = PLAIN_TEMPLATE
+        # A model that learnt with a token before every text is lost without it.
+        bos = (
+            tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer("").input_ids
+        )
+        tokenizer.chat_template = ("{{ bos_token }}" if bos else "") + PLAIN_TEMPLATE
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -1,0 +1,56 @@
+"""Two optimizer steps through the real loop equal plain torch, for every way to shard them.
+
+ZeRO 0 to 3, one and two processes, weak model co-trained and frozen, tied and untied heads;
+accumulation 2, clipping that bites, unequal completion lengths.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ranks import run_ranks
+from table import make_token_table
+from tiny import make_tiny_model
+
+CASES = [
+    f"zero{stage}-{mode}-{head}"
+    for stage, mode, head in product((0, 1, 2, 3), ("cotrain", "frozen"), ("tied", "untied"))
+]
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["1 process", "2 processes"])
+def results(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    work = tmp_path_factory.mktemp("gradients")
+    for head in ("tied", "untied"):
+        # The weak and the strong model need not have the same width.
+        make_tiny_model(work / f"weak-{head}", seed=1, tie=head == "tied", hidden_size=32)
+        make_tiny_model(work / f"strong-{head}", seed=2, tie=head == "tied", hidden_size=48)
+    lengths = [(5, 9), (3, 1), (7, 20), (2, 4), (6, 13), (4, 2), (9, 17), (3, 8)] * 2
+    make_token_table(work / "tokens", work / "weak-tied", lengths)
+    out = work / "results.json"
+    run_ranks(Path(__file__).with_name("gradients_worker.py"), [str(work), str(out)], request.param)
+    return {row["case"]: row for row in json.loads(out.read_text())}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_two_steps_equal_plain_torch(results: dict[str, dict[str, Any]], case: str) -> None:
+    row = results[case]
+    assert row["moved"] > 1e-4, "the strong model did not learn: nothing was compared"
+    assert row["strong"] <= 1e-5
+    assert row["weak"] <= 1e-5
+    assert row["losses"] == pytest.approx(row["expected_losses"], rel=1e-5)
+    assert min(row["expected_norms"]) > 0.5, "clipping did not bite: nothing was compared"
+    assert row["norms"] == pytest.approx(row["expected_norms"], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_frozen_weak_model_keeps_its_hash(results: dict[str, dict[str, Any]], case: str) -> None:
+    assert results[case]["weak_unchanged"] == ("frozen" in case)

@@ -1,0 +1,180 @@
+"""Run a stage on this machine: one worker process a rank, watched until it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from wmss_cli.core.artifact import Job, Manifest, discard, finished, partial, read_manifest
+from wmss_cli.core.errors import (
+    ConfigError,
+    IntegrityError,
+    InterruptedRunError,
+    StageError,
+    WmssError,
+)
+from wmss_cli.core.progress import PROGRESS, Progress, read_progress
+from wmss_cli.launch.worker import read_error, write_job
+from wmss_cli.stages.registry import DISTRIBUTED
+
+_POLL_S = 0.1
+_GRACE_S = 20.0
+_ERRORS = {error.exit_code: error for error in (ConfigError, IntegrityError, InterruptedRunError)}
+_FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: its manifest, and whether it was done before."""
+
+    manifest: Manifest
+    was_done: bool
+
+
+def run_local(
+    job: Job,
+    processes: int = 1,
+    force: bool = False,
+    watch: Callable[[Progress | None], None] = lambda _: None,
+) -> Outcome:
+    """Run a stage unless its result is there already.
+
+    Parameters
+    ----------
+    job : Job
+        What to run.
+    processes : int
+        Ranks of a training stage; other stages are one process.
+    force : bool
+        Throw away a result or unfinished work that is there.
+    watch : callable
+        Is given the stage's progress several times a second.
+
+    Raises
+    ------
+    WmssError
+        As the stage raised it; :class:`StageError` where its process died without a word.
+    """
+    out = Path(job.out)
+    if force:
+        discard(out)
+    manifest = finished(job)
+    if manifest is not None:
+        return Outcome(manifest, was_done=True)
+    log = log_path(out)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    (partial(out) / PROGRESS).unlink(missing_ok=True)
+    ranks = processes if job.stage in DISTRIBUTED else 1
+    with tempfile.TemporaryDirectory(prefix="wmss-") as control:
+        write_job(Path(control), job)
+        with log.open("ab") as stream:
+            workers = _Workers(Path(control), ranks, stream.fileno())
+            try:
+                codes = workers.wait(lambda: watch(read_progress(partial(out))))
+            finally:
+                workers.kill()
+        if any(codes):
+            raise _failure(job, codes, Path(control), log)
+    return Outcome(read_manifest(out), was_done=False)
+
+
+def log_path(out: Path) -> Path:
+    """Return the file that gets all output of the workers of an artifact."""
+    return out.parent / "logs" / f"{out.name}.log"
+
+
+class _Workers:
+    """The processes of one stage, and the signals that reach them."""
+
+    def __init__(self, control: Path, ranks: int, output: int) -> None:
+        self._wanted: list[int] = []
+        self._restore = {number: signal.getsignal(number) for number in _FORWARDED}
+        for number in _FORWARDED:
+            signal.signal(number, self._note)
+        port = _free_port()
+        threads = max(1, len(os.sched_getaffinity(0)) // ranks)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        for rank in range(ranks):
+            environment = {
+                "OMP_NUM_THREADS": str(threads),
+                **os.environ,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(ranks),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "TOKENIZERS_PARALLELISM": "true",
+            }
+            self._processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "wmss_cli.launch.worker", str(control)],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    # Ctrl-C reaches the launcher alone, which asks all ranks to save together.
+                    start_new_session=True,
+                )
+            )
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._wanted.append(number)
+
+    def wait(self, poll: Callable[[], None]) -> list[int]:
+        """Wait for all ranks and return their exit codes; a failed rank ends the others."""
+        failed_at: float | None = None
+        while any(process.poll() is None for process in self._processes):
+            try:
+                poll()
+                time.sleep(_POLL_S)
+                while self._wanted:
+                    self._send(self._wanted.pop())
+            except KeyboardInterrupt:
+                self._send(signal.SIGTERM)
+            if failed_at is None and any(process.poll() for process in self._processes):
+                failed_at = time.monotonic()
+            if failed_at is not None and time.monotonic() - failed_at > _GRACE_S:
+                self.kill()
+        return [process.wait() for process in self._processes]
+
+    def kill(self) -> None:
+        """End what still runs, and give the signals back."""
+        self._send(signal.SIGKILL)
+        for process in self._processes:
+            process.wait()
+        for number, handler in self._restore.items():
+            signal.signal(number, handler)
+
+    def _send(self, number: int) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
+
+def _failure(job: Job, codes: list[int], control: Path, log: Path) -> WmssError:
+    report = read_error(control)
+    if report is None:
+        killed = [-code for code in codes if code < 0]
+        how = f"killed by {signal.Signals(killed[0]).name}" if killed else f"exit code {max(codes)}"
+        return StageError(f"{job.stage}: its process ended without a word ({how}); see {log}")
+    kind = _ERRORS.get(report["exit_code"], StageError)
+    error = kind(report["message"])
+    if report["exit_code"] not in _ERRORS and report["exit_code"] != StageError.exit_code:
+        error = StageError(f"{job.stage}: {report['message']}; see {log}")
+    error.__notes__ = [report["traceback"]]
+    return error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

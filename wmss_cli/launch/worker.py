@@ -1,0 +1,81 @@
+"""One rank of one stage, in a process of its own: ``python -m wmss_cli.launch.worker CONTROL``.
+
+CONTROL is a folder with ``job.json``. Where the stage fails, ``error-RANK.json`` says why in
+one line, and the process ends with the exit code of that error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from wmss_cli.core.artifact import Job
+from wmss_cli.core.errors import InterruptedRunError, explain
+from wmss_cli.stages import registry
+
+_PR_SET_PDEATHSIG = 1
+CRASHED = 70
+"""Exit code of a worker that met an error which is not a user's doing."""
+
+
+def write_job(control: Path, job: Job) -> None:
+    """Write what :func:`main` reads."""
+    (control / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
+
+
+def read_error(control: Path) -> dict[str, Any] | None:
+    """Return the error of the lowest rank that reported one."""
+    for path in sorted(control.glob("error-*.json")):
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return report
+    return None
+
+
+def main(control: Path) -> int:
+    """Run the job and return the exit code."""
+    _die_with_parent()
+    signal.signal(signal.SIGTERM, _stop)
+    job = Job(**json.loads((control / "job.json").read_text(encoding="utf-8")))
+    try:
+        registry.load(job.stage)(job)
+    except BaseException as error:
+        traceback.print_exc()
+        known = explain(error)
+        code = known.exit_code if known else CRASHED
+        report = {
+            "message": str(known) if known else f"{type(error).__name__}: {error}",
+            "exit_code": code,
+            "traceback": traceback.format_exc(),
+        }
+        path = control / f"error-{int(os.environ.get('RANK', '0')):05d}.json"
+        path.write_text(json.dumps(report), encoding="utf-8")
+        return code
+    return 0
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise InterruptedRunError(
+        f"stopped by {signal.Signals(number).name}; the same command continues"
+    )
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the launcher is gone: no rank goes on without it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    # A worker must not wait at exit for the threads of a process group that is broken.
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,112 @@
+"""Eq. 10: how likely a sample is drawn, from how its entropy moved; and the draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wmss_cli.core.config import CurriculumConfig
+from wmss_cli.core.errors import DataError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The result of Eq. 10.
+
+    Attributes
+    ----------
+    probability : ndarray
+        ``[samples]``, sums to 1.
+    shares : dict of str to float
+        What part of the whole the terms ``alpha``, ``beta`` and ``gamma`` give; sums to 1.
+    """
+
+    probability: Floats
+    shares: dict[str, float]
+
+    @property
+    def effective_sample_size(self) -> float:
+        """1 / sum p^2: how many equally likely samples would vary as much (Kish)."""
+        return float(1.0 / np.square(self.probability).sum())
+
+
+def weigh(entropy_weak: Floats, entropy_strong: Floats, config: CurriculumConfig) -> Weights:
+    """Return p_i ∝ alpha·H_weak + beta·[-dH]+ + gamma·[dH]+, with dH = H_strong - H_weak.
+
+    Parameters
+    ----------
+    entropy_weak, entropy_strong : ndarray
+        ``[samples]``, in nats.
+    config : CurriculumConfig
+        With ``normalization: per_term`` each term is divided by its sum before it is weighted
+        (as the authors' code does); a term that is zero for all samples then adds nothing.
+
+    Raises
+    ------
+    DataError
+        If all weights are zero, or an entropy is negative, NaN or infinite.
+    """
+    for name, values in (("weak", entropy_weak), ("strong", entropy_strong)):
+        if not (np.isfinite(values).all() and (values >= 0).all()):
+            raise DataError(f"an entropy of the {name} model is negative or not finite; score anew")
+    change = entropy_strong - entropy_weak
+    terms = {
+        "alpha": (config.alpha, entropy_weak),
+        "beta": (config.beta, np.maximum(-change, 0.0)),
+        "gamma": (config.gamma, np.maximum(change, 0.0)),
+    }
+    parts = {}
+    for name, (weight, values) in terms.items():
+        scale = values.sum() if config.normalization == "per_term" and values.any() else 1.0
+        parts[name] = weight * values / scale
+    weights = parts["alpha"] + parts["beta"] + parts["gamma"]
+    total = weights.sum()
+    if not total > 0:
+        raise DataError(
+            "all curriculum weights are zero: the entropies did not move, or alpha, beta and gamma "
+            "leave out what moved; raise curriculum.alpha"
+        )
+    shares = {name: float(part.sum() / total) for name, part in parts.items()}
+    return Weights(weights / total, shares)
+
+
+def draw(probability: Floats, config: CurriculumConfig) -> NDArray[np.int64]:
+    """Draw the active set (WeightedSample).
+
+    Parameters
+    ----------
+    probability : ndarray
+        ``[samples]``, sums to 1.
+    config : CurriculumConfig
+        `sampling`, `multiplier` and `seed`.
+
+    Returns
+    -------
+    ndarray of int
+        ``[samples]``: how often each sample was drawn.
+
+    Raises
+    ------
+    DataError
+        If more samples are asked for than can be drawn without replacement.
+    """
+    rng = np.random.default_rng(config.seed)
+    size = max(1, round(config.multiplier * len(probability)))
+    if config.sampling == "with_replacement":
+        return rng.multinomial(size, probability).astype(np.int64)
+    possible = int((probability > 0).sum())
+    if size > possible:
+        raise DataError(
+            f"cannot draw {size} samples without replacement from {possible} with a weight above "
+            "zero; lower curriculum.multiplier or sample with_replacement"
+        )
+    # Gumbel top-k: the same as drawing one after the other, each time by the weights left.
+    with np.errstate(divide="ignore"):
+        keys = np.log(probability) + rng.gumbel(size=len(probability))
+    counts = np.zeros(len(probability), dtype=np.int64)
+    counts[np.argsort(-keys, kind="stable")[:size]] = 1
+    return counts

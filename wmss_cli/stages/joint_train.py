@@ -1,0 +1,48 @@
+"""joint-train: the strong model learns against logits mixed with the weak one's (phase B)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from wmss_cli.core.artifact import Job, Manifest
+from wmss_cli.core.config import JointConfig
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.causal import load_model
+from wmss_cli.models.tokenizer import check_same_vocabulary
+from wmss_cli.stages.training import run_training
+from wmss_cli.train.pair import WeakStrongPair
+
+
+def run(job: Job) -> Manifest | None:
+    """Train the strong model of a pair on an active set.
+
+    Inputs: ``strong``, ``weak`` (unless the weak logits are uniform), ``tokens`` and, for a
+    curriculum, ``active``. Writes ``model/`` (the strong model), ``weak/`` where it was
+    co-trained, and ``metrics.jsonl``. Must run on every rank; the first returns the manifest.
+
+    Raises
+    ------
+    ConfigError
+        If the pair does not share one vocabulary and tokenizer.
+    """
+    config = JointConfig.model_validate(job.config)
+    uses_weak = config.weak_logits == "model"
+    if uses_weak and "weak" not in job.inputs:
+        raise ConfigError("joint-train needs a weak model; give --weak, or weak_logits: uniform")
+    if uses_weak:
+        check_same_vocabulary(Path(job.inputs["weak"]), Path(job.inputs["strong"]))
+
+    def build_pair() -> WeakStrongPair:
+        strong = load_model(Path(job.inputs["strong"]), config.precision)
+        weak = load_model(Path(job.inputs["weak"]), config.precision) if uses_weak else None
+        return WeakStrongPair(strong, weak, config.mix_lambda, config.weak_mode)
+
+    def outputs(pair: WeakStrongPair) -> dict[str, PreTrainedModel]:
+        models = {"model": pair.strong}
+        if pair.weak is not None and not pair.weak_frozen:
+            models["weak"] = pair.weak
+        return models
+
+    return run_training(job, config, build_pair, outputs)

@@ -1,0 +1,196 @@
+"""The whole method as a list of steps: what depends on what, and where each result goes.
+
+The plan is made before anything runs: every fingerprint follows from the configuration and
+the inputs' content, so a submitter can send all steps at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmss_cli.core.artifact import Job, fingerprint, reference
+from wmss_cli.core.config import Config, Section, SftConfig, TrainConfig
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.folder import find_model
+
+
+@dataclass(frozen=True)
+class Output:
+    """Something that a step reads: a result of the plan, or a file that is there."""
+
+    path: str
+    fingerprint: str
+    step: str | None = None
+
+    def part(self, name: str) -> Output:
+        """Return a folder inside this artifact."""
+        return Output(f"{self.path}/{name}", f"{self.fingerprint}/{name}", self.step)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of the plan.
+
+    Attributes
+    ----------
+    label : str
+        Unique in the plan, such as ``score-weak-1``.
+    job : Job
+        What to run.
+    needs : tuple of str
+        Labels of the steps that must be done before.
+    """
+
+    label: str
+    job: Job
+    needs: tuple[str, ...]
+
+
+class Plan:
+    """Steps in an order in which they can run; equal work stands in it once."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.steps: list[Step] = []
+        self._run_dir = run_dir
+        self._by_fingerprint: dict[str, Output] = {}
+
+    def add(self, label: str, stage: str, config: Section, inputs: Mapping[str, Output]) -> Output:
+        """Add a stage, unless the same work is planned already, and return its result."""
+        identity = config.identity()
+        prints = {role: source.fingerprint for role, source in inputs.items()}
+        made = fingerprint(stage, identity, prints)
+        if made in self._by_fingerprint:
+            return self._by_fingerprint[made]
+        out = self._run_dir / f"{stage.replace('_', '-')}-{made[:10]}"
+        job = Job(
+            stage=stage,
+            config=config.model_dump(mode="json"),
+            identity=identity,
+            inputs={role: source.path for role, source in inputs.items()},
+            out=str(out),
+        )
+        needs = {source.step for source in inputs.values() if source.step is not None}
+        self.steps.append(Step(label, job, tuple(sorted(needs))))
+        output = Output(str(out), made, label)
+        self._by_fingerprint[made] = output
+        return output
+
+
+def external(path: Path) -> Output:
+    """Describe a file or folder that is there already."""
+    return Output(str(path), reference(path).fingerprint)
+
+
+def plan_pipeline(config: Config) -> Plan:
+    """Plan data → curate → tokenize → sft → K x (score, curriculum, joint) → eval → report.
+
+    Parameters
+    ----------
+    config : Config
+        With `model`, `data` and `eval_files`.
+
+    Raises
+    ------
+    ConfigError
+        If an input is missing, or choices exclude each other.
+    """
+    _check(config)
+    plan = Plan(Path(config.run_dir))
+    assert config.model is not None
+    base = external(find_model(config.model))
+    data = {f"data-{i:04d}": external(Path(path)) for i, path in enumerate(config.data)}
+    examples = plan.add("curate", "curate", config.curate, data)
+    tokens = plan.add(
+        "tokenize", "tokenize", config.tokenize, {"examples": examples, "model": base}
+    )
+    sft = plan.add("sft", "sft", config.sft, {"strong": base, "tokens": tokens})
+    models = {"base": base, "sft": sft.part("model")}
+    trained = {"sft": sft}
+    others = {"curate": examples, "tokenize": tokens}
+    weak, strong = base, models["sft"]
+    for k in range(1, config.iterations + 1):
+        suffix = f"-{k}" if config.iterations > 1 else ""
+        entropies = {
+            role: plan.add(
+                f"score-{role}{suffix}",
+                "score_entropy",
+                config.score_entropy,
+                {"model": model, "tokens": tokens},
+            )
+            for role, model in (("weak", weak), ("strong", strong))
+        }
+        active = plan.add(f"curriculum{suffix}", "build_curriculum", config.curriculum, entropies)
+        pair = {"weak": weak, "strong": strong, "tokens": tokens, "active": active}
+        joint = plan.add(f"joint{suffix}", "joint_train", config.joint, pair)
+        before = {"weak": weak, "strong": strong}
+        name = f"wmss{suffix}"
+        trained[name], models[name] = joint, joint.part("model")
+        others |= {f"score-{role}{suffix}": made for role, made in entropies.items()}
+        others[f"curriculum{suffix}"] = active
+        weak = strong if config.joint.next_weak == "previous_strong" else joint.part("weak")
+        strong = joint.part("model")
+        after = {"strong": strong}
+        if config.joint.weak_mode == "cotrain" and config.joint.weak_logits == "model":
+            after["weak"] = joint.part("weak")
+    for control in config.controls:
+        made = _control(control, plan, config, {**before, "tokens": tokens, "active": active})
+        trained[control], models[control] = made, made.part("model")
+    tasks = {f"task-{name}": external(Path(file)) for name, file in config.eval_files.items()}
+    evals = {
+        name: plan.add(f"eval-{name}", "eval", config.eval, {"model": model, **tasks})
+        for name, model in models.items()
+    }
+    watched = {f"before-{role}": model for role, model in before.items()}
+    watched |= {f"after-{role}": model for role, model in after.items()}
+    statistics = plan.add(
+        "analyze",
+        "analyze",
+        config.analyze,
+        {"tokens": tokens, **{f"model-{name}": model for name, model in watched.items()}},
+    )
+    plan.add(
+        "report",
+        "report",
+        Section(),
+        {
+            **{f"train-{name}": made for name, made in trained.items()},
+            **{f"eval-{name}": made for name, made in evals.items()},
+            **{f"stage-{name}": made for name, made in others.items()},
+            "analyze": statistics,
+        },
+    )
+    return plan
+
+
+def _control(kind: str, plan: Plan, config: Config, inputs: Mapping[str, Output]) -> Output:
+    """Plan an arm to compare with: it starts where the last joint training started."""
+    if kind == "softening":
+        softened = config.joint.model_copy(update={"weak_logits": "uniform"})
+        softening = {role: inputs[role] for role in ("strong", "tokens", "active")}
+        return plan.add(kind, "joint_train", softened, softening)
+    assert kind == "continued_sft", kind
+    shared: dict[str, Any] = {
+        name: getattr(config.joint, name) for name in TrainConfig.model_fields
+    }
+    # All samples once are len(D); the active set is multiplier * len(D): equal steps.
+    shared["epochs"] = config.joint.epochs * config.curriculum.multiplier
+    continued = {role: inputs[role] for role in ("strong", "tokens")}
+    return plan.add(kind, "sft", SftConfig(**shared), continued)
+
+
+def _check(config: Config) -> None:
+    for key in ("model", "data", "eval_files"):
+        if not getattr(config, key):
+            raise ConfigError(f"{key} is not set; the pipeline needs it (--set {key}=… or YAML)")
+    if (
+        config.joint.next_weak == "cotrained"
+        and config.iterations > 1
+        and (config.joint.weak_mode == "frozen" or config.joint.weak_logits == "uniform")
+    ):
+        raise ConfigError(
+            "joint.next_weak cotrained needs a weak model that is trained; "
+            "set joint.weak_mode cotrain, or next_weak previous_strong"
+        )

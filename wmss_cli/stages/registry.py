@@ -1,0 +1,31 @@
+"""The stages by name, imported only where they run (they bring torch)."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import cast
+
+from wmss_cli.core.artifact import Job, Manifest
+
+MODULES = {
+    "demo_data": "demo_data",
+    "curate": "curate",
+    "tokenize": "tokenize",
+    "sft": "sft",
+    "score_entropy": "score_entropy",
+    "build_curriculum": "build_curriculum",
+    "joint_train": "joint_train",
+    "eval": "evaluate",
+    "analyze": "analyze",
+    "report": "report",
+}
+
+DISTRIBUTED = frozenset({"sft", "joint_train"})
+"""Stages that run on several ranks together; the others are one process."""
+
+
+def load(stage: str) -> Callable[[Job], Manifest | None]:
+    """Import a stage and return its ``run``."""
+    module = importlib.import_module(f"wmss_cli.stages.{MODULES[stage]}")
+    return cast(Callable[[Job], Manifest | None], module.run)

@@ -1,0 +1,185 @@
+"""What sft and joint-train share: from a job to a trained model, resumable at every step."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from wmss_cli.core.artifact import Draft, Job, Manifest, open_draft, partial
+from wmss_cli.core.config import TrainConfig
+from wmss_cli.core.errors import ConfigError, DataError
+from wmss_cli.core.files import read_json_lines
+from wmss_cli.core.schema import ACTIVE, read_parquet
+from wmss_cli.data.batches import FILLER, BatchPlan, collate
+from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models.causal import save_model
+from wmss_cli.models.tokenizer import load_tokenizer, tokenizer_fingerprint
+from wmss_cli.train import checkpoint
+from wmss_cli.train.engine import build_engine
+from wmss_cli.train.export import full_state_dict
+from wmss_cli.train.loop import CHECKPOINTS, METRICS_FILE, MicroBatch, TrainState, train
+from wmss_cli.train.pair import WeakStrongPair
+from wmss_cli.train.ranks import Ranks, join
+
+
+class TableFeed:
+    """The batches of a token table, for one rank (see :class:`wmss_cli.train.loop.Feed`)."""
+
+    def __init__(self, table: TokenTable, plan: BatchPlan, pad_token_id: int, ranks: Ranks) -> None:
+        self._table = table
+        self._plan = plan
+        self._pad_token_id = pad_token_id
+        self._ranks = ranks
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self._plan.steps
+
+    def completion_tokens(self, step: int) -> int:
+        """Return the completion tokens of the step's global batch, over all ranks."""
+        return int(self._table.completion_lengths[self._plan.global_batch(step)].sum())
+
+    def input_tokens(self, step: int) -> int:
+        """Return all tokens of the step's global batch, without padding."""
+        return int(self._table.lengths[self._plan.global_batch(step)].sum())
+
+    def micro_batches(self, step: int) -> Iterator[MicroBatch]:
+        """Yield this rank's micro-batches of a step."""
+        cut = self._plan.micro_batches(
+            step, self._table.lengths, self._ranks.rank, self._ranks.world_size
+        )
+        for rows in cut:
+            yield MicroBatch(
+                collate(self._table, rows, self._pad_token_id),
+                [self._table.example_ids[row] for row in rows if row != FILLER],
+            )
+
+
+def run_training(
+    job: Job,
+    config: TrainConfig,
+    build_pair: Callable[[], WeakStrongPair],
+    outputs: Callable[[WeakStrongPair], dict[str, PreTrainedModel]],
+) -> Manifest | None:
+    """Train a pair on a token table and write the models.
+
+    Parameters
+    ----------
+    job : Job
+        With the inputs ``tokens``, ``strong`` and, where there is one, ``active``.
+    config : TrainConfig
+        Of the stage.
+    build_pair : callable
+        Loads the weights; called after all checks that need none.
+    outputs : callable
+        The models to write, by the name of their folder.
+
+    Returns
+    -------
+    Manifest or None
+        On the first rank.
+
+    Raises
+    ------
+    ConfigError
+        If the model's tokenizer did not make the token table.
+    DataError
+        If a batch has no completion token.
+    """
+    table = TokenTable(Path(job.inputs["tokens"]))
+    folder = Path(job.inputs["strong"])
+    tokenizer = load_tokenizer(folder)
+    if tokenizer_fingerprint(tokenizer) != table.tokenizer:
+        raise ConfigError(
+            f"{folder}: its tokenizer is not the one that made {job.inputs['tokens']}; "
+            "run tokenize with this model"
+        )
+    plan = BatchPlan(
+        _drawn_rows(job, table),
+        config.global_batch_size,
+        config.micro_batch_size,
+        config.epochs,
+        config.max_steps,
+        config.seed,
+    )
+    if not table.completion_lengths[plan.rows].all():
+        raise DataError(f"{job.inputs['tokens']}: a sample has no completion token; redo tokenize")
+    ranks = join()
+    accumulation = plan.accumulation_steps(ranks.world_size)
+    with _shared_draft(job, ranks) as draft:
+        work = partial(Path(job.out))
+        found = checkpoint.newest(work / CHECKPOINTS, ranks)
+        universal = found is not None and found[1].world_size != ranks.world_size
+        pair = build_pair()
+        engine = build_engine(pair, config, accumulation, load_universal=universal)
+        state = TrainState()
+        if found is not None:
+            path, saved = found
+            source = checkpoint.universal_form(path, ranks) if universal else path
+            checkpoint.load(engine, source, universal)
+            state = TrainState(saved.step, dict(saved.totals))
+        feed = TableFeed(table, plan, int(tokenizer.pad_token_id), ranks)
+        train(engine, feed, config, state, work, ranks)
+        for name, model in outputs(pair).items():
+            weights = full_state_dict(model, ranks.is_first)
+            if ranks.is_first:
+                save_model(model, weights, tokenizer, table.stop_token_ids, work / name)
+        ranks.barrier()
+        if draft is None:
+            return None
+        shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
+        return draft.commit(_metrics(work, state, plan, ranks))
+
+
+@contextmanager
+def _shared_draft(job: Job, ranks: Ranks) -> Iterator[Draft | None]:
+    """Open the draft on the first rank; its refusal reaches all ranks."""
+    context = open_draft(job) if ranks.is_first else nullcontext()
+    draft: list[Draft] = []
+    entered: list[Any] = []
+
+    def enter() -> None:
+        draft.append(context.__enter__())  # type: ignore[arg-type]
+        entered.append(context)
+
+    ranks.from_first(enter)
+    try:
+        yield draft[0] if draft else None
+    finally:
+        if entered:
+            context.__exit__(None, None, None)
+
+
+def _drawn_rows(job: Job, table: TokenTable) -> NDArray[np.int64]:
+    """Return the rows to train on, each as often as the curriculum drew it."""
+    if "active" not in job.inputs:
+        return np.arange(len(table))
+    active = read_parquet(Path(job.inputs["active"]) / "active.parquet", ACTIVE)
+    rows = np.fromiter(table.rows_of(active["example_id"].to_pylist()), dtype=np.int64)
+    return np.repeat(rows, np.asarray(active["count"]))
+
+
+def _metrics(work: Path, state: TrainState, plan: BatchPlan, ranks: Ranks) -> dict[str, Any]:
+    rows = read_json_lines(work / METRICS_FILE)
+    assert [row["step"] for row in rows] == list(range(1, plan.steps + 1))
+    return {
+        "steps": state.step,
+        "samples": plan.samples,
+        "tokens": int(state.totals["tokens"]),
+        "train_seconds": round(state.totals["seconds"], 3),
+        "tokens_per_s": round(state.totals["tokens"] / state.totals["seconds"], 1),
+        "first_loss": rows[0]["loss"],
+        "last_loss": rows[-1]["loss"],
+        "last_strong_loss": rows[-1]["strong_loss"],
+        "world_size": ranks.world_size,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+    }

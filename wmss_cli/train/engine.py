@@ -1,0 +1,94 @@
+"""A raw DeepSpeed engine over the pair: its configuration and its optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.runtime.engine import DeepSpeedEngine
+
+from wmss_cli.core.config import TrainConfig
+from wmss_cli.models.causal import device, dtype_of
+from wmss_cli.train.pair import WeakStrongPair
+
+
+def build_engine(
+    pair: WeakStrongPair,
+    config: TrainConfig,
+    accumulation_steps: int,
+    load_universal: bool = False,
+) -> DeepSpeedEngine:
+    """Put the pair into one DeepSpeed engine.
+
+    Parameters
+    ----------
+    pair : WeakStrongPair
+        On the CPU, in the data type of the run.
+    config : TrainConfig
+        Optimizer, clipping, ZeRO stage.
+    accumulation_steps : int
+        Micro-batches per optimizer step and rank.
+    load_universal : bool
+        Whether a universal checkpoint will be loaded (another world size).
+    """
+    if config.gradient_checkpointing:
+        for model in (pair.strong, pair.weak):
+            if model is not None:
+                model.gradient_checkpointing_enable({"use_reentrant": False})
+    pair.to(device())
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(pair, config.weight_decay),
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        fused=torch.cuda.is_available(),
+    )
+    engine, *_ = deepspeed.initialize(
+        model=pair,
+        optimizer=optimizer,
+        config=_deepspeed_config(config, accumulation_steps, load_universal),
+        dist_init_required=False,
+    )
+    return engine
+
+
+def _parameter_groups(pair: WeakStrongPair, weight_decay: float) -> list[dict[str, Any]]:
+    trained = [p for p in pair.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _deepspeed_config(
+    config: TrainConfig, accumulation_steps: int, load_universal: bool
+) -> dict[str, Any]:
+    return {
+        "train_micro_batch_size_per_gpu": config.micro_batch_size,
+        "gradient_accumulation_steps": accumulation_steps,
+        "gradient_clipping": config.max_grad_norm,
+        "bf16": {"enabled": dtype_of(config.precision) == torch.bfloat16},
+        "zero_optimization": {"stage": config.zero_stage},
+        "checkpoint": {"load_universal": load_universal},
+        "steps_per_print": 10**9,
+    }
+
+
+def set_learning_rate(engine: DeepSpeedEngine, value: float) -> None:
+    """Set the learning rate of the next optimizer step."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = value
+
+
+def gradient_norm(engine: DeepSpeedEngine) -> float:
+    """Return the norm of the global gradient before clipping, of the step just taken.
+
+    At ZeRO 0 in fp32 the engine keeps none, so there it must be asked for between the last
+    ``backward`` and ``step``.
+    """
+    if engine.zero_optimization_stage() > 0:
+        return float(engine.get_global_grad_norm())
+    grads = [p.grad for p in engine.module.parameters() if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(grads))

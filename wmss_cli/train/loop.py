@@ -1,0 +1,233 @@
+"""The training loop: steps, metrics, checkpoints, and the orderly end on a signal."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from deepspeed.runtime.engine import DeepSpeedEngine
+from torch import Tensor
+
+from wmss_cli.core import files
+from wmss_cli.core.config import TrainConfig
+from wmss_cli.core.errors import InterruptedRunError, NonFiniteLossError
+from wmss_cli.core.progress import ProgressWriter
+from wmss_cli.models.causal import device
+from wmss_cli.train import checkpoint
+from wmss_cli.train.engine import gradient_norm, set_learning_rate
+from wmss_cli.train.ranks import Ranks, StopFlag
+from wmss_cli.train.schedule import learning_rate
+
+METRICS_FILE = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one forward pass gets.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+        ``input_ids``, ``attention_mask``, ``labels``, each ``[batch, length]``.
+    example_ids : sequence of str
+        Of the samples in it.
+    """
+
+    tensors: dict[str, Tensor]
+    example_ids: Sequence[str]
+
+
+class Feed(Protocol):
+    """The data of a run: a function of the step, so a resume needs the step alone."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+
+    def completion_tokens(self, step: int) -> int:
+        """Return the completion tokens of the step's global batch, over all ranks."""
+
+    def input_tokens(self, step: int) -> int:
+        """Return all tokens of the step's global batch, without padding."""
+
+    def micro_batches(self, step: int) -> Iterator[MicroBatch]:
+        """Yield this rank's micro-batches of a step."""
+
+
+@dataclass
+class TrainState:
+    """All that a resume needs beside the engine's state.
+
+    The order of the data, the learning rate and the random numbers follow from `step`.
+    """
+
+    step: int = 0
+    totals: dict[str, float] = field(default_factory=lambda: {"tokens": 0.0, "seconds": 0.0})
+
+
+def train(
+    engine: DeepSpeedEngine,
+    feed: Feed,
+    config: TrainConfig,
+    state: TrainState,
+    folder: Path,
+    ranks: Ranks,
+) -> TrainState:
+    """Run all steps that are left.
+
+    Parameters
+    ----------
+    engine : DeepSpeedEngine
+        Over a :class:`~wmss_cli.train.pair.WeakStrongPair`.
+    feed : Feed
+        The data.
+    config : TrainConfig
+        Learning rate, checkpoints, seed.
+    state : TrainState
+        Where to begin.
+    folder : Path
+        Gets ``metrics.jsonl``, ``progress.json`` and ``checkpoints/``.
+    ranks : Ranks
+        The processes that train together.
+
+    Raises
+    ------
+    NonFiniteLossError
+        If the loss or the gradient becomes NaN or infinite. No checkpoint holds that step.
+    InterruptedRunError
+        On SIGTERM, SIGUSR1 or SIGUSR2, after a checkpoint at the step boundary.
+    """
+    stop = StopFlag()
+    progress = ProgressWriter(folder, "steps", feed.steps, state.step) if ranks.is_first else None
+    _rewind_metrics(folder / METRICS_FILE, state.step, ranks)
+    saved_at = state.step
+
+    def save() -> None:
+        nonlocal saved_at
+        checkpoint.save(
+            engine,
+            folder / CHECKPOINTS,
+            state.step,
+            state.totals,
+            ranks,
+            config.keep_checkpoints,
+        )
+        saved_at = state.step
+
+    engine.train()
+    while state.step < feed.steps:
+        if ranks.any(stop.name is not None):
+            if saved_at != state.step:
+                save()
+            raise InterruptedRunError(
+                f"stopped by {stop.name or 'a signal'} after step {state.step} of {feed.steps}, "
+                f"all saved; the same command continues"
+            )
+        row = _step(engine, feed, config, state, ranks)
+        if progress is not None:
+            files.append_json_line(folder / METRICS_FILE, row)
+            shown = {name: float(row[name]) for name in ("loss", "tokens_per_s")}
+            progress.update(state.step, **shown)
+        if state.step % config.save_every_steps == 0 and state.step < feed.steps:
+            save()
+    return state
+
+
+def _step(
+    engine: DeepSpeedEngine, feed: Feed, config: TrainConfig, state: TrainState, ranks: Ranks
+) -> dict[str, float]:
+    """Take one optimizer step and return its row of metrics."""
+    begin = time.monotonic()
+    _seed(config.seed, state.step, ranks.rank)
+    rate = learning_rate(
+        state.step, feed.steps, config.learning_rate, config.warmup_ratio, config.min_lr_ratio
+    )
+    set_learning_rate(engine, rate)
+    tokens = feed.completion_tokens(state.step)
+    accumulation = engine.gradient_accumulation_steps()
+    denominator = tokens / (ranks.world_size * accumulation)
+    sums: list[Tensor] = []
+    batches: list[Sequence[str]] = []
+    norm = math.nan
+    for micro_batch in feed.micro_batches(state.step):
+        tensors = {name: tensor.to(device()) for name, tensor in micro_batch.tensors.items()}
+        loss, logged = engine(**tensors, denominator=denominator)
+        engine.backward(loss)
+        at_boundary = engine.is_gradient_accumulation_boundary()
+        if at_boundary and engine.zero_optimization_stage() == 0:
+            norm = gradient_norm(engine)
+        engine.step()
+        if at_boundary and engine.zero_optimization_stage() > 0:
+            norm = gradient_norm(engine)
+        sums.append(logged)
+        batches.append(micro_batch.example_ids)
+    assert len(sums) == accumulation
+    total, own = (ranks.sum(torch.stack(sums).sum(dim=0)) / tokens).tolist()
+    if not math.isfinite(total) or ranks.any(not math.isfinite(norm)):
+        _refuse(sums, batches, total, norm, state.step, ranks)
+    seconds = time.monotonic() - begin
+    state.step += 1
+    state.totals["tokens"] += feed.input_tokens(state.step - 1)
+    state.totals["seconds"] += seconds
+    return {
+        "step": state.step,
+        "loss": total,
+        "strong_loss": own,
+        "learning_rate": rate,
+        "grad_norm": norm,
+        "tokens": feed.input_tokens(state.step - 1),
+        "completion_tokens": tokens,
+        "seconds": round(seconds, 4),
+        "tokens_per_s": round(feed.input_tokens(state.step - 1) / seconds, 1),
+    }
+
+
+def _seed(seed: int, step: int, rank: int) -> None:
+    """Seed all generators from the step, so that a resume repeats dropout to the bit."""
+    value = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+    random.seed(value)
+    np.random.seed(value)
+    torch.manual_seed(value)
+
+
+def _refuse(
+    sums: list[Tensor],
+    batches: list[Sequence[str]],
+    loss: float,
+    norm: float,
+    step: int,
+    ranks: Ranks,
+) -> None:
+    guilty = [
+        example_id
+        for values, ids in zip(sums, batches, strict=True)
+        if not bool(torch.isfinite(values).all())
+        for example_id in ids
+    ]
+    ids = [example_id for part in ranks.gather(guilty) for example_id in part]
+    if not ids:
+        ids = [i for part in ranks.gather([i for b in batches for i in b]) for i in part]
+    raise NonFiniteLossError(
+        f"step {step + 1}: the loss is {loss}, the gradient norm {norm}, examples "
+        f"{', '.join(ids)}; the last checkpoint is kept: lower the learning rate or leave "
+        "these examples out"
+    )
+
+
+def _rewind_metrics(path: Path, step: int, ranks: Ranks) -> None:
+    """Drop the rows of steps that the checkpoint does not have: they will be taken again."""
+
+    def rewind() -> None:
+        if path.exists():
+            rows = [row for row in files.read_json_lines(path) if row["step"] <= step]
+            files.write_json_lines(path, rows)
+
+    ranks.from_first(rewind)

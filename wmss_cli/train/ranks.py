@@ -1,0 +1,109 @@
+"""The processes that train together, and the wish to stop that they share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import deepspeed
+import torch
+import torch.distributed as dist
+
+from wmss_cli.models.causal import device
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One process among all that train.
+
+    Attributes
+    ----------
+    rank, world_size : int
+        As in torch.distributed.
+    """
+
+    rank: int
+    world_size: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        dist.barrier()
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the element-wise sum over all ranks."""
+        values = values.to(device())
+        dist.all_reduce(values)
+        return values.cpu()
+
+    def any(self, flag: bool) -> bool:
+        """Return on all ranks whether the flag is set on one."""
+        return bool(self.sum(torch.tensor([float(flag)]))[0] > 0)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks, on all ranks."""
+        gathered: list[Any] = [None] * self.world_size
+        dist.all_gather_object(gathered, value)
+        return gathered
+
+    def from_first(self, compute: Callable[[], Any]) -> Any:
+        """Compute on the first rank, return the value (or raise the error) on all ranks."""
+        box: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                box[0] = compute()
+            except Exception as error:
+                box[1] = error
+        dist.broadcast_object_list(box)
+        if box[1] is not None:
+            raise box[1]
+        return box[0]
+
+
+def join() -> Ranks:
+    """Join the process group that the environment describes, with DeepSpeed's set-up.
+
+    ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT`` must be set.
+    """
+    missing = [
+        name
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+        if name not in os.environ
+    ]
+    assert not missing, f"the launcher did not set {', '.join(missing)}"
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # A C++ build of half a minute for CPU ranks on one host; gloo serves them as well.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if torch.cuda.is_available():
+        torch.cuda.set_device(device())
+    deepspeed.init_distributed(
+        dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False
+    )
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+class StopFlag:
+    """Remembers a signal until the loop asks for it at a step boundary.
+
+    The handler only sets a flag: it must not start a collective, for it may run on one rank
+    alone.
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
