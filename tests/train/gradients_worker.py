@@ -121,7 +121,9 @@ def main(work: Path, results_file: Path) -> None:
         trained = [full_state_dict(model, ranks.is_first) for model in (weak, strong)]
         if ranks.is_first:
             expected = reference_step_losses(*plain, table, plan, config)
-            rows_logged = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().split("\n")[:-1]]
+            rows_logged = [
+                json.loads(x) for x in (folder / "metrics.jsonl").read_text().split("\n")[:-1]
+            ]
             differences = [
                 max(
                     float((parameter - state[name]).abs().max())

@@ -297,17 +297,27 @@ def discard(out: Path) -> None:
         # Without its manifest the folder is no artifact, even if the removal is cut short.
         (out / MANIFEST).unlink()
         shutil.rmtree(out)
-    shutil.rmtree(partial(out), ignore_errors=True)
+    for unfinished in (partial(out), out.with_name(f"{out.name}.shards")):
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager
-def open_draft(job: Job) -> Iterator[Draft]:
-    """Open ``OUT.partial`` for writing, alone, and keep what an earlier attempt left in it.
+def open_draft(job: Job, resumable: bool = False) -> Iterator[Draft]:
+    """Open ``OUT.partial`` for writing, alone.
+
+    Parameters
+    ----------
+    job : Job
+        What is being made.
+    resumable : bool
+        Whether the stage goes on with what an earlier attempt left there; else it begins with
+        an empty folder.
 
     Raises
     ------
     ConfigError
-        If another process writes it now, or it holds work with other options or inputs.
+        If another process writes it now, or it holds work to resume with other options or
+        inputs.
     """
     print_now, inputs = describe(job)
     out = Path(job.out)
@@ -325,11 +335,14 @@ def open_draft(job: Job) -> Iterator[Draft]:
         if state.is_file():
             before = json.loads(state.read_text(encoding="utf-8"))
             attempt = before.pop("attempt") + 1
-            if before != owner:
+            if resumable and before != owner:
                 raise ConfigError(
                     f"{folder}: unfinished work with other options or inputs; "
                     "choose another --out, or --force to throw it away"
                 )
+        if not resumable:
+            shutil.rmtree(folder)
+            folder.mkdir()
         files.write_json(state, {**owner, "attempt": attempt})
         yield Draft(job, print_now, inputs, attempt)
     finally:

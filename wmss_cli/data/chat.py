@@ -57,20 +57,24 @@ class Renderer:
             If the template has no place for the system prompt.
         """
         text = self._apply(prompt)
-        if self.system_prompt and self.system_prompt not in text:
+        # Many templates strip the messages, and a YAML block ends in a newline.
+        if self.system_prompt.strip() not in text:
             raise ConfigError(
                 "the model's chat template leaves the system prompt out; "
                 "set tokenize.system_prompt and eval.system_prompt to ''"
             )
         # Templates of reasoning models open the thinking themselves; here the completion does.
-        return text.removesuffix("\n").removesuffix("<think>") if _opens(text) else text
+        opened = text.rstrip()
+        return opened.removesuffix("<think>") if opened.endswith("<think>") else text
 
     @cached_property
     def end_of_turn_id(self) -> int:
         """The token that ends an answer: the template's end of turn, or the end of sequence."""
         text = self._apply("x", _MARK)
         tail = self._encode([text.rpartition(_MARK)[2]])[0]
-        special = [token for token in tail if token in set(self.tokenizer.all_special_ids)]
+        # Not `all_special_ids`: it leaves out special tokens that have no name of their own.
+        added = self.tokenizer.added_tokens_decoder
+        special = [token for token in tail if token in added and added[token].special]
         return special[0] if special else int(self.tokenizer.eos_token_id)
 
     @property
@@ -120,7 +124,3 @@ class Renderer:
         # The template has written the special tokens already.
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return ids
-
-
-def _opens(text: str) -> bool:
-    return text.rstrip("\n").endswith("<think>")

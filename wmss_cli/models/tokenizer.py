@@ -32,8 +32,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+    # The tokenizers library raises nothing narrower for a file that it cannot read.
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(f"{folder}: no tokenizer that loads ({reason})") from None
     # Without its files transformers makes an empty one from the model's type and says nothing.
     if len(tokenizer) <= len(tokenizer.added_tokens_decoder):

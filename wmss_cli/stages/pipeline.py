@@ -165,6 +165,33 @@ def plan_pipeline(config: Config) -> Plan:
     return plan
 
 
+def shard_job(job: Job, shard: int) -> Job:
+    """Return the job of one shard of score-entropy: an artifact of its own in ``OUT.shards``.
+
+    Parameters
+    ----------
+    job : Job
+        Of the whole stage.
+    shard : int
+        From 0.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such shard.
+    """
+    shards = int(job.config["shards"])
+    if not 0 <= shard < shards:
+        raise ConfigError(f"shard {shard}: there are {shards} shards, 0 to {shards - 1}")
+    return Job(
+        stage="score_shard",
+        config={**job.config, "shard": shard},
+        identity={**job.identity, "shard": shard, "shards": shards},
+        inputs=job.inputs,
+        out=f"{job.out}.shards/{shard:05d}-of-{shards:05d}",
+    )
+
+
 def _control(kind: str, plan: Plan, config: Config, inputs: Mapping[str, Output]) -> Output:
     """Plan an arm to compare with: it starts where the last joint training started."""
     if kind == "softening":

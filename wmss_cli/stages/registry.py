@@ -14,6 +14,7 @@ MODULES = {
     "tokenize": "tokenize",
     "sft": "sft",
     "score_entropy": "score_entropy",
+    "score_shard": "score_shard",
     "build_curriculum": "build_curriculum",
     "joint_train": "joint_train",
     "eval": "evaluate",

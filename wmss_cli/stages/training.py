@@ -118,7 +118,10 @@ def run_training(
     with _shared_draft(job, ranks) as draft:
         work = partial(Path(job.out))
         found = checkpoint.newest(work / CHECKPOINTS, ranks)
-        universal = found is not None and found[1].world_size != ranks.world_size
+        # At ZeRO 0 every rank holds the whole state, so any number of ranks can load it.
+        universal = (
+            found is not None and found[1].world_size != ranks.world_size and config.zero_stage > 0
+        )
         pair = build_pair()
         engine = build_engine(pair, config, accumulation, load_universal=universal)
         state = TrainState()
@@ -143,7 +146,7 @@ def run_training(
 @contextmanager
 def _shared_draft(job: Job, ranks: Ranks) -> Iterator[Draft | None]:
     """Open the draft on the first rank; its refusal reaches all ranks."""
-    context = open_draft(job) if ranks.is_first else nullcontext()
+    context = open_draft(job, resumable=True) if ranks.is_first else nullcontext()
     draft: list[Draft] = []
     entered: list[Any] = []
 

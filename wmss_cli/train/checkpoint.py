@@ -17,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -134,10 +135,19 @@ def load(engine: DeepSpeedEngine, checkpoint: Path, universal: bool) -> None:
     universal : bool
         Whether it is in the universal form.
     """
+    decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
     path, _ = engine.load_checkpoint(
         str(checkpoint), tag=_TAG, load_lr_scheduler_states=False, load_module_strict=True
     )
     assert path is not None, f"DeepSpeed found nothing in {checkpoint} (universal: {universal})"
+    if universal and engine.zero_optimization_stage() == 3:
+        # DeepSpeed 0.19 gives all groups the first one's weight decay, and all weights one
+        # shared step counter, which Adam then advances once per weight.
+        for group, decay in zip(engine.optimizer.param_groups, decays, strict=True):
+            group["weight_decay"] = decay
+        for state in engine.optimizer.optimizer.state.values():
+            if torch.is_tensor(state.get("step")):
+                state["step"] = state["step"].clone()
 
 
 def universal_form(checkpoint: Path, ranks: Ranks) -> Path:

@@ -1,0 +1,34 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model with random weights; read it, do not change it."""
+    # Here, because torch takes seconds to import and many tests do without.
+    from tiny import make_tiny_model
+
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data sets, which are never part of the repository.
+
+    It is WMSS_SHARED/data, or ../shared/data beside the repository. Without it the test is
+    skipped, or fails where WMSS_REQUIRE_SHARED=1 says that it must be there.
+    """
+    root = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("WMSS_SHARED", root.parent / "shared")) / "data"
+    if not folder.is_dir():
+        missing = f"no real data at {folder}; set WMSS_SHARED to the folder that holds data/"
+        if os.environ.get("WMSS_REQUIRE_SHARED") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return folder

@@ -1,0 +1,241 @@
+"""Records from .jsonl, .jsonl.zst and .parquet: all, each with its row, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import random
+import tracemalloc
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from wmss_cli.core.errors import ConfigError, DataError
+from wmss_cli.data.sources import Record, read_records
+
+
+def record(question: str = "2 + 2?", **info: Any) -> dict[str, Any]:
+    """Return a record in the AM format."""
+    user_info = {"source": "sums", "reference_answer": "4", "test_case": None} | info
+    return {
+        "messages": [
+            {"role": "user", "content": question, "info": user_info},
+            {"role": "assistant", "content": "<think>…</think> <answer>4</answer>"},
+        ]
+    }
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_zst(path: Path, rows: Iterable[Any]) -> Path:
+    """Write one frame for each row, as tools that compress in parallel do."""
+    frames = [zstandard.compress(json.dumps(row).encode() + b"\n") for row in rows]
+    path.write_bytes(b"".join(frames))
+    return path
+
+
+def write_parquet(path: Path, rows: Iterable[Any]) -> Path:
+    pq.write_table(pa.Table.from_pylist(list(rows)), path, row_group_size=3)
+    return path
+
+
+WRITERS = {".jsonl": write_jsonl, ".jsonl.zst": write_zst, ".parquet": write_parquet}
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_reads_all_fields_of_every_record(tmp_path: Path, ending: str) -> None:
+    tests = {"test_code": "assert f() == 1", "test_entry_point": "f"}
+    rows = [
+        record("2 + 2?"),
+        record("Write f.", reference_answer=None, test_case=tests),
+        *[record(f"question {i}") for i in range(200)],
+    ]
+    path = WRITERS[ending](tmp_path / f"data{ending}", rows)
+    records = list(read_records([path]))
+    assert [r.row for r in records] == list(range(1, 203))
+    assert records[0] == Record(
+        file=str(path),
+        row=1,
+        source="sums",
+        prompt="2 + 2?",
+        completion="<think>…</think> <answer>4</answer>",
+        reference_answer="4",
+    )
+    assert (records[1].reference_answer, records[1].test_case) == (None, tests)
+    assert records[-1].prompt == "question 199"
+
+
+def test_real_records_are_the_same_from_every_kind_of_file(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    source = shared_data / "am_synth.jsonl"
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    paths = [write(tmp_path / f"data{ending}", rows) for ending, write in WRITERS.items()]
+    expected = list(read_records([source]))
+    assert len(expected) == len(rows)
+    assert {r.problem for r in expected} == {None}
+    for path in paths:
+        assert [replace(r, file=str(source)) for r in read_records([path])] == expected
+
+
+def test_files_follow_one_another_up_to_the_limit(tmp_path: Path) -> None:
+    first = write_jsonl(tmp_path / "a.jsonl", [record(f"a{i}") for i in range(3)])
+    second = write_jsonl(tmp_path / "b.jsonl", [record(f"b{i}") for i in range(3)])
+    prompts = [r.prompt for r in read_records([first, second], limit=5)]
+    assert prompts == ["a0", "a1", "a2", "b0", "b1"]
+
+
+BROKEN_LINES = [
+    (b"{not json}", "not JSON: Expecting property name"),
+    (b'{"messages": [', "not JSON"),
+    (b'{"messages": "\xff"}', "not UTF-8 at byte 15 of the line"),
+    (b"[" * 100_000, "not JSON that can be read"),
+    (b"17", "no list of messages"),
+    (b"{}", "no list of messages"),
+    (b'{"messages": [1, 2]}', "a message is not an object"),
+    (b'{"messages": []}', "expected the roles user, assistant; found none"),
+]
+
+
+@pytest.mark.parametrize(("line", "problem"), BROKEN_LINES)
+def test_a_broken_line_is_known_by_its_number(tmp_path: Path, line: bytes, problem: str) -> None:
+    good = json.dumps(record()).encode()
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b"\n".join([good, b"", line, good]))
+    first, broken, last = read_records([path])
+    assert (broken.file, broken.row) == (str(path), 3)
+    assert broken.problem is not None
+    assert broken.problem.startswith(problem)
+    assert (first.row, first.problem) == (1, None)
+    assert (last.row, last.problem) == (4, None)
+
+
+def _change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def apply(row: dict[str, Any]) -> None:
+        *parents, last = path.split(".")
+        for name in parents:
+            row = row[int(name) if name.isdigit() else name]
+        row[last] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (_change("messages.0.role", "system"), "expected the roles user, assistant; found system"),
+        (_change("messages.0.content", None), "the user's content is not a text"),
+        (_change("messages.1.content", " "), "the assistant's content is empty"),
+        (_change("messages.1.content", "\ud83d"), "the assistant's content holds half of"),
+        (_change("messages.0.info", [1]), "the user's info is not an object"),
+        (_change("messages.0.info.test_case", "assert"), "info.test_case is not an object"),
+        (_change("messages.0.info.reference_answer", [4]), "info.reference_answer is not a text"),
+        (
+            lambda row: row["messages"].extend(row["messages"]),
+            "expected the roles user, assistant; found user, assistant, user, assistant",
+        ),
+    ],
+)
+def test_says_why_a_record_is_no_record(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], problem: str
+) -> None:
+    row = record()
+    change(row)
+    (broken,) = read_records([write_jsonl(tmp_path / "data.jsonl", [row])])
+    assert broken.problem is not None
+    assert broken.problem.startswith(problem)
+
+
+def test_what_json_separates_by_is_only_the_line_feed(tmp_path: Path) -> None:
+    rows = [record("carriage return \r, line separator \u2028, next line \x85"), record("b")]
+    path = tmp_path / "data.jsonl"
+    lines = [json.dumps(row, ensure_ascii=False).encode() for row in rows]
+    path.write_bytes(b"\r\n".join(lines))
+    assert [(r.row, r.prompt) for r in read_records([path])] == [
+        (1, rows[0]["messages"][0]["content"]),
+        (2, "b"),
+    ]
+
+
+def test_numbers_are_references_and_blanks_are_none(tmp_path: Path) -> None:
+    answers = [18, 2.5, "18", " ", "", None]
+    path = write_jsonl(tmp_path / "data.jsonl", [record(reference_answer=a) for a in answers])
+    references = [r.reference_answer for r in read_records([path])]
+    assert references == ["18", "2.5", "18", None, None, None]
+
+
+def test_a_missing_file_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.jsonl: no such file"):
+        read_records([tmp_path / "nowhere.jsonl"])
+
+
+def test_an_unknown_ending_names_the_good_ones(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.touch()
+    with pytest.raises(ConfigError, match=r"use \.jsonl, \.jsonl\.zst, \.parquet"):
+        read_records([path])
+
+
+def test_a_download_that_was_cut_off_is_an_error(tmp_path: Path) -> None:
+    rows = [record(f"question {i}") for i in range(1000)]
+    whole = zstandard.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    path = tmp_path / "data.jsonl.zst"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"data\.jsonl\.zst: damaged after row \d+ \(Truncated"):
+        list(read_records([path]))
+
+
+def test_a_parquet_file_that_is_none_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    path.write_text("no Parquet")
+    with pytest.raises(DataError, match=r"data\.parquet: damaged after row 0"):
+        list(read_records([path]))
+
+
+def test_a_parquet_file_without_messages_says_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    pq.write_table(pa.table({"question": ["2 + 2?"]}), path)
+    with pytest.raises(DataError, match=r"no column 'messages' \(found: question\)"):
+        list(read_records([path]))
+
+
+def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.touch()
+    assert list(read_records([path])) == []
+
+
+def peak_memory(path: Path) -> int:
+    """Return the most memory, in bytes, that is held while a file is read."""
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    try:
+        peak_arrow = max(pa.total_allocated_bytes() for _ in read_records([path])) - before
+        return peak_arrow + tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, ending: str) -> None:
+    # Random letters, so that no file is small by compression; Parquet gets one large row group.
+    letters = random.Random(0)
+    rows = [record(letters.randbytes(5_000).hex()) for _ in range(4_000)]
+    peaks = []
+    for count in (1_000, 4_000):
+        path = tmp_path / f"{count}{ending}"
+        if ending == ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows[:count]), path, use_dictionary=False)
+        else:
+            WRITERS[ending](path, rows[:count])
+        peaks.append(peak_memory(path))
+    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[1] < 0.5 * sum(len(json.dumps(row)) for row in rows)

@@ -1,0 +1,229 @@
+"""curate: what is kept, what is rejected and why, and that nothing gets lost."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from wmss_cli.core.artifact import Job, Manifest, verify
+from wmss_cli.core.config import CurateConfig
+from wmss_cli.core.errors import ConfigError, DataError
+from wmss_cli.core.schema import EXAMPLE, REJECTED, example_id, read_parquet
+from wmss_cli.data.filters import REASONS
+from wmss_cli.stages import curate
+
+Row = dict[str, Any]
+
+
+def curate_files(out: Path, paths: Iterable[Path], **options: Any) -> Manifest:
+    config = CurateConfig(**options)
+    return curate.run(
+        Job(
+            stage="curate",
+            config=config.model_dump(mode="json"),
+            identity=config.identity(),
+            inputs={f"data-{i:04d}": str(path) for i, path in enumerate(paths)},
+            out=str(out),
+        )
+    )
+
+
+def kept_rows(out: Path) -> list[Row]:
+    rows: list[Row] = read_parquet(out / "examples.parquet", EXAMPLE).to_pylist()
+    return rows
+
+
+def rejected_rows(out: Path) -> list[Row]:
+    rows: list[Row] = read_parquet(out / "rejected.parquet", REJECTED).to_pylist()
+    return rows
+
+
+def record(question: str, answer: str, reference: str | None = None, **info: Any) -> Row:
+    user_info = {"source": "sums", "reference_answer": reference, "test_case": None} | info
+    completion = f"<think>Let me see.</think>\n<answer>\\boxed{{{answer}}}</answer>"
+    return {
+        "messages": [
+            {"role": "user", "content": question, "info": user_info},
+            {"role": "assistant", "content": completion, "info": {}},
+        ]
+    }
+
+
+def write_jsonl(path: Path, rows: Iterable[Row | str]) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_keeps_the_right_and_says_why_not_the_rest(tmp_path: Path) -> None:
+    unformatted = record("5 + 5?", "10", "10")
+    unformatted["messages"][1]["content"] = "It is 10."
+    test_case = {"test_code": "assert f() == 1", "test_entry_point": "f"}
+    path = write_jsonl(
+        tmp_path / "data.jsonl",
+        [
+            record("2 + 2?", "4", "4"),
+            record("2 + 2?", "5", "4"),
+            record("2 + 2?", "4", "4", source="again"),
+            "{not json}",
+            unformatted,
+            record("1 + 1?", "2"),
+            record("Write f.", "f", test_case=test_case),
+            record("9^(9^9)?", "9^{9^{9^{9}}}", "3"),
+            record("3 + 3?", "6", "$6.00"),
+        ],
+    )
+    out = tmp_path / "curated"
+    manifest = curate_files(out, [path], verify_timeout_s=2.0)
+
+    assert [row["prompt"] for row in kept_rows(out)] == ["2 + 2?", "3 + 3?"]
+    first = record("2 + 2?", "4")["messages"][1]["content"]
+    assert kept_rows(out)[0] == {
+        "example_id": example_id("2 + 2?", first),
+        "source": "sums",
+        "prompt": "2 + 2?",
+        "completion": first,
+        "reference_answer": "4",
+    }
+    assert [(row["row"], row["reason"]) for row in rejected_rows(out)] == [
+        (2, "wrong_answer"),
+        (3, "duplicate"),
+        (4, "unreadable"),
+        (5, "format"),
+        (6, "no_reference"),
+        (7, "no_verifier"),
+        (8, "timeout"),
+    ]
+    details = {row["reason"]: row["detail"] for row in rejected_rows(out)}
+    assert details["wrong_answer"] == "answer '5', reference '4'"
+    assert details["format"] == "no <think>"
+    assert manifest.metrics["records"] == 9
+    assert manifest.metrics["kept"] == 2
+    assert manifest.metrics["rejected"] == dict.fromkeys(details, 1)
+    assert manifest.metrics["by_source"]["again"] == {"total": 1, "kept": 0}
+    assert verify(out).digest == manifest.digest
+
+
+def test_a_broken_row_is_reported_with_its_file_and_line(tmp_path: Path) -> None:
+    good = record("2 + 2?", "4", "4")
+    first = write_jsonl(tmp_path / "first.jsonl", [good])
+    second = write_jsonl(tmp_path / "second.jsonl", ["", '{"text": "no messages"}', "{"])
+    out = tmp_path / "curated"
+    manifest = curate_files(out, [first, second])
+    assert [(r["example_id"], r["file"], r["row"]) for r in rejected_rows(out)] == [
+        (None, "data-0001:second", 2),
+        (None, "data-0001:second", 3),
+    ]
+    assert manifest.metrics["rejected"] == {"unreadable": 2}
+    assert manifest.metrics["first_unreadable"][0] == f"{second}:2: no list of messages"
+
+
+def test_decides_as_expected_on_real_records(tmp_path: Path, shared_data: Path) -> None:
+    path = shared_data / "am_synth.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    math = {i for i, row in enumerate(rows, start=1) if row["meta"]["kind"] == "math"}
+    contents = [[message["content"] for message in row["messages"]] for row in rows]
+    # The file is half of a larger one: some duplicates have their first copy in the other half.
+    first_copies = {
+        i
+        for i in math
+        if "duplicate" in rows[i - 1]["meta"]["why"] and contents[i - 1] not in contents[: i - 1]
+    }
+    expected = {i for i in math if rows[i - 1]["meta"]["expected_keep"]} | first_copies
+    out = tmp_path / "curated"
+    manifest = curate_files(out, [path])
+    rejected = {row["row"]: row["reason"] for row in rejected_rows(out)}
+    assert math - rejected.keys() == expected
+    assert len(kept_rows(out)) == len(expected) == manifest.metrics["kept"]
+    code = Counter(rejected[i] for i in rejected.keys() - math)
+    assert set(code) == {"no_verifier", "no_reference"}
+    assert set(rejected.values()) <= set(REASONS)
+    assert len(rows) == manifest.metrics["records"]
+    assert sum(manifest.metrics["rejected"].values()) == len(rejected)
+
+
+def test_the_kind_of_file_does_not_matter(tmp_path: Path, shared_data: Path) -> None:
+    text = (shared_data / "am_synth.jsonl").read_text(encoding="utf-8")
+    messages = [{"messages": json.loads(line)["messages"]} for line in text.splitlines()]
+    plain = tmp_path / "data.jsonl"
+    plain.write_text(text, encoding="utf-8")
+    packed = tmp_path / "data.jsonl.zst"
+    packed.write_bytes(zstandard.compress(text.encode()))
+    table = tmp_path / "data.parquet"
+    pq.write_table(pa.Table.from_pylist(messages), table)
+    digests = {
+        curate_files(tmp_path / f"curated{i}", [path]).digest
+        for i, path in enumerate([plain, packed, table])
+    }
+    assert len(digests) == 1
+
+
+def test_order_and_content_do_not_depend_on_the_workers(tmp_path: Path) -> None:
+    rows = [record(f"{i} + 0?", str(i), str(i if i % 3 else -1)) for i in range(100)]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    one = curate_files(tmp_path / "one", [path], workers=1)
+    three = curate_files(tmp_path / "three", [path], workers=3)
+    assert one.digest == three.digest
+    assert one.fingerprint == three.fingerprint
+    assert [r["prompt"] for r in kept_rows(tmp_path / "one")] == [
+        f"{i} + 0?" for i in range(100) if i % 3
+    ]
+
+
+def test_duplicates_stay_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [record("2 + 2?", "4", "4")] * 3)
+    manifest = curate_files(tmp_path / "curated", [path], deduplicate=False)
+    assert manifest.metrics["kept"] == 3
+
+
+def test_a_record_without_reference_does_not_shadow_its_double(tmp_path: Path) -> None:
+    rows = [record("2 + 2?", "4"), record("2 + 2?", "4", "4")]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    assert curate_files(tmp_path / "curated", [path]).metrics["rejected"] == {"no_reference": 1}
+
+
+def test_the_limit_counts_records_of_all_files(tmp_path: Path) -> None:
+    rows = [record(f"{i} + 0?", str(i), str(i)) for i in range(4)]
+    paths = [write_jsonl(tmp_path / f"{i}.jsonl", rows[2 * i :][:2]) for i in range(2)]
+    assert curate_files(tmp_path / "curated", paths, limit=3).metrics["kept"] == 3
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.jsonl: no such file"):
+        curate_files(tmp_path / "curated", [tmp_path / "nowhere.jsonl"])
+    assert not (tmp_path / "curated.partial").exists()
+
+
+def test_no_input_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing to curate"):
+        curate_files(tmp_path / "curated", [])
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_data_set_is_an_error(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"data\.jsonl: no records"):
+        curate_files(tmp_path / "curated", [path])
+    assert not (tmp_path / "curated").exists()
+
+
+def test_nothing_left_is_an_error_that_counts_the_reasons(tmp_path: Path) -> None:
+    rows = [record("2 + 2?", "5", "4"), record("3 + 3?", "5", "6"), record("1 + 1?", "2"), "{"]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    counts = "none of 4 records kept (2 wrong_answer, 1 no_reference, 1 unreadable)"
+    with pytest.raises(DataError, match=re.escape(counts)) as caught:
+        curate_files(tmp_path / "curated", [path])
+    assert "\n" not in str(caught.value)
+    # What the message points to is there, though the artifact is not.
+    assert pq.read_table(tmp_path / "curated.partial" / "rejected.parquet").num_rows == 4
+    assert not (tmp_path / "curated").exists()

@@ -1,0 +1,95 @@
+"""Training jobs of tiny models, run by real workers that may be made to fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from table import make_token_table
+from tiny import make_tiny_model
+
+from wmss_cli.core.artifact import Job, partial
+from wmss_cli.core.config import JointConfig
+from wmss_cli.launch.worker import read_error, write_job
+
+
+def make_joint_job(work: Path, **options: Any) -> Job:
+    """Make a weak and a strong model with dropout, a token table, and the job to train them."""
+    for i, role in enumerate(("weak", "strong")):
+        make_tiny_model(work / role, seed=i)
+        # With dropout a resume that does not restore the random numbers ends elsewhere.
+        config = json.loads((work / role / "config.json").read_text())
+        config["attention_dropout"] = 0.2
+        (work / role / "config.json").write_text(json.dumps(config))
+    make_token_table(work / "tokens", work / "weak", [(4, 3 + i % 9) for i in range(44)])
+    defaults: dict[str, Any] = {
+        "learning_rate": 1e-3,
+        "global_batch_size": 4,
+        "micro_batch_size": 1,
+        "save_every_steps": 3,
+        "zero_stage": 1,
+    }
+    section = JointConfig(**(defaults | options))
+    return Job(
+        "joint_train",
+        section.model_dump(mode="json"),
+        section.identity(),
+        {role: str(work / role) for role in ("weak", "strong", "tokens")},
+        str(work / "trained"),
+    )
+
+
+def to(job: Job, out: Path) -> Job:
+    """Return the same job with another folder for its result."""
+    return replace(job, out=str(out))
+
+
+def work_folder(job: Job) -> Path:
+    return partial(Path(job.out))
+
+
+def run_workers(
+    job: Job, control: Path, world_size: int = 1, fault: str = "none", count: int = 0
+) -> tuple[list[int], dict[str, Any] | None]:
+    """Run all ranks, the fault in the last one; return exit codes and the reported error."""
+    control.mkdir(parents=True)
+    write_job(control, job)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    processes = []
+    for rank in range(world_size):
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "OMP_NUM_THREADS": 1}
+        environment = {
+            **os.environ,
+            **{name: str(value) for name, value in names.items()},
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        which = fault if rank == world_size - 1 else "none"
+        script = str(Path(__file__).with_name("faulty_worker.py"))
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, script, str(control), which, str(count)],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=(control / f"stderr-{rank}").open("w"),
+            )
+        )
+    try:
+        last = processes[-1].wait(timeout=200)
+        for process in processes[:-1]:
+            if last == -9:
+                # The others wait for the dead one; a launcher ends them.
+                process.kill()
+            process.wait(timeout=200)
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], read_error(control)

@@ -1,0 +1,161 @@
+"""A run that was killed or stopped goes on where it was, and ends with the same bits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from jobs import make_joint_job, run_workers, to, work_folder
+from safetensors.torch import load_file
+
+from wmss_cli.core.artifact import Job, read_manifest
+from wmss_cli.core.files import read_json_lines
+
+pytestmark = pytest.mark.slow
+
+STEPS = 11
+PASSES_PER_STEP = 4
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    return make_joint_job(tmp_path_factory.mktemp("resume"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    codes, error = run_workers(job, tmp_path_factory.mktemp("control") / "0")
+    assert codes == [0], error
+    return Path(job.out)
+
+
+def weights(artifact: Path) -> dict[str, str]:
+    files = read_manifest(artifact).files
+    return {name: files[name] for name in ("model/model.safetensors", "weak/model.safetensors")}
+
+
+def losses(artifact: Path) -> list[tuple[int, float]]:
+    return [(row["step"], row["loss"]) for row in read_json_lines(artifact / "metrics.jsonl")]
+
+
+def checkpoints(job: Job) -> list[str]:
+    return sorted(path.name for path in (work_folder(job) / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("fault", "count", "code", "left"),
+    [
+        # In the second micro-batch of step 5: the checkpoint of step 3 is the newest.
+        ("forward", 4 * PASSES_PER_STEP + 2, -9, ["step-00000003"]),
+        # While the second checkpoint (three files, step 6) is hashed: a half-written folder stays behind.
+        ("save", 3 + 2, -9, ["step-00000003", "step-00000006.saving"]),
+        # A signal in step 5: all of it is taken, then saved.
+        ("signal", 4 * PASSES_PER_STEP + 2, 130, ["step-00000003", "step-00000005"]),
+    ],
+)
+def test_resume_ends_with_the_same_bits(
+    job: Job,
+    undisturbed: Path,
+    tmp_path: Path,
+    fault: str,
+    count: int,
+    code: int,
+    left: list[str],
+) -> None:
+    again = to(job, tmp_path / "trained")
+    codes, _ = run_workers(again, tmp_path / "first", fault=fault, count=count)
+    assert codes == [code]
+    assert not Path(again.out).exists(), "unfinished work must not look like an artifact"
+    assert checkpoints(again) == left
+    codes, error = run_workers(again, tmp_path / "second")
+    assert codes == [0], error
+    assert weights(Path(again.out)) == weights(undisturbed)
+    assert losses(Path(again.out)) == losses(undisturbed)
+    assert read_manifest(Path(again.out)).attempt == 2
+
+
+def test_a_damaged_checkpoint_is_passed_over(job: Job, undisturbed: Path, tmp_path: Path) -> None:
+    again = to(job, tmp_path / "trained")
+    run_workers(again, tmp_path / "first", fault="forward", count=7 * PASSES_PER_STEP + 1)
+    assert checkpoints(again) == ["step-00000003", "step-00000006"]
+    damaged = next(
+        (work_folder(again) / "checkpoints/step-00000006/state").glob("*model_states.pt")
+    )
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    codes, error = run_workers(again, tmp_path / "second")
+    assert codes == [0], error
+    assert weights(Path(again.out)) == weights(undisturbed)
+
+
+def test_nan_stops_the_run_with_step_ids_and_the_last_checkpoint(job: Job, tmp_path: Path) -> None:
+    again = to(job, tmp_path / "trained")
+    codes, error = run_workers(
+        again, tmp_path / "first", fault="nan", count=4 * PASSES_PER_STEP + 2
+    )
+    assert codes == [5]
+    assert error is not None
+    message = error["message"]
+    assert message.startswith("step 5: the loss is nan")
+    table_ids = 1
+    assert message.count(", examples ") == table_ids
+    assert checkpoints(again) == ["step-00000003"]
+    assert [step for step, _ in losses(work_folder(again))] == [1, 2, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Path, Path]:
+    """Two ranks with sharded weights: one run undisturbed, one killed in step 5."""
+    work = tmp_path_factory.mktemp("two")
+    job = make_joint_job(work, zero_stage=3)
+    codes, error = run_workers(job, work / "control", world_size=2)
+    assert codes == [0, 0], error
+    killed = to(job, work / "killed")
+    codes, _ = run_workers(killed, work / "control-killed", 2, "forward", 4 * 2 + 1)
+    assert codes[-1] == -9
+    return job, Path(job.out), work_folder(killed)
+
+
+def test_two_ranks_resume_with_the_same_bits(
+    two_ranks: tuple[Job, Path, Path], tmp_path: Path
+) -> None:
+    job, undisturbed, killed = two_ranks
+    again = to(job, tmp_path / "trained")
+    shutil.copytree(killed, work_folder(again))
+    codes, error = run_workers(again, tmp_path / "control", world_size=2)
+    assert codes == [0, 0], error
+    assert weights(Path(again.out)) == weights(undisturbed)
+    assert losses(Path(again.out)) == losses(undisturbed)
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 3])
+def test_another_world_size_goes_on_through_the_universal_checkpoint(
+    tmp_path: Path, zero_stage: int
+) -> None:
+    # Without dropout the ranks' random numbers play no part, so the runs can be compared.
+    job = make_joint_job(tmp_path, zero_stage=zero_stage, weight_decay=0.5)
+    for role in ("weak", "strong"):
+        path = tmp_path / role / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"attention_dropout": 0.0}))
+    codes, error = run_workers(job, tmp_path / "control")
+    assert codes == [0], error
+    again = to(job, tmp_path / "again")
+    run_workers(again, tmp_path / "first", 2, "forward", 4 * 2 + 1)
+    assert checkpoints(again) == ["step-00000003"]
+    codes, error = run_workers(again, tmp_path / "second", world_size=1)
+    assert codes == [0], error
+    steps = [step for step, _ in losses(Path(again.out))]
+    assert steps == list(range(1, STEPS + 1))
+    for name in ("model", "weak"):
+        ours, theirs = (
+            load_file(folder / name / "model.safetensors")
+            for folder in (Path(again.out), Path(job.out))
+        )
+        for key, value in ours.items():
+            torch.testing.assert_close(value, theirs[key], rtol=1e-4, atol=1e-5)
+    # Sums of a different order, the same mathematics.
+    assert [x for _, x in losses(Path(again.out))] == pytest.approx(
+        [x for _, x in losses(Path(job.out))], rel=1e-5
+    )

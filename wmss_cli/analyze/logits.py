@@ -1,0 +1,88 @@
+"""What a model's logits look like where they predict the completion (Tables 2 and 6)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+STATISTICS = {
+    "z_target": "logit of the right token",
+    "z_background": "mean logit of all other tokens",
+    "gap": "z_target - z_background",
+    "std": "standard deviation over the vocabulary",
+    "mean": "mean over the vocabulary",
+    "centred_norm": "norm of z - mean(z), which is sqrt(vocab) * std",
+    "max": "largest logit",
+    "min": "smallest logit",
+    "norm": "norm of z",
+    "entropy": "of the softmax, in nats",
+    "p_max": "largest probability",
+    "p_target": "probability of the right token",
+}
+"""Names and meanings, in the order of the paper's tables."""
+
+
+def logit_statistics(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Return the statistics of each token's logits.
+
+    Parameters
+    ----------
+    logits : Tensor
+        ``[tokens, vocab]``.
+    targets : Tensor
+        ``[tokens]``.
+
+    Returns
+    -------
+    dict of str to Tensor
+        The names of :data:`STATISTICS`, each ``[tokens]``.
+    """
+    z = logits.double()
+    vocab = z.shape[-1]
+    log_p = z.log_softmax(dim=-1)
+    p = log_p.exp()
+    target = z.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    background = (z.sum(dim=-1) - target) / (vocab - 1)
+    std = z.std(dim=-1, correction=0)
+    return {
+        "z_target": target,
+        "z_background": background,
+        "gap": target - background,
+        "std": std,
+        "mean": z.mean(dim=-1),
+        "centred_norm": math.sqrt(vocab) * std,
+        "max": z.amax(dim=-1),
+        "min": z.amin(dim=-1),
+        "norm": z.norm(dim=-1),
+        "entropy": torch.special.entr(p).sum(dim=-1),
+        "p_max": p.amax(dim=-1),
+        "p_target": p.gather(-1, targets.unsqueeze(-1)).squeeze(-1),
+    }
+
+
+def margins(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the margins m_k = z_y - z_k of the right token over each other (Appendix B).
+
+    Parameters
+    ----------
+    logits : Tensor
+        ``[tokens, vocab]``.
+    targets : Tensor
+        ``[tokens]``.
+
+    Returns
+    -------
+    Tensor
+        ``[tokens, vocab]``, zero at the right token.
+    """
+    return logits.gather(-1, targets.unsqueeze(-1)) - logits
+
+
+def crossing_lambda(centred_norm_strong: float, centred_norm_weak: float) -> float:
+    """Return the lambda at which both models add equally to the mixed logits (Appendix C).
+
+    lambda_cross = 1 / (1 + sqrt(a)) with a = (|z_strong| / |z_weak|)^2, the norms centred.
+    """
+    return 1.0 / (1.0 + centred_norm_strong / centred_norm_weak)

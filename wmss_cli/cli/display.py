@@ -1,0 +1,121 @@
+"""Progress of the stages: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bars
+from rich.table import Column
+
+from wmss_cli.core.progress import Progress
+
+_PLAIN_EVERY_S = 10.0
+
+Watch = Callable[[Progress | None], None]
+
+
+class Display:
+    """Shows one stage after the other.
+
+    Parameters
+    ----------
+    console : Console
+        On stderr.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = console.is_terminal
+
+    @contextmanager
+    def stage(self, label: str) -> Iterator[Watch]:
+        """Show a stage while it runs; what is yielded takes its progress."""
+        if self._live:
+            with _bars(self._console) as bars:
+                task = bars.add_task(label, total=None, detail="starting")
+                yield lambda progress: _update_bar(bars, task, progress)
+        else:
+            plain = _PlainLines(self._console, label)
+            self._say(f"{label}: started")
+            yield plain.show
+
+    def finished(self, label: str, seconds: float, note: str = "") -> None:
+        """Say that a stage is done."""
+        mark = "[green]✓[/] " if self._live else ""
+        text = f"{label}: done in {duration(seconds)}" + (f", {note}" if note else "")
+        self._console.print(mark + text, highlight=False, soft_wrap=True)
+
+    def skipped(self, label: str) -> None:
+        """Say that a stage was done before."""
+        mark = "[green]✓[/] " if self._live else ""
+        self._console.print(f"{mark}{label}: done before", highlight=False, soft_wrap=True)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+
+class _PlainLines:
+    def __init__(self, console: Console, label: str) -> None:
+        self._console = console
+        self._label = label
+        self._last = time.monotonic()
+
+    def show(self, progress: Progress | None) -> None:
+        if progress is None or time.monotonic() - self._last < _PLAIN_EVERY_S:
+            return
+        self._last = time.monotonic()
+        total = f"/{progress.total}" if progress.total is not None else ""
+        detail = _detail(progress)
+        line = f"{self._label}: {progress.done}{total} {progress.unit}"
+        self._console.print(
+            line + (f", {detail}" if detail else ""), highlight=False, soft_wrap=True
+        )
+
+
+def _bars(console: Console) -> Bars:
+    return Bars(
+        SpinnerColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
+        console=console,
+        transient=True,
+    )
+
+
+def _update_bar(bars: Bars, task: object, progress: Progress | None) -> None:
+    if progress is not None:
+        bars.update(
+            task,  # type: ignore[arg-type]
+            total=progress.total,
+            completed=progress.done,
+            detail=_detail(progress) or progress.unit,
+        )
+
+
+def _detail(progress: Progress) -> str:
+    """Say loss, speed and time left, as far as they are known."""
+    parts = []
+    if "loss" in progress.metrics:
+        parts.append(f"loss {progress.metrics['loss']:.3f}")
+    if "tokens_per_s" in progress.metrics:
+        parts.append(f"{progress.metrics['tokens_per_s']:,.0f} tok/s")
+    if progress.seconds_left is not None and progress.done != progress.total:
+        parts.append(f"{duration(progress.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: ``8.3 s``, ``4:05 min``, ``2:10:00 h``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d} h"

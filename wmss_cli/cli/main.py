@@ -1,0 +1,78 @@
+"""The ``wmss`` command: what it offers, and how an error ends it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import wmss_cli
+from wmss_cli.cli import console, run_commands, setup_commands, stage_commands
+from wmss_cli.core.errors import explain
+
+_DEBUG = "--debug"
+
+
+class _Group(TyperGroup):
+    """Shows an error that a user can mend as one line, and ends with its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (Exception, KeyboardInterrupt) as error:
+            known = explain(error)
+            if known is None or ctx.params.get("debug"):
+                for note in getattr(known, "__notes__", []):
+                    console.err.print(note, markup=False, highlight=False)
+                raise
+            console.print_error(str(known))
+            raise typer.Exit(known.exit_code) from None
+
+
+app = typer.Typer(
+    name="wmss",
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (run_commands.app, stage_commands.app, setup_commands.app):
+    app.add_typer(group)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print_line(wmss_cli.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def wmss(
+    debug: Annotated[
+        bool, typer.Option(_DEBUG, help="Show the traceback of an error (anywhere in the line).")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Example: wmss run demo.yaml
+
+    Post-training of language models by Weak-Driven Learning. 'wmss run' does the whole pipeline;
+    the other commands do one step each: curate, tokenize, sft, score-entropy, build-curriculum,
+    joint-train, eval.
+    """
+
+
+def main() -> None:
+    """Run the command line; ``--debug`` may stand anywhere in it."""
+    arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
+    if len(arguments) < len(sys.argv) - 1:
+        arguments.insert(0, _DEBUG)
+    app(args=arguments, prog_name="wmss")
+
+
+if __name__ == "__main__":
+    main()

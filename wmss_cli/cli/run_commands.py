@@ -1,0 +1,119 @@
+"""The commands that run the whole method: run and demo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wmss_cli.cli import console, options, tables
+from wmss_cli.cli.display import Display
+from wmss_cli.core import config as c
+from wmss_cli.core.resources import packaged
+
+app = typer.Typer()
+
+Directory = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder of all results [run_dir].")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON to stdout.")]
+
+
+@app.command("run", short_help="Run the whole pipeline; what is done is skipped.")
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML file; 'wmss init' writes examples.")],
+    sets: options.Set = None,
+    out: Directory = None,
+    processes: options.Processes = None,
+    force: options.Force = False,
+    as_json: Json = False,
+) -> None:
+    """Example: wmss run demo.yaml --set sft.epochs=2
+
+    curate, tokenize, sft, then K times: score-entropy (weak and strong), build-curriculum,
+    joint-train; then the controls, eval of every model, and a report. Ctrl-C leaves a state that
+    the same command continues.
+    """
+    resolved = options.configure(
+        config,
+        sets,
+        {
+            "run_dir": ("--out", str(out) if out else None),
+            "launch.processes": ("--processes", processes),
+        },
+    )
+    _run(resolved.config, Display(console.err), force, as_json)
+
+
+@app.command("demo", short_help="Run the whole method on a tiny model, from nothing, on a CPU.")
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of all results.")] = Path(
+        "runs/demo"
+    ),
+    sets: options.Set = None,
+    force: options.Force = False,
+    as_json: Json = False,
+) -> None:
+    """Example: wmss demo --out runs/demo
+
+    Generates arithmetic word problems (some records wrong on purpose), pretrains a small Qwen3 on
+    them, and runs the whole pipeline with its controls. Takes a few minutes on two cores.
+    """
+    from wmss_cli.stages.demo import demo_config, plan_base
+
+    display = Display(console.err)
+    given = options.configure(
+        packaged("configs") / "demo.yaml", sets, {"run_dir": ("--out", str(out))}
+    )
+    base = plan_base(given.config)
+    for step in base.steps:
+        _run_step(step, given.config, display, force)
+    _run(demo_config(given.config, base), display, force, as_json)
+    console.err.print(
+        "This shows the pipeline at work on a toy; it is no reproduction of the paper.",
+        soft_wrap=True,
+    )
+
+
+def _run(config: c.Config, display: Display, force: bool, as_json: bool) -> None:
+    from wmss_cli.stages.pipeline import plan_pipeline
+
+    plan = plan_pipeline(config)
+    for step in plan.steps:
+        _run_step(step, config, display, force)
+    report = Path(plan.steps[-1].job.out)
+    found: dict[str, Any] = json.loads((report / "results.json").read_text(encoding="utf-8"))
+    if as_json:
+        console.print_json(found)
+    else:
+        console.out.print(tables.results(found, report))
+
+
+def _run_step(step: Any, config: c.Config, display: Display, force: bool) -> None:
+    from wmss_cli.launch.local import run_local
+
+    with display.stage(step.label) as watch:
+        outcome = run_local(step.job, config.launch.processes, force, watch)
+    if outcome.was_done:
+        display.skipped(step.label)
+    else:
+        display.finished(step.label, outcome.manifest.seconds, _note(outcome.manifest.metrics))
+
+
+def _note(metrics: dict[str, Any]) -> str:
+    """Say the one number of a stage that tells whether it went well."""
+    if "kept" in metrics:
+        return f"{metrics['kept']:,} of {metrics['records']:,} records kept"
+    if "last_strong_loss" in metrics:
+        return f"{metrics['steps']:,} steps, loss {metrics['last_loss']:.3f}"
+    if "mean_entropy_nats" in metrics:
+        return f"mean entropy {metrics['mean_entropy_nats']:.3f} nats"
+    if "effective_sample_size" in metrics:
+        return f"{metrics['unique_samples']:,} unique of {metrics['samples']:,} samples"
+    if "accuracy" in metrics:
+        return f"accuracy {100 * metrics['accuracy']:.1f} %"
+    if "completion_tokens" in metrics:
+        return f"{metrics['tokens']:,} tokens"
+    return ""

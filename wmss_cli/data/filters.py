@@ -1,0 +1,80 @@
+"""Which records are kept: the reasons for a rejection, the format, exact duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REASONS: Mapping[str, str] = {
+    "unreadable": "not a record of one question and one answer; the detail says what is wrong",
+    "format": "not one <think>…</think> followed by one <answer>…</answer>",
+    "no_reference": "neither a reference answer nor a test to check the answer by",
+    "no_verifier": "nothing here can check an answer of this kind",
+    "duplicate": "prompt and completion both equal those of an earlier record",
+    "wrong_answer": "the answer differs from the reference",
+    "no_answer": "nothing in the answer can be compared with the reference",
+    "bad_reference": "the reference cannot be read",
+    "timeout": "the check took longer than verify_timeout_s",
+    "crash": "the check ended its process, by memory for example",
+}
+"""Every reason for which curation rejects a record, and what it means."""
+
+_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+
+
+def check_format(completion: str) -> str | None:
+    r"""Say what is wrong with the form of a completion.
+
+    Right is exactly one ``<think>…</think>``, then exactly one ``<answer>…</answer>`` that is
+    not empty, with nothing but white space around and between them. The answer needs no
+    ``\boxed``.
+
+    Parameters
+    ----------
+    completion : str
+        What the assistant wrote.
+
+    Returns
+    -------
+    str or None
+        What is wrong, or None where nothing is.
+    """
+    for tag in _TAGS:
+        count = completion.count(tag)
+        if count == 0:
+            return f"no {tag}"
+        if count > 1:
+            return f"{count} times {tag}"
+    positions = [completion.index(tag) for tag in _TAGS]
+    if positions != sorted(positions):
+        return "the tags are not in the order " + " ".join(_TAGS)
+    before, rest = completion.split("<think>")
+    between, rest = rest.split("</think>")[1].split("<answer>")
+    answer, after = rest.split("</answer>")
+    if before.strip():
+        return "text before <think>"
+    if between.strip():
+        return "text between </think> and <answer>"
+    if after.strip():
+        return "text after </answer>"
+    return None if answer.strip() else "the answer is empty"
+
+
+class Deduplicator:
+    """Remember which examples were there: 16 bytes each, and what a set needs on top."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    def is_new(self, example_id: str) -> bool:
+        """Say whether an example comes for the first time, and remember it.
+
+        Parameters
+        ----------
+        example_id : str
+            As :func:`wmss_cli.core.schema.example_id` makes it.
+        """
+        digest = bytes.fromhex(example_id)
+        if digest in self._seen:
+            return False
+        self._seen.add(digest)
+        return True

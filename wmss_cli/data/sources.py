@@ -1,0 +1,243 @@
+"""Read records in the AM-1.4M format from .jsonl, .jsonl.zst and .parquet files.
+
+One record is ``{"messages": [user, assistant]}`` with ``{"role", "content", "info"}`` each; the
+user's ``info`` holds ``source``, ``reference_answer`` and ``test_case``. Files are streamed by
+pyarrow in bounded memory. (The streaming of ``datasets`` ends without an error where a .zst
+file is cut off, ends the whole file at one bad byte, and holds a whole row group of Parquet.)
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wmss_cli.core.errors import ConfigError, DataError
+
+ENDINGS = (".jsonl", ".jsonl.zst", ".parquet")
+_ROWS_PER_BATCH = 16
+_BUFFER_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record, or what kept it from being read.
+
+    Attributes
+    ----------
+    file : str
+        Path of the file, as it was given.
+    row : int
+        Line or row in that file, from 1.
+    source : str
+        Data set that the record names, may be empty.
+    prompt, completion : str
+        What the user and the assistant wrote; empty where there is a problem.
+    reference_answer : str or None
+        What the answer can be compared with.
+    test_case : mapping or None
+        ``test_code`` and ``test_entry_point``: tests that a program can be run against.
+    problem : str or None
+        Why the record could not be read; None if it was.
+    """
+
+    file: str
+    row: int
+    source: str = ""
+    prompt: str = ""
+    completion: str = ""
+    reference_answer: str | None = None
+    test_case: dict[str, Any] | None = None
+    problem: str | None = None
+
+
+def read_records(paths: Sequence[Path], limit: int | None = None) -> Iterator[Record]:
+    """Stream the records of several files, one after the other.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files; the ending says what they are.
+    limit : int, optional
+        Stop after this many records.
+
+    Returns
+    -------
+    iterator of Record
+        A broken row is a record with a `problem`; blank lines are no records.
+
+    Raises
+    ------
+    ConfigError
+        At once, if a file is missing or has an unknown ending.
+    DataError
+        While reading, if a file as a whole is damaged.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file; check the path")
+        if not path.name.endswith(ENDINGS):
+            raise ConfigError(f"{path}: unknown kind of file; use {', '.join(ENDINGS)}")
+    records = (record for path in paths for record in _read_file(path))
+    return islice(records, limit)
+
+
+def _read_file(path: Path) -> Iterator[Record]:
+    rows = _parquet_rows(path) if path.name.endswith(".parquet") else _json_rows(path)
+    for number, value in rows:
+        if isinstance(value, _Broken):
+            yield Record(str(path), number, problem=value.problem)
+        else:
+            yield _to_record(str(path), number, value)
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """A row that holds no value at all."""
+
+    problem: str
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    number = 0
+    try:
+        with _open(path) as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield number, _parse_json(line)
+    except pa.ArrowException as error:
+        raise _damaged(path, number, error) from None
+    except OSError as error:
+        # pyarrow reports a damaged stream as an OSError that has no number.
+        if error.errno is not None:
+            raise
+        raise _damaged(path, number, error) from None
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Iterable[bytes]]:
+    compression = "zstd" if path.name.endswith(".zst") else None
+    with pa.input_stream(str(path), compression=compression) as stream:
+        yield io.BufferedReader(cast(Any, stream), _BUFFER_BYTES)
+
+
+def _parse_json(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return _Broken(f"not UTF-8 at byte {error.start + 1} of the line")
+    except json.JSONDecodeError as error:
+        return _Broken(f"not JSON: {error.msg} at column {error.colno}")
+    except (ValueError, RecursionError) as error:
+        return _Broken(f"not JSON that can be read: {error}")
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    number = 0
+    try:
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            if "messages" not in file.schema_arrow.names:
+                found = ", ".join(file.schema_arrow.names)
+                raise DataError(f"{path}: no column 'messages' (found: {found})")
+            for batch in file.iter_batches(_ROWS_PER_BATCH, columns=["messages"]):
+                for row in _values(batch):
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _damaged(path, number, error) from None
+
+
+def _values(batch: pa.RecordBatch) -> list[Any]:
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError:
+        if batch.num_rows == 1:
+            return [_Broken("not UTF-8")]
+        return [value for i in range(batch.num_rows) for value in _values(batch.slice(i, 1))]
+
+
+def _damaged(path: Path, number: int, error: Exception) -> DataError:
+    what = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DataError(f"{path}: damaged after row {number} ({what}); get the file again")
+
+
+def _to_record(file: str, row: int, value: Any) -> Record:
+    try:
+        return Record(file, row, **_fields(value))
+    except _UnreadableError as error:
+        return Record(file, row, problem=str(error))
+
+
+class _UnreadableError(Exception):
+    """Says why a value is no record."""
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    messages = value.get("messages") if isinstance(value, dict) else None
+    if not isinstance(messages, list):
+        raise _UnreadableError("no list of messages")
+    if not all(isinstance(message, dict) for message in messages):
+        raise _UnreadableError("a message is not an object")
+    roles = [message.get("role") for message in messages]
+    if roles != ["user", "assistant"]:
+        names = ", ".join(str(role) for role in roles[:5])
+        raise _UnreadableError(f"expected the roles user, assistant; found {names or 'none'}")
+    user, assistant = messages
+    info = user.get("info")
+    if info is None:
+        info = {}
+    if not isinstance(info, dict):
+        raise _UnreadableError("the user's info is not an object")
+    test_case = info.get("test_case")
+    if not isinstance(test_case, dict | None):
+        raise _UnreadableError("info.test_case is not an object")
+    return {
+        "source": _text(info.get("source") or "", "info.source"),
+        "prompt": _content(user),
+        "completion": _content(assistant),
+        "reference_answer": _reference(info.get("reference_answer")),
+        "test_case": test_case,
+    }
+
+
+def _content(message: dict[str, Any]) -> str:
+    name = f"the {message['role']}'s content"
+    text = _text(message.get("content"), name)
+    if not text.strip():
+        raise _UnreadableError(f"{name} is empty")
+    return text
+
+
+def _reference(value: Any) -> str | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if value is None or value == "":
+        return None
+    return _text(value, "info.reference_answer").strip() or None
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise _UnreadableError(f"{name} is not a text")
+    if not _is_unicode(value):
+        raise _UnreadableError(f"{name} holds half of a surrogate pair")
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    # JSON can spell half a pair (\ud83d), which no UTF-8 file can hold.
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

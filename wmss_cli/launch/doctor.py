@@ -1,0 +1,129 @@
+"""What this machine has of what wmss needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+from pydantic import BaseModel, ConfigDict
+
+_GIB = 2**30
+_LITTLE_DISK_GIB = 20
+
+
+class Finding(BaseModel):
+    """One thing that was looked at."""
+
+    model_config = ConfigDict(frozen=True)
+
+    what: str
+    state: Literal["ok", "note", "missing"]
+    found: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at Python, packages, processors, accelerators, memory, disk and the hub."""
+    return [_python(), *_packages(), _cores(), *_accelerators(), _memory(), _disk(), _hub()]
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding(what="python", state="ok", found=f"{version} at {sys.executable}")
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for text in metadata.requires("wmss") or []:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        findings.append(_package(requirement))
+    return findings
+
+
+def _package(requirement: Requirement) -> Finding:
+    name = requirement.name
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        advice = f"pip install '{name}{requirement.specifier}'"
+        return Finding(what=name, state="missing", found="not installed", advice=advice)
+    # A local build (2.7.0+cu128, 2.8.0a0+nv) is judged by its number.
+    number = re.match(r"[\d.]+", version)
+    if number is None or not requirement.specifier.contains(
+        number[0].rstrip("."), prereleases=True
+    ):
+        advice = f"pip install '{name}{requirement.specifier}'"
+        return Finding(what=name, state="missing", found=version, advice=advice)
+    return Finding(what=name, state="ok", found=version)
+
+
+def _cores() -> Finding:
+    return Finding(what="CPU cores", state="ok", found=str(len(os.sched_getaffinity(0))))
+
+
+def _accelerators() -> list[Finding]:
+    try:
+        import torch
+    except ImportError as error:
+        return [
+            Finding(
+                what="torch",
+                state="missing",
+                found=f"does not import: {error}",
+                advice="install a build of torch that fits this machine's driver",
+            )
+        ]
+    if not torch.cuda.is_available():
+        found = "none that torch sees"
+        advice = "training real models needs a GPU node; on a CPU wmss runs in fp32"
+        if shutil.which("nvidia-smi"):
+            found = f"nvidia-smi is here, but torch {torch.__version__} sees no GPU"
+            advice = "install a CUDA build of torch that fits the driver"
+        return [Finding(what="GPUs", state="note", found=found, advice=advice)]
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    bf16 = torch.cuda.is_bf16_supported()
+    return [
+        Finding(what="GPUs", state="ok", found=", ".join(names)),
+        Finding(
+            what="bf16",
+            state="ok" if bf16 else "note",
+            found="supported" if bf16 else "not supported",
+            advice="" if bf16 else "set precision: fp32 in every section",
+        ),
+    ]
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Finding(what="memory", state="ok", found=f"{total / _GIB:.0f} GiB")
+
+
+def _disk() -> Finding:
+    free_gib = shutil.disk_usage(Path.cwd()).free / _GIB
+    little = free_gib < _LITTLE_DISK_GIB
+    return Finding(
+        what="disk here",
+        state="note" if little else "ok",
+        found=f"{free_gib:.0f} GiB free",
+        advice="checkpoints of real models are large; set run_dir to a larger disk"
+        if little
+        else "",
+    )
+
+
+def _hub() -> Finding:
+    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    return Finding(
+        what="hub",
+        state="note" if offline else "ok",
+        found="off (HF_HUB_OFFLINE)" if offline else "asked for models that are no folder",
+        advice="give models and data as folders and files" if offline else "",
+    )

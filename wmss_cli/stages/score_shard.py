@@ -1,0 +1,78 @@
+"""One shard of score-entropy: an artifact of its own, so that what is done stays done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from wmss_cli.core.artifact import Job, Manifest, open_draft, partial
+from wmss_cli.core.config import ScoreConfig
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.progress import ProgressWriter
+from wmss_cli.core.schema import ENTROPY, write_parquet
+from wmss_cli.data.batches import by_length, collate
+from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models.causal import device, load_for_inference
+from wmss_cli.models.tokenizer import load_tokenizer, tokenizer_fingerprint
+from wmss_cli.score.scorer import completion_entropy
+
+ENTROPY_FILE = "entropy.parquet"
+
+
+class ShardConfig(ScoreConfig):
+    """The options of score-entropy, and which part this is."""
+
+    shard: int
+    """From 0."""
+
+
+def run(job: Job) -> Manifest:
+    """Score the samples of one shard.
+
+    Inputs: ``model`` and ``tokens``. Writes ``entropy.parquet`` with the shard's rows.
+
+    Raises
+    ------
+    ConfigError
+        If the model's tokenizer did not make the token table.
+    """
+    config = ShardConfig.model_validate(job.config)
+    table = TokenTable(Path(job.inputs["tokens"]))
+    folder = Path(job.inputs["model"])
+    tokenizer = load_tokenizer(folder)
+    if tokenizer_fingerprint(tokenizer) != table.tokenizer:
+        raise ConfigError(
+            f"{folder}: its tokenizer is not the one that made {job.inputs['tokens']}; "
+            "run tokenize with this model"
+        )
+    first, last = (part * len(table) // config.shards for part in (config.shard, config.shard + 1))
+    rows = np.arange(first, last, dtype=np.int64)
+    with open_draft(job) as draft:
+        # Who watches looks at the whole stage: OUT.partial beside OUT.shards.
+        watched = partial(draft.out.parent.with_suffix(""))
+        progress = ProgressWriter(
+            watched if watched.is_dir() else draft.folder, "samples", len(table), first
+        )
+        model = load_for_inference(folder, config.precision)
+        entropy = np.empty(len(table), dtype=np.float64)
+        scored = 0
+        for batch in by_length(table.lengths, rows, config.max_batch_tokens):
+            tensors = collate(table, batch, int(tokenizer.pad_token_id))
+            tensors = {name: tensor.to(device()) for name, tensor in tensors.items()}
+            entropy[batch] = completion_entropy(model, **tensors).cpu().numpy()
+            scored += len(batch)
+            progress.update(first + scored)
+        write_parquet(
+            draft.folder / ENTROPY_FILE,
+            (
+                {
+                    "example_id": table.example_ids[row],
+                    "entropy": entropy[row],
+                    "completion_tokens": int(table.completion_lengths[row]),
+                }
+                for row in rows
+            ),
+            ENTROPY,
+        )
+        return draft.commit({"samples": len(rows), "tokens": int(table.lengths[rows].sum())})
