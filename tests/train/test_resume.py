@@ -50,7 +50,7 @@ def checkpoints(job: Job) -> list[str]:
     [
         # In the second micro-batch of step 5: the checkpoint of step 3 is the newest.
         ("forward", 4 * PASSES_PER_STEP + 2, -9, ["step-00000003"]),
-        # While the second checkpoint (three files, step 6) is hashed: a half-written folder stays behind.
+        # While the second checkpoint (three files) is hashed: a half-written folder stays.
         ("save", 3 + 2, -9, ["step-00000003", "step-00000006.saving"]),
         # A signal in step 5: all of it is taken, then saved.
         ("signal", 4 * PASSES_PER_STEP + 2, 130, ["step-00000003", "step-00000005"]),
