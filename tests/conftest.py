@@ -6,6 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Threads that wait for each other make tiny tensors a hundred times slower on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine may take its time for one example.
+settings.register_profile("wmss", deadline=None)
+settings.load_profile("wmss")
 
 
 @pytest.fixture(scope="session")

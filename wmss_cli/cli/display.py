@@ -40,7 +40,7 @@ class Display:
                 yield lambda progress: _update_bar(bars, task, progress)
         else:
             plain = _PlainLines(self._console, label)
-            self._say(f"{label}: started")
+            self.say(f"{label}: started")
             yield plain.show
 
     def finished(self, label: str, seconds: float, note: str = "") -> None:
@@ -54,7 +54,8 @@ class Display:
         mark = "[green]✓[/] " if self._live else ""
         self._console.print(f"{mark}{label}: done before", highlight=False, soft_wrap=True)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line for the user."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
 

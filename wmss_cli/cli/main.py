@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -23,10 +24,10 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except (Exception, KeyboardInterrupt) as error:
             known = explain(error)
-            if known is None or ctx.params.get("debug"):
-                for note in getattr(known, "__notes__", []):
-                    console.err.print(note, markup=False, highlight=False)
+            if known is None:
                 raise
+            if ctx.params.get("debug"):
+                traceback.print_exception(error)
             console.print_error(str(known))
             raise typer.Exit(known.exit_code) from None
 

@@ -67,10 +67,10 @@ def demo(
     given = options.configure(
         packaged("configs") / "demo.yaml", sets, {"run_dir": ("--out", str(out))}
     )
-    base = plan_base(given.config)
-    for step in base.steps:
+    plan, data, base = plan_base(given.config)
+    for step in plan.steps:
         _run_step(step, given.config, display, force)
-    _run(demo_config(given.config, base), display, force, as_json)
+    _run(demo_config(given.config, data, base), display, force, as_json)
     console.err.print(
         "This shows the pipeline at work on a toy; it is no reproduction of the paper.",
         soft_wrap=True,
@@ -95,7 +95,7 @@ def _run_step(step: Any, config: c.Config, display: Display, force: bool) -> Non
     from wmss_cli.launch.local import run_local
 
     with display.stage(step.label) as watch:
-        outcome = run_local(step.job, config.launch.processes, force, watch)
+        outcome = run_local(step.job, config.launch.processes, force, watch, display.say)
     if outcome.was_done:
         display.skipped(step.label)
     else:

@@ -312,7 +312,7 @@ def _run(
         job = shard_job(job, shard)
     display = Display(console.err)
     with display.stage(stage) as watch:
-        outcome = run_local(job, resolved.launch.processes, force, watch)
+        outcome = run_local(job, resolved.launch.processes, force, watch, display.say)
     if outcome.was_done:
         display.skipped(stage)
     else:

@@ -161,9 +161,9 @@ def verify(folder: Path) -> Manifest:
 
 
 def reference(path: Path) -> InputRef:
-    """Describe an input: an artifact (or a model in one) by its manifest, else by content."""
+    """Describe an input: an artifact, or what is in one, by its manifest; else by content."""
     for folder in (path, path.parent):
-        if (folder / MANIFEST).is_file() and (folder == path or path.name in ("model", "weak")):
+        if (folder / MANIFEST).is_file():
             manifest = read_manifest(folder)
             part = "" if folder == path else f"/{path.name}"
             return InputRef(
@@ -288,6 +288,8 @@ def finished(job: Job) -> Manifest | None:
             )
     elif out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"{out}: a folder with other files in it; choose another --out")
+    elif out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: a file, not a folder; choose another --out")
     return None
 
 

@@ -62,6 +62,7 @@ _BY_ERRNO = {
     errno.EACCES: "no permission; choose another --out or ask for access",
     errno.EPERM: "no permission; choose another --out or ask for access",
     errno.EROFS: "the file system is read-only; choose another --out",
+    errno.EEXIST: "a file of this name is there already; choose another name",
     errno.ENOENT: "no such file or folder; check the path",
     errno.ENOTDIR: "a part of this path is a file, not a folder; check the path",
     errno.EISDIR: "this is a folder, a file was expected; check the path",

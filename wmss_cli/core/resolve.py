@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,14 @@ Key = tuple[str, ...]
 
 class _Loader(yaml.SafeLoader):
     """YAML as people write it: ``1e-5`` is a number, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuse a key that stands twice, of which YAML would silently keep the last."""
+        names = [key_node.value for key_node, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(problem=f"{name} stands twice")
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -142,9 +150,19 @@ def _leaves(node: yaml.MappingNode, prefix: Key, file: Path) -> Iterator[tuple[K
         if isinstance(value_node, yaml.MappingNode) and _is_section(key):
             yield from _leaves(value_node, key, file)
         else:
-            loader = _Loader("")
-            yield key, loader.construct_document(value_node), line
-            loader.dispose()
+            yield key, _construct(value_node, f"{file}:{line}: {'.'.join(key)}"), line
+
+
+def _construct(node: yaml.Node, where: str) -> Any:
+    loader = _Loader("")
+    try:
+        return loader.construct_document(node)
+    # ValueError: what looks like a date and is none (2024-13-45).
+    except (yaml.YAMLError, ValueError) as error:
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(f"{where}: bad YAML value: {problem}; mend or quote it") from None
+    finally:
+        loader.dispose()
 
 
 def _model_at(key: Key) -> type[BaseModel] | None:
@@ -192,7 +210,7 @@ def _parse_set(assignment: str) -> tuple[Key, Any]:
         raise ConfigError(f"--set {assignment}: expected KEY=VALUE, as in sft.learning_rate=3e-5")
     try:
         value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"--set {assignment}: the value is not YAML; quote it") from None
     return tuple(dotted.strip().split(".")), value
 

@@ -45,6 +45,7 @@ def run_local(
     processes: int = 1,
     force: bool = False,
     watch: Callable[[Progress | None], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Run a stage unless its result is there already.
 
@@ -58,6 +59,8 @@ def run_local(
         Throw away a result or unfinished work that is there.
     watch : callable
         Is given the stage's progress several times a second.
+    say : callable
+        Is given a line for the user where waiting needs a reason.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def run_local(
         with log.open("ab") as stream:
             workers = _Workers(Path(control), ranks, stream.fileno())
             try:
-                codes = workers.wait(lambda: watch(read_progress(partial(out))))
+                codes = workers.wait(lambda: watch(read_progress(partial(out))), say)
             finally:
                 workers.kill()
         if any(codes):
@@ -129,9 +132,10 @@ class _Workers:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._wanted.append(number)
 
-    def wait(self, poll: Callable[[], None]) -> list[int]:
+    def wait(self, poll: Callable[[], None], say: Callable[[str], None]) -> list[int]:
         """Wait for all ranks and return their exit codes; a failed rank ends the others."""
         failed_at: float | None = None
+        interrupted = False
         while any(process.poll() is None for process in self._processes):
             try:
                 poll()
@@ -139,6 +143,10 @@ class _Workers:
                 while self._wanted:
                     self._send(self._wanted.pop())
             except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                say("stopping at the end of this step; Ctrl-C again stops now, from the last save")
                 self._send(signal.SIGTERM)
             if failed_at is None and any(process.poll() for process in self._processes):
                 failed_at = time.monotonic()
@@ -164,6 +172,10 @@ def _failure(job: Job, codes: list[int], control: Path, log: Path) -> WmssError:
     report = read_error(control)
     if report is None:
         killed = [-code for code in codes if code < 0]
+        if killed and killed[0] in _FORWARDED:
+            # Stopped before it could catch the signal, or a stage that has nothing to save.
+            how = f"stopped by {signal.Signals(killed[0]).name}"
+            return InterruptedRunError(f"{job.stage}: {how}; the same command continues")
         how = f"killed by {signal.Signals(killed[0]).name}" if killed else f"exit code {max(codes)}"
         return StageError(f"{job.stage}: its process ended without a word ({how}); see {log}")
     kind = _ERRORS.get(report["exit_code"], StageError)

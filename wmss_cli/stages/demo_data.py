@@ -1,7 +1,7 @@
 """Stage ``demo_data``: the material of ``make demo``, all generated from a seed.
 
 The artifact holds a model with random weights and its own small tokenizer (``init``), records
-to make a base model from it (``pretrain.jsonl``), records for the method, some faulty on
+to make a base model from it (``examples.parquet``), records for the method, some faulty on
 purpose (``train.jsonl``), and problems to be tested on (``test.jsonl``).
 """
 
@@ -16,10 +16,11 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config,
 
 from wmss_cli.core import files
 from wmss_cli.core.artifact import Job, Manifest, open_draft
-from wmss_cli.core.config import Count, Fraction, Section
+from wmss_cli.core.schema import EXAMPLE, example_id, write_parquet
 from wmss_cli.data import arithmetic
+from wmss_cli.stages.demo import DemoDataConfig
 
-PRETRAIN, TRAIN, TEST, INIT = "pretrain.jsonl", "train.jsonl", "test.jsonl", "init"
+TRAIN, TEST, INIT = "train.jsonl", "test.jsonl", "init"
 END = "<|end|>"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -31,31 +32,6 @@ _PIECES = Regex(
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _TAG = re.compile("|".join(TAGS))
-
-
-class DemoDataConfig(Section):
-    """How much is generated, and how large the model is."""
-
-    pretrain_samples: Count = 6000
-    """Records to pretrain the base model on."""
-    train_samples: Count = 3400
-    """Records for the method, the faulty ones included."""
-    test_problems: Count = 500
-    """Problems to be tested on."""
-    wrong_fraction: Fraction = 0.06
-    """Share of the training records that curation should reject."""
-    hidden_size: Count = 96
-    """Width of the model."""
-    intermediate_size: Count = 288
-    """Width of its feed-forward layers."""
-    layers: Count = 3
-    """Number of its layers."""
-    heads: Count = 3
-    """Attention heads; as many keys and values."""
-    head_dim: Count = 32
-    """Width of a head; even, for the rotary embedding."""
-    seed: int = 0
-    """Of the problems and of the weights."""
 
 
 def run(job: Job) -> Manifest:
@@ -77,7 +53,8 @@ def run(job: Job) -> Manifest:
     test = arithmetic.test_problems(config.test_problems, config.seed)
     broken = round(config.train_samples * config.wrong_fraction / 5)
     with open_draft(job) as draft:
-        files.write_json_lines(draft.folder / PRETRAIN, pretrain)
+        # Right by construction: what the base model learns from needs no curation.
+        write_parquet(draft.folder / "examples.parquet", map(_example, pretrain), EXAMPLE)
         lines = arithmetic.json_lines(train, broken, config.seed)
         files.write_text(draft.folder / TRAIN, "".join(lines))
         files.write_json_lines(draft.folder / TEST, test)
@@ -94,6 +71,17 @@ def run(job: Job) -> Manifest:
                 "parameters": model.num_parameters(),
             }
         )
+
+
+def _example(record: arithmetic.Record) -> dict[str, str]:
+    user, assistant = record["messages"]
+    return {
+        "example_id": example_id(user["content"], assistant["content"]),
+        "source": user["info"]["source"],
+        "prompt": user["content"],
+        "completion": assistant["content"],
+        "reference_answer": user["info"]["reference_answer"],
+    }
 
 
 def _texts(records: list[arithmetic.Record]) -> Iterator[str]:

@@ -1,0 +1,29 @@
+# Everything runs from .venv, made here from the pinned set in constraints.txt.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test check docs clean
+
+demo: .venv/.installed            ## the whole method on a tiny model, from nothing
+	$(BIN)/wmss demo
+
+test: .venv/.installed            ## the whole suite
+	$(BIN)/python -m pytest
+
+check: .venv/.installed           ## format, lint, types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+docs: .venv/.installed            ## the documentation, into site/
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/mkdocs build --strict --quiet
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist site *.egg-info

@@ -1,0 +1,132 @@
+"""The whole pipeline by one command: two iterations, both controls, interrupted and continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from tiny import make_tiny_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from wmss_cli.core.artifact import read_manifest, verify
+
+pytestmark = pytest.mark.slow
+
+CONFIG = """
+run_dir: runs
+model: base
+data: [{records}]
+eval_files: {{gsm8k: {problems}}}
+iterations: 2
+controls: [continued_sft, softening]
+tokenize: {{system_prompt: "", max_seq_len: 400}}
+sft: {{learning_rate: 1e-3, global_batch_size: 4, micro_batch_size: 2, save_every_steps: 3}}
+joint: {{learning_rate: 1e-3, global_batch_size: 16, micro_batch_size: 8}}
+eval: {{limit: 4, max_new_tokens: 4, system_prompt: ""}}
+analyze: {{samples: 8}}
+"""
+
+
+def wmss(project: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "wmss_cli.cli.main", *arguments],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    make_tiny_model(folder / "base")
+    config = CONFIG.format(
+        records=shared_data / "am_synth.jsonl", problems=shared_data / "gsm8k.jsonl"
+    )
+    (folder / "run.yaml").write_text(config)
+    return folder
+
+
+def test_ctrl_c_leaves_a_state_that_the_same_command_continues(project: Path) -> None:
+    process = wmss(project, "run", "run.yaml")
+    deadline = time.monotonic() + 120
+    while not list(project.glob("runs/sft-*.partial/metrics.jsonl")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert err.splitlines()[-1].startswith("error: stopped by SIGTERM after step ")
+    assert "Traceback" not in err
+    (saved,) = project.glob("runs/sft-*.partial/checkpoints/step-*")
+    assert (saved / "manifest.json").is_file()
+
+
+def test_the_same_command_continues_and_shows_the_results(project: Path) -> None:
+    process = wmss(project, "run", "run.yaml", "--json")
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    assert "curate: done before" in err
+    results = json.loads(out)
+    assert set(results["methods"]) == {
+        *("base", "sft", "wmss-1", "wmss-2"),
+        *("continued_sft", "softening"),
+    }
+    (sft,) = (path for path in project.glob("runs/sft-*") if read_manifest(path).attempt == 2)
+    steps = [json.loads(line)["step"] for line in (sft / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_a_second_run_does_nothing(project: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in project.glob("runs/*/manifest.json")}
+    out, err = wmss(project, "run", "run.yaml").communicate(timeout=120)
+    assert "Accuracy by method" in out
+    assert "\x1b" not in out + err, "no escape codes without a terminal"
+    assert all(line.endswith("done before") for line in err.splitlines() if ": done" in line)
+    after = {path: path.stat().st_mtime_ns for path in project.glob("runs/*/manifest.json")}
+    assert after == before
+
+
+def test_controls_take_as_many_steps_as_the_joint_training(project: Path) -> None:
+    manifests = [read_manifest(path) for path in project.glob("runs/*-*") if path.is_dir()]
+    trained = [m for m in manifests if m.stage == "joint_train"]
+    continued = [
+        m for m in manifests if m.stage == "sft" and "joint-train" in m.inputs["strong"].path
+    ]
+    assert len(trained) == 3
+    assert len(continued) == 1
+    assert len({m.metrics["steps"] for m in trained + continued}) == 1
+
+
+def test_models_load_without_code_of_ours(project: Path) -> None:
+    folders = [path for path in project.glob("runs/joint-train-*") if path.is_dir()]
+    assert sorted((path / "weak").is_dir() for path in folders) == [False, True, True]
+    for folder in folders:
+        model = AutoModelForCausalLM.from_pretrained(folder / "model")
+        tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+        assert tokenizer.chat_template, "the template travels with the model"
+        assert model.generation_config.eos_token_id == [tokenizer.eos_token_id]
+        assert not list((folder / "model").glob("*.bin"))
+
+
+def test_every_artifact_holds_its_hashes_and_rows_are_joined_by_id(project: Path) -> None:
+    tables = {}
+    for path in project.glob("runs/*-*"):
+        if path.is_dir():
+            tables[verify(path).stage] = path
+    ids = pq.read_table(tables["curate"] / "examples.parquet")["example_id"].to_pylist()
+    left_out = pq.read_table(tables["tokenize"] / "left_out.parquet")["example_id"].to_pylist()
+    scored = pq.read_table(tables["score_entropy"] / "entropy.parquet")["example_id"].to_pylist()
+    assert sorted(scored + left_out) == sorted(ids)
+    assert not list(project.glob("runs/*.partial"))
