@@ -45,8 +45,7 @@ def plot_training(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path)
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
-    """Exponential moving average over about ten steps; the raw curve stands behind it."""
-    smoothed: list[float] = []
-    for value in values:
-        smoothed.append(value if not smoothed else 0.8 * smoothed[-1] + 0.2 * value)
-    return smoothed
+    """Centred mean over a twentieth of the steps, so that it neither lags nor hides a short run."""
+    half = len(values) // 40
+    windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
+    return [sum(window) / len(window) for window in windows]

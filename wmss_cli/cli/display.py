@@ -113,7 +113,7 @@ def _detail(progress: Progress) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time as people say it: ``8.3 s``, ``4:05 min``, ``2:10:00 h``."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

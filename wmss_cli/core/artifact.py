@@ -162,13 +162,16 @@ def verify(folder: Path) -> Manifest:
 
 def reference(path: Path) -> InputRef:
     """Describe an input: an artifact, or what is in one, by its manifest; else by content."""
-    for folder in (path, path.parent):
-        if (folder / MANIFEST).is_file():
-            manifest = read_manifest(folder)
-            part = "" if folder == path else f"/{path.name}"
-            return InputRef(
-                path=str(path), fingerprint=manifest.fingerprint + part, digest=manifest.digest
-            )
+    if (path / MANIFEST).is_file():
+        manifest = read_manifest(path)
+        return InputRef(path=str(path), fingerprint=manifest.fingerprint, digest=manifest.digest)
+    inside = _manifest_over(path)
+    if inside is not None:
+        return InputRef(
+            path=str(path),
+            fingerprint=f"{inside.fingerprint}/{path.name}",
+            digest=inside.digest,
+        )
     if path.is_file():
         digest = files.known_sha256(path)
     elif path.is_dir():
@@ -178,6 +181,17 @@ def reference(path: Path) -> InputRef:
     else:
         raise ConfigError(f"{path}: no such file or folder; check the path")
     return InputRef(path=str(path), fingerprint=digest, digest=digest)
+
+
+def _manifest_over(path: Path) -> Manifest | None:
+    """Return the manifest of the artifact that a file or folder is a part of, if it is one."""
+    try:
+        manifest = read_manifest(path.parent)
+    except (ConfigError, IntegrityError):
+        # Other tools have a manifest.json too.
+        return None
+    is_part = any(name.split("/")[0] == path.name for name in manifest.files)
+    return manifest if is_part else None
 
 
 def is_done(out: Path, expected: str, inputs: Mapping[str, InputRef]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wmss_cli.core.errors import IntegrityError
+from wmss_cli.core.errors import ConfigError, IntegrityError
 
 IGNORE_INDEX = -100
 """Label of a position that has no part in the loss."""
@@ -100,9 +100,15 @@ def read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
 
     Raises
     ------
+    ConfigError
+        If the file is not there.
     IntegrityError
         If columns or their types differ.
     """
+    if not path.is_file():
+        raise ConfigError(
+            f"{path}: not there; is {path.parent} the artifact that this stage reads?"
+        )
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:

@@ -14,7 +14,7 @@ import copy
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ _THINGS = ("apples", "books", "cards", "coins", "cups", "pens", "shells", "stamp
 _GAINS = ("buys", "finds", "gets", "wins")
 _LOSSES = ("drops", "loses", "sells", "uses")
 _TEST_SHARE = 0.25
-_EQUATIONS_PER_RECORD = 8
+_MOST_DRAWS = 10_000
 
 Record = dict[str, Any]
 
@@ -41,11 +41,14 @@ class Problem:
     answer: int
 
 
+Maker = Callable[[random.Random], Problem]
+
+
 def pretrain_records(n: int, seed: int) -> list[Record]:
     """Return what the base model is pretrained on: all parts of the task, but not the task.
 
-    A third each of bare equations, of one-step problems, and of problems of 2 to 4 steps whose
-    equations stand in the wrong order. All answers are right.
+    Half are bare equations, a quarter problems of one step, and a quarter problems of 2 to 4
+    steps whose equations stand in the wrong order. All answers are right.
 
     Parameters
     ----------
@@ -55,7 +58,7 @@ def pretrain_records(n: int, seed: int) -> list[Record]:
         Of the generator.
     """
     rng = _generator("pretrain", seed)
-    makers = (_equations, lambda rng: _word_problem(rng, 1), _shuffled)
+    makers: tuple[Maker, ...] = (_equation, _one_step, _equation, _shuffled)
     seen: set[str] = set()
     return [_record(_new(rng, makers[i % len(makers)], seen, test=False)) for i in range(n)]
 
@@ -145,13 +148,14 @@ def _generator(name: str, seed: int) -> random.Random:
     return random.Random(f"{name} {seed}")
 
 
-def _new(rng: random.Random, make: Any, seen: set[str], test: bool) -> Problem:
+def _new(rng: random.Random, make: Maker, seen: set[str], test: bool) -> Problem:
     """Draw until the question is new and on the wanted side of the split."""
-    while True:
-        problem: Problem = make(rng)
+    for _ in range(_MOST_DRAWS):
+        problem = make(rng)
         if problem.question not in seen and is_test_question(problem.question) == test:
             seen.add(problem.question)
             return problem
+    raise AssertionError(f"there are hardly more than {len(seen)} different questions of this kind")
 
 
 def _step(rng: random.Random, value: int) -> tuple[str, int, int]:
@@ -165,20 +169,22 @@ def _step(rng: random.Random, value: int) -> tuple[str, int, int]:
 
 
 def _word_problem(rng: random.Random, steps: int) -> Problem:
-    name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
     value = rng.randint(1, MAX_VALUE)
-    sentences = [f"{name} has {value} {thing}."]
+    clauses = [f"{rng.choice(_NAMES)} has {value} {rng.choice(_THINGS)}"]
     lines = []
     for _ in range(steps):
         sign, operand, result = _step(rng, value)
         if sign == "+":
-            sentences.append(f"{name} {rng.choice(_GAINS)} {operand} more.")
+            clauses.append(f"{rng.choice(_GAINS)} {operand} more")
         else:
-            sentences.append(f"{name} {rng.choice(_LOSSES)} {operand}.")
+            clauses.append(f"{rng.choice(_LOSSES)} {operand}")
         lines.append(f"{value}{sign}{operand}={result}")
         value = result
-    sentences.append(f"How many {thing} are left?")
-    return Problem(" ".join(sentences), tuple(lines), value)
+    return Problem(f"{', '.join(clauses)}. How many are left?", tuple(lines), value)
+
+
+def _one_step(rng: random.Random) -> Problem:
+    return _word_problem(rng, 1)
 
 
 def _task(rng: random.Random) -> Problem:
@@ -193,13 +199,11 @@ def _shuffled(rng: random.Random) -> Problem:
     return Problem(problem.question, tuple(lines), problem.answer)
 
 
-def _equations(rng: random.Random) -> Problem:
-    lines, result = [], 0
-    for _ in range(_EQUATIONS_PER_RECORD):
-        value = rng.randint(1, MAX_VALUE)
-        sign, operand, result = _step(rng, value)
-        lines.append(f"{value}{sign}{operand}={result}")
-    return Problem(f"Write equations that end in {result}.", tuple(lines), result)
+def _equation(rng: random.Random) -> Problem:
+    value = rng.randint(1, MAX_VALUE)
+    sign, operand, result = _step(rng, value)
+    asked = f"{value}{sign}{operand}"
+    return Problem(f"{rng.choice(_NAMES)} computes {asked}.", (f"{asked}={result}",), result)
 
 
 def _record(problem: Problem) -> Record:

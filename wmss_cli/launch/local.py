@@ -146,7 +146,7 @@ class _Workers:
                 if interrupted:
                     raise
                 interrupted = True
-                say("stopping at the end of this step; Ctrl-C again stops now, from the last save")
+                say("stopping; training saves after this step first (Ctrl-C again: stop at once)")
                 self._send(signal.SIGTERM)
             if failed_at is None and any(process.poll() for process in self._processes):
                 failed_at = time.monotonic()

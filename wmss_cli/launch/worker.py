@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -43,20 +44,23 @@ def main(control: Path) -> int:
     """Run the job and return the exit code."""
     _die_with_parent()
     signal.signal(signal.SIGTERM, _stop)
-    job = Job(**json.loads((control / "job.json").read_text(encoding="utf-8")))
     try:
+        job = Job(**json.loads((control / "job.json").read_text(encoding="utf-8")))
         registry.load(job.stage)(job)
     except BaseException as error:
-        traceback.print_exc()
         known = explain(error)
         code = known.exit_code if known else CRASHED
+        first_line = next(iter(str(error).splitlines()), "")
         report = {
-            "message": str(known) if known else f"{type(error).__name__}: {error}",
+            "message": str(known) if known else f"{type(error).__name__}: {first_line}",
             "exit_code": code,
             "traceback": traceback.format_exc(),
         }
         path = control / f"error-{int(os.environ.get('RANK', '0')):05d}.json"
         path.write_text(json.dumps(report), encoding="utf-8")
+        # The log may be on the disk that is full, which must not hide that it is.
+        with suppress(OSError):
+            traceback.print_exc()
         return code
     return 0
 
@@ -76,6 +80,7 @@ def _die_with_parent() -> None:
 if __name__ == "__main__":
     # A worker must not wait at exit for the threads of a process group that is broken.
     code = main(Path(sys.argv[1]))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     os._exit(code)

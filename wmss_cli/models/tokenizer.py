@@ -64,6 +64,32 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     return canonical_hash({"rules": rules, "eos": tokenizer.eos_token_id})
 
 
+def load_tokenizer_of(folder: Path, expected: str, token_table: str) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer, which must be the one that made a token table.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the model.
+    expected : str
+        Fingerprint of the table's tokenizer.
+    token_table : str
+        The table's path, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If it is another tokenizer.
+    """
+    tokenizer = load_tokenizer(folder)
+    if tokenizer_fingerprint(tokenizer) != expected:
+        raise ConfigError(
+            f"{folder}: its tokenizer is not the one that made {token_table}; "
+            "run tokenize with this model"
+        )
+    return tokenizer
+
+
 def check_same_vocabulary(weak: Path, strong: Path) -> None:
     """Refuse a pair whose logits do not mean the same tokens, before any weights load.
 

@@ -43,6 +43,7 @@ PRETRAIN = SftConfig(
     weight_decay=0.01,
     beta2=0.95,
     zero_stage=0,
+    precision="fp32",
     save_every_steps=200,
 )
 """How the base model is made; not part of the method."""

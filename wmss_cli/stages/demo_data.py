@@ -89,7 +89,7 @@ def _texts(records: list[arithmetic.Record]) -> Iterator[str]:
     yield "".join(map(chr, range(32, 127)))
     for record in records:
         user, assistant = (message["content"] for message in record["messages"])
-        text = f"User: {user}\n\nAssistant: {assistant}"
+        text = f"User: {user}\n\nAssistant:\n{assistant}"
         yield from _TAG.split(text)
 
 

@@ -16,7 +16,7 @@ from wmss_cli.data.chat import Renderer
 from wmss_cli.evaluate.generate import Generation, generate
 from wmss_cli.evaluate.statistics import wilson_interval
 from wmss_cli.evaluate.tasks import Problem, read_task
-from wmss_cli.models.causal import device, load_model
+from wmss_cli.models.causal import load_for_inference
 from wmss_cli.models.tokenizer import load_tokenizer
 from wmss_cli.verify.pool import check_all
 
@@ -70,8 +70,7 @@ def _answer(
     renderer = Renderer(tokenizer, config.system_prompt)
     questions = [problem.question for problem in problems]
     prompt_ids = renderer.prompt_ids(questions)
-    # transformers wraps `to` in a way that mypy misreads.
-    model = load_model(folder, config.precision).to(device())  # type: ignore[arg-type]
+    model = load_for_inference(folder, config.precision)
     progress = ProgressWriter(draft.folder, "answers", len(problems))
     started = time.perf_counter()
     generations = generate(

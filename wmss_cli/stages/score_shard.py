@@ -8,13 +8,12 @@ import numpy as np
 
 from wmss_cli.core.artifact import Job, Manifest, open_draft, partial
 from wmss_cli.core.config import ScoreConfig
-from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import ENTROPY, write_parquet
 from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device, load_for_inference
-from wmss_cli.models.tokenizer import load_tokenizer, tokenizer_fingerprint
+from wmss_cli.models.tokenizer import load_tokenizer_of
 from wmss_cli.score.scorer import completion_entropy
 
 ENTROPY_FILE = "entropy.parquet"
@@ -40,12 +39,7 @@ def run(job: Job) -> Manifest:
     config = ShardConfig.model_validate(job.config)
     table = TokenTable(Path(job.inputs["tokens"]))
     folder = Path(job.inputs["model"])
-    tokenizer = load_tokenizer(folder)
-    if tokenizer_fingerprint(tokenizer) != table.tokenizer:
-        raise ConfigError(
-            f"{folder}: its tokenizer is not the one that made {job.inputs['tokens']}; "
-            "run tokenize with this model"
-        )
+    tokenizer = load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
     first, last = (part * len(table) // config.shards for part in (config.shard, config.shard + 1))
     rows = np.arange(first, last, dtype=np.int64)
     with open_draft(job) as draft:

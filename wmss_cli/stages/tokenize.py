@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from wmss_cli.core.artifact import Draft, Job, Manifest, open_draft
 from wmss_cli.core.config import TokenizeConfig
-from wmss_cli.core.errors import DataError
+from wmss_cli.core.errors import ConfigError, DataError
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import write_parquet
 from wmss_cli.data.chat import Renderer
@@ -35,6 +35,8 @@ def run(job: Job) -> Manifest:
         If no example is left.
     """
     config = TokenizeConfig.model_validate(job.config)
+    if not _examples(job).is_file():
+        raise ConfigError(f"{_examples(job)}: not there; --examples takes what 'wmss curate' wrote")
     tokenizer = load_tokenizer(Path(job.inputs["model"]))
     renderer = Renderer(tokenizer, config.system_prompt)
     with open_draft(job) as draft:
@@ -62,6 +64,10 @@ def run(job: Job) -> Manifest:
         )
 
 
+def _examples(job: Job) -> Path:
+    return Path(job.inputs["examples"]) / "examples.parquet"
+
+
 class _Tally:
     def __init__(self) -> None:
         self.lengths: list[int] = []
@@ -74,7 +80,7 @@ class _Tally:
 def _rows(
     job: Job, config: TokenizeConfig, renderer: Renderer, draft: Draft, tally: _Tally
 ) -> Iterator[dict[str, Any]]:
-    source = pq.ParquetFile(Path(job.inputs["examples"]) / "examples.parquet")
+    source = pq.ParquetFile(_examples(job))
     progress = ProgressWriter(draft.folder, "examples", source.metadata.num_rows)
     done = 0
     for batch in source.iter_batches(batch_size=1000):

@@ -20,8 +20,8 @@ from wmss_cli.core.files import read_json_lines
 from wmss_cli.core.schema import ACTIVE, read_parquet
 from wmss_cli.data.batches import FILLER, BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
-from wmss_cli.models.causal import save_model
-from wmss_cli.models.tokenizer import load_tokenizer, tokenizer_fingerprint
+from wmss_cli.models.causal import dtype_of, save_model
+from wmss_cli.models.tokenizer import load_tokenizer_of
 from wmss_cli.train import checkpoint
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.export import full_state_dict
@@ -91,18 +91,19 @@ def run_training(
     Raises
     ------
     ConfigError
-        If the model's tokenizer did not make the token table.
+        If the model's tokenizer did not make the token table, or the precision does not go
+        with the ZeRO stage.
     DataError
         If a batch has no completion token.
     """
+    if config.zero_stage == 0 and dtype_of(config.precision) == torch.bfloat16:
+        raise ConfigError(
+            "precision is bf16 on this machine, which needs zero_stage 1, 2 or 3; "
+            "or set precision: fp32"
+        )
     table = TokenTable(Path(job.inputs["tokens"]))
     folder = Path(job.inputs["strong"])
-    tokenizer = load_tokenizer(folder)
-    if tokenizer_fingerprint(tokenizer) != table.tokenizer:
-        raise ConfigError(
-            f"{folder}: its tokenizer is not the one that made {job.inputs['tokens']}; "
-            "run tokenize with this model"
-        )
+    tokenizer = load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
     plan = BatchPlan(
         _drawn_rows(job, table),
         config.global_batch_size,

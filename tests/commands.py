@@ -1,0 +1,65 @@
+"""Run `wmss` as a person types it, and write the smallest records that it accepts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from wmss_cli.cli.main import app
+
+WMSS = (sys.executable, "-m", "wmss_cli.cli.main")
+
+
+def invoke(*arguments: str | Path) -> Result:
+    """Run a command in this process; stages still run in workers."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def wmss(*arguments: str | Path, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, without a terminal."""
+    return subprocess.run(
+        [*before, *WMSS, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def error_of(result: Result | subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that says what went wrong; stdout must be empty."""
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if not line.endswith(": started")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0].removeprefix("error: ")
+
+
+def record(question: str, answer: str, reference: str | None) -> dict[str, Any]:
+    """Make a record in the AM-1.4M format."""
+    info = {"source": "sums", "reference_answer": reference, "test_case": None}
+    completion = f"<think>Let me see.</think> <answer>\\boxed{{{answer}}}</answer>"
+    return {
+        "messages": [
+            {"role": "user", "content": question, "info": info},
+            {"role": "assistant", "content": completion, "info": {}},
+        ]
+    }
+
+
+def right_records(count: int, padding: int = 0) -> list[dict[str, Any]]:
+    """Make records that curation keeps, with questions of so many more characters."""
+    return [record(f"{i} + 0? " + "x" * padding, str(i), str(i)) for i in range(count)]
+
+
+def write_records(path: Path, rows: Iterable[dict[str, Any] | str]) -> Path:
+    """Write records, or lines that are none, as JSON lines."""
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path

@@ -1,0 +1,73 @@
+"""What a user reads when something goes wrong, and the exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from wmss_cli.core import errors
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError, 3),
+        (errors.DataError, 5),
+        (errors.NonFiniteLossError, 5),
+        (errors.StageError, 5),
+        (errors.StorageError, 5),
+        (errors.IntegrityError, 6),
+        (errors.InterruptedRunError, 130),
+    ],
+)
+def test_exit_codes(error: type[errors.WmssError], code: int) -> None:
+    assert error.exit_code == code
+
+
+def test_our_own_errors_are_shown_as_they_are() -> None:
+    error = errors.DataError("a.jsonl: no records; check the file")
+    assert errors.explain(error) is error
+
+
+def test_the_cause_counts_where_a_library_wrapped_it() -> None:
+    inner = errors.DataError("inner")
+    outer = RuntimeError("outer")
+    outer.__cause__ = inner
+    assert errors.explain(outer) is inner
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EACCES, "no permission"),
+        (errno.EROFS, "the file system is read-only"),
+        (errno.ENOENT, "no such file or folder"),
+        (errno.EEXIST, "there already"),
+    ],
+)
+def test_what_the_system_refuses_names_the_path_and_what_to_do(number: int, advice: str) -> None:
+    error = errors.explain(OSError(number, os.strerror(number), "runs/x"))
+    assert isinstance(error, errors.StorageError)
+    assert str(error).startswith("runs/x: ")
+    assert advice in str(error)
+    assert ";" in str(error)
+
+
+def test_a_full_disk_is_recognised_by_its_text_too() -> None:
+    # safetensors raises an error of its own, without a number.
+    error = errors.explain(RuntimeError("I/O error: No space left on device (os error 28)"))
+    assert isinstance(error, errors.StorageError)
+
+
+def test_ctrl_c_is_an_interruption() -> None:
+    error = errors.explain(KeyboardInterrupt())
+    assert isinstance(error, errors.InterruptedRunError)
+
+
+@pytest.mark.parametrize("mistake", [AssertionError("x"), KeyError("x"), OSError("no number")])
+def test_our_own_mistakes_are_not_explained_away(mistake: Exception) -> None:
+    assert errors.explain(mistake) is None

@@ -1,0 +1,229 @@
+"""Where each value comes from, and what a user reads when one is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wmss_cli.core.config import Config
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.resolve import flatten, resolve
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    """Return the line about a file, without the folder it is in."""
+    with pytest.raises(ConfigError) as caught:
+        resolve(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(f"{path.parent}/", "")
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    resolved = resolve()
+    assert resolved.config == Config()
+    assert set(resolved.origins.values()) == {"default"}
+    assert resolved.origins.keys() == flatten(Config()).keys()
+
+
+def test_options_beat_set_beats_yaml_beats_defaults(tmp_path: Path) -> None:
+    path = write(tmp_path, "sft:\n  learning_rate: 1\n  epochs: 1\n  warmup_ratio: 0.1\n")
+    resolved = resolve(
+        path,
+        ["sft.learning_rate=2", "sft.epochs=2"],
+        {"sft.learning_rate": ("--learning-rate", 3.0)},
+    )
+    sft = resolved.config.sft
+    assert (sft.learning_rate, sft.epochs, sft.warmup_ratio, sft.beta1) == (3.0, 2.0, 0.1, 0.9)
+    names = ("learning_rate", "epochs", "warmup_ratio", "beta1")
+    assert [resolved.origins[f"sft.{name}"] for name in names] == [
+        "--learning-rate",
+        "--set sft.epochs",
+        f"{path}:4",
+        "default",
+    ]
+
+
+def test_a_later_set_beats_an_earlier_one() -> None:
+    assert resolve(sets=["sft.epochs=2", "sft.epochs=3"]).config.sft.epochs == 3
+
+
+def test_set_takes_a_whole_section() -> None:
+    resolved = resolve(sets=["joint={mix_lambda: 0.42, weak_mode: frozen}"])
+    assert resolved.config.joint.mix_lambda == 0.42
+    assert resolved.config.joint.weak_mode == "frozen"
+    assert resolved.origins["joint.weak_mode"] == "--set joint"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-5", 1e-5), ("3E-4", 3e-4), ("1.5e-4", 1.5e-4), ("2e+0", 2.0), (".5e-1", 0.05)],
+)
+def test_scientific_notation_is_a_number(tmp_path: Path, text: str, value: float) -> None:
+    # YAML 1.1 as PyYAML reads it takes 1e-5 for a text.
+    path = write(tmp_path, f"sft: {{learning_rate: {text}}}")
+    assert resolve(path).config.sft.learning_rate == value
+    assert resolve(sets=[f"sft.learning_rate={text}"]).config.sft.learning_rate == value
+
+
+def test_names_that_begin_like_numbers_stay_text(tmp_path: Path) -> None:
+    path = write(tmp_path, "tokenize: {system_prompt: 1e-5 is small}")
+    assert resolve(path).config.tokenize.system_prompt == "1e-5 is small"
+
+
+def test_paths_in_a_file_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "base").mkdir()
+    path = write(
+        tmp_path / "sub",
+        "run_dir: runs\nmodel: ../base\ndata: [a.jsonl, /b.jsonl]\neval_files: {gsm: g.jsonl}\n",
+    )
+    config = resolve(path).config
+    assert config.run_dir == str(tmp_path / "sub" / "runs")
+    assert config.model == str(tmp_path / "base")
+    assert config.data == [str(tmp_path / "sub" / "a.jsonl"), "/b.jsonl"]
+    assert config.eval_files == {"gsm": str(tmp_path / "sub" / "g.jsonl")}
+
+
+def test_paths_on_the_command_line_stay_as_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "run_dir: runs")
+    config = resolve(path, ["model=base"], {"run_dir": ("--out", "here")}).config
+    assert (config.run_dir, config.model) == ("here", "base")
+
+
+def test_a_hub_id_is_not_taken_for_a_path_unless_the_folder_is_there(tmp_path: Path) -> None:
+    path = write(tmp_path, "model: Qwen/Qwen3-4B")
+    assert resolve(path).config.model == "Qwen/Qwen3-4B"
+    (tmp_path / "Qwen" / "Qwen3-4B").mkdir(parents=True)
+    assert resolve(path).config.model == str(tmp_path / "Qwen" / "Qwen3-4B")
+
+
+def test_the_seed_reaches_every_section_that_has_none_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path, "seed: 7\nsft: {seed: 3}\n")
+    resolved = resolve(path)
+    config = resolved.config
+    assert (config.sft.seed, config.joint.seed, config.curriculum.seed) == (3, 7, 7)
+    assert config.analyze.seed == 7
+    assert resolved.origins["joint.seed"] == f"{path}:1"
+    assert resolved.origins["sft.seed"] == f"{path}:2"
+    # On the command line it beats the file everywhere but where a section says otherwise.
+    assert resolve(path, ["seed=9"]).config.joint.seed == 9
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n"])
+def test_an_empty_file_is_all_defaults(tmp_path: Path, text: str) -> None:
+    assert resolve(write(tmp_path, text)).config == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "sft:\n  epohcs: 2\n",
+            "config.yaml:2: unknown key sft.epohcs; did you mean sft.epochs?",
+        ),
+        (
+            "sfft:\n  epochs: 2\n",
+            "config.yaml:1: unknown key sfft; did you mean sft?",
+        ),
+        (
+            "seed: 1\nmix_lambda: 0.4\n",
+            "config.yaml:2: unknown key mix_lambda; did you mean joint.mix_lambda?",
+        ),
+        (
+            "zzzzzz: 2\n",
+            "config.yaml:1: unknown key zzzzzz; 'wmss config show' lists all keys",
+        ),
+    ],
+)
+def test_an_unknown_key(tmp_path: Path, text: str, line: str) -> None:
+    assert refusal(write(tmp_path, text)) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "sft:\n  epochs: two\n",
+            "config.yaml:2: sft.epochs: input should be a valid number (given: 'two')",
+        ),
+        (
+            "tokenize:\n  too_long: cut\n",
+            "config.yaml:2: tokenize.too_long: input should be 'drop' or 'truncate' (given: 'cut')",
+        ),
+        (
+            "curate: {deduplicate: 1}\n",
+            "config.yaml:1: curate.deduplicate: input should be a valid boolean (given: 1)",
+        ),
+        (
+            "data: a.jsonl\n",
+            "config.yaml:1: data: input should be a valid list (given: 'a.jsonl')",
+        ),
+        (
+            "data:\n  - a.jsonl\n  - 3\n",
+            "config.yaml:1: data.1: input should be a valid string (given: 3)",
+        ),
+        (
+            "joint:\n  mix_lambda: 0\n",
+            "config.yaml:2: joint: mix_lambda 0 gives the strong model no gradient; "
+            "use a value above 0",
+        ),
+    ],
+)
+def test_a_wrong_value(tmp_path: Path, text: str, line: str) -> None:
+    assert refusal(write(tmp_path, text)) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sft:\n  epochs: 1\n bad: [\n", "config.yaml:3: bad YAML: expected <block end>"),
+        ("a: 1\nb: 2: 3\n", "config.yaml:2: bad YAML: mapping values are not allowed here; "),
+        ("- sft\n", "config.yaml:1: expected 'key: value' lines"),
+        ("just words\n", "config.yaml:1: expected 'key: value' lines"),
+        ("a: 1\n---\nb: 2\n", "config.yaml:2: bad YAML: "),
+        ("sft: {epochs: 1}\nsft: {epochs: 2}\n", "config.yaml:2: sft stands twice; remove one"),
+        ("sft:\n  epochs: 1\n  epochs: 2\n", "config.yaml:3: sft.epochs stands twice; remove one"),
+        ("eval_files: {a: x, a: y}\n", "config.yaml:1: eval_files: bad YAML value: a stands twice"),
+        ("run_dir: 2024-13-45\n", "config.yaml:1: run_dir: bad YAML value: month must be"),
+        ("run_dir: !mine x\n", "config.yaml:1: run_dir: bad YAML value: could not determine"),
+    ],
+)
+def test_bad_yaml(tmp_path: Path, text: str, line: str) -> None:
+    assert refusal(write(tmp_path, text)).startswith(line)
+
+
+def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "nowhere.yaml") == (
+        "nowhere.yaml: no such configuration file; 'wmss init' writes examples"
+    )
+    (tmp_path / "folder").mkdir()
+    assert refusal(tmp_path / "folder") == "folder: this is a folder; --config takes a YAML file"
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    assert refusal(tmp_path / "binary") == "binary: not UTF-8 text; --config takes a YAML file"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "line"),
+    [
+        ("sft.epochs", "--set sft.epochs: expected KEY=VALUE, as in sft.learning_rate=3e-5"),
+        ("=3", "--set =3: expected KEY=VALUE"),
+        ("sft.epochs=[", "--set sft.epochs=[: the value is not YAML; quote it"),
+        ("run_dir=2024-13-45", "--set run_dir=2024-13-45: the value is not YAML; quote it"),
+        ("sft.epohcs=2", "--set sft.epohcs: unknown key sft.epohcs; did you mean sft.epochs?"),
+        ("sft=3", "--set sft: sft: input should be a valid dictionary"),
+        ("sft.epochs.x=3", "--set sft.epochs.x: sft.epochs: input should be a valid number"),
+    ],
+)
+def test_a_bad_set(assignment: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(sets=[assignment])
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,58 @@
+"""What the doctor finds, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from packaging.requirements import Requirement
+
+from wmss_cli.launch import doctor
+
+
+def test_looks_at_all_that_wmss_needs() -> None:
+    findings = {finding.what: finding for finding in doctor.examine()}
+    assert {"python", "CPU cores", "memory", "disk here", "hub", "GPUs"} <= findings.keys()
+    assert {"torch", "transformers", "deepspeed", "math-verify"} <= findings.keys()
+    assert "pytest" not in findings, "what only developers need is not asked for"
+    assert not [f for f in findings.values() if f.state == "missing"], "the suite runs here"
+    assert findings["CPU cores"].found == str(len(os.sched_getaffinity(0)))
+    assert all(finding.advice for finding in findings.values() if finding.state != "ok")
+
+
+def test_a_package_that_is_missing_comes_with_the_command() -> None:
+    finding = doctor._package(Requirement("wmss-no-such-package>=1.2"))
+    assert (finding.state, finding.found) == ("missing", "not installed")
+    assert finding.advice == "pip install 'wmss-no-such-package>=1.2'"
+
+
+def test_a_package_that_is_too_old_comes_with_the_command() -> None:
+    finding = doctor._package(Requirement("numpy>=999"))
+    assert finding.state == "missing"
+    assert finding.found[0].isdigit()
+    assert finding.advice == "pip install 'numpy>=999'"
+
+
+@pytest.mark.parametrize("version", ["2.8.0a0+nv25.4", "2.7.0+cu128", "2.7.0", "2.7.0.dev1"])
+def test_a_local_or_early_build_counts_by_its_number(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.metadata, "version", lambda _: version)
+    assert doctor._package(Requirement("torch>=2.6")).state == "ok"
+    assert doctor._package(Requirement("torch>=2.9")).state == "missing"
+
+
+@pytest.mark.parametrize(("value", "state"), [("1", "note"), ("0", "ok"), ("", "ok")])
+def test_says_whether_the_hub_is_off(
+    value: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+    assert doctor._hub().state == state
+
+
+def test_a_disk_that_is_nearly_full_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = type("Usage", (), {"free": 3 * 2**30})
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: free)
+    finding = doctor._disk()
+    assert (finding.state, finding.found) == ("note", "3 GiB free")
+    assert "set run_dir to a larger disk" in finding.advice

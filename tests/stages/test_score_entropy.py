@@ -1,0 +1,248 @@
+"""score-entropy: the same numbers however it is cut, and every sample exactly once."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from scipy.special import entr, softmax
+from table import make_token_table
+from tiny import make_tiny_model
+
+from wmss_cli.core import artifact
+from wmss_cli.core.artifact import Job
+from wmss_cli.core.config import ScoreConfig
+from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.core.progress import read_progress
+from wmss_cli.core.schema import ENTROPY, read_parquet
+from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models.causal import load_for_inference
+from wmss_cli.stages import score_entropy, score_shard
+from wmss_cli.stages.pipeline import shard_job
+from wmss_cli.stages.score_entropy import join_shards
+
+SHAPES = [(5, 9), (1, 1), (12, 3), (2, 20), (7, 1), (3, 3), (30, 2)]
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_token_table(tmp_path_factory.mktemp("score") / "tokens", tiny_model, SHAPES)
+
+
+def make_job(out: Path, model: Path, tokens: Path, **options: Any) -> Job:
+    config = ScoreConfig(**options)
+    inputs = {"model": str(model), "tokens": str(tokens)}
+    dumped = config.model_dump(mode="json")
+    return Job("score_entropy", dumped, config.identity(), inputs, str(out))
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_parquet(out / "entropy.parquet", ENTROPY).to_pylist()
+    return found
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny_model: Path, tokens: Path) -> Job:
+    """Three shards, of two or three samples each."""
+    return make_job(tmp_path / "entropy", tiny_model, tokens, shards=3)
+
+
+def test_equals_a_plain_loop_in_double_precision(
+    tmp_path: Path, tiny_model: Path, tokens: Path
+) -> None:
+    manifest = score_entropy.run(make_job(tmp_path / "entropy", tiny_model, tokens))
+    model, table = load_for_inference(tiny_model, "fp32").double(), TokenTable(tokens)
+    expected = []
+    for row in range(len(table)):
+        ids = torch.from_numpy(table.input_ids(row).astype("int64"))
+        with torch.no_grad():
+            logits = model(input_ids=ids[None]).logits[0].numpy()
+        per_token = entr(softmax(logits, axis=-1)).sum(axis=-1)
+        # The last prompt token predicts the first of the completion; the last predicts nothing.
+        expected.append(per_token[table.prompt_lengths[row] - 1 : -1].mean())
+    found = rows(tmp_path / "entropy")
+    assert [row["entropy"] for row in found] == pytest.approx(expected, rel=1e-5)
+    assert [row["completion_tokens"] for row in found] == [shape[1] for shape in SHAPES]
+    assert [row["example_id"] for row in found] == table.example_ids
+    assert manifest.metrics["samples"] == len(SHAPES)
+    assert manifest.metrics["mean_entropy_nats"] == pytest.approx(sum(expected) / len(expected))
+    assert manifest.metrics["tokens"] == sum(sum(shape) for shape in SHAPES)
+
+
+@pytest.mark.parametrize("options", [{"shards": 3}, {"max_batch_tokens": 1}, {"shards": 7}])
+def test_neither_shards_nor_batches_change_the_result(
+    tmp_path: Path, tiny_model: Path, tokens: Path, options: dict[str, int]
+) -> None:
+    whole = make_job(tmp_path / "whole", tiny_model, tokens)
+    cut = make_job(tmp_path / "cut", tiny_model, tokens, **options)
+    # Padding and the order of sums differ, the mathematics does not.
+    score_entropy.run(whole)
+    score_entropy.run(cut)
+    one, many = rows(tmp_path / "whole"), rows(tmp_path / "cut")
+    assert [row["example_id"] for row in one] == [row["example_id"] for row in many]
+    assert [row["entropy"] for row in one] == pytest.approx([row["entropy"] for row in many])
+    assert artifact.describe(whole)[0] == artifact.describe(cut)[0]
+    assert not (tmp_path / "cut.shards").exists()
+
+
+def test_more_shards_than_samples_is_no_harm(
+    tmp_path: Path, tiny_model: Path, tokens: Path
+) -> None:
+    score_entropy.run(make_job(tmp_path / "entropy", tiny_model, tokens, shards=10))
+    assert len(rows(tmp_path / "entropy")) == len(SHAPES)
+
+
+def test_an_interrupted_run_scores_only_the_rest(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score_a_shard = score_shard.run
+    scored: list[int] = []
+
+    def counted(piece: Job) -> artifact.Manifest:
+        if scored == [0]:
+            scored.clear()
+            raise KeyboardInterrupt
+        scored.append(piece.config["shard"])
+        return score_a_shard(piece)
+
+    monkeypatch.setattr(score_shard, "run", counted)
+    with pytest.raises(KeyboardInterrupt):
+        score_entropy.run(job)
+    assert not (tmp_path / "entropy").exists()
+    assert [path.name for path in (tmp_path / "entropy.shards").glob("0*")] == ["00000-of-00003"]
+    score_entropy.run(job)
+    assert scored == [1, 2]
+    assert len(rows(tmp_path / "entropy")) == len(SHAPES)
+    assert not (tmp_path / "entropy.shards").exists()
+
+
+def test_a_shard_is_an_artifact_with_its_own_rows(job: Job, tokens: Path) -> None:
+    ids = TokenTable(tokens).example_ids
+    seen = []
+    for shard in range(3):
+        piece = shard_job(job, shard)
+        score_shard.run(piece)
+        assert artifact.finished(piece) is not None
+        seen += [row["example_id"] for row in rows(Path(piece.out))]
+    assert seen == ids
+    assert artifact.finished(job) is None
+    with pytest.raises(ConfigError, match="shard 3: there are 3 shards, 0 to 2"):
+        shard_job(job, 3)
+
+
+# Merging.
+
+
+def scored(job: Job) -> list[Path]:
+    """Score all shards and return their folders."""
+    pieces = [shard_job(job, shard) for shard in range(3)]
+    for piece in pieces:
+        score_shard.run(piece)
+    return [Path(piece.out) for piece in pieces]
+
+
+def merge(job: Job) -> None:
+    with artifact.open_draft(job) as draft:
+        score_entropy.merge(job, draft)
+
+
+def test_a_missing_shard_is_an_integrity_error(job: Job) -> None:
+    shutil.rmtree(scored(job)[1])
+    with pytest.raises(IntegrityError, match="shard 1 is missing or older than its inputs; run"):
+        merge(job)
+
+
+def test_a_shard_that_was_changed_is_an_integrity_error(job: Job) -> None:
+    shards = scored(job)
+    shutil.copyfile(shards[0] / "entropy.parquet", shards[1] / "entropy.parquet")
+    with pytest.raises(IntegrityError, match=r"entropy\.parquet: changed since it was written"):
+        merge(job)
+    assert not Path(job.out).exists()
+
+
+def test_a_shard_of_another_model_is_not_mixed_in(job: Job, tmp_path: Path) -> None:
+    scored(job)
+    other = replace(job, inputs={**job.inputs, "model": str(make_tiny_model(tmp_path / "m", 1))})
+    with pytest.raises(ConfigError, match=r"holds another artifact \(made from other inputs"):
+        score_entropy.run(other)
+    assert not Path(job.out).exists()
+    artifact.discard(Path(job.out))
+    score_entropy.run(other)
+
+
+def test_shards_of_a_token_table_that_was_made_again_are_scored_again(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    tokens = make_token_table(tmp_path / "tokens", tiny_model, SHAPES)
+    job = make_job(tmp_path / "entropy", tiny_model, tokens, shards=3)
+    scored(job)
+    before = artifact.read_manifest(tokens)
+    artifact.discard(tokens)
+    with artifact.open_draft(Job("tokenize", {}, {}, {}, str(tokens))) as draft:
+        half = TokenTable(make_token_table(tmp_path / "half", tiny_model, SHAPES[:4]))
+        shutil.copyfile(tmp_path / "half" / "tokens.arrow", draft.folder / "tokens.arrow")
+        again = replace(draft, fingerprint=before.fingerprint)
+        again.commit(before.metrics)
+    with pytest.raises(IntegrityError, match="shard 0 is missing or older than its inputs"):
+        merge(job)
+    score_entropy.run(job)
+    assert [row["example_id"] for row in rows(tmp_path / "entropy")] == half.example_ids
+
+
+def entropies(*ids: str) -> pa.Table:
+    found = [{"example_id": i, "entropy": float(ord(i)), "completion_tokens": 1} for i in ids]
+    return pa.Table.from_pylist(found, schema=ENTROPY)
+
+
+def test_joined_rows_are_in_the_tables_order() -> None:
+    joined = join_shards(entropies("c", "a", "b"), ["a", "b", "c"])
+    assert joined["example_id"].to_pylist() == ["a", "b", "c"]
+    assert joined["entropy"].to_pylist() == [97.0, 98.0, 99.0]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ("ab", r"1 missing rows in the entropy shards \(first: c\)"),
+        ("aabc", r"1 duplicate rows in the entropy shards \(first: a\)"),
+        ("abcx", r"1 foreign rows in the entropy shards \(first: x\)"),
+        ("abx", r"1 foreign rows"),
+    ],
+)
+def test_every_row_is_joined_exactly_once(ids: str, message: str) -> None:
+    with pytest.raises(IntegrityError, match=message) as caught:
+        join_shards(entropies(*ids), ["a", "b", "c"])
+    assert "score them again with --force" in str(caught.value)
+
+
+# Preflight.
+
+
+def test_a_model_with_another_tokenizer_is_refused_before_its_weights_load(
+    tmp_path: Path, tokens: Path
+) -> None:
+    other = make_tiny_model(tmp_path / "other", vocab_size=300)
+    (other / "model.safetensors").write_bytes(b"no weights")
+    job = make_job(tmp_path / "entropy", other, tokens)
+    with pytest.raises(ConfigError, match=r"its tokenizer is not the one that made .*run tokenize"):
+        score_entropy.run(job)
+
+
+def test_the_shards_say_how_far_the_whole_is(job: Job) -> None:
+    written = artifact.partial(Path(job.out))
+    written.mkdir(parents=True)
+    score_shard.run(shard_job(job, 1))
+    progress = read_progress(written)
+    assert progress is not None
+    assert (progress.unit, progress.total, progress.resumed_at) == ("samples", len(SHAPES), 2)
+
+
+def test_the_written_table_holds_no_index_and_no_more(tmp_path: Path, job: Job) -> None:
+    score_entropy.run(job)
+    assert pq.read_schema(tmp_path / "entropy" / "entropy.parquet").names == ENTROPY.names

@@ -1,0 +1,62 @@
+"""Whole training stages by real workers: precision, checkpointing of activations, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from jobs import make_joint_job, run_workers
+from transformers import AutoModelForCausalLM
+
+from wmss_cli.core.artifact import read_manifest
+from wmss_cli.core.files import read_json_lines
+
+pytestmark = pytest.mark.slow
+
+
+def losses(tmp_path: Path, name: str, **options: object) -> list[float]:
+    work = tmp_path / name
+    job = make_joint_job(work, max_steps=4, **options)
+    for role in ("weak", "strong"):
+        path = work / role / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"attention_dropout": 0.0}))
+    codes, error = run_workers(job, work / "control")
+    assert codes == [0], error
+    return [row["loss"] for row in read_json_lines(Path(job.out) / "metrics.jsonl")]
+
+
+def test_bf16_and_gradient_checkpointing_follow_fp32(tmp_path: Path) -> None:
+    plain = losses(tmp_path, "plain")
+    recomputed = losses(tmp_path, "recomputed", gradient_checkpointing=True)
+    assert recomputed == pytest.approx(plain, rel=1e-6)
+    narrow = losses(tmp_path, "bf16", precision="bf16", zero_stage=2)
+    assert narrow != plain
+    assert narrow == pytest.approx(plain, rel=2e-2)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "bf16/trained/model", dtype="auto")
+    assert str(model.dtype) == "torch.bfloat16"
+
+
+def test_the_cut_of_a_global_batch_does_not_change_the_loss(tmp_path: Path) -> None:
+    whole = losses(tmp_path, "whole", micro_batch_size=4)
+    pieces = losses(tmp_path, "pieces", micro_batch_size=1)
+    assert pieces == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_batch_that_cannot_be_cut_over_the_ranks_is_refused(tmp_path: Path) -> None:
+    job = make_joint_job(tmp_path, micro_batch_size=4)
+    codes, error = run_workers(job, tmp_path / "control", world_size=2)
+    assert codes == [3, 3]
+    assert error is not None
+    assert "global_batch_size 4 is not a multiple of micro_batch_size 4 x 2" in error["message"]
+
+
+def test_the_manifest_says_what_was_trained(tmp_path: Path) -> None:
+    job = make_joint_job(tmp_path, max_steps=2, weak_mode="frozen")
+    codes, error = run_workers(job, tmp_path / "control")
+    assert codes == [0], error
+    manifest = read_manifest(Path(job.out))
+    assert manifest.metrics["steps"] == 2
+    assert manifest.metrics["samples"] == 8
+    assert not (Path(job.out) / "weak").exists(), "a frozen weak model did not change"
+    assert not (Path(job.out) / "checkpoints").exists()
