@@ -8,9 +8,7 @@ from wmss_cli.analyze.plots import _smooth, plot_training
 
 
 def test_writes_a_picture_of_all_arms(tmp_path: Path) -> None:
-    rows = [
-        {"step": i, "loss": 1 / i, "strong_loss": 2 / i, "grad_norm": 1.0} for i in range(1, 9)
-    ]
+    rows = [{"step": i, "loss": 1 / i, "strong_loss": 2 / i, "grad_norm": 1.0} for i in range(1, 9)]
     plot_training({"sft": rows, "wmss": rows[:5]}, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 

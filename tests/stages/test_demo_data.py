@@ -77,14 +77,14 @@ def test_text_survives_the_tokenizer_exactly(
 def test_words_tags_and_digits_are_single_tokens(artifact: Path) -> None:
     tokenizer = load_tokenizer(artifact / demo_data.INIT)
     prompt, completion = (
-        "Tom has 3 cups, buys 12 more.",
+        "Tom has 3 cups, buys 12 more. How many are left?",
         "<think>3+12=15</think>\n<answer>15</answer>",
     )
     (sample,) = Renderer(tokenizer, system_prompt="").render([prompt], [completion])
     pieces = [tokenizer.decode([token]) for token in sample.input_ids]
     assert pieces[: sample.prompt_length] == [
         *("User", ":", " Tom", " has", " ", "3", " cups", ",", " buys", " ", "1", "2", " more"),
-        *(".", "\n\n", "Assistant", ":\n"),
+        *(".", " How", " many", " are", " left", "?\n\n", "Assistant", ":\n"),
     ]
     assert pieces[sample.prompt_length :] == [
         *("<think>", "3", "+", "1", "2", "=", "1", "5", "</think>", "\n"),

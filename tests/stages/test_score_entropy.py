@@ -18,7 +18,7 @@ from tiny import make_tiny_model
 from wmss_cli.core import artifact
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import ScoreConfig
-from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
 from wmss_cli.core.progress import read_progress
 from wmss_cli.core.schema import ENTROPY, read_parquet
 from wmss_cli.data.tokens import TokenTable
@@ -102,22 +102,21 @@ def test_an_interrupted_run_scores_only_the_rest(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     score_a_shard = score_shard.run
-    scored: list[int] = []
+    begun: list[int] = []
 
-    def counted(piece: Job) -> artifact.Manifest:
-        if scored == [0]:
-            scored.clear()
-            raise KeyboardInterrupt
-        scored.append(piece.config["shard"])
+    def interrupted_once(piece: Job) -> artifact.Manifest:
+        begun.append(piece.config["shard"])
+        if begun == [0, 1]:
+            raise InterruptedRunError("stopped")
         return score_a_shard(piece)
 
-    monkeypatch.setattr(score_shard, "run", counted)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(score_shard, "run", interrupted_once)
+    with pytest.raises(InterruptedRunError):
         score_entropy.run(job)
     assert not (tmp_path / "entropy").exists()
     assert [path.name for path in (tmp_path / "entropy.shards").glob("0*")] == ["00000-of-00003"]
     score_entropy.run(job)
-    assert scored == [1, 2]
+    assert begun == [0, 1, 1, 2]
     assert len(rows(tmp_path / "entropy")) == len(SHAPES)
     assert not (tmp_path / "entropy.shards").exists()
 

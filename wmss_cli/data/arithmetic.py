@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_VALUE = 99
-MAX_OPERAND = 20
+OPERANDS = (1, 2, 3, 5, 10, 20)
 STEPS = (2, 3, 4)
 
 _NAMES = ("Tom", "Anna", "Ben", "Lucy", "Max", "Nora", "Paul", "Rosa")
@@ -161,7 +161,7 @@ def _new(rng: random.Random, make: Maker, seen: set[str], test: bool) -> Problem
 def _step(rng: random.Random, value: int) -> tuple[str, int, int]:
     """Return sign, operand and result of a step that stays within the values allowed."""
     while True:
-        operand = rng.randint(1, MAX_OPERAND)
+        operand = rng.choice(OPERANDS)
         sign = rng.choice("+-")
         result = value + operand if sign == "+" else value - operand
         if 0 <= result <= MAX_VALUE:
