@@ -58,7 +58,9 @@ def results(found: Mapping[str, Any], report: Path) -> Group:
     """
     return Group(
         _accuracy(found["methods"]),
+        "",
         _logits(found["logits"]),
+        "",
         _stages(found["stages"]),
         Text(f"artifacts in  {report.parent}\nresults       {report / 'results.json'}"),
         Text(f"curves        {report / 'curves.png'}"),
@@ -73,7 +75,7 @@ def _accuracy(methods: Mapping[str, Any]) -> Table:
     table = _table("Accuracy by method (95 % Wilson interval)")
     table.add_column("method", no_wrap=True)
     table.add_column("task", no_wrap=True)
-    for name in ("right", "accuracy", "interval", "truncated"):
+    for name in ("right", "accuracy", "interval", "cut"):
         table.add_column(name, justify="right", no_wrap=True)
     for method, metrics in methods.items():
         for task, score in metrics["tasks"].items():
@@ -85,6 +87,8 @@ def _accuracy(methods: Mapping[str, Any]) -> Table:
                 f"{100 * score['ci_low']:.1f} - {100 * score['ci_high']:.1f} %",
                 str(score["truncated"]),
             )
+    table.caption = "cut: answers that reached eval.max_new_tokens"
+    table.caption_justify = "left"
     return table
 
 

@@ -131,7 +131,7 @@ def _open(path: Path) -> Iterator[Iterable[bytes]]:
 
 def _parse_json(line: bytes) -> Any:
     try:
-        return json.loads(line.decode("utf-8-sig"))
+        return json.loads(line.decode("utf-8-sig").rstrip("\r\n"))
     except UnicodeDecodeError as error:
         return _Broken(f"not UTF-8 at byte {error.start + 1} of the line")
     except json.JSONDecodeError as error:

@@ -35,10 +35,10 @@ class DemoDataConfig(Section):
 
 PRETRAIN = SftConfig(
     learning_rate=3e-3,
-    max_steps=800,
+    max_steps=400,
     epochs=100.0,
-    global_batch_size=32,
-    micro_batch_size=32,
+    global_batch_size=64,
+    micro_batch_size=16,
     warmup_ratio=0.05,
     weight_decay=0.01,
     beta2=0.95,
