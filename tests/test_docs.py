@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from wmss_cli.core import errors, schema
-from wmss_cli.core.artifact import Manifest
 from wmss_cli.core.config import Config
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.resolve import flatten
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,8 @@ from commands import WMSS, error_of, invoke, record, right_records, wmss, write_
 
 import wmss_cli
 from wmss_cli.cli.main import app
-from wmss_cli.core.artifact import read_manifest
 from wmss_cli.core.config import Config
+from wmss_cli.core.manifest import read_manifest
 from wmss_cli.core.resolve import flatten, resolve
 
 ESCAPE = "\x1b"

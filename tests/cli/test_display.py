@@ -11,7 +11,7 @@ from rich.console import Console
 from wmss_cli.cli import display
 from wmss_cli.cli.display import Display, duration
 from wmss_cli.cli.tables import number, summary
-from wmss_cli.core.artifact import Manifest
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import Progress
 
 

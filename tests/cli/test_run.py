@@ -15,7 +15,7 @@ import pytest
 from tiny import make_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from wmss_cli.core.artifact import read_manifest, verify
+from wmss_cli.core.manifest import read_manifest, verify
 
 pytestmark = pytest.mark.slow
 

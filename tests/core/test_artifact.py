@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from wmss_cli.core import artifact
-from wmss_cli.core.artifact import Job, Manifest, open_draft
+from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.core.manifest import Manifest, read_manifest, reference, verify
 
 
 def make_job(out: Path, inputs: Mapping[str, Path] | None = None, **options: Any) -> Job:
@@ -39,13 +40,13 @@ def test_a_folder_counts_only_when_its_manifest_is_there(tmp_path: Path) -> None
         assert draft.folder == tmp_path / "out.partial"
         assert not (tmp_path / "out").exists()
         with pytest.raises(ConfigError, match="out: not found; run the stage that writes it"):
-            artifact.read_manifest(tmp_path / "out")
+            read_manifest(tmp_path / "out")
         draft.commit({})
     assert not (tmp_path / "out.partial").exists()
-    assert artifact.read_manifest(tmp_path / "out").stage == "copy"
+    assert read_manifest(tmp_path / "out").stage == "copy"
     (tmp_path / "out" / "manifest.json").unlink()
     with pytest.raises(ConfigError, match="has no manifest: unfinished, or no artifact"):
-        artifact.read_manifest(tmp_path / "out")
+        read_manifest(tmp_path / "out")
 
 
 def test_work_that_fails_leaves_no_artifact(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_the_manifest_says_what_made_it_from_what(tmp_path: Path) -> None:
     source.write_text("data")
     job = make_job(tmp_path / "out", {"data": source}, level=3)
     manifest = write(job)
-    assert manifest == artifact.read_manifest(tmp_path / "out")
+    assert manifest == read_manifest(tmp_path / "out")
     assert manifest.config == {"level": 3}
     assert manifest.inputs["data"].path == str(source)
     assert manifest.files.keys() == {"result.txt"}
@@ -135,7 +136,7 @@ def test_other_work_is_refused_and_never_mixed_in(
     with pytest.raises(ConfigError, match=rf"holds another artifact \({reason}\); .*--force") as e:
         artifact.finished(other)
     assert "\n" not in str(e.value)
-    assert artifact.verify(tmp_path / "out").config == {"level": 3}
+    assert verify(tmp_path / "out").config == {"level": 3}
 
 
 @pytest.mark.parametrize("there", ["file", "folder"])
@@ -207,23 +208,23 @@ def test_a_model_in_an_artifact_is_known_by_the_artifact(tmp_path: Path) -> None
             (draft.folder / name).mkdir()
             (draft.folder / name / "weights").write_text("same")
         made = draft.commit({})
-    model = artifact.reference(tmp_path / "sft" / "model")
+    model = reference(tmp_path / "sft" / "model")
     assert model.fingerprint == f"{made.fingerprint}/model"
     assert model.digest == made.digest
-    assert artifact.reference(tmp_path / "sft" / "weak").fingerprint == f"{made.fingerprint}/weak"
+    assert reference(tmp_path / "sft" / "weak").fingerprint == f"{made.fingerprint}/weak"
 
 
 def test_a_plain_folder_is_known_by_its_content(tmp_path: Path) -> None:
     folder = tmp_path / "base"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    before = artifact.reference(folder)
+    before = reference(folder)
     shutil.copytree(folder, tmp_path / "moved")
-    assert artifact.reference(tmp_path / "moved").fingerprint == before.fingerprint
+    assert reference(tmp_path / "moved").fingerprint == before.fingerprint
     (folder / "config.json").write_text('{"a": 1}')
-    assert artifact.reference(folder).fingerprint != before.fingerprint
+    assert reference(folder).fingerprint != before.fingerprint
     with pytest.raises(ConfigError, match="nowhere: no such file or folder"):
-        artifact.reference(tmp_path / "nowhere")
+        reference(tmp_path / "nowhere")
 
 
 # Force.
@@ -307,21 +308,21 @@ def test_unfinished_work_is_not_resumed_with_other_options_or_inputs(
 
 def test_verify_accepts_what_was_written(tmp_path: Path) -> None:
     made = write(make_job(tmp_path / "out"))
-    assert artifact.verify(tmp_path / "out") == made
+    assert verify(tmp_path / "out") == made
 
 
 def test_verify_finds_a_file_that_changed(tmp_path: Path) -> None:
     write(make_job(tmp_path / "out"), "result")
     (tmp_path / "out" / "result.txt").write_text("resulT")
     with pytest.raises(IntegrityError, match=r"result\.txt: changed since it was written; redo"):
-        artifact.verify(tmp_path / "out")
+        verify(tmp_path / "out")
 
 
 def test_verify_finds_a_file_that_is_gone(tmp_path: Path) -> None:
     write(make_job(tmp_path / "out"))
     (tmp_path / "out" / "result.txt").unlink()
     with pytest.raises(IntegrityError, match=r"result\.txt: missing from the artifact; redo"):
-        artifact.verify(tmp_path / "out")
+        verify(tmp_path / "out")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"stage": "copy"})])

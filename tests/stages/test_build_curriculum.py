@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wmss_cli.core.artifact import Job, Manifest, open_draft
+from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import CurriculumConfig
 from wmss_cli.core.errors import ConfigError, DataError, IntegrityError
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import ACTIVE, CURRICULUM, ENTROPY, read_parquet, write_parquet
 from wmss_cli.score.curriculum import weigh
 from wmss_cli.stages import build_curriculum
@@ -28,7 +29,7 @@ def write_entropies(folder: Path, values: Mapping[str, float]) -> Path:
     job = Job("score_entropy", {}, {"rows": rows}, {}, str(folder))
     with open_draft(job) as draft:
         write_parquet(draft.folder / "entropy.parquet", rows, ENTROPY)
-        draft.commit({})
+        draft.commit({"dtype": "torch.float32"})
     return folder
 
 

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from wmss_cli.core.artifact import Job, Manifest, verify
+from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import CurateConfig
 from wmss_cli.core.errors import ConfigError, DataError
+from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.schema import EXAMPLE, REJECTED, example_id, read_parquet
 from wmss_cli.data.filters import REASONS
 from wmss_cli.stages import curate

@@ -10,7 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from wmss_cli.core import files
-from wmss_cli.core.artifact import Job, Manifest, verify
+from wmss_cli.core.artifact import Job
+from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.schema import EXAMPLE, read_parquet
 from wmss_cli.data.chat import Renderer
 from wmss_cli.models.tokenizer import load_tokenizer

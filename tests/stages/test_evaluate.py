@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from wmss_cli.core.artifact import Job, finished, verify
+from wmss_cli.core.artifact import Job, finished
 from wmss_cli.core.config import EvalConfig
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.manifest import verify
 from wmss_cli.core.schema import GENERATION, read_parquet
 from wmss_cli.data.chat import Renderer
 from wmss_cli.evaluate.statistics import wilson_interval

@@ -19,6 +19,7 @@ from wmss_cli.core import artifact
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import ScoreConfig
 from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
+from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.progress import read_progress
 from wmss_cli.core.schema import ENTROPY, read_parquet
 from wmss_cli.data.tokens import TokenTable
@@ -104,7 +105,7 @@ def test_an_interrupted_run_scores_only_the_rest(
     score_a_shard = score_shard.run
     begun: list[int] = []
 
-    def interrupted_once(piece: Job) -> artifact.Manifest:
+    def interrupted_once(piece: Job) -> Manifest:
         begun.append(piece.config["shard"])
         if begun == [0, 1]:
             raise InterruptedRunError("stopped")
@@ -181,7 +182,7 @@ def test_shards_of_a_token_table_that_was_made_again_are_scored_again(
     tokens = make_token_table(tmp_path / "tokens", tiny_model, SHAPES)
     job = make_job(tmp_path / "entropy", tiny_model, tokens, shards=3)
     scored(job)
-    before = artifact.read_manifest(tokens)
+    before = read_manifest(tokens)
     artifact.discard(tokens)
     with artifact.open_draft(Job("tokenize", {}, {}, {}, str(tokens))) as draft:
         half = TokenTable(make_token_table(tmp_path / "half", tiny_model, SHAPES[:4]))

@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from wmss_cli.core.artifact import Job, Manifest, open_draft, verify
+from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import TokenizeConfig
 from wmss_cli.core.errors import DataError
+from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.schema import EXAMPLE, example_id, write_parquet
 from wmss_cli.data.chat import Renderer
 from wmss_cli.data.tokens import TokenTable

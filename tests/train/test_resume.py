@@ -11,8 +11,9 @@ import torch
 from jobs import make_joint_job, run_workers, to, work_folder
 from safetensors.torch import load_file
 
-from wmss_cli.core.artifact import Job, read_manifest
+from wmss_cli.core.artifact import Job
 from wmss_cli.core.files import read_json_lines
+from wmss_cli.core.manifest import read_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -159,3 +160,16 @@ def test_another_world_size_goes_on_through_the_universal_checkpoint(
     assert [x for _, x in losses(Path(again.out))] == pytest.approx(
         [x for _, x in losses(Path(job.out))], rel=1e-5
     )
+
+
+@pytest.mark.parametrize("zero_stage", [1, 2, 3])
+def test_bf16_resumes_with_the_same_bits(tmp_path: Path, zero_stage: int) -> None:
+    job = make_joint_job(tmp_path, precision="bf16", zero_stage=zero_stage, max_steps=5)
+    codes, error = run_workers(job, tmp_path / "control")
+    assert codes == [0], error
+    again = to(job, tmp_path / "again")
+    run_workers(again, tmp_path / "first", fault="forward", count=4 * PASSES_PER_STEP + 2)
+    assert checkpoints(again) == ["step-00000003"]
+    codes, error = run_workers(again, tmp_path / "second")
+    assert codes == [0], error
+    assert weights(Path(again.out)) == weights(Path(job.out))

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wmss_cli.cli.display import duration
-from wmss_cli.core.artifact import Manifest
+from wmss_cli.core.manifest import Manifest
 
 _HIDDEN = ("tokenizer", "stop_token_ids", "statistics")
 

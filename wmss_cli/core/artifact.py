@@ -27,54 +27,25 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wmss_cli.core import files
-from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.manifest import (
+    FORMAT,
+    MANIFEST,
+    InputRef,
+    Manifest,
+    fingerprint,
+    read_manifest,
+    reference,
+)
+from wmss_cli.core.progress import PROGRESS
 
-FORMAT = 1
-"""Raised when an older artifact must not count as done any more."""
-
-MANIFEST = "manifest.json"
 _FINGERPRINT = "fingerprint"
+_CONTROL = (_FINGERPRINT, PROGRESS)
 _RUNTIME_PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "math-verify")
 # What only says how the work went is no part of the digest: made again, it differs.
 _NOT_CONTENT = ("metrics.jsonl", "log.txt", "curves.png")
-
-
-class InputRef(BaseModel):
-    """One input of a stage, as it was when the stage read it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    path: str
-    fingerprint: str
-    """What it is: an artifact's fingerprint, or the hash of a file's or folder's content."""
-    digest: str
-    """What is in it: the hash over all its files' hashes."""
-
-
-class Manifest(BaseModel):
-    """What made an artifact, from what, and what is in it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    format: int
-    stage: str
-    fingerprint: str
-    digest: str
-    config: dict[str, Any]
-    inputs: dict[str, InputRef]
-    files: dict[str, str]
-    """Relative path to SHA-256."""
-    metrics: dict[str, Any]
-    versions: dict[str, str]
-    commit: str | None
-    job_id: str | None
-    attempt: int
-    started: str
-    seconds: float
-    """Time of the last attempt, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -100,98 +71,6 @@ class Job:
     identity: dict[str, Any]
     inputs: dict[str, str]
     out: str
-
-
-def fingerprint(stage: str, identity: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """Return the fingerprint of a stage's result.
-
-    Parameters
-    ----------
-    stage : str
-        Name of the stage.
-    identity : mapping
-        The options that decide the result.
-    inputs : mapping of str to str
-        Fingerprints by role.
-    """
-    return files.canonical_hash(
-        {"format": FORMAT, "stage": stage, "config": identity, "inputs": inputs}
-    )
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an artifact.
-
-    Raises
-    ------
-    ConfigError
-        If the folder is missing or unfinished.
-    IntegrityError
-        If the manifest is not one of ours.
-    """
-    try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        what = "has no manifest: unfinished, or no artifact" if folder.exists() else "not found"
-        raise ConfigError(f"{folder}: {what}; run the stage that writes it") from None
-    try:
-        return Manifest.model_validate_json(text)
-    except ValidationError:
-        raise IntegrityError(
-            f"{folder / MANIFEST}: not a manifest of wmss; redo the stage"
-        ) from None
-
-
-def verify(folder: Path) -> Manifest:
-    """Check the hash of every file of an artifact and return its manifest.
-
-    Raises
-    ------
-    IntegrityError
-        If a file is missing or its content changed.
-    """
-    manifest = read_manifest(folder)
-    for name, expected in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise IntegrityError(f"{path}: missing from the artifact; redo it with --force")
-        if files.sha256(path) != expected:
-            raise IntegrityError(f"{path}: changed since it was written; redo it with --force")
-    return manifest
-
-
-def reference(path: Path) -> InputRef:
-    """Describe an input: an artifact, or what is in one, by its manifest; else by content."""
-    if (path / MANIFEST).is_file():
-        manifest = read_manifest(path)
-        return InputRef(path=str(path), fingerprint=manifest.fingerprint, digest=manifest.digest)
-    inside = _manifest_over(path)
-    if inside is not None:
-        return InputRef(
-            path=str(path),
-            fingerprint=f"{inside.fingerprint}/{path.name}",
-            digest=inside.digest,
-        )
-    if path.is_file():
-        digest = files.known_sha256(path)
-    elif path.is_dir():
-        digest = files.canonical_hash(
-            {str(name): files.known_sha256(path / name) for name in files.files_under(path)}
-        )
-    else:
-        raise ConfigError(f"{path}: no such file or folder; check the path")
-    return InputRef(path=str(path), fingerprint=digest, digest=digest)
-
-
-def _manifest_over(path: Path) -> Manifest | None:
-    """Return the manifest of the artifact that a file or folder is a part of, if it is one."""
-    try:
-        manifest = read_manifest(path.parent)
-    except (ConfigError, IntegrityError):
-        # Other tools have a manifest.json too.
-        return None
-    is_part = any(name.split("/")[0] == path.name for name in manifest.files)
-    return manifest if is_part else None
 
 
 def is_done(out: Path, expected: str, inputs: Mapping[str, InputRef]) -> bool:
@@ -224,18 +103,21 @@ class Draft:
         """The folder to write into."""
         return partial(self.out)
 
-    def commit(self, metrics: Mapping[str, Any]) -> Manifest:
+    def commit(self, metrics: Mapping[str, Any], scratch: str | None = None) -> Manifest:
         """Flush all files, write the manifest, and rename the folder into place.
 
         Parameters
         ----------
         metrics : mapping
             What the stage reports, as JSON values; units are in the names.
+        scratch : str, optional
+            A folder in it that is no part of the artifact. It is removed last, so that a
+            failure before that leaves what a next attempt needs.
         """
-        for control in (_FINGERPRINT, "progress.json", "job.json", "error.json"):
-            (self.folder / control).unlink(missing_ok=True)
         hashes: dict[str, str] = {}
         for name in files.files_under(self.folder):
+            if name.parts[0] in (scratch, MANIFEST, *_CONTROL) or name.name.endswith(".tmp"):
+                continue
             files.fsync(self.folder / name)
             hashes[str(name)] = files.sha256(self.folder / name)
         content = {name: value for name, value in hashes.items() if name not in _NOT_CONTENT}
@@ -266,6 +148,10 @@ class Draft:
         else:
             self.folder.rename(self.out)
         files.fsync(self.out.parent)
+        for control in _CONTROL:
+            (self.out / control).unlink(missing_ok=True)
+        if scratch is not None:
+            shutil.rmtree(self.out / scratch, ignore_errors=True)
         return manifest
 
 
@@ -308,13 +194,37 @@ def finished(job: Job) -> Manifest | None:
 
 
 def discard(out: Path) -> None:
-    """Remove an artifact and its unfinished work (``--force``)."""
-    if (out / MANIFEST).is_file():
-        # Without its manifest the folder is no artifact, even if the removal is cut short.
-        (out / MANIFEST).unlink()
-        shutil.rmtree(out)
-    for unfinished in (partial(out), out.with_name(f"{out.name}.shards")):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    """Remove an artifact and its unfinished work (``--force``).
+
+    Raises
+    ------
+    ConfigError
+        If another process writes it now.
+    """
+    if not out.parent.is_dir():
+        return
+    with _alone(out):
+        if (out / MANIFEST).is_file():
+            # Without its manifest the folder is no artifact, even if the removal is cut short.
+            (out / MANIFEST).unlink()
+            shutil.rmtree(out)
+        for unfinished in (partial(out), out.with_name(f"{out.name}.shards")):
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the lock of an artifact."""
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"{out}: another process is writing it; wait for it or end it") from None
+    try:
+        yield
+    finally:
+        # The file stays: to remove it would let two later processes lock two different files.
+        lock.release()
 
 
 @contextmanager
@@ -338,13 +248,9 @@ def open_draft(job: Job, resumable: bool = False) -> Iterator[Draft]:
     print_now, inputs = describe(job)
     out = Path(job.out)
     folder = partial(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(f"{out}: another process is writing it; wait for it or end it") from None
-    try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        folder.mkdir(exist_ok=True)
         state = folder / _FINGERPRINT
         owner = {"fingerprint": print_now, "digests": {r: i.digest for r, i in inputs.items()}}
         attempt = 1
@@ -356,14 +262,12 @@ def open_draft(job: Job, resumable: bool = False) -> Iterator[Draft]:
                     f"{folder}: unfinished work with other options or inputs; "
                     "choose another --out, or --force to throw it away"
                 )
-        if not resumable:
+        if not resumable or attempt == 1:
+            # What nobody claims is not gone on with.
             shutil.rmtree(folder)
             folder.mkdir()
         files.write_json(state, {**owner, "attempt": attempt})
         yield Draft(job, print_now, inputs, attempt)
-    finally:
-        # The file stays: to remove it would let two later processes lock two different files.
-        lock.release()
 
 
 def _difference(there: Manifest, job: Job) -> str:
@@ -383,7 +287,13 @@ def _commit() -> str | None:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
-    result = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
     return result.stdout.strip() or None

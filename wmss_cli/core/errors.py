@@ -69,6 +69,9 @@ _BY_ERRNO = {
 }
 
 
+_DISK_FULL = ("No space left on device", "PytorchStreamWriter failed writing")
+
+
 def explain(error: BaseException) -> WmssError | None:
     """Turn an exception into the error that a user should read.
 
@@ -91,8 +94,17 @@ def explain(error: BaseException) -> WmssError | None:
         if isinstance(seen, OSError) and seen.errno in _BY_ERRNO:
             where = f"{seen.filename}: " if seen.filename else ""
             return StorageError(f"{where}{_BY_ERRNO[seen.errno]}")
-        # Libraries (safetensors) wrap the system's error: look behind it, then at its text.
-        if "No space left on device" in str(seen):
-            return StorageError(_BY_ERRNO[errno.ENOSPC])
         seen = seen.__cause__
+    # Libraries (safetensors, torch) wrap the system's error in their own words.
+    if any(sign in text for text in _texts(error) for sign in _DISK_FULL):
+        return StorageError(_BY_ERRNO[errno.ENOSPC])
     return None
+
+
+def _texts(error: BaseException | None) -> list[str]:
+    """Return the messages of an error and of all that led to it."""
+    texts: list[str] = []
+    while error is not None and len(texts) < 20:
+        texts.append(str(error))
+        error = error.__cause__ or error.__context__
+    return texts

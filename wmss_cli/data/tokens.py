@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from wmss_cli.core.artifact import read_manifest
 from wmss_cli.core.errors import ConfigError, DataError, IntegrityError
+from wmss_cli.core.manifest import read_manifest
 from wmss_cli.core.schema import TOKENS
 from wmss_cli.data.chat import Rendered
 
@@ -111,7 +111,7 @@ class TokenTable:
         """Tokens before the completion of each sample, ``[rows]``."""
         return np.asarray(self._table["prompt_length"], dtype=np.int64)
 
-    @property
+    @cached_property
     def completion_lengths(self) -> NDArray[np.int64]:
         """Tokens with a label of each sample, ``[rows]``."""
         return self.lengths - self.prompt_lengths

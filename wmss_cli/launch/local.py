@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from wmss_cli.core.artifact import Job, Manifest, discard, finished, partial, read_manifest
+from wmss_cli.core.artifact import Job, discard, finished, partial
 from wmss_cli.core.errors import (
     ConfigError,
     IntegrityError,
@@ -22,8 +22,9 @@ from wmss_cli.core.errors import (
     StageError,
     WmssError,
 )
+from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.progress import PROGRESS, Progress, read_progress
-from wmss_cli.launch.worker import read_error, write_job
+from wmss_cli.launch.worker import CRASHED, read_error, write_job
 from wmss_cli.stages.registry import DISTRIBUTED
 
 _POLL_S = 0.1
@@ -86,7 +87,11 @@ def run_local(
             finally:
                 workers.kill()
         if any(codes):
-            raise _failure(job, codes, Path(control), log)
+            raise _failure(job, codes, workers.first_failure, Path(control), log)
+        if workers.asked_to_stop:
+            raise InterruptedRunError(
+                f"stopped after {job.stage}, which is done; the same command continues"
+            )
     return Outcome(read_manifest(out), was_done=False)
 
 
@@ -99,6 +104,8 @@ class _Workers:
     """The processes of one stage, and the signals that reach them."""
 
     def __init__(self, control: Path, ranks: int, output: int) -> None:
+        self.asked_to_stop = False
+        self.first_failure = 0
         self._wanted: list[int] = []
         self._restore = {number: signal.getsignal(number) for number in _FORWARDED}
         for number in _FORWARDED:
@@ -135,21 +142,23 @@ class _Workers:
     def wait(self, poll: Callable[[], None], say: Callable[[str], None]) -> list[int]:
         """Wait for all ranks and return their exit codes; a failed rank ends the others."""
         failed_at: float | None = None
-        interrupted = False
         while any(process.poll() is None for process in self._processes):
             try:
                 poll()
                 time.sleep(_POLL_S)
                 while self._wanted:
+                    self.asked_to_stop = True
                     self._send(self._wanted.pop())
             except KeyboardInterrupt:
-                if interrupted:
+                if self.asked_to_stop:
                     raise
-                interrupted = True
+                self.asked_to_stop = True
                 say("stopping; training saves after this step first (Ctrl-C again: stop at once)")
                 self._send(signal.SIGTERM)
-            if failed_at is None and any(process.poll() for process in self._processes):
+            failures = [code for process in self._processes if (code := process.poll())]
+            if failed_at is None and failures:
                 failed_at = time.monotonic()
+                self.first_failure = failures[0]
             if failed_at is not None and time.monotonic() - failed_at > _GRACE_S:
                 self.kill()
         return [process.wait() for process in self._processes]
@@ -168,19 +177,21 @@ class _Workers:
                 process.send_signal(number)
 
 
-def _failure(job: Job, codes: list[int], control: Path, log: Path) -> WmssError:
+def _failure(job: Job, codes: list[int], first_failure: int, control: Path, log: Path) -> WmssError:
     report = read_error(control)
-    if report is None:
-        killed = [-code for code in codes if code < 0]
-        if killed and killed[0] in _FORWARDED:
+    if report is None or (first_failure < 0 and report["exit_code"] == CRASHED):
+        # A rank that was killed says nothing; what the others report is only its echo.
+        if -first_failure in _FORWARDED:
             # Stopped before it could catch the signal, or a stage that has nothing to save.
-            how = f"stopped by {signal.Signals(killed[0]).name}"
+            how = f"stopped by {signal.Signals(-first_failure).name}"
             return InterruptedRunError(f"{job.stage}: {how}; the same command continues")
-        how = f"killed by {signal.Signals(killed[0]).name}" if killed else f"exit code {max(codes)}"
+        how = f"exit code {max(codes)}"
+        if first_failure < 0:
+            how = f"killed by {signal.Signals(-first_failure).name}"
         return StageError(f"{job.stage}: its process ended without a word ({how}); see {log}")
     kind = _ERRORS.get(report["exit_code"], StageError)
     error = kind(report["message"])
-    if report["exit_code"] not in _ERRORS and report["exit_code"] != StageError.exit_code:
+    if report["exit_code"] == CRASHED:
         error = StageError(f"{job.stage}: {report['message']}; see {log}")
     error.__notes__ = [report["traceback"]]
     return error

@@ -33,11 +33,13 @@ def write_job(control: Path, job: Job) -> None:
 
 
 def read_error(control: Path) -> dict[str, Any] | None:
-    """Return the error of the lowest rank that reported one."""
-    for path in sorted(control.glob("error-*.json")):
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return report
-    return None
+    """Return the error that came first; one that says what to do before one that does not.
+
+    When a rank fails, the others fail too, with a word about a lost connection.
+    """
+    paths = sorted(control.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return min(reports, key=lambda report: report["exit_code"] == CRASHED, default=None)
 
 
 def main(control: Path) -> int:

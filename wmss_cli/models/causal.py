@@ -27,8 +27,12 @@ def device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     # Where Slurm shows each task one GPU only, that one has index 0.
-    index = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
-    return torch.device("cuda", index)
+    rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if count > 1 and rank >= count:
+        raise ConfigError(
+            f"local rank {rank} has no GPU: {count} are visible; lower launch.processes"
+        )
+    return torch.device("cuda", rank % count)
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
@@ -131,6 +135,9 @@ def save_model(
     generation = GenerationConfig.from_model_config(model.config)
     if model.generation_config is not None:
         generation = model.generation_config
+    if not generation.do_sample:
+        # Left-overs of sampling, which a greedy configuration may not have when it is saved.
+        generation.temperature = generation.top_p = generation.top_k = None
     generation.eos_token_id = stop_token_ids
     generation.pad_token_id = tokenizer.pad_token_id
     model.generation_config = generation

@@ -9,8 +9,8 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from wmss_cli.core.artifact import MANIFEST, read_manifest
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.manifest import MANIFEST, read_manifest
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 

@@ -10,6 +10,9 @@ from wmss_cli.core.schema import IGNORE_INDEX
 from wmss_cli.models.causal import completion_logits
 from wmss_cli.score.entropy import mean_by_row, token_entropy
 
+# The entropy needs several fp32 copies of its logits; of all at once they would not fit.
+_TOKENS_AT_ONCE = 1024
+
 
 @torch.inference_mode()
 def completion_entropy(
@@ -34,4 +37,5 @@ def completion_entropy(
     """
     logits, _ = completion_logits(model, input_ids, attention_mask, labels)
     per_row = (labels[:, 1:] != IGNORE_INDEX).sum(dim=1)
-    return mean_by_row(token_entropy(logits), per_row)
+    entropy = torch.cat([token_entropy(chunk) for chunk in logits.split(_TOKENS_AT_ONCE)])
+    return mean_by_row(entropy, per_row)

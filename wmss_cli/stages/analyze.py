@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from wmss_cli.analyze.logits import STATISTICS, logit_statistics
-from wmss_cli.core.artifact import Job, Manifest, open_draft
+from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import AnalyzeConfig
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable

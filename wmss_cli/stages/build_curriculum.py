@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from wmss_cli.core.artifact import Job, Manifest, open_draft
+from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import CurriculumConfig
-from wmss_cli.core.errors import IntegrityError
+from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.schema import ACTIVE, CURRICULUM, ENTROPY, read_parquet, write_parquet
 from wmss_cli.score.curriculum import draw, weigh
 
@@ -23,12 +24,15 @@ def run(job: Job) -> Manifest:
 
     Raises
     ------
+    ConfigError
+        If the models were scored in different precisions.
     IntegrityError
         If the two tables hold different samples.
     """
     config = CurriculumConfig.model_validate(job.config)
     weak = read_parquet(Path(job.inputs["weak"]) / "entropy.parquet", ENTROPY)
     strong = read_parquet(Path(job.inputs["strong"]) / "entropy.parquet", ENTROPY)
+    _check_same_dtype(job)
     ids = weak["example_id"].to_pylist()
     with open_draft(job) as draft:
         entropy_weak = np.asarray(weak["entropy"])
@@ -68,6 +72,16 @@ def run(job: Job) -> Manifest:
                 "mean_entropy_weak_nats": float(entropy_weak.mean()),
                 "mean_entropy_strong_nats": float(entropy_strong.mean()),
             }
+        )
+
+
+def _check_same_dtype(job: Job) -> None:
+    """Refuse entropies in two precisions: their difference would be counted as learning."""
+    dtypes = {role: read_manifest(Path(job.inputs[role])).metrics["dtype"] for role in job.inputs}
+    if len(set(dtypes.values())) > 1:
+        raise ConfigError(
+            f"the weak model was scored in {dtypes['weak']}, the strong one in {dtypes['strong']}; "
+            "set score_entropy.precision and score one of them again"
         )
 
 

@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wmss_cli.core.artifact import Job, Manifest, open_draft
+from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import CurateConfig
 from wmss_cli.core.errors import ConfigError, DataError
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import EXAMPLE, REJECTED, example_id
 from wmss_cli.data.filters import REASONS, Deduplicator, check_format

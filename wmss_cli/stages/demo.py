@@ -35,7 +35,7 @@ class DemoDataConfig(Section):
 
 PRETRAIN = SftConfig(
     learning_rate=3e-3,
-    max_steps=400,
+    max_steps=480,
     epochs=100.0,
     global_batch_size=64,
     micro_batch_size=16,

@@ -15,7 +15,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from wmss_cli.core import files
-from wmss_cli.core.artifact import Job, Manifest, open_draft
+from wmss_cli.core.artifact import Job, open_draft
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import EXAMPLE, example_id, write_parquet
 from wmss_cli.data import arithmetic
 from wmss_cli.stages.demo import DemoDataConfig

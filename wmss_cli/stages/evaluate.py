@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from wmss_cli.core.artifact import Draft, Job, Manifest, open_draft
+from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import EvalConfig
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import GENERATION, write_parquet
 from wmss_cli.data.chat import Renderer

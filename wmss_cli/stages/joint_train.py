@@ -6,9 +6,10 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from wmss_cli.core.artifact import Job, Manifest
+from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import JointConfig
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.models.causal import load_model
 from wmss_cli.models.tokenizer import check_same_vocabulary
 from wmss_cli.stages.training import run_training

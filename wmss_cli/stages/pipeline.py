@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmss_cli.core.artifact import Job, fingerprint, reference
+from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import Config, Section, SftConfig, TrainConfig
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.manifest import fingerprint, reference
 from wmss_cli.models.folder import find_model
 
 

@@ -6,7 +6,8 @@ import importlib
 from collections.abc import Callable
 from typing import cast
 
-from wmss_cli.core.artifact import Job, Manifest
+from wmss_cli.core.artifact import Job
+from wmss_cli.core.manifest import Manifest
 
 MODULES = {
     "demo_data": "demo_data",

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from wmss_cli.core.artifact import Draft, Job, Manifest, finished, open_draft, verify
+from wmss_cli.core.artifact import Draft, Job, finished, open_draft
 from wmss_cli.core.config import ScoreConfig
 from wmss_cli.core.errors import IntegrityError
+from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.schema import ENTROPY, read_parquet, write_parquet
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.stages import score_shard
@@ -57,6 +58,12 @@ def merge(job: Job, draft: Draft) -> Manifest:
             )
         manifests.append(verify(Path(piece.out)))
         parts.append(read_parquet(Path(piece.out) / ENTROPY_FILE, ENTROPY))
+    dtypes = sorted({manifest.metrics["dtype"] for manifest in manifests})
+    if len(dtypes) > 1:
+        raise IntegrityError(
+            f"{job.out}.shards: scored partly in {' and partly in '.join(dtypes)}; set "
+            "score_entropy.precision and score them again with --force"
+        )
     merged = join_shards(pa.concat_tables(parts), table.example_ids)
     write_parquet(draft.folder / ENTROPY_FILE, merged.to_pylist(), ENTROPY)
     entropy = np.asarray(merged["entropy"])
@@ -68,6 +75,7 @@ def merge(job: Job, draft: Draft) -> Manifest:
             "mean_entropy_nats": float(entropy.mean()),
             "std_entropy_nats": float(entropy.std()),
             "tokens": tokens,
+            "dtype": dtypes[0],
             "score_seconds": round(seconds, 3),
             "tokens_per_s": round(tokens / seconds, 1),
         }

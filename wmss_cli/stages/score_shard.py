@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wmss_cli.core.artifact import Job, Manifest, open_draft, partial
+from wmss_cli.core.artifact import Job, open_draft, partial
 from wmss_cli.core.config import ScoreConfig
+from wmss_cli.core.errors import DataError
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import ENTROPY, write_parquet
 from wmss_cli.data.batches import by_length, collate
@@ -57,6 +59,12 @@ def run(job: Job) -> Manifest:
             entropy[batch] = completion_entropy(model, **tensors).cpu().numpy()
             scored += len(batch)
             progress.update(first + scored)
+        wrong = [table.example_ids[row] for row in rows if not np.isfinite(entropy[row])]
+        if wrong:
+            raise DataError(
+                f"{folder}: {len(wrong)} entropies are not finite (first: {wrong[0]}); "
+                "the weights overflow, try score_entropy.precision fp32"
+            )
         write_parquet(
             draft.folder / ENTROPY_FILE,
             (
@@ -69,4 +77,10 @@ def run(job: Job) -> Manifest:
             ),
             ENTROPY,
         )
-        return draft.commit({"samples": len(rows), "tokens": int(table.lengths[rows].sum())})
+        return draft.commit(
+            {
+                "samples": len(rows),
+                "tokens": int(table.lengths[rows].sum()),
+                "dtype": str(model.dtype),
+            }
+        )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wmss_cli.core.artifact import Job, Manifest
+from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import SftConfig
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.models.causal import load_model
 from wmss_cli.stages.training import run_training
 from wmss_cli.train.pair import WeakStrongPair

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wmss_cli.core.artifact import Draft, Job, Manifest, open_draft
+from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import TokenizeConfig
 from wmss_cli.core.errors import ConfigError, DataError
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import write_parquet
 from wmss_cli.data.chat import Renderer
@@ -75,6 +76,7 @@ class _Tally:
         self.truncated = 0
         self.counts: Counter[str] = Counter()
         self.left_out: list[dict[str, str]] = []
+        self.seen: set[str] = set()
 
 
 def _rows(
@@ -88,10 +90,13 @@ def _rows(
         rendered = renderer.render(examples["prompt"], examples["completion"])
         for example_id, sample in zip(examples["example_id"], rendered, strict=True):
             result = cut(sample, config.max_seq_len, config.too_long)
-            if result.rendered is None:
-                assert result.reason is not None
-                tally.counts[result.reason] += 1
-                tally.left_out.append({"example_id": example_id, "reason": result.reason})
+            # Rows are joined by their id, so a copy that curation let through stops here.
+            reason = "duplicate" if example_id in tally.seen else result.reason
+            tally.seen.add(example_id)
+            if result.rendered is None or reason is not None:
+                assert reason is not None
+                tally.counts[reason] += 1
+                tally.left_out.append({"example_id": example_id, "reason": reason})
                 continue
             kept = result.rendered
             tally.lengths.append(len(kept.input_ids))

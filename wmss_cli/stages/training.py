@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from wmss_cli.core.artifact import Draft, Job, Manifest, open_draft, partial
+from wmss_cli.core.artifact import Draft, Job, open_draft, partial
 from wmss_cli.core.config import TrainConfig
 from wmss_cli.core.errors import ConfigError, DataError
 from wmss_cli.core.files import read_json_lines
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import ACTIVE, read_parquet
 from wmss_cli.data.batches import FILLER, BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
@@ -128,6 +129,12 @@ def run_training(
         state = TrainState()
         if found is not None:
             path, saved = found
+            if saved.dtype != str(dtype_of(config.precision)):
+                raise ConfigError(
+                    f"{path}: was trained in {saved.dtype}, this machine runs precision "
+                    f"{config.precision} as {dtype_of(config.precision)}; go on where it began, "
+                    "or --force to start anew"
+                )
             source = checkpoint.universal_form(path, ranks) if universal else path
             checkpoint.load(engine, source, universal)
             state = TrainState(saved.step, dict(saved.totals))
@@ -136,12 +143,14 @@ def run_training(
         for name, model in outputs(pair).items():
             weights = full_state_dict(model, ranks.is_first)
             if ranks.is_first:
+                shutil.rmtree(work / name, ignore_errors=True)
                 save_model(model, weights, tokenizer, table.stop_token_ids, work / name)
         ranks.barrier()
         if draft is None:
             return None
-        shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
-        return draft.commit(_metrics(work, state, plan, ranks))
+        return draft.commit(
+            _metrics(work, state, plan, ranks, dtype_of(config.precision)), scratch=CHECKPOINTS
+        )
 
 
 @contextmanager
@@ -172,7 +181,9 @@ def _drawn_rows(job: Job, table: TokenTable) -> NDArray[np.int64]:
     return np.repeat(rows, np.asarray(active["count"]))
 
 
-def _metrics(work: Path, state: TrainState, plan: BatchPlan, ranks: Ranks) -> dict[str, Any]:
+def _metrics(
+    work: Path, state: TrainState, plan: BatchPlan, ranks: Ranks, dtype: torch.dtype
+) -> dict[str, Any]:
     rows = read_json_lines(work / METRICS_FILE)
     assert [row["step"] for row in rows] == list(range(1, plan.steps + 1))
     return {
@@ -185,5 +196,6 @@ def _metrics(work: Path, state: TrainState, plan: BatchPlan, ranks: Ranks) -> di
         "last_loss": rows[-1]["loss"],
         "last_strong_loss": rows[-1]["strong_loss"],
         "world_size": ranks.world_size,
+        "dtype": str(dtype),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }

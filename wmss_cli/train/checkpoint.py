@@ -37,6 +37,8 @@ class CheckpointManifest(BaseModel):
     step: int
     """Optimizer steps done."""
     world_size: int
+    dtype: str
+    """Of the weights while training."""
     files: dict[str, str]
     """Relative path to SHA-256."""
     totals: dict[str, float]
@@ -89,7 +91,11 @@ def save(
     hashes = {name: value for part in ranks.gather(mine) for name, value in part.items()}
     if ranks.is_first:
         manifest = CheckpointManifest(
-            step=step, world_size=ranks.world_size, files=hashes, totals=totals
+            step=step,
+            world_size=ranks.world_size,
+            dtype=str(next(engine.module.parameters()).dtype),
+            files=hashes,
+            totals=totals,
         )
         files.write_json(saving / _MANIFEST, manifest.model_dump())
         shutil.rmtree(final, ignore_errors=True)
@@ -108,13 +114,16 @@ def newest(folder: Path, ranks: Ranks) -> tuple[Path, CheckpointManifest] | None
     IntegrityError
         If checkpoints are there and none of them verifies.
     """
-    candidates = ranks.from_first(lambda: _candidates(folder))
+    candidates = ranks.from_first(lambda: _owned_candidates(folder))
     for path in candidates:
         manifest = _read(path)
         sound = manifest is not None and _sound_part(path, manifest, ranks)
         if not ranks.any(not sound):
             assert manifest is not None
             return path, manifest
+        if ranks.is_first:
+            # Out of the count of checkpoints to keep, but there for who wants to look.
+            path.rename(path.with_name(f"{path.name}.damaged"))
     if candidates:
         raise IntegrityError(
             f"{folder}: none of {len(candidates)} checkpoints holds its hashes; "
@@ -176,6 +185,19 @@ def _candidates(folder: Path) -> list[Path]:
     return sorted(steps, reverse=True)
 
 
+def _owned_candidates(folder: Path) -> list[Path]:
+    """Return the checkpoints, newest first; they are pickles, so they must be one's own."""
+    candidates = _candidates(folder)
+    for path in candidates:
+        owner = path.stat().st_uid
+        if owner != os.getuid():
+            raise IntegrityError(
+                f"{path}: belongs to user {owner}, and is not loaded for that reason; "
+                "go on as that user, or chown it"
+            )
+    return candidates
+
+
 def _read(path: Path) -> CheckpointManifest | None:
     try:
         return CheckpointManifest.model_validate_json((path / _MANIFEST).read_text("utf-8"))
@@ -184,9 +206,7 @@ def _read(path: Path) -> CheckpointManifest | None:
 
 
 def _sound_part(path: Path, manifest: CheckpointManifest, ranks: Ranks) -> bool:
-    """Check this rank's share of the hashes, and who owns the files."""
-    if path.stat().st_uid != os.getuid():
-        return False
+    """Check this rank's share of the hashes."""
     mine = sorted(manifest.files)[ranks.rank :: ranks.world_size]
     return all(
         (path / name).is_file() and files.sha256(path / name) == manifest.files[name]

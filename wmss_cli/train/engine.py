@@ -65,11 +65,14 @@ def _parameter_groups(pair: WeakStrongPair, weight_decay: float) -> list[dict[st
 def _deepspeed_config(
     config: TrainConfig, accumulation_steps: int, load_universal: bool
 ) -> dict[str, Any]:
+    narrow = dtype_of(config.precision) == torch.bfloat16
     return {
         "train_micro_batch_size_per_gpu": config.micro_batch_size,
         "gradient_accumulation_steps": accumulation_steps,
         "gradient_clipping": config.max_grad_norm,
-        "bf16": {"enabled": dtype_of(config.precision) == torch.bfloat16},
+        "bf16": {"enabled": narrow},
+        # In bf16 the sum over many micro-batches would lose the last ones.
+        "data_types": {"grad_accum_dtype": "fp32" if narrow else None},
         "zero_optimization": {"stage": config.zero_stage},
         "checkpoint": {"load_universal": load_universal},
         "steps_per_print": 10**9,

@@ -112,6 +112,9 @@ def train(
 
     def save() -> None:
         nonlocal saved_at
+        if ranks.is_first:
+            # A checkpoint without the metrics up to it would be one that nobody can finish.
+            files.fsync(folder / METRICS_FILE)
         checkpoint.save(
             engine,
             folder / CHECKPOINTS,
@@ -136,7 +139,8 @@ def train(
             files.append_json_line(folder / METRICS_FILE, row)
             shown = {name: float(row[name]) for name in ("loss", "tokens_per_s")}
             progress.update(state.step, **shown)
-        if state.step % config.save_every_steps == 0 and state.step < feed.steps:
+        # After the last step, too: if the export fails, it alone is repeated.
+        if state.step % config.save_every_steps == 0 or state.step == feed.steps:
             save()
     return state
 

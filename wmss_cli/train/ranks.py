@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,9 @@ import torch.distributed as dist
 
 from wmss_cli.models.causal import device
 
+# Ranks wait while the first one writes a model or converts a checkpoint; the launcher ends
+# them where a rank dies.
+_PATIENCE = timedelta(hours=6)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -88,7 +92,9 @@ def join() -> Ranks:
     if torch.cuda.is_available():
         torch.cuda.set_device(device())
     deepspeed.init_distributed(
-        dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False
+        dist_backend="nccl" if torch.cuda.is_available() else "gloo",
+        verbose=False,
+        timeout=_PATIENCE,
     )
     return Ranks(dist.get_rank(), dist.get_world_size())
 

@@ -1,0 +1,144 @@
+"""The manifest: what made an artifact, from what, and the hash of every file in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from wmss_cli.core import files
+from wmss_cli.core.errors import ConfigError, IntegrityError
+
+FORMAT = 1
+"""Raised when an older artifact must not count as done any more."""
+
+MANIFEST = "manifest.json"
+
+
+class InputRef(BaseModel):
+    """One input of a stage, as it was when the stage read it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    fingerprint: str
+    """What it is: an artifact's fingerprint, or the hash of a file's or folder's content."""
+    digest: str
+    """What is in it: the hash over all its files' hashes."""
+
+
+class Manifest(BaseModel):
+    """What made an artifact, from what, and what is in it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int
+    stage: str
+    fingerprint: str
+    digest: str
+    config: dict[str, Any]
+    inputs: dict[str, InputRef]
+    files: dict[str, str]
+    """Relative path to SHA-256."""
+    metrics: dict[str, Any]
+    versions: dict[str, str]
+    commit: str | None
+    job_id: str | None
+    attempt: int
+    started: str
+    seconds: float
+    """Time of the last attempt, in seconds."""
+
+
+def fingerprint(stage: str, identity: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Return the fingerprint of a stage's result.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage.
+    identity : mapping
+        The options that decide the result.
+    inputs : mapping of str to str
+        Fingerprints by role.
+    """
+    return files.canonical_hash(
+        {"format": FORMAT, "stage": stage, "config": identity, "inputs": inputs}
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of an artifact.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is missing or unfinished.
+    IntegrityError
+        If the manifest is not one of ours.
+    """
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        what = "has no manifest: unfinished, or no artifact" if folder.exists() else "not found"
+        raise ConfigError(f"{folder}: {what}; run the stage that writes it") from None
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError:
+        raise IntegrityError(
+            f"{folder / MANIFEST}: not a manifest of wmss; redo the stage"
+        ) from None
+
+
+def verify(folder: Path) -> Manifest:
+    """Check the hash of every file of an artifact and return its manifest.
+
+    Raises
+    ------
+    IntegrityError
+        If a file is missing or its content changed.
+    """
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise IntegrityError(f"{path}: missing from the artifact; redo it with --force")
+        if files.sha256(path) != expected:
+            raise IntegrityError(f"{path}: changed since it was written; redo it with --force")
+    return manifest
+
+
+def reference(path: Path) -> InputRef:
+    """Describe an input: an artifact, or what is in one, by its manifest; else by content."""
+    if (path / MANIFEST).is_file():
+        manifest = read_manifest(path)
+        return InputRef(path=str(path), fingerprint=manifest.fingerprint, digest=manifest.digest)
+    inside = _manifest_over(path)
+    if inside is not None:
+        return InputRef(
+            path=str(path),
+            fingerprint=f"{inside.fingerprint}/{path.name}",
+            digest=inside.digest,
+        )
+    if path.is_file():
+        digest = files.known_sha256(path)
+    elif path.is_dir():
+        digest = files.canonical_hash(
+            {str(name): files.known_sha256(path / name) for name in files.files_under(path)}
+        )
+    else:
+        raise ConfigError(f"{path}: no such file or folder; check the path")
+    return InputRef(path=str(path), fingerprint=digest, digest=digest)
+
+
+def _manifest_over(path: Path) -> Manifest | None:
+    """Return the manifest of the artifact that a file or folder is a part of, if it is one."""
+    try:
+        manifest = read_manifest(path.parent)
+    except (ConfigError, IntegrityError):
+        # Other tools have a manifest.json too.
+        return None
+    is_part = any(name.split("/")[0] == path.name for name in manifest.files)
+    return manifest if is_part else None
