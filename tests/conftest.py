@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,31 @@ def shared_data() -> Path:
             pytest.fail(missing)
         pytest.skip(missing)
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Give a function that makes a file system of so many bytes (``64k``) and returns its folder.
+
+    Where none can be mounted the test is skipped, or fails where WMSS_REQUIRE_TMPFS=1 says
+    that it must be there.
+    """
+    mounted: list[Path] = []
+
+    def make(size: str) -> Path:
+        folder = tmp_path / f"disk-{size}"
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+        if done.returncode:
+            missing = f"a tmpfs cannot be mounted here ({done.stderr.strip()}); run as root"
+            if os.environ.get("WMSS_REQUIRE_TMPFS") == "1":
+                pytest.fail(missing)
+            pytest.skip(missing)
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        # Lazily: processes that are just ending may still hold their log.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

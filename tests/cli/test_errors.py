@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -188,25 +188,9 @@ def test_no_completion_tokens(tmp_path: Path, tiny_model: Path, curated: Path) -
     )
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        missing = f"a tmpfs cannot be mounted here ({done.stderr.strip()}); run as root"
-        if os.environ.get("WMSS_REQUIRE_TMPFS") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    yield folder
-    # Lazily: processes that are just ending may still hold their log.
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 @slow
-def test_a_full_disk(tmp_path: Path, full_disk: Path) -> None:
+def test_a_full_disk(tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
+    full_disk = small_disk("64k")
     # Digits that hardly compress, so that the kept rows do not fit.
     rows = [record(f"{i} + 0? {os.urandom(600).hex()}", str(i), str(i)) for i in range(200)]
     data = write_records(tmp_path / "data.jsonl", rows)

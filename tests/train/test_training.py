@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from jobs import make_joint_job, run_workers
+from jobs import make_joint_job, run_workers, to, work_folder
 from transformers import AutoModelForCausalLM
 
 from wmss_cli.core.files import read_json_lines
@@ -64,3 +66,21 @@ def test_the_manifest_says_what_was_trained(tmp_path: Path) -> None:
     assert manifest.metrics["samples"] == 8
     assert not (Path(job.out) / "weak").exists(), "a frozen weak model did not change"
     assert not (Path(job.out) / "checkpoints").exists()
+
+
+def test_a_disk_that_is_full_at_a_checkpoint(
+    tmp_path: Path, small_disk: Callable[[str], Path]
+) -> None:
+    job = make_joint_job(tmp_path)
+    disk = small_disk("1m")
+    job = to(job, disk / "trained")
+    codes, error = run_workers(job, tmp_path / "first")
+    assert codes == [5]
+    assert error is not None
+    assert error["message"].endswith("the disk is full; free some space or choose another --out")
+    assert not Path(job.out).exists()
+    assert not list((work_folder(job) / "checkpoints").glob("step-????????"))
+    # With space, the same command does it.
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    codes, error = run_workers(job, tmp_path / "second")
+    assert codes == [0], error
