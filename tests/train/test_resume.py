@@ -91,6 +91,17 @@ def test_a_damaged_checkpoint_is_passed_over(job: Job, undisturbed: Path, tmp_pa
     assert weights(Path(again.out)) == weights(undisturbed)
 
 
+def test_only_damaged_checkpoints_are_an_error_every_time(job: Job, tmp_path: Path) -> None:
+    again = to(job, tmp_path / "trained")
+    run_workers(again, tmp_path / "first", fault="forward", count=4 * PASSES_PER_STEP + 1)
+    (work_folder(again) / "checkpoints/step-00000003/manifest.json").write_text("{}")
+    for attempt in ("second", "third"):
+        codes, error = run_workers(again, tmp_path / attempt)
+        assert codes == [6]
+        assert error is not None
+        assert "none of 1 checkpoints holds its hashes" in error["message"]
+
+
 def test_nan_stops_the_run_with_step_ids_and_the_last_checkpoint(job: Job, tmp_path: Path) -> None:
     again = to(job, tmp_path / "trained")
     codes, error = run_workers(

@@ -115,15 +115,17 @@ def newest(folder: Path, ranks: Ranks) -> tuple[Path, CheckpointManifest] | None
         If checkpoints are there and none of them verifies.
     """
     candidates = ranks.from_first(lambda: _owned_candidates(folder))
+    damaged: list[Path] = []
     for path in candidates:
         manifest = _read(path)
         sound = manifest is not None and _sound_part(path, manifest, ranks)
         if not ranks.any(not sound):
             assert manifest is not None
+            for newer in damaged if ranks.is_first else []:
+                # Out of the count of checkpoints to keep, but there for who wants to look.
+                newer.rename(newer.with_name(f"{newer.name}.damaged"))
             return path, manifest
-        if ranks.is_first:
-            # Out of the count of checkpoints to keep, but there for who wants to look.
-            path.rename(path.with_name(f"{path.name}.damaged"))
+        damaged.append(path)
     if candidates:
         raise IntegrityError(
             f"{folder}: none of {len(candidates)} checkpoints holds its hashes; "
