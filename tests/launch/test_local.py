@@ -90,7 +90,7 @@ def test_a_workers_error_reaches_the_caller_as_its_type(tmp_path: Path) -> None:
         with open_draft(Job("score_entropy", {}, {"ids": ids}, {}, inputs[role])) as draft:
             rows = [{"example_id": i, "entropy": 1.0, "completion_tokens": 1} for i in ids]
             write_parquet(draft.folder / "entropy.parquet", rows, ENTROPY)
-            draft.commit({})
+            draft.commit({"dtype": "torch.float32"})
     config = CurriculumConfig()
     dumped = config.model_dump(mode="json")
     job = Job("build_curriculum", dumped, config.identity(), inputs, str(tmp_path / "curriculum"))
