@@ -1,21 +1,27 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from wmss_cli.core.artifact import Job, finished
+from wmss_cli.core import artifact
+from wmss_cli.core.artifact import Job, finished, partial
 from wmss_cli.core.config import EvalConfig
-from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.manifest import verify
-from wmss_cli.core.schema import GENERATION, read_parquet
+from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
+from wmss_cli.core.manifest import Manifest, verify
+from wmss_cli.core.progress import Progress, ProgressWriter, read_progress
+from wmss_cli.core.schema import GENERATION, read_parquet, write_parquet
 from wmss_cli.data.chat import Renderer
 from wmss_cli.evaluate.statistics import wilson_interval
 from wmss_cli.models.tokenizer import load_tokenizer
-from wmss_cli.stages import evaluate
+from wmss_cli.stages import eval_shard, evaluate, registry
+from wmss_cli.stages.pipeline import shard_job, shard_jobs
 
 ANSWER = "<think>2+3=5</think>\n<answer>5</answer>"
 QUESTIONS = ["2+3?", "Tom has 4 apples and buys 1.", "1+1?", "How many are left in all?"]
@@ -138,3 +144,190 @@ def test_bad_inputs_are_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=r"left\.jsonl:1: no 'id'"):
         evaluate.run(job(model, files, tmp_path / "out"))
     assert not (tmp_path / "out.partial").exists()
+    assert not (tmp_path / "out.shards").exists()
+
+
+# Shards.
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_parquet(out / "generations.parquet", GENERATION).to_pylist()
+    return found
+
+
+@pytest.fixture
+def sharded(model: Path, files: dict[str, Path], tmp_path: Path) -> Job:
+    """Three shards: the first has two problems, the others one."""
+    return job(model, files, tmp_path / "cut", shards=3)
+
+
+def answered(whole: Job) -> list[Path]:
+    """Answer all shards, each on its own, and return their folders."""
+    for piece in shard_jobs(whole):
+        eval_shard.run(piece)
+    return [Path(piece.out) for piece in shard_jobs(whole)]
+
+
+def untimed(manifest: Manifest) -> dict[str, Any]:
+    return {name: value for name, value in manifest.metrics.items() if name != "tokens_per_s"}
+
+
+@pytest.mark.parametrize("shards", [2, 3, 6])
+def test_shards_do_not_change_the_result(
+    model: Path, files: dict[str, Path], tmp_path: Path, shards: int
+) -> None:
+    whole = job(model, files, tmp_path / "whole", max_new_tokens=30)
+    cut = job(model, files, tmp_path / "cut", max_new_tokens=30, shards=shards)
+    one, many = evaluate.run(whole), evaluate.run(cut)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
+    assert (one.stage, one.fingerprint, one.digest) == (many.stage, many.fingerprint, many.digest)
+    assert untimed(one) == untimed(many)
+    assert many.metrics["tokens_per_s"] > 0
+    assert not (tmp_path / "cut.shards").exists()
+
+
+def test_problems_are_dealt_so_that_each_shard_has_its_part_of_every_task(sharded: Job) -> None:
+    ids = [[(row["task"], row["id"]) for row in rows(out)] for out in answered(sharded)]
+    assert ids == [[("sums", "q0"), ("left", "q3")], [("sums", "q1")], [("sums", "q2")]]
+    assert [verify(Path(piece.out)).stage for piece in shard_jobs(sharded)] == ["eval_shard"] * 3
+
+
+def test_an_empty_shard_loads_no_model(
+    model: Path, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eval_shard, "load_for_inference", None)
+    metrics = eval_shard.run(shard_job(job(model, files, tmp_path / "out", shards=5), 4)).metrics
+    assert (metrics["answers"], metrics["generation_seconds"]) == (0, 0.0)
+    assert metrics["dtype"] == "torch.float32"
+
+
+def test_an_interrupted_eval_answers_only_the_rest(
+    sharded: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_a_shard = eval_shard.run
+    begun: list[int] = []
+
+    def interrupted_once(piece: Job, progress: ProgressWriter, before: int) -> Manifest:
+        begun.append(piece.config["shard"])
+        if begun == [0, 1]:
+            raise InterruptedRunError("stopped")
+        if begun == [0, 1, 1]:
+            assert first.stat().st_mtime_ns == written
+        return answer_a_shard(piece, progress, before)
+
+    monkeypatch.setattr(eval_shard, "run", interrupted_once)
+    with pytest.raises(InterruptedRunError):
+        evaluate.run(sharded)
+    assert not Path(sharded.out).exists()
+    first = Path(shard_job(sharded, 0).out) / "generations.parquet"
+    written = first.stat().st_mtime_ns
+    evaluate.run(sharded)
+    assert begun == [0, 1, 1, 2]
+    assert [row["id"] for row in rows(Path(sharded.out))] == ["q0", "q1", "q2", "q3"]
+
+
+def test_shards_that_other_jobs_answered_are_merged_without_the_model(
+    sharded: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered(sharded)
+    monkeypatch.setattr(eval_shard, "load_for_inference", None)
+    manifest = registry.load_merge("eval")(sharded)
+    assert finished(sharded) == manifest
+    assert (manifest.stage, manifest.metrics["accuracy"]) == ("eval", 0.5)
+    assert not Path(f"{sharded.out}.shards").exists()
+
+
+def test_a_merge_answers_no_missing_shard_itself(sharded: Job) -> None:
+    missing = answered(sharded)[1]
+    shutil.rmtree(missing)
+    with pytest.raises(
+        IntegrityError,
+        match="00001-of-00003: shard 1 is missing or older than its inputs; run eval again",
+    ):
+        evaluate.run_merge(sharded)
+    assert not missing.exists()
+    assert not Path(sharded.out).exists()
+
+
+def test_a_shard_that_was_changed_is_an_integrity_error(sharded: Job) -> None:
+    shards = answered(sharded)
+    shutil.copyfile(shards[1] / "generations.parquet", shards[2] / "generations.parquet")
+    with pytest.raises(IntegrityError, match=r"generations\.parquet: changed since it was written"):
+        evaluate.run(sharded)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[:1], r"1 missing rows \(first: left q3\)"),
+        (lambda rows: rows + rows[:1], r"1 duplicate rows \(first: sums q0\)"),
+        # The same id in another task is another problem.
+        (lambda rows: [*rows, {**rows[0], "task": "left"}], r"1 foreign rows \(first: left q0\)"),
+    ],
+)
+def test_every_problem_is_joined_exactly_once(sharded: Job, change: Any, message: str) -> None:
+    first = answered(sharded)[0]
+    wrong = change(rows(first))
+    artifact.discard(first)
+    with artifact.open_draft(shard_job(sharded, 0)) as draft:
+        write_parquet(draft.folder / "generations.parquet", wrong, GENERATION)
+        draft.commit({"answers": 2, "generation_seconds": 1.0, "dtype": "torch.float32"})
+    with pytest.raises(IntegrityError, match=message) as caught:
+        evaluate.run_merge(sharded)
+    assert "run eval again with --force" in str(caught.value)
+
+
+def test_shards_of_two_precisions_are_not_mixed(sharded: Job) -> None:
+    path = answered(sharded)[2] / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["metrics"]["dtype"] = "torch.bfloat16"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(IntegrityError, match=r"set eval\.precision and run eval again"):
+        evaluate.run_merge(sharded)
+
+
+def test_shards_of_another_model_are_not_mixed_in(sharded: Job, tiny_model: Path) -> None:
+    answered(sharded)
+    other = replace(sharded, inputs={**sharded.inputs, "model": str(tiny_model)})
+    with pytest.raises(ConfigError, match=r"holds another artifact \(made from other inputs"):
+        evaluate.run(other)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Progress]]:
+    """Every report of progress: the folder of the artifact, and what stands there."""
+    reports: list[tuple[Path, Progress]] = []
+    monkeypatch.setattr("wmss_cli.core.progress._WRITE_EVERY_S", 0.0)
+    update = ProgressWriter.update
+
+    def noted(self: ProgressWriter, done: int, **metrics: float) -> None:
+        update(self, done, **metrics)
+        progress = read_progress(self._path.parent)
+        assert progress is not None
+        reports.append((self._path.parent, progress))
+
+    monkeypatch.setattr(ProgressWriter, "update", noted)
+    return reports
+
+
+def test_the_shards_of_one_run_count_together(
+    sharded: Job, seen: list[tuple[Path, Progress]]
+) -> None:
+    eval_shard.run(shard_job(sharded, 1))
+    seen.clear()
+    evaluate.run(sharded)
+    assert {folder for folder, _ in seen} == {partial(Path(sharded.out))}
+    assert [(p.done, p.total, p.resumed_at) for _, p in seen] == [(1, 4, 1), (3, 4, 1), (4, 4, 1)]
+    assert all(p.metrics["tokens_per_s"] > 0 for _, p in seen[1:])
+
+
+def test_a_shard_that_is_a_job_of_its_own_counts_for_itself(
+    sharded: Job, seen: list[tuple[Path, Progress]]
+) -> None:
+    # As a run that was killed leaves it; nobody watches it now.
+    partial(Path(sharded.out)).mkdir()
+    piece = shard_job(sharded, 0)
+    eval_shard.run(piece)
+    assert {folder for folder, _ in seen} == {partial(Path(piece.out))}
+    assert [(p.done, p.total, p.resumed_at) for _, p in seen] == [(0, 2, 0), (2, 2, 0)]
+    assert seen[1][1].metrics["tokens_per_s"] > 0

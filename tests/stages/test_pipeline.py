@@ -14,8 +14,8 @@ from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import Config, CurriculumConfig, JointConfig, SftConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.data.batches import BatchPlan
-from wmss_cli.stages import curate, tokenize
-from wmss_cli.stages.pipeline import Plan, external, plan_pipeline, shard_job
+from wmss_cli.stages import curate, registry, tokenize
+from wmss_cli.stages.pipeline import SHARDED, Plan, external, plan_pipeline, shard_job, shard_jobs
 
 
 @pytest.fixture
@@ -236,3 +236,17 @@ def test_a_shard_has_its_own_fingerprint(base: dict[str, Any]) -> None:
     other = jobs(plan(base, score_entropy={"shards": 3}))["score-weak"]
     assert other.out == job.out, "how it is cut is no part of what it makes"
     assert shard_job(other, 0).identity != pieces[0].identity, "but of what a shard is"
+    assert shard_jobs(job) == pieces
+
+
+def test_every_stage_in_shards_has_one_that_does_a_shard(base: dict[str, Any]) -> None:
+    cut = {stage: {"shards": 2} for stage in SHARDED}
+    found = {
+        job.stage: shard_jobs(job)[1]
+        for job in jobs(plan(base, **cut)).values()
+        if job.stage in SHARDED
+    }
+    assert {stage: piece.stage for stage, piece in found.items()} == SHARDED
+    for stage, piece in found.items():
+        assert callable(registry.load(piece.stage))
+        assert callable(registry.load_merge(stage))

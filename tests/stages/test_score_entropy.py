@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +21,13 @@ from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import ScoreConfig
 from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
 from wmss_cli.core.manifest import Manifest, read_manifest
-from wmss_cli.core.progress import read_progress
+from wmss_cli.core.progress import ProgressWriter, read_progress
 from wmss_cli.core.schema import ENTROPY, read_parquet
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import load_for_inference
-from wmss_cli.stages import score_entropy, score_shard
-from wmss_cli.stages.pipeline import shard_job
-from wmss_cli.stages.score_entropy import join_shards
+from wmss_cli.stages import registry, score_entropy, score_shard
+from wmss_cli.stages.pipeline import shard_job, shard_jobs
+from wmss_cli.stages.shards import in_order
 
 SHAPES = [(5, 9), (1, 1), (12, 3), (2, 20), (7, 1), (3, 3), (30, 2)]
 
@@ -105,11 +106,11 @@ def test_an_interrupted_run_scores_only_the_rest(
     score_a_shard = score_shard.run
     begun: list[int] = []
 
-    def interrupted_once(piece: Job) -> Manifest:
+    def interrupted_once(piece: Job, progress: ProgressWriter, before: int) -> Manifest:
         begun.append(piece.config["shard"])
         if begun == [0, 1]:
             raise InterruptedRunError("stopped")
-        return score_a_shard(piece)
+        return score_a_shard(piece, progress, before)
 
     monkeypatch.setattr(score_shard, "run", interrupted_once)
     with pytest.raises(InterruptedRunError):
@@ -141,29 +142,49 @@ def test_a_shard_is_an_artifact_with_its_own_rows(job: Job, tokens: Path) -> Non
 
 def scored(job: Job) -> list[Path]:
     """Score all shards and return their folders."""
-    pieces = [shard_job(job, shard) for shard in range(3)]
-    for piece in pieces:
+    for piece in shard_jobs(job):
         score_shard.run(piece)
-    return [Path(piece.out) for piece in pieces]
+    return [Path(piece.out) for piece in shard_jobs(job)]
 
 
-def merge(job: Job) -> None:
-    with artifact.open_draft(job) as draft:
-        score_entropy.merge(job, draft)
+def test_shards_that_other_jobs_scored_are_merged_without_the_model(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(job)
+    monkeypatch.setattr(score_shard, "load_for_inference", None)
+    manifest = registry.load_merge("score_entropy")(job)
+    assert artifact.finished(job) == manifest
+    assert (manifest.stage, manifest.metrics["samples"]) == ("score_entropy", len(SHAPES))
+    assert not (tmp_path / "entropy.shards").exists()
 
 
-def test_a_missing_shard_is_an_integrity_error(job: Job) -> None:
+def test_a_missing_shard_is_an_integrity_error(job: Job, tmp_path: Path) -> None:
     shutil.rmtree(scored(job)[1])
     with pytest.raises(IntegrityError, match="shard 1 is missing or older than its inputs; run"):
-        merge(job)
+        score_entropy.run_merge(job)
+    assert not (tmp_path / "entropy").exists()
+    assert not (tmp_path / "entropy.shards" / "00001-of-00003").exists()
 
 
 def test_a_shard_that_was_changed_is_an_integrity_error(job: Job) -> None:
     shards = scored(job)
     shutil.copyfile(shards[0] / "entropy.parquet", shards[1] / "entropy.parquet")
     with pytest.raises(IntegrityError, match=r"entropy\.parquet: changed since it was written"):
-        merge(job)
+        score_entropy.run_merge(job)
     assert not Path(job.out).exists()
+
+
+def test_shards_of_two_precisions_are_not_mixed(job: Job) -> None:
+    path = scored(job)[2] / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["metrics"]["dtype"] = "torch.bfloat16"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(
+        IntegrityError,
+        match=r"partly in torch\.bfloat16 and partly in torch\.float32; "
+        r"set score_entropy\.precision and run score-entropy again with --force",
+    ):
+        score_entropy.run(job)
 
 
 def test_a_shard_of_another_model_is_not_mixed_in(job: Job, tmp_path: Path) -> None:
@@ -190,7 +211,7 @@ def test_shards_of_a_token_table_that_was_made_again_are_scored_again(
         again = replace(draft, fingerprint=before.fingerprint)
         again.commit(before.metrics)
     with pytest.raises(IntegrityError, match="shard 0 is missing or older than its inputs"):
-        merge(job)
+        score_entropy.run_merge(job)
     score_entropy.run(job)
     assert [row["example_id"] for row in rows(tmp_path / "entropy")] == half.example_ids
 
@@ -200,8 +221,8 @@ def entropies(*ids: str) -> pa.Table:
     return pa.Table.from_pylist(found, schema=ENTROPY)
 
 
-def test_joined_rows_are_in_the_tables_order() -> None:
-    joined = join_shards(entropies("c", "a", "b"), ["a", "b", "c"])
+def test_joined_rows_are_in_the_tables_order(job: Job) -> None:
+    joined = in_order(entropies("c", "a", "b"), ["example_id"], [("a",), ("b",), ("c",)], job)
     assert joined["example_id"].to_pylist() == ["a", "b", "c"]
     assert joined["entropy"].to_pylist() == [97.0, 98.0, 99.0]
 
@@ -209,16 +230,16 @@ def test_joined_rows_are_in_the_tables_order() -> None:
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ("ab", r"1 missing rows in the entropy shards \(first: c\)"),
-        ("aabc", r"1 duplicate rows in the entropy shards \(first: a\)"),
-        ("abcx", r"1 foreign rows in the entropy shards \(first: x\)"),
+        ("ab", r"1 missing rows \(first: c\)"),
+        ("aabc", r"1 duplicate rows \(first: a\)"),
+        ("abcx", r"1 foreign rows \(first: x\)"),
         ("abx", r"1 foreign rows"),
     ],
 )
-def test_every_row_is_joined_exactly_once(ids: str, message: str) -> None:
-    with pytest.raises(IntegrityError, match=message) as caught:
-        join_shards(entropies(*ids), ["a", "b", "c"])
-    assert "score them again with --force" in str(caught.value)
+def test_every_row_is_joined_exactly_once(job: Job, ids: str, message: str) -> None:
+    with pytest.raises(IntegrityError, match=rf"entropy\.shards: {message}") as caught:
+        in_order(entropies(*ids), ["example_id"], [("a",), ("b",), ("c",)], job)
+    assert "run score-entropy again with --force" in str(caught.value)
 
 
 # Preflight.
@@ -234,13 +255,44 @@ def test_a_model_with_another_tokenizer_is_refused_before_its_weights_load(
         score_entropy.run(job)
 
 
-def test_the_shards_say_how_far_the_whole_is(job: Job) -> None:
-    written = artifact.partial(Path(job.out))
-    written.mkdir(parents=True)
+# Progress.
+
+
+def test_the_shards_of_one_run_count_together(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    score_shard.run(shard_job(job, 2))  # Rows 4 to 6, of 7.
+    seen: list[int] = []
+    update = ProgressWriter.update
+
+    def noted(self: ProgressWriter, done: int, **metrics: float) -> None:
+        seen.append(done)
+        update(self, done, **metrics)
+        progress = read_progress(artifact.partial(Path(job.out)))
+        assert progress is not None
+        assert (progress.unit, progress.total) == ("samples", len(SHAPES))
+        assert progress.resumed_at == 3
+
+    monkeypatch.setattr(ProgressWriter, "update", noted)
+    score_entropy.run(job)
+    assert seen == [3, 5, 7]
+
+
+def test_a_shard_that_is_a_job_of_its_own_counts_for_itself(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a run that was killed leaves it; nobody watches it now.
+    left = artifact.partial(Path(job.out))
+    left.mkdir(parents=True)
+    seen = []
+    collate = score_shard.collate
+
+    def noted(*arguments: Any) -> Any:
+        seen.append(read_progress(artifact.partial(Path(shard_job(job, 1).out))))
+        return collate(*arguments)
+
+    monkeypatch.setattr(score_shard, "collate", noted)
     score_shard.run(shard_job(job, 1))
-    progress = read_progress(written)
-    assert progress is not None
-    assert (progress.unit, progress.total, progress.resumed_at) == ("samples", len(SHAPES), 2)
+    assert [(p.done, p.total, p.resumed_at) for p in seen if p is not None] == [(0, 2, 0)]
+    assert list(left.iterdir()) == []
 
 
 def test_the_written_table_holds_no_index_and_no_more(tmp_path: Path, job: Job) -> None:

@@ -17,6 +17,9 @@ from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import fingerprint, reference
 from wmss_cli.models.folder import find_model
 
+SHARDED = {"score_entropy": "score_shard", "eval": "eval_shard"}
+"""Stages that can be cut into shards, and the stage that does one of them."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -41,12 +44,15 @@ class Step:
         Unique in the plan, such as ``score-weak-1``.
     job : Job
         What to run.
+    fingerprint : str
+        Of its result, which need not be there yet.
     needs : tuple of str
         Labels of the steps that must be done before.
     """
 
     label: str
     job: Job
+    fingerprint: str
     needs: tuple[str, ...]
 
 
@@ -74,7 +80,7 @@ class Plan:
             out=str(out),
         )
         needs = {source.step for source in inputs.values() if source.step is not None}
-        self.steps.append(Step(label, job, tuple(sorted(needs))))
+        self.steps.append(Step(label, job, made, tuple(sorted(needs))))
         output = Output(str(out), made, label)
         self._by_fingerprint[made] = output
         return output
@@ -167,12 +173,12 @@ def plan_pipeline(config: Config) -> Plan:
 
 
 def shard_job(job: Job, shard: int) -> Job:
-    """Return the job of one shard of score-entropy: an artifact of its own in ``OUT.shards``.
+    """Return the job of one shard of a stage: an artifact of its own in ``OUT.shards``.
 
     Parameters
     ----------
     job : Job
-        Of the whole stage.
+        Of the whole stage, one of `SHARDED`.
     shard : int
         From 0.
 
@@ -185,12 +191,17 @@ def shard_job(job: Job, shard: int) -> Job:
     if not 0 <= shard < shards:
         raise ConfigError(f"shard {shard}: there are {shards} shards, 0 to {shards - 1}")
     return Job(
-        stage="score_shard",
+        stage=SHARDED[job.stage],
         config={**job.config, "shard": shard},
         identity={**job.identity, "shard": shard, "shards": shards},
         inputs=job.inputs,
         out=f"{job.out}.shards/{shard:05d}-of-{shards:05d}",
     )
+
+
+def shard_jobs(job: Job) -> list[Job]:
+    """Return the jobs of all shards of a stage, in order (see :func:`shard_job`)."""
+    return [shard_job(job, shard) for shard in range(job.config["shards"])]
 
 
 def _control(kind: str, plan: Plan, config: Config, inputs: Mapping[str, Output]) -> Output:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import cast
 
 from wmss_cli.core.artifact import Job
@@ -19,6 +20,7 @@ MODULES = {
     "build_curriculum": "build_curriculum",
     "joint_train": "joint_train",
     "eval": "evaluate",
+    "eval_shard": "eval_shard",
     "analyze": "analyze",
     "report": "report",
 }
@@ -29,5 +31,13 @@ DISTRIBUTED = frozenset({"sft", "joint_train"})
 
 def load(stage: str) -> Callable[[Job], Manifest | None]:
     """Import a stage and return its ``run``."""
-    module = importlib.import_module(f"wmss_cli.stages.{MODULES[stage]}")
-    return cast(Callable[[Job], Manifest | None], module.run)
+    return cast(Callable[[Job], Manifest | None], _module(stage).run)
+
+
+def load_merge(stage: str) -> Callable[[Job], Manifest]:
+    """Import a stage in shards and return its ``run_merge``, which computes no shard itself."""
+    return cast(Callable[[Job], Manifest], _module(stage).run_merge)
+
+
+def _module(stage: str) -> ModuleType:
+    return importlib.import_module(f"wmss_cli.stages.{MODULES[stage]}")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
-from wmss_cli.core.artifact import Draft, Job, finished, open_draft
-from wmss_cli.core.config import ScoreConfig
-from wmss_cli.core.errors import IntegrityError
-from wmss_cli.core.manifest import Manifest, verify
-from wmss_cli.core.schema import ENTROPY, read_parquet, write_parquet
+from wmss_cli.core.artifact import Draft, Job, open_draft
+from wmss_cli.core.manifest import Manifest
+from wmss_cli.core.schema import ENTROPY, write_parquet
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.stages import score_shard
-from wmss_cli.stages.pipeline import shard_job
 from wmss_cli.stages.score_shard import ENTROPY_FILE
+from wmss_cli.stages.shards import read_shards, remove_shards, run_missing
 
 
 def run(job: Job) -> Manifest:
@@ -25,82 +21,43 @@ def run(job: Job) -> Manifest:
     Inputs: ``model`` and ``tokens``. Writes ``entropy.parquet``; the shards stand beside it in
     ``OUT.shards`` until they are merged.
     """
-    config = ScoreConfig.model_validate(job.config)
+    table = TokenTable(Path(job.inputs["tokens"]))
     with open_draft(job) as draft:
-        for shard in range(config.shards):
-            piece = shard_job(job, shard)
-            if finished(piece) is None:
-                score_shard.run(piece)
-        manifest = merge(job, draft)
-    shutil.rmtree(f"{job.out}.shards")
-    return manifest
+        run_missing(job, score_shard.run, draft.folder, "samples", len(table))
+        return _merge(job, draft, table)
 
 
-def merge(job: Job, draft: Draft) -> Manifest:
-    """Join the shards into one table, in the token table's order.
+def run_merge(job: Job) -> Manifest:
+    """Merge shards that other jobs have scored; without a model, so no GPU is needed.
 
     Raises
     ------
     IntegrityError
-        If a shard is missing or belongs to other work, or a row is missing, duplicate or
-        foreign.
+        If the shards are not whole (see :func:`~wmss_cli.stages.shards.read_shards`).
     """
-    config = ScoreConfig.model_validate(job.config)
     table = TokenTable(Path(job.inputs["tokens"]))
-    parts: list[pa.Table] = []
-    manifests: list[Manifest] = []
-    for shard in range(config.shards):
-        piece = shard_job(job, shard)
-        if finished(piece) is None:
-            raise IntegrityError(
-                f"{piece.out}: shard {shard} is missing or older than its inputs; run "
-                "score-entropy again, it scores only what is missing"
-            )
-        manifests.append(verify(Path(piece.out)))
-        parts.append(read_parquet(Path(piece.out) / ENTROPY_FILE, ENTROPY))
-    dtypes = sorted({manifest.metrics["dtype"] for manifest in manifests})
-    if len(dtypes) > 1:
-        raise IntegrityError(
-            f"{job.out}.shards: scored partly in {' and partly in '.join(dtypes)}; set "
-            "score_entropy.precision and score them again with --force"
-        )
-    merged = join_shards(pa.concat_tables(parts), table.example_ids)
+    with open_draft(job) as draft:
+        return _merge(job, draft, table)
+
+
+def _merge(job: Job, draft: Draft, table: TokenTable) -> Manifest:
+    """Join the shards into one table, in the token table's order, and remove them."""
+    wanted = [(example_id,) for example_id in table.example_ids]
+    merged, manifests = read_shards(job, ENTROPY_FILE, ENTROPY, ["example_id"], wanted)
     write_parquet(draft.folder / ENTROPY_FILE, merged.to_pylist(), ENTROPY)
     entropy = np.asarray(merged["entropy"])
     tokens = sum(manifest.metrics["tokens"] for manifest in manifests)
     seconds = sum(manifest.seconds for manifest in manifests)
-    return draft.commit(
+    manifest = draft.commit(
         {
             "samples": len(entropy),
             "mean_entropy_nats": float(entropy.mean()),
             "std_entropy_nats": float(entropy.std()),
             "tokens": tokens,
-            "dtype": dtypes[0],
+            "dtype": manifests[0].metrics["dtype"],
             "score_seconds": round(seconds, 3),
             "tokens_per_s": round(tokens / seconds, 1),
         }
     )
-
-
-def join_shards(rows: pa.Table, example_ids: list[str]) -> pa.Table:
-    """Put scored rows into the order of `example_ids`, each exactly once.
-
-    Raises
-    ------
-    IntegrityError
-        If a row is missing, duplicate or foreign.
-    """
-    scored = rows["example_id"].to_pylist()
-    by_id = {example_id: row for row, example_id in enumerate(scored)}
-    problems = {
-        "duplicate": [i for row, i in enumerate(scored) if by_id[i] != row],
-        "foreign": sorted(by_id.keys() - set(example_ids)),
-        "missing": [i for i in example_ids if i not in by_id],
-    }
-    for kind, ids in problems.items():
-        if ids:
-            raise IntegrityError(
-                f"{len(ids)} {kind} rows in the entropy shards (first: {ids[0]}); "
-                "score them again with --force"
-            )
-    return rows.take([by_id[example_id] for example_id in example_ids])
+    remove_shards(job)
+    return manifest

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wmss_cli.core.artifact import Job, open_draft, partial
+from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import ScoreConfig
 from wmss_cli.core.errors import DataError
 from wmss_cli.core.manifest import Manifest
@@ -28,10 +28,19 @@ class ShardConfig(ScoreConfig):
     """From 0."""
 
 
-def run(job: Job) -> Manifest:
+def run(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
     """Score the samples of one shard.
 
     Inputs: ``model`` and ``tokens``. Writes ``entropy.parquet`` with the shard's rows.
+
+    Parameters
+    ----------
+    job : Job
+        Of the shard.
+    progress : ProgressWriter, optional
+        Of the whole stage; without it the shard counts for itself, in its own folder.
+    before : int
+        Samples that count as done in `progress` when the shard begins.
 
     Raises
     ------
@@ -45,11 +54,8 @@ def run(job: Job) -> Manifest:
     first, last = (part * len(table) // config.shards for part in (config.shard, config.shard + 1))
     rows = np.arange(first, last, dtype=np.int64)
     with open_draft(job) as draft:
-        # Who watches looks at the whole stage: OUT.partial beside OUT.shards.
-        watched = partial(draft.out.parent.with_suffix(""))
-        progress = ProgressWriter(
-            watched if watched.is_dir() else draft.folder, "samples", len(table), first
-        )
+        if progress is None:
+            progress = ProgressWriter(draft.folder, "samples", len(rows), before)
         model = load_for_inference(folder, config.precision)
         entropy = np.empty(len(table), dtype=np.float64)
         scored = 0
@@ -58,7 +64,7 @@ def run(job: Job) -> Manifest:
             tensors = {name: tensor.to(device()) for name, tensor in tensors.items()}
             entropy[batch] = completion_entropy(model, **tensors).cpu().numpy()
             scored += len(batch)
-            progress.update(first + scored)
+            progress.update(before + scored)
         wrong = [table.example_ids[row] for row in rows if not np.isfinite(entropy[row])]
         if wrong:
             raise DataError(
