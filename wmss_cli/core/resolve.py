@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -58,6 +58,61 @@ class Resolved:
     origins: Mapping[str, str]
 
 
+class Sources:
+    """Values for a model from several sources, the weaker ones added first.
+
+    Parameters
+    ----------
+    root : type of BaseModel
+        What the values will make.
+    """
+
+    def __init__(self, root: type[BaseModel]) -> None:
+        self.root = root
+        self.values: dict[Key, Any] = {}
+        self.origins: dict[Key, str] = {}
+
+    def add_file(self, file: Path, convert: Callable[[Key, Any], Any] = lambda _, v: v) -> None:
+        """Take every value of a YAML file, through `convert`.
+
+        Raises
+        ------
+        ConfigError
+            If the file is missing, is no YAML, or has a key twice.
+        """
+        for key, value, line in _read_yaml(file, self.root):
+            self.values[key] = convert(key, value)
+            self.origins[key] = f"{file}:{line}"
+
+    def add_assignments(self, flag: str, assignments: Sequence[str]) -> None:
+        """Take ``KEY=VALUE`` texts of a repeated option; the value is read as YAML."""
+        for assignment in assignments:
+            key, value = _parse_assignment(flag, assignment)
+            self.override(key, value, f"{flag} {'.'.join(key)}")
+
+    def override(self, key: Key, value: Any, origin: str) -> None:
+        """Take one value, or every value of a mapping where the key names a section."""
+        if _model_at(key, self.root) is not None and isinstance(value, dict):
+            for name, inner in value.items():
+                self.override((*key, str(name)), inner, origin)
+            return
+        self.values[key] = value
+        self.origins[key] = origin
+
+    def check(self) -> BaseModel:
+        """Return the model.
+
+        Raises
+        ------
+        ConfigError
+            If a key is unknown or a value of the wrong type.
+        """
+        try:
+            return self.root.model_validate(_nest(self.values))
+        except ValidationError as error:
+            raise ConfigError(_describe(error, self.origins, self.root)) from None
+
+
 def resolve(
     file: Path | None = None,
     sets: Sequence[str] = (),
@@ -83,23 +138,17 @@ def resolve(
     ConfigError
         If a file is missing, a key unknown or a value of the wrong type.
     """
-    values: dict[Key, Any] = {}
-    origins: dict[Key, str] = {}
+    sources = Sources(Config)
     if file is not None:
-        for key, value, line in _read_yaml(file):
-            values[key] = _anchor(key, value, file.parent)
-            origins[key] = f"{file}:{line}"
-    for assignment in sets:
-        key, value = _parse_set(assignment)
-        _override(values, origins, key, value, f"--set {'.'.join(key)}")
+        folder = file.parent
+        sources.add_file(file, lambda key, value: _anchor(key, value, folder))
+    sources.add_assignments("--set", sets)
     for dotted, (name, value) in (options or {}).items():
-        _override(values, origins, tuple(dotted.split(".")), value, name)
-    _spread_seed(values, origins)
-    try:
-        config = Config.model_validate(_nest(values))
-    except ValidationError as error:
-        raise ConfigError(_describe(error, origins)) from None
-    return Resolved(config, {k: _origin(tuple(k.split(".")), origins) for k in flatten(config)})
+        sources.override(tuple(dotted.split(".")), value, name)
+    _spread_seed(sources.values, sources.origins)
+    config = cast(Config, sources.check())
+    origins = {k: _origin(tuple(k.split(".")), sources.origins) for k in flatten(config)}
+    return Resolved(config, origins)
 
 
 def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:
@@ -114,7 +163,7 @@ def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _read_yaml(file: Path) -> Iterator[tuple[Key, Any, int]]:
+def _read_yaml(file: Path, root: type[BaseModel]) -> Iterator[tuple[Key, Any, int]]:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -136,10 +185,12 @@ def _read_yaml(file: Path) -> Iterator[tuple[Key, Any, int]]:
         return
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{file}:1: expected 'key: value' lines")
-    yield from _leaves(node, (), file)
+    yield from _leaves(node, (), file, root)
 
 
-def _leaves(node: yaml.MappingNode, prefix: Key, file: Path) -> Iterator[tuple[Key, Any, int]]:
+def _leaves(
+    node: yaml.MappingNode, prefix: Key, file: Path, root: type[BaseModel]
+) -> Iterator[tuple[Key, Any, int]]:
     seen: set[str] = set()
     for key_node, value_node in node.value:
         name, line = str(key_node.value), key_node.start_mark.line + 1
@@ -147,8 +198,8 @@ def _leaves(node: yaml.MappingNode, prefix: Key, file: Path) -> Iterator[tuple[K
         if name in seen:
             raise ConfigError(f"{file}:{line}: {'.'.join(key)} stands twice; remove one")
         seen.add(name)
-        if isinstance(value_node, yaml.MappingNode) and _is_section(key):
-            yield from _leaves(value_node, key, file)
+        if isinstance(value_node, yaml.MappingNode) and _model_at(key, root) is not None:
+            yield from _leaves(value_node, key, file, root)
         else:
             yield key, _construct(value_node, f"{file}:{line}: {'.'.join(key)}"), line
 
@@ -165,9 +216,9 @@ def _construct(node: yaml.Node, where: str) -> Any:
         loader.dispose()
 
 
-def _model_at(key: Key) -> type[BaseModel] | None:
+def _model_at(key: Key, root: type[BaseModel]) -> type[BaseModel] | None:
     """Return the section that a key names, or None where it names a leaf or nothing."""
-    model: type[BaseModel] = Config
+    model = root
     for name in key:
         field = model.model_fields.get(name)
         if field is None or not isinstance(field.annotation, type):
@@ -178,10 +229,6 @@ def _model_at(key: Key) -> type[BaseModel] | None:
     return model
 
 
-def _is_section(key: Key) -> bool:
-    return _model_at(key) is not None
-
-
 def _anchor(key: Key, value: Any, folder: Path) -> Any:
     """Make the paths of a YAML file absolute, so that any working directory will do."""
 
@@ -190,6 +237,8 @@ def _anchor(key: Key, value: Any, folder: Path) -> Any:
 
     match key:
         case ("run_dir",):
+            return absolute(value)
+        case ("launch", "profile") if isinstance(value, str) and _names_a_file(value):
             return absolute(value)
         case ("model",) if isinstance(value, str):
             # A hub id looks like a path: it is one where the folder is not there.
@@ -204,26 +253,20 @@ def _anchor(key: Key, value: Any, folder: Path) -> Any:
     return value
 
 
-def _parse_set(assignment: str) -> tuple[Key, Any]:
+def _names_a_file(profile: str) -> bool:
+    return "/" in profile or profile.partition(":")[0].endswith((".yaml", ".yml"))
+
+
+def _parse_assignment(flag: str, assignment: str) -> tuple[Key, Any]:
     dotted, equals, text = assignment.partition("=")
     if not equals or not dotted.strip():
-        raise ConfigError(f"--set {assignment}: expected KEY=VALUE, as in sft.learning_rate=3e-5")
+        example = "sft.learning_rate=3e-5" if flag == "--set" else "train.nodes=2"
+        raise ConfigError(f"{flag} {assignment}: expected KEY=VALUE, as in {example}")
     try:
         value = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"--set {assignment}: the value is not YAML; quote it") from None
+        raise ConfigError(f"{flag} {assignment}: the value is not YAML; quote it") from None
     return tuple(dotted.strip().split(".")), value
-
-
-def _override(
-    values: dict[Key, Any], origins: dict[Key, str], key: Key, value: Any, origin: str
-) -> None:
-    if _is_section(key) and isinstance(value, dict):
-        for name, inner in value.items():
-            _override(values, origins, (*key, str(name)), inner, origin)
-        return
-    values[key] = value
-    origins[key] = origin
 
 
 def _spread_seed(values: dict[Key, Any], origins: dict[Key, str]) -> None:
@@ -259,7 +302,7 @@ def _origin(key: Key, origins: Mapping[Key, str]) -> str:
     return "default"
 
 
-def _describe(error: ValidationError, origins: Mapping[Key, str]) -> str:
+def _describe(error: ValidationError, origins: Mapping[Key, str], root: type[BaseModel]) -> str:
     """Say in one line what is wrong, where, and what would be right."""
     first = error.errors(include_url=False)[0]
     key = tuple(str(part) for part in first["loc"])
@@ -268,7 +311,7 @@ def _describe(error: ValidationError, origins: Mapping[Key, str]) -> str:
         inside = [where for known, where in origins.items() if known[: len(key)] == key]
         origin = inside[0] if inside else origin
     if first["type"] == "extra_forbidden":
-        return f"{origin}: unknown key {dotted}{_did_you_mean(key)}"
+        return f"{origin}: unknown key {dotted}{_did_you_mean(key, root)}"
     message = str(first["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = first.get("input")
@@ -276,14 +319,16 @@ def _describe(error: ValidationError, origins: Mapping[Key, str]) -> str:
     return f"{origin}: {dotted}: {message}{value}"
 
 
-def _did_you_mean(key: Key) -> str:
-    section = _model_at(key[:-1]) or Config
+def _did_you_mean(key: Key, root: type[BaseModel]) -> str:
+    section = _model_at(key[:-1], root) or root
     close = difflib.get_close_matches(key[-1], section.model_fields, n=1)
     if close:
         return f"; did you mean {'.'.join((*key[:-1], close[0]))}?"
-    everywhere = list(flatten(Config()))
+    everywhere = list(flatten(root()))
     elsewhere = [dotted for dotted in everywhere if dotted.split(".")[-1] == key[-1]]
     elsewhere = elsewhere or difflib.get_close_matches(".".join(key), everywhere, n=1)
     if elsewhere:
         return f"; did you mean {elsewhere[0]}?"
+    if root is not Config:
+        return f"; there are {', '.join(section.model_fields)}"
     return "; 'wmss config show' lists all keys"
