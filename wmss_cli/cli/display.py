@@ -70,11 +70,9 @@ class _PlainLines:
             return
         self._last = time.monotonic()
         total = f"/{progress.total}" if progress.total is not None else ""
-        detail = _detail(progress)
+        more = detail(progress)
         line = f"{self._label}: {progress.done}{total} {progress.unit}"
-        self._console.print(
-            line + (f", {detail}" if detail else ""), highlight=False, soft_wrap=True
-        )
+        self._console.print(line + (f", {more}" if more else ""), highlight=False, soft_wrap=True)
 
 
 def _bars(console: Console) -> Bars:
@@ -95,11 +93,11 @@ def _update_bar(bars: Bars, task: object, progress: Progress | None) -> None:
             task,  # type: ignore[arg-type]
             total=progress.total,
             completed=progress.done,
-            detail=_detail(progress) or progress.unit,
+            detail=detail(progress) or progress.unit,
         )
 
 
-def _detail(progress: Progress) -> str:
+def detail(progress: Progress) -> str:
     """Say loss, speed and time left, as far as they are known."""
     parts = []
     if "loss" in progress.metrics:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +30,106 @@ Processes = Annotated[
     int | None,
     typer.Option("--processes", help="Ranks on this machine: one per GPU [launch.processes]."),
 ]
+
+_PANEL = "Slurm"
+Cluster = Annotated[
+    Literal["local", "slurm"] | None,
+    typer.Option(
+        "--cluster", help="Run here, or submit jobs [launch.cluster].", rich_help_panel=_PANEL
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="What jobs ask for: h800:8b, or a YAML file [launch.profile].",
+        rich_help_panel=_PANEL,
+    ),
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        metavar="KEY=VALUE",
+        help="Change the profile: partition=long, account=me, train.nodes=2.",
+        rich_help_panel=_PANEL,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Show the scripts and what Slurm thinks of them; submit nothing.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait", help="Follow the jobs to their end; Ctrl-C detaches.", rich_help_panel=_PANEL
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Where and how a command runs its stages, as it was typed."""
+
+    cluster: Cluster = None
+    profile: Profile = None
+    slurm: Slurm = None
+    dry_run: DryRun = False
+    wait: Wait = False
+
+    @property
+    def settings(self) -> dict[str, tuple[str, Any]]:
+        """What of it is in the configuration, for :func:`configure`."""
+        return {
+            "launch.cluster": ("--cluster", self.cluster),
+            "launch.profile": ("--profile", self.profile),
+        }
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every stage's command takes beside its own options."""
+
+    config: Config = None
+    sets: Set = None
+    out: Out = None
+    force: Force = False
+    as_json: Json = False
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Offer the fields of :class:`Common` and :class:`Launch` as options of a command.
+
+    The command takes them as parameters of these types, so that the same ten options need not
+    stand in every signature.
+    """
+    own = inspect.signature(command, eval_str=True)
+    groups = {
+        name: parameter.annotation
+        for name, parameter in own.parameters.items()
+        if parameter.annotation in (Common, Launch)
+    }
+    fields = {
+        name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()
+    }
+
+    @functools.wraps(command)
+    def with_options(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field: values.pop(field) for field in fields[name]})
+        command(**values)
+
+    kept = [p for name, p in own.parameters.items() if name not in groups]
+    shared = [parameter for group in fields.values() for parameter in group.values()]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*kept, *shared)]
+    with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_options
 
 
 def configure(

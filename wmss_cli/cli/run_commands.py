@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wmss_cli.cli import console, options, tables
+from wmss_cli.cli import console, options, submitting, tables
 from wmss_cli.cli.display import Display
 from wmss_cli.core import config as c
 from wmss_cli.core.resources import packaged
@@ -22,6 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON to
 
 
 @app.command("run", short_help="Run the whole pipeline; what is done is skipped.")
+@options.spread
 def run(
     config: Annotated[Path, typer.Argument(help="YAML file; 'wmss init' writes examples.")],
     sets: options.Set = None,
@@ -29,12 +30,15 @@ def run(
     processes: options.Processes = None,
     force: options.Force = False,
     as_json: Json = False,
+    *,
+    launch: options.Launch,
 ) -> None:
     """Example: wmss run demo.yaml --set sft.epochs=2
 
     curate, tokenize, sft, then K times: score-entropy (weak and strong), build-curriculum,
     joint-train; then the controls, eval of every model, and a report. Ctrl-C leaves a state that
-    the same command continues.
+    the same command continues. With --cluster slurm all stages are submitted at once, as jobs
+    that wait for each other.
     """
     resolved = options.configure(
         config,
@@ -42,9 +46,19 @@ def run(
         {
             "run_dir": ("--out", str(out) if out else None),
             "launch.processes": ("--processes", processes),
+            **launch.settings,
         },
-    )
-    _run(resolved.config, Display(console.err), force, as_json)
+    ).config
+    common = options.Common(config, sets, out, force, as_json)
+    if resolved.launch.cluster == "slurm":
+        from wmss_cli.stages.pipeline import plan_pipeline
+
+        steps = plan_pipeline(resolved).steps
+        if submitting.submit(steps, Path(resolved.run_dir), resolved, launch, common):
+            _show_results(Path(steps[-1].job.out), as_json)
+        return
+    submitting.refuse_without_slurm(launch)
+    _run(resolved, Display(console.err), force, as_json)
 
 
 @app.command("demo", short_help="Run the whole method on a tiny model, from nothing, on a CPU.")
@@ -83,7 +97,10 @@ def _run(config: c.Config, display: Display, force: bool, as_json: bool) -> None
     plan = plan_pipeline(config)
     for step in plan.steps:
         _run_step(step, config, display, force)
-    report = Path(plan.steps[-1].job.out)
+    _show_results(Path(plan.steps[-1].job.out), as_json)
+
+
+def _show_results(report: Path, as_json: bool) -> None:
     found: dict[str, Any] = json.loads((report / "results.json").read_text(encoding="utf-8"))
     if as_json:
         console.print_json(found)

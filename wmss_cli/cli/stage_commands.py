@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from wmss_cli.cli import console, options, tables
+from wmss_cli.cli import console, options, submitting, tables
 from wmss_cli.cli.display import Display
 from wmss_cli.core import config as c
+from wmss_cli.core.artifact import Job
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.manifest import Manifest, read_manifest
+from wmss_cli.core.resolve import Resolved
 
 app = typer.Typer()
 
@@ -28,6 +31,7 @@ EpochsOption = Annotated[float | None, typer.Option("--epochs", help="Passes ove
 
 
 @app.command("curate", short_help="Keep the records whose answers hold.")
+@options.spread
 def curate(
     data: Annotated[
         list[str] | None,
@@ -35,14 +39,12 @@ def curate(
             help=".jsonl, .jsonl.zst or .parquet files (config: data).", show_default=False
         ),
     ] = None,
-    config: options.Config = None,
-    sets: options.Set = None,
-    out: options.Out = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that check answers.")
     ] = None,
-    force: options.Force = False,
-    as_json: options.Json = False,
+    *,
+    common: options.Common,
+    launch: options.Launch,
 ) -> None:
     """Example: wmss curate am.jsonl.zst --out runs/a/curated
 
@@ -50,63 +52,61 @@ def curate(
     math-verify accepts, removes exact duplicates, and writes every rejected row's id and
     reason beside the kept ones. Prints the folder.
     """
-    resolved = options.configure(
-        config, sets, {"data": ("DATA", data), "curate.workers": ("--workers", workers)}
+    resolved = _configure(
+        common, launch, {"data": ("DATA", data), "curate.workers": ("--workers", workers)}
     ).config
     if not resolved.data:
         raise ConfigError("no data: give files, or set data in the YAML file")
     inputs = {f"data-{i:04d}": path for i, path in enumerate(resolved.data)}
-    _run(resolved, "curate", resolved.curate, inputs, out, force, as_json)
+    _run(resolved, "curate", resolved.curate, inputs, common, launch)
 
 
 @app.command("tokenize", short_help="Render and tokenise the kept records, once for all stages.")
+@options.spread
 def tokenize(
     examples: Annotated[Path, typer.Option("--examples", "-e", help="Written by 'wmss curate'.")],
     model: ModelOption = None,
-    config: options.Config = None,
-    sets: options.Set = None,
-    out: options.Out = None,
     max_seq_len: Annotated[
         int | None, typer.Option("--max-seq-len", help="Longest sample, in tokens.")
     ] = None,
-    force: options.Force = False,
-    as_json: options.Json = False,
+    *,
+    common: options.Common,
+    launch: options.Launch,
 ) -> None:
     """Example: wmss tokenize --examples runs/a/curated --model base --out runs/a/tokens
 
     Renders every sample with the model's chat template and the paper's system prompt, applies
     the length limit, and writes the token table that sft, score-entropy and joint-train read.
     """
-    resolved = options.configure(
-        config,
-        sets,
+    resolved = _configure(
+        common,
+        launch,
         {"model": ("--model", model), "tokenize.max_seq_len": ("--max-seq-len", max_seq_len)},
     ).config
     inputs = {"examples": str(examples), "model": _model(resolved.model)}
-    _run(resolved, "tokenize", resolved.tokenize, inputs, out, force, as_json)
+    _run(resolved, "tokenize", resolved.tokenize, inputs, common, launch)
 
 
 @app.command("sft", short_help="Fine-tune a model: M1 = SFT(M0, D).")
+@options.spread
 def sft(
     tokens: TokensOption,
     model: ModelOption = None,
-    config: options.Config = None,
-    sets: options.Set = None,
-    out: options.Out = None,
     learning_rate: RateOption = None,
     epochs: EpochsOption = None,
     processes: options.Processes = None,
-    force: options.Force = False,
-    as_json: options.Json = False,
+    *,
+    common: options.Common,
+    launch: options.Launch,
 ) -> None:
     """Example: wmss sft --model base --tokens runs/a/tokens --out runs/a/sft --epochs 1
 
     Writes OUT/model, a Hugging Face folder, and OUT/metrics.jsonl. Interrupted (Ctrl-C, SIGTERM,
     SIGUSR1, SIGUSR2), it saves and the same command goes on.
     """
-    resolved = options.configure(
-        config,
-        sets,
+    resolved = _configure(
+        common,
+        launch,
         {
             "model": ("--model", model),
             "sft.learning_rate": ("--learning-rate", learning_rate),
@@ -115,58 +115,56 @@ def sft(
         },
     ).config
     inputs = {"strong": _model(resolved.model), "tokens": str(tokens)}
-    _run(resolved, "sft", resolved.sft, inputs, out, force, as_json)
+    _run(resolved, "sft", resolved.sft, inputs, common, launch)
 
 
 @app.command("score-entropy", short_help="Score a model's entropy on every sample (Eq. 8).")
+@options.spread
 def score_entropy(
     tokens: TokensOption,
     model: ModelOption = None,
-    config: options.Config = None,
-    sets: options.Set = None,
-    out: options.Out = None,
     shards: Annotated[int | None, typer.Option("--shards", help="Parts to score.")] = None,
     shard: Annotated[
         int | None, typer.Option("--shard", help="Score only this part, from 0; do not merge.")
     ] = None,
-    force: options.Force = False,
-    as_json: options.Json = False,
+    *,
+    common: options.Common,
+    launch: options.Launch,
 ) -> None:
     """Example: wmss score-entropy --model base --tokens runs/a/tokens --out runs/a/entropy-weak
 
     Mean entropy (nats) of the distributions that predict each completion's tokens. Each shard is
     an artifact of its own; a second run scores only what is missing, then merges.
     """
-    resolved = options.configure(
-        config,
-        sets,
+    resolved = _configure(
+        common,
+        launch,
         {"model": ("--model", model), "score_entropy.shards": ("--shards", shards)},
     ).config
     inputs = {"model": _model(resolved.model), "tokens": str(tokens)}
-    _run(resolved, "score_entropy", resolved.score_entropy, inputs, out, force, as_json, shard)
+    _run(resolved, "score_entropy", resolved.score_entropy, inputs, common, launch, shard)
 
 
 @app.command("build-curriculum", short_help="Weigh the samples and draw the active set (Eq. 10).")
+@options.spread
 def build_curriculum(
     weak: Annotated[Path, typer.Option("--weak", help="Entropies of the weak model.")],
     strong: Annotated[Path, typer.Option("--strong", help="Entropies of the strong model.")],
-    config: options.Config = None,
-    sets: options.Set = None,
-    out: options.Out = None,
     alpha: Annotated[float | None, typer.Option(help="Weight of the weak entropy.")] = None,
     beta: Annotated[float | None, typer.Option(help="Weight of falling entropy.")] = None,
     gamma: Annotated[float | None, typer.Option(help="Weight of rising entropy.")] = None,
-    force: options.Force = False,
-    as_json: options.Json = False,
+    *,
+    common: options.Common,
+    launch: options.Launch,
 ) -> None:
     """Example: wmss build-curriculum --weak runs/a/entropy-weak --strong runs/a/entropy-strong
 
     Reports the effective sample size, the unique samples, and what share each of the three terms
     gives. All-zero weights are an error.
     """
-    resolved = options.configure(
-        config,
-        sets,
+    resolved = _configure(
+        common,
+        launch,
         {
             "curriculum.alpha": ("--alpha", alpha),
             "curriculum.beta": ("--beta", beta),
@@ -174,12 +172,13 @@ def build_curriculum(
         },
     ).config
     inputs = {"weak": str(weak), "strong": str(strong)}
-    _run(resolved, "build_curriculum", resolved.curriculum, inputs, out, force, as_json)
+    _run(resolved, "build_curriculum", resolved.curriculum, inputs, common, launch)
 
 
 @app.command(
     "joint-train", short_help="Train the strong model on logits mixed with the weak one's."
 )
+@options.spread
 def joint_train(
     tokens: TokensOption,
     strong: Annotated[str, typer.Option("--strong", help="The model to improve, M_t.")],
@@ -192,9 +191,6 @@ def joint_train(
             "--active", help="Written by 'wmss build-curriculum'; else every sample once."
         ),
     ] = None,
-    config: options.Config = None,
-    sets: options.Set = None,
-    out: options.Out = None,
     mix_lambda: Annotated[
         float | None, typer.Option("--mix-lambda", help="Share of the strong logits.")
     ] = None,
@@ -205,17 +201,18 @@ def joint_train(
     learning_rate: RateOption = None,
     epochs: EpochsOption = None,
     processes: options.Processes = None,
-    force: options.Force = False,
-    as_json: options.Json = False,
+    *,
+    common: options.Common,
+    launch: options.Launch,
 ) -> None:
     """Example: wmss joint-train --weak base --strong runs/a/sft -t runs/a/tokens --out runs/a/wmss
 
     Writes OUT/model, the strong model alone, as a Hugging Face folder, and OUT/weak where the weak
     one was co-trained. Interrupted, it saves, and the same command goes on.
     """
-    resolved = options.configure(
-        config,
-        sets,
+    resolved = _configure(
+        common,
+        launch,
         {
             "joint.mix_lambda": ("--mix-lambda", mix_lambda),
             "joint.weak_mode": ("--weak-mode", weak_mode),
@@ -229,27 +226,30 @@ def joint_train(
         inputs["weak"] = _model(weak)
     if active is not None:
         inputs["active"] = str(active)
-    _run(resolved, "joint_train", resolved.joint, inputs, out, force, as_json)
+    _run(resolved, "joint_train", resolved.joint, inputs, common, launch)
 
 
 @app.command("eval", short_help="Answer and grade the problems of some files.")
+@options.spread
 def evaluate(
     tasks: Annotated[
         list[str] | None,
         typer.Option("--task", metavar="NAME=FILE", help="A file of problems [eval_files]."),
     ] = None,
     model: ModelOption = None,
-    config: options.Config = None,
-    sets: options.Set = None,
-    out: options.Out = None,
     max_new_tokens: Annotated[
         int | None, typer.Option("--max-new-tokens", help="Longest answer.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only the first problems of each file.")
     ] = None,
-    force: options.Force = False,
-    as_json: options.Json = False,
+    shards: Annotated[int | None, typer.Option("--shards", help="Parts to answer.")] = None,
+    shard: Annotated[
+        int | None, typer.Option("--shard", help="Answer only this part, from 0; do not merge.")
+    ] = None,
+    *,
+    common: options.Common,
+    launch: options.Launch,
 ) -> None:
     """Example: wmss eval --model runs/a/wmss --task gsm8k=gsm8k.jsonl --out runs/a/eval-wmss
 
@@ -257,21 +257,22 @@ def evaluate(
     OUT/generations.parquet, accuracy with its 95 % Wilson interval.
     """
     files = dict(_split_task(task) for task in tasks or [])
-    resolved = options.configure(
-        config,
-        sets,
+    resolved = _configure(
+        common,
+        launch,
         {
             "model": ("--model", model),
             "eval_files": ("--task", files or None),
             "eval.max_new_tokens": ("--max-new-tokens", max_new_tokens),
             "eval.limit": ("--limit", limit),
+            "eval.shards": ("--shards", shards),
         },
     ).config
     if not resolved.eval_files:
         raise ConfigError("no problems: give --task NAME=FILE, or set eval_files in the YAML file")
     inputs = {"model": _model(resolved.model)}
     inputs |= {f"task-{name}": path for name, path in resolved.eval_files.items()}
-    _run(resolved, "eval", resolved.eval, inputs, out, force, as_json)
+    _run(resolved, "eval", resolved.eval, inputs, common, launch, shard)
 
 
 def _split_task(task: str) -> tuple[str, str]:
@@ -289,36 +290,55 @@ def _model(reference: str | None) -> str:
     return str(find_model(reference))
 
 
+def _configure(
+    common: options.Common, launch: options.Launch, own: Mapping[str, tuple[str, Any]]
+) -> Resolved:
+    return options.configure(common.config, common.sets, {**own, **launch.settings})
+
+
 def _run(
     resolved: c.Config,
     stage: str,
     section: c.Section,
     inputs: Mapping[str, str],
-    out: Path | None,
-    force: bool,
-    as_json: bool,
+    common: options.Common,
+    launch: options.Launch,
     shard: int | None = None,
 ) -> None:
-    from wmss_cli.launch.local import run_local
     from wmss_cli.stages.pipeline import Plan, external, shard_job
 
     plan = Plan(Path(resolved.run_dir))
     sources = {role: external(Path(path)) for role, path in inputs.items()}
     plan.add(stage, stage, section, sources)
-    job = plan.steps[0].job
-    if out is not None:
-        job = replace(job, out=str(out))
+    (step,) = plan.steps
+    job = step.job if common.out is None else replace(step.job, out=str(common.out))
+    run_dir = Path(job.out).parent
     if shard is not None:
         job = shard_job(job, shard)
-    display = Display(console.err)
-    with display.stage(stage) as watch:
-        outcome = run_local(job, resolved.launch.processes, force, watch, display.say)
-    if outcome.was_done:
-        display.skipped(stage)
+    if resolved.launch.cluster == "slurm":
+        # Stages that are sent one by one are told apart by their folders.
+        step = replace(step, job=job, label=Path(job.out).name)
+        if not submitting.submit([step], run_dir, resolved, launch, common, adds=True):
+            return
+        manifest = read_manifest(Path(job.out))
     else:
-        display.finished(stage, outcome.manifest.seconds)
-    if as_json:
-        console.print_json(outcome.manifest.model_dump(mode="json"))
+        submitting.refuse_without_slurm(launch)
+        manifest = _run_here(job, resolved.launch.processes, common.force)
+    if common.as_json:
+        console.print_json(manifest.model_dump(mode="json"))
     else:
-        console.err.print(tables.summary(outcome.manifest))
+        console.err.print(tables.summary(manifest))
         console.print_line(job.out)
+
+
+def _run_here(job: Job, processes: int, force: bool) -> Manifest:
+    from wmss_cli.launch.local import run_local
+
+    display = Display(console.err)
+    with display.stage(job.stage) as watch:
+        outcome = run_local(job, processes, force, watch, display.say)
+    if outcome.was_done:
+        display.skipped(job.stage)
+    else:
+        display.finished(job.stage, outcome.manifest.seconds)
+    return outcome.manifest

@@ -41,6 +41,9 @@ from wmss_cli.core.manifest import (
 )
 from wmss_cli.core.progress import PROGRESS
 
+lock_timeout_s = 0.0
+"""How long to wait for another writer of the same artifact, in seconds."""
+
 _FINGERPRINT = "fingerprint"
 _CONTROL = (_FINGERPRINT, PROGRESS)
 _RUNTIME_PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "math-verify")
@@ -217,7 +220,7 @@ def _alone(out: Path) -> Iterator[None]:
     """Hold the lock of an artifact."""
     lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=lock_timeout_s)
     except Timeout:
         raise ConfigError(f"{out}: another process is writing it; wait for it or end it") from None
     try:

@@ -180,8 +180,10 @@ class CurriculumConfig(Section):
 class EvalConfig(Section):
     """Greedy generation and grading."""
 
-    EXECUTION = frozenset({"workers", "batch_size"})
+    EXECUTION = frozenset({"shards", "workers", "batch_size"})
 
+    shards: Count = 1
+    """Parts that are answered and graded one by one; each is kept when it is done."""
     max_new_tokens: Count = 4096
     """Longest answer, in tokens; an answer that reaches it is counted as truncated."""
     batch_size: Count = 16
@@ -212,10 +214,14 @@ class AnalyzeConfig(Section):
 
 
 class LaunchConfig(Section):
-    """How stages are started on this machine."""
+    """How stages are started: here, or as jobs of a Slurm cluster."""
 
+    cluster: Literal["local", "slurm"] = "local"
+    """`local` runs on this machine; `slurm` submits jobs and returns."""
     processes: Count = 1
-    """Processes of a training stage: one per GPU, or several CPU ranks."""
+    """Processes of a training stage on this machine: one per GPU, or several CPU ranks."""
+    profile: str | None = None
+    """What jobs ask for: `NAME` or `NAME:VARIANT` of a profile that ships with wmss, or a file."""
 
 
 class Config(Section):

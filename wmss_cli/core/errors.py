@@ -36,6 +36,12 @@ class NonFiniteLossError(WmssError, ValueError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
+class SlurmError(WmssError, RuntimeError):
+    """Slurm refused, or did not answer."""
+
+    exit_code = 4
+
+
 class StageError(WmssError):
     """A stage's process ended without a result."""
 

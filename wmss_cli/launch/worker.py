@@ -12,17 +12,19 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.errors import InterruptedRunError, explain
 from wmss_cli.stages import registry
 
 _PR_SET_PDEATHSIG = 1
+_STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 CRASHED = 70
 """Exit code of a worker that met an error which is not a user's doing."""
 
@@ -43,12 +45,28 @@ def read_error(control: Path) -> dict[str, Any] | None:
 
 
 def main(control: Path) -> int:
-    """Run the job and return the exit code."""
+    """Run the job of a control folder and return the exit code."""
     _die_with_parent()
-    signal.signal(signal.SIGTERM, _stop)
+    return run(lambda: _run_job(control), control)
+
+
+def _run_job(control: Path) -> None:
+    job = Job(**json.loads((control / "job.json").read_text(encoding="utf-8")))
+    registry.load(job.stage)(job)
+
+
+def run(work: Callable[[], None], control: Path) -> int:
+    """Do the work and return the exit code; an error leaves its report in `control`.
+
+    A signal raises :class:`InterruptedRunError` wherever the work is, unless the work handles
+    it itself, as training does.
+    """
+    for number in _STOPPING:
+        signal.signal(number, _stop)
+    path = control / f"error-{int(os.environ.get('RANK', '0')):05d}.json"
+    path.unlink(missing_ok=True)
     try:
-        job = Job(**json.loads((control / "job.json").read_text(encoding="utf-8")))
-        registry.load(job.stage)(job)
+        work()
     except BaseException as error:
         known = explain(error)
         code = known.exit_code if known else CRASHED
@@ -58,13 +76,21 @@ def main(control: Path) -> int:
             "exit_code": code,
             "traceback": traceback.format_exc(),
         }
-        path = control / f"error-{int(os.environ.get('RANK', '0')):05d}.json"
-        path.write_text(json.dumps(report), encoding="utf-8")
         # The log may be on the disk that is full, which must not hide that it is.
         with suppress(OSError):
             traceback.print_exc()
+        with suppress(OSError):
+            path.write_text(json.dumps(report), encoding="utf-8")
         return code
     return 0
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once: it must not wait for the threads of a broken process group."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -80,9 +106,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    # A worker must not wait at exit for the threads of a process group that is broken.
-    code = main(Path(sys.argv[1]))
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
-            stream.flush()
-    os._exit(code)
+    leave(main(Path(sys.argv[1])))

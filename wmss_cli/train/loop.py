@@ -105,7 +105,6 @@ def train(
     InterruptedRunError
         On SIGTERM, SIGUSR1 or SIGUSR2, after a checkpoint at the step boundary.
     """
-    stop = StopFlag()
     progress = ProgressWriter(folder, "steps", feed.steps, state.step) if ranks.is_first else None
     _rewind_metrics(folder / METRICS_FILE, state.step, ranks)
     saved_at = state.step
@@ -126,22 +125,24 @@ def train(
         saved_at = state.step
 
     engine.train()
-    while state.step < feed.steps:
-        if ranks.any(stop.name is not None):
-            if saved_at != state.step:
+    with StopFlag() as stop:
+        while state.step < feed.steps:
+            if ranks.any(stop.name is not None):
+                if saved_at != state.step:
+                    save()
+                who = stop.name or "a signal"
+                raise InterruptedRunError(
+                    f"stopped by {who} after step {state.step} of {feed.steps}, "
+                    f"all saved; the same command continues"
+                )
+            row = _step(engine, feed, config, state, ranks)
+            if progress is not None:
+                files.append_json_line(folder / METRICS_FILE, row)
+                shown = {name: float(row[name]) for name in ("loss", "tokens_per_s")}
+                progress.update(state.step, **shown)
+            # After the last step, too: if the export fails, it alone is repeated.
+            if state.step % config.save_every_steps == 0 or state.step == feed.steps:
                 save()
-            raise InterruptedRunError(
-                f"stopped by {stop.name or 'a signal'} after step {state.step} of {feed.steps}, "
-                f"all saved; the same command continues"
-            )
-        row = _step(engine, feed, config, state, ranks)
-        if progress is not None:
-            files.append_json_line(folder / METRICS_FILE, row)
-            shown = {name: float(row[name]) for name in ("loss", "tokens_per_s")}
-            progress.update(state.step, **shown)
-        # After the last step, too: if the export fails, it alone is repeated.
-        if state.step % config.save_every_steps == 0 or state.step == feed.steps:
-            save()
     return state
 
 

@@ -103,13 +103,22 @@ class StopFlag:
     """Remembers a signal until the loop asks for it at a step boundary.
 
     The handler only sets a flag: it must not start a collective, for it may run on one rank
-    alone.
+    alone. It stands in as a context manager; what handled the signals before does so again
+    afterwards.
     """
 
     def __init__(self) -> None:
         self.name: str | None = None
+
+    def __enter__(self) -> StopFlag:
+        self._before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         for number in STOP_SIGNALS:
             signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
         self.name = signal.Signals(number).name

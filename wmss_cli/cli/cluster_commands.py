@@ -1,0 +1,160 @@
+"""The commands that look after submitted runs: status, logs, cancel, retry, runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from wmss_cli.cli import console, options
+from wmss_cli.cli.display import Display
+from wmss_cli.core.errors import ConfigError
+
+app = typer.Typer()
+
+RunName = Annotated[
+    str | None,
+    typer.Argument(help="Folder or name of a run; the newest if left out.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+
+
+@app.command("status", short_help="Show how a submitted run stands.")
+def status(
+    run: RunName = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again until it ends.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Example: wmss status my-run --watch
+
+    Stages, jobs and arrays; step, loss and speed from the stage's own heartbeat; Slurm's estimate
+    for what waits; GPU-hours and efficiency of what ended; for a failure the end of its log and
+    the command that mends it.
+    """
+    from wmss_cli.cli import following, status_table
+    from wmss_cli.launch.runs import find_run
+    from wmss_cli.launch.status import run_status
+
+    ledger = find_run(run)
+    if watch and not as_json:
+        try:
+            found = following.watch(ledger.run_dir, Display(console.err))
+        except KeyboardInterrupt:
+            return
+        if console.err.is_terminal:
+            return
+    else:
+        found = run_status(ledger)
+    if as_json:
+        console.print_json(found.model_dump(mode="json"))
+    else:
+        console.out.print(status_table.render(found))
+
+
+@app.command("logs", short_help="Show the log of a stage's job.")
+def logs(
+    run: Annotated[str, typer.Argument(help="Folder or name of a run.")],
+    stage: Annotated[str, typer.Argument(help="A stage as 'wmss status' names it.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the job ends or Ctrl-C.")
+    ] = False,
+    rank: Annotated[int, typer.Option("--rank", help="Process of a training stage.")] = 0,
+    task: Annotated[
+        int | None, typer.Option("--task", help="Shard of an array; a failed one if left out.")
+    ] = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many from the end.")] = 50,
+) -> None:
+    """Example: wmss logs my-run joint --follow
+
+    Prints the log of the newest job of a stage.
+    """
+    from wmss_cli.launch.logs import find_log, follow_log
+    from wmss_cli.launch.runs import find_run
+    from wmss_cli.launch.tail import tail
+
+    log = find_log(find_run(run), stage, rank, task)
+    console.err.print(str(log), markup=False, highlight=False, soft_wrap=True)
+    for line in tail(log, lines):
+        console.print_line(line)
+    if follow:
+        try:
+            for line in follow_log(log):
+                console.print_line(line)
+        except KeyboardInterrupt:
+            return
+
+
+@app.command("cancel", short_help="Cancel what waits and runs of a run.")
+def cancel(
+    run: Annotated[str, typer.Argument(help="Folder or name of a run.")],
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Only these stages.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Example: wmss cancel my-run
+
+    Training saves first, if Slurm gives it the time; 'wmss retry' goes on from there.
+    """
+    from wmss_cli.launch.cancel import active_jobs, cancel
+    from wmss_cli.launch.runs import find_run
+
+    ledger = find_run(run)
+    jobs = active_jobs(ledger, stages or [])
+    if not jobs:
+        console.err.print("Nothing waits or runs.")
+        return
+    what = ", ".join(f"{job.stage} ({job.job_id})" for job in jobs)
+    if not yes and not typer.confirm(f"Cancel {len(jobs)} jobs: {what}?", err=True):
+        raise typer.Exit(1)
+    cancel(ledger, jobs)
+    console.err.print(f"Cancelled {len(jobs)} jobs. 'wmss retry {run}' goes on with the run.")
+
+
+@app.command("retry", short_help="Submit again what failed, and what depends on it.")
+@options.spread
+def retry(
+    run: RunName = None,
+    as_json: Json = False,
+    *,
+    launch: options.Launch,
+) -> None:
+    """Example: wmss retry my-run --slurm train.time_limit_min=2880
+
+    Only failed and missing shards are done again. Jobs that wait or run are left alone, unless
+    they wait for what failed. The profile is that of the run, unless one is given.
+    """
+    from wmss_cli.cli.submitting import resubmit
+    from wmss_cli.launch.runs import find_run
+
+    if launch.cluster == "local":
+        raise ConfigError("retry is for submitted runs; run the command again without --cluster")
+    resubmit(find_run(run), launch, as_json)
+
+
+@app.command("runs", short_help="List your runs, the newest first.")
+def runs(as_json: Json = False) -> None:
+    """Example: wmss runs
+
+    Every run that was submitted by this user and whose folder is still there.
+    """
+    from wmss_cli.launch.runs import known_runs, summaries
+
+    found = summaries(known_runs())
+    if as_json:
+        console.print_json([run.model_dump() for run in found])
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    table.add_column("sent", no_wrap=True)
+    table.add_column("stages", no_wrap=True)
+    table.add_column("folder", overflow="fold")
+    for run in found:
+        sent = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.time))
+        stages = f"{run.done}/{run.stages} done" + (f", {run.jobs} jobs" if run.jobs else "")
+        table.add_row(Path(run.run_dir).name, sent, stages, run.run_dir)
+    console.out.print(table)

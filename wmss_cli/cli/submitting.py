@@ -1,0 +1,183 @@
+"""What a command shows when its stages become jobs: the scripts, the table, the way on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from wmss_cli.cli import console, options
+from wmss_cli.cli.display import Display, duration
+from wmss_cli.core import config as c
+from wmss_cli.core.errors import ConfigError, SlurmError
+
+
+def refuse_without_slurm(launch: options.Launch) -> None:
+    """Refuse options that only mean something for jobs."""
+    for name, given in (("--dry-run", launch.dry_run), ("--slurm", launch.slurm)):
+        if given:
+            raise ConfigError(f"{name} is for jobs; add --cluster slurm")
+
+
+def submit(
+    steps: Sequence[Any],
+    run_dir: Path,
+    resolved: c.Config,
+    launch: options.Launch,
+    common: options.Common,
+    adds: bool = False,
+) -> bool:
+    """Submit the steps of a run, or show what would be; return whether all is done now.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        Of a plan.
+    run_dir : Path
+        Of the run.
+    adds : bool
+        Whether the steps stand beside those that were sent from this folder before; else they
+        are the whole run.
+    """
+    # Here, because they bring submitit, which other commands do without.
+    from wmss_cli.launch.profile import load_profile
+    from wmss_cli.launch.runs import remember
+    from wmss_cli.launch.submit import RunSettings, submit
+
+    if resolved.launch.profile is None:
+        raise ConfigError(
+            "--cluster slurm needs a profile: --profile h800:8b, generic-gpu, cpu or a YAML file "
+            "('wmss init --profile' writes one for this cluster)"
+        )
+    profile = load_profile(resolved.launch.profile, tuple(launch.slurm or ()))
+    if launch.dry_run:
+        _dry_run(steps, run_dir, profile)
+        return False
+    display = Display(console.err)
+    run_dir = run_dir.absolute()
+    run = RunSettings(run_dir, profile, resolved.launch.profile, common.config)
+    sent = submit(steps, run, adds=adds, force=common.force, say=display.say)
+    remember(run_dir, common.config)
+    if all(link.state == "done" for link in sent):
+        return True
+    _show(sent, profile, run_dir, common.as_json)
+    if launch.wait:
+        from wmss_cli.cli.following import follow
+
+        return follow(run_dir, display)
+    return False
+
+
+def resubmit(ledger: Any, launch: options.Launch, as_json: bool) -> None:
+    """Submit what failed or is missing of a run, as it was submitted or with another profile."""
+    from wmss_cli.launch.profile import change_profile, load_profile
+    from wmss_cli.launch.submit import RunSettings, submit
+
+    plan = ledger.read_plan()
+    name = launch.profile or plan.profile_name
+    changes = tuple(launch.slurm or ())
+    profile = (
+        load_profile(name, changes) if launch.profile else change_profile(plan.profile, changes)
+    )
+    steps = plan.plan()
+    if launch.dry_run:
+        _dry_run(steps, ledger.run_dir, profile)
+        return
+    display = Display(console.err)
+    config = Path(plan.config) if plan.config else None
+    run_dir = ledger.run_dir.absolute()
+    sent = submit(steps, RunSettings(run_dir, profile, name, config), say=display.say)
+    if all(link.state == "done" for link in sent):
+        display.say("All is done; nothing to submit.")
+        return
+    _show(sent, profile, run_dir, as_json)
+    if launch.wait:
+        from wmss_cli.cli.following import follow
+
+        follow(run_dir, display)
+
+
+def _dry_run(steps: Sequence[Any], run_dir: Path, profile: Any) -> None:
+    from wmss_cli.launch.submit import preview
+
+    refused = 0
+    for shown in preview(steps, run_dir.absolute(), profile):
+        console.err.print(f"[bold]{shown.name}[/]", highlight=False, soft_wrap=True)
+        console.print_line(shown.script)
+        if shown.verdict is not None:
+            refused += shown.refused
+            style = "red" if shown.refused else "green"
+            console.err.print(f"[{style}]sbatch --test-only:[/] ", end="", highlight=False)
+            console.err.print(shown.verdict, markup=False, highlight=False, soft_wrap=True)
+    console.err.print("Nothing was submitted.")
+    if refused:
+        raise SlurmError(f"Slurm would refuse {refused} of these jobs; change the profile")
+
+
+def _show(sent: Sequence[Any], profile: Any, run_dir: Path, as_json: bool) -> None:
+    if as_json:
+        console.print_json(
+            [
+                {
+                    "name": link.link.name,
+                    "stage": link.link.step,
+                    "state": link.state,
+                    "jobs": list(link.job_ids),
+                    "tasks": len(link.link.tasks),
+                }
+                for link in sent
+            ]
+        )
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("job", justify="right", no_wrap=True)
+    table.add_column("asks for", no_wrap=True)
+    table.add_column("limit", justify="right", no_wrap=True)
+    table.add_column("waits for", no_wrap=True)
+    steps = {link.link.name: link.link.step for link in sent}
+    waited = {link.link.name for link in sent if link.job_ids}
+    for step in dict.fromkeys(steps.values()):
+        own = [link for link in sent if link.link.step == step]
+        new = [link for link in own if link.state == "sent"]
+        ids = [job_id for link in own for job_id in link.job_ids]
+        if not new:
+            table.add_row(step, _few(ids), "queued before" if ids else "done before", "", "")
+            continue
+        resources = new[0].link.resources(profile)
+        needs = dict.fromkeys(
+            steps[name] for link in own for name in link.link.needs if name in waited
+        )
+        table.add_row(
+            step,
+            _few(ids),
+            _asks(resources, sum(link.count for link in new if not link.link.tasks[0].merge)),
+            duration(60 * resources.time_limit_min),
+            _few([need for need in needs if need != step]),
+        )
+    console.out.print(table)
+    console.err.print(
+        f"next: wmss status {run_dir.name}    (wmss logs, wmss cancel)", highlight=False
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    """Name the first two, and count the others."""
+    more = f" +{len(names) - 2}" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
+
+
+def _asks(resources: Any, tasks: int) -> str:
+    """Say what a job asks for: ``2 x 8 GPUs``, ``40 tasks of 1 GPU``, ``4 CPUs``."""
+    if resources.gpus_per_node:
+        plural = "s" if resources.gpus > 1 else ""
+        one = f"{resources.gpus_per_node} GPU{plural}"
+        if resources.nodes > 1:
+            one = f"{resources.nodes} x {one}"
+    else:
+        count = resources.cpus_per_task * resources.tasks
+        one = f"{count} CPU{'s' if count > 1 else ''}"
+    return f"{tasks} tasks of {one}" if tasks > 1 else one

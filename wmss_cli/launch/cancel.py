@@ -1,0 +1,54 @@
+"""Cancel the jobs of a run, by one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.launch import slurm, states
+from wmss_cli.launch.chain import chain
+from wmss_cli.launch.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class ActiveJob:
+    """A job or an array that waits or runs."""
+
+    stage: str
+    name: str
+    job_id: str
+
+
+def active_jobs(ledger: Ledger, stages: Sequence[str]) -> list[ActiveJob]:
+    """Return the jobs of a run (or only of some stages) that have not ended.
+
+    Raises
+    ------
+    ConfigError
+        If the run has no such stage.
+    """
+    plan = ledger.read_plan()
+    links = chain(plan.plan(), plan.profile, plan.max_array_size)
+    known = list(dict.fromkeys(link.step for link in links))
+    for stage in stages:
+        if stage not in known:
+            raise ConfigError(f"{stage}: no such stage; this run has {', '.join(known)}")
+    queue: dict[str, set[str]] = {}
+    for record in states.queue().values():
+        if record.state in states.ACTIVE:
+            queue.setdefault(record.name, set()).add(record.job_id.split("_")[0])
+    return [
+        ActiveJob(link.step, link.name, job_id)
+        for link in links
+        if not stages or link.step in stages
+        for job_id in sorted(queue.get(link.name, ()), key=int)
+    ]
+
+
+def cancel(ledger: Ledger, jobs: Sequence[ActiveJob]) -> None:
+    """Cancel jobs, those that wait for others first, and write that down."""
+    with ledger.alone():
+        slurm.call("scancel", *(job.job_id for job in reversed(jobs)))
+        for job in jobs:
+            ledger.append("cancelled", job.name, job.job_id)

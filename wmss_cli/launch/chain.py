@@ -1,0 +1,128 @@
+"""A plan as a chain of Slurm jobs: what is one job, what is an array, what waits for what.
+
+A stage with shards becomes one or more arrays (chunks below the cluster's ``MaxArraySize``)
+and a job that merges them. Everything here is known before anything is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wmss_cli.core.artifact import Job
+from wmss_cli.launch.profile import KINDS, Kind, Profile, Resources
+from wmss_cli.stages.pipeline import SHARDED, Step, shard_jobs
+from wmss_cli.stages.registry import DISTRIBUTED
+
+_LONGEST_LABEL = 40
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one Slurm job, or one task of an array, does.
+
+    Attributes
+    ----------
+    job : Job
+        The stage, or one shard of it.
+    merge : bool
+        Only merge the shards that other jobs made; a missing one is an error.
+    """
+
+    job: Job
+    merge: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """One job or one array of the chain.
+
+    Attributes
+    ----------
+    name : str
+        The job's name in Slurm; with a hash of what is made and where, so equal work has an
+        equal name.
+    step : str
+        Label of the step that it is a part of.
+    tasks : tuple of Task
+        One of a job, several of an array.
+    kind : str
+        Section of the profile.
+    needs : tuple of str
+        Names of links that must end well before.
+    after : str or None
+        Name of a link that must end before, well or not: what this one goes on with.
+    """
+
+    name: str
+    step: str
+    tasks: tuple[Task, ...]
+    kind: Kind
+    needs: tuple[str, ...]
+    after: str | None = None
+
+    def resources(self, profile: Profile) -> Resources:
+        """Return what each task gets; a stage of one process gets one process."""
+        found = profile.resources(self.kind)
+        if self.tasks[0].job.stage in DISTRIBUTED:
+            return found
+        one = {"nodes": 1, "tasks_per_node": 1}
+        return Resources.model_validate(found.model_dump() | one)
+
+
+def chain(steps: Sequence[Step], profile: Profile, max_array_size: int) -> list[Link]:
+    """Turn a plan into links, each after those that it needs.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        In an order in which they can run.
+    profile : Profile
+        Whether training goes on in successors that are sent with it.
+    max_array_size : int
+        Most tasks of one array.
+    """
+    links: list[Link] = []
+    last: dict[str, str] = {}
+    for step in steps:
+        needs = tuple(last[label] for label in step.needs if label in last)
+        made = list(_links(step, needs, profile, max_array_size))
+        links += made
+        last[step.label] = made[-1].name
+    return links
+
+
+def _links(
+    step: Step, needs: tuple[str, ...], profile: Profile, max_array_size: int
+) -> Iterator[Link]:
+    job = step.job
+    kind = KINDS.get(job.stage, "cpu")
+    name = job_name(step)
+    if job.stage in SHARDED and int(job.config["shards"]) > 1:
+        shards = [Task(shard) for shard in shard_jobs(job)]
+        names = []
+        for first in range(0, len(shards), max_array_size):
+            part = tuple(shards[first : first + max_array_size])
+            names.append(f"{name}.{first}-{first + len(part) - 1}")
+            yield Link(names[-1], step.label, part, kind, needs)
+        yield Link(name, step.label, (Task(job, merge=True),), "cpu", (*names, *needs))
+        return
+    chained = job.stage in DISTRIBUTED and profile.requeue == "chain"
+    if not chained:
+        yield Link(name, step.label, (Task(job),), kind, needs)
+        return
+    # What depends on the stage waits for the last of them, which does nothing if all is done.
+    names = [*(f"{name}.{part}" for part in range(profile.chained_jobs)), name]
+    yield Link(names[0], step.label, (Task(job),), kind, needs)
+    for before, successor in itertools.pairwise(names):
+        yield Link(successor, step.label, (Task(job),), kind, needs, after=before)
+
+
+def job_name(step: Step) -> str:
+    """Return the name of a step's job in Slurm."""
+    what: dict[str, Any] = {"out": step.job.out, "fingerprint": step.fingerprint}
+    digest = hashlib.sha256(repr(sorted(what.items())).encode()).hexdigest()[:12]
+    return f"wmss-{step.label[:_LONGEST_LABEL]}-{digest}"

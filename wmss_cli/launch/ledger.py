@@ -1,0 +1,205 @@
+"""What was sent for a run: the plan, and one line for each intent and each submission.
+
+Layout on disk, readable by the user alone::
+
+    RUN_DIR/slurm/plan.json        the steps, the profile and the cluster's limits
+    RUN_DIR/slurm/ledger.jsonl     intents, submissions, adoptions, cancellations
+    RUN_DIR/slurm/JOB-NAME/        script, pickles, orders, logs, reports of errors
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from wmss_cli.core import files
+from wmss_cli.core.artifact import Job
+from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.launch.profile import Profile
+from wmss_cli.stages.pipeline import Step
+
+_PATIENCE_S = 600.0
+
+
+class Entry(BaseModel):
+    """A line of the ledger.
+
+    Attributes
+    ----------
+    event : str
+        ``intent`` comes before sbatch, ``sent`` after it; ``adopted`` is a job that was found
+        in the queue after its sender died; ``cancelled`` ends one.
+    name : str
+        Of the link, and of the job in Slurm.
+    parts : list of int
+        Which of the link's tasks, in the order of the array.
+    order : str
+        File name of what the job reads.
+    time : float
+        Seconds since the epoch.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    event: Literal["intent", "sent", "adopted", "cancelled"]
+    name: str
+    job_id: str | None = None
+    parts: list[int] = []
+    order: str = ""
+    time: float
+
+
+class RunPlan(BaseModel):
+    """What a run consists of, as it was sent last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: list[dict[str, Any]]
+    profile: Profile
+    profile_name: str
+    max_array_size: int
+    accounting: bool
+    config: str | None
+
+    def plan(self) -> list[Step]:
+        """Return the steps."""
+        return [
+            Step(row["label"], Job(**row["job"]), row["fingerprint"], tuple(row["needs"]))
+            for row in self.steps
+        ]
+
+
+def plan_rows(steps: list[Step]) -> list[dict[str, Any]]:
+    """Return steps as :class:`RunPlan` stores them."""
+    return [asdict(step) for step in steps]
+
+
+class Ledger:
+    """The folder of a run's submissions.
+
+    Parameters
+    ----------
+    run_dir : Path
+        Folder of the run's artifacts.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.folder = run_dir / "slurm"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other submitter of this run out, on any login node.
+
+        Raises
+        ------
+        ConfigError
+            If another one does not end.
+        """
+        if not self.run_dir.is_dir():
+            self.run_dir.mkdir(parents=True, mode=0o700)
+        self.folder.mkdir(exist_ok=True, mode=0o700)
+        self.folder.chmod(0o700)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=_PATIENCE_S)
+        except Timeout:
+            raise ConfigError(
+                f"{self.run_dir}: another wmss is submitting this run for "
+                f"{_PATIENCE_S / 60:.0f} min; look for it on the login nodes"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def link_folder(self, name: str) -> Path:
+        """Return the folder of a link, which is made where it is missing."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder
+
+    def append(
+        self,
+        event: Literal["intent", "sent", "adopted", "cancelled"],
+        name: str,
+        job_id: str | None = None,
+        parts: list[int] | None = None,
+        order: str = "",
+    ) -> Entry:
+        """Write a line, and flush it to the disk."""
+        entry = Entry(
+            event=event,
+            name=name,
+            job_id=job_id,
+            parts=parts or [],
+            order=order,
+            time=time.time(),
+        )
+        path = self.folder / "ledger.jsonl"
+        files.append_json_line(path, entry.model_dump())
+        files.fsync(path)
+        return entry
+
+    def entries(self) -> list[Entry]:
+        """Return all lines, oldest first."""
+        path = self.folder / "ledger.jsonl"
+        if not path.is_file():
+            return []
+        try:
+            return [Entry.model_validate(row) for row in files.read_json_lines(path)]
+        except (ValidationError, ValueError):
+            raise IntegrityError(f"{path}: not a ledger of wmss; move it away") from None
+
+    def submissions(self) -> dict[str, list[Entry]]:
+        """Return what was sent or adopted, by the link's name, oldest first."""
+        found: dict[str, list[Entry]] = {}
+        for entry in self.entries():
+            if entry.event in ("sent", "adopted"):
+                found.setdefault(entry.name, []).append(entry)
+        return found
+
+    def open_intents(self) -> dict[str, Entry]:
+        """Return, by name, the intent that no submission followed."""
+        found: dict[str, Entry] = {}
+        for entry in self.entries():
+            if entry.event == "intent":
+                found[entry.name] = entry
+            else:
+                found.pop(entry.name, None)
+        return found
+
+    def write_plan(self, plan: RunPlan) -> None:
+        """Store what the run consists of now."""
+        files.write_json(self.folder / "plan.json", plan.model_dump(mode="json"))
+
+    def has_plan(self) -> bool:
+        """Say whether something was submitted from this folder."""
+        return (self.folder / "plan.json").is_file()
+
+    def read_plan(self) -> RunPlan:
+        """Return what the run consists of.
+
+        Raises
+        ------
+        ConfigError
+            If nothing was submitted from this folder.
+        """
+        path = self.folder / "plan.json"
+        try:
+            return RunPlan.model_validate_json(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise ConfigError(
+                f"{self.run_dir}: nothing was submitted from here; 'wmss runs' lists your runs"
+            ) from None
+        except ValidationError:
+            raise IntegrityError(
+                f"{path}: not a plan of this version of wmss; run it again"
+            ) from None

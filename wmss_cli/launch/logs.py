@@ -1,0 +1,86 @@
+"""Find and follow the log of a stage's job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.launch import states
+from wmss_cli.launch.chain import Link, chain
+from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.parts import task_ids
+from wmss_cli.launch.status import run_status
+
+_LOOK_S = 1.0
+_ASK_S = 30.0
+
+
+def find_log(ledger: Ledger, stage: str, rank: int = 0, task: int | None = None) -> Path:
+    """Return the log of the newest job of a stage.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Of the run.
+    stage : str
+        The label of a step.
+    rank : int
+        Process of a job of several.
+    task : int, optional
+        Shard of an array; else the first that failed, or the newest.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such stage, or it has no log yet.
+    """
+    plan = ledger.read_plan()
+    links = chain(plan.plan(), plan.profile, plan.max_array_size)
+    own = [link for link in links if link.step == stage]
+    if not own:
+        names = ", ".join(dict.fromkeys(link.step for link in links))
+        raise ConfigError(f"{stage}: no such stage; this run has {names}")
+    found = _logs(ledger, own, rank, task)
+    if not found:
+        raise ConfigError(f"{stage}: no log yet; 'wmss status' says what it waits for")
+    if task is None and len(found) > 1:
+        (status,) = (s for s in run_status(ledger).stages if s.label == stage)
+        if status.failure is not None and Path(status.failure.log) in found:
+            return Path(status.failure.log)
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def _logs(ledger: Ledger, links: list[Link], rank: int, task: int | None) -> list[Path]:
+    submissions = ledger.submissions()
+    found = []
+    for link in links:
+        for entry in submissions.get(link.name, []):
+            for job_id, part in zip(task_ids(entry), entry.parts, strict=True):
+                shard = link.tasks[part].job.config.get("shard")
+                log = ledger.folder / link.name / f"{job_id}_{rank}_log.out"
+                if task in (None, shard) and log.is_file():
+                    found.append(log)
+    return found
+
+
+def follow_log(log: Path) -> Iterator[str]:
+    """Yield lines as they are written, until the job has ended."""
+    job_id = log.name.rsplit("_", 2)[0]
+    asked = time.monotonic()
+    with log.open(encoding="utf-8", errors="replace") as file:
+        file.seek(0, 2)
+        over = False
+        while True:
+            line = file.readline()
+            if line:
+                yield line.rstrip("\n")
+                continue
+            if over:
+                return
+            if time.monotonic() - asked > _ASK_S:
+                asked = time.monotonic()
+                record = states.queue().get(job_id)
+                over = record is None or not record.is_active
+            time.sleep(_LOOK_S)

@@ -1,0 +1,200 @@
+"""What is known of each task of a run: from the ledger, the queue, the accounts, the folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from wmss_cli.core import files
+from wmss_cli.core.artifact import partial
+from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
+from wmss_cli.core.manifest import Manifest, read_manifest
+from wmss_cli.core.progress import Progress, read_progress
+from wmss_cli.launch import states
+from wmss_cli.launch.chain import Link
+from wmss_cli.launch.ledger import Entry, Ledger, RunPlan
+from wmss_cli.launch.states import ACTIVE, NEVER, Record, Usage
+from wmss_cli.stages.pipeline import Step
+
+State = Literal["done", "running", "waiting", "failed", "cancelled", "not sent"]
+
+_HEARTBEATS = 200
+
+
+class Known:
+    """All that was asked, once for all stages."""
+
+    def __init__(self, ledger: Ledger, plan: RunPlan) -> None:
+        self.ledger = ledger
+        self.plan = plan
+        self.submissions = ledger.submissions()
+        self.notes: list[str] = []
+        try:
+            self.queue = states.queue()
+        except SlurmError as error:
+            self.queue = {}
+            self.notes.append(f"the queue is not known: {error}")
+        self.usage = self._usage()
+
+    def _usage(self) -> dict[str, Usage]:
+        """Return what ended jobs used; sacct is asked once for each of them."""
+        path = self.ledger.folder / "usage.json"
+        try:
+            known = {k: Usage(**v) for k, v in json.loads(path.read_text("utf-8")).items()}
+        except (FileNotFoundError, ValueError):
+            known = {}
+        if not self.plan.accounting:
+            self.notes.append("this cluster keeps no accounts: no GPU-hours, no efficiency")
+            return known
+        active = {i for i, record in self.queue.items() if record.state in ACTIVE}
+        asked = {
+            job_id
+            for entries in self.submissions.values()
+            for entry in entries
+            for job_id in task_ids(entry)
+            if job_id not in known and job_id not in active
+        }
+        found = states.accounts(sorted(asked))
+        if found is None:
+            self.notes.append("sacct does not answer: no GPU-hours, no efficiency")
+            return known
+        fresh = {i: usage for i, usage in found.items() if usage.state not in ACTIVE}
+        if fresh:
+            known |= fresh
+            files.write_text(path, json.dumps({k: v.model_dump() for k, v in known.items()}))
+        return known
+
+
+def task_ids(entry: Entry) -> list[str]:
+    """Return the ids of a submission's tasks; an array of one is a plain job."""
+    assert entry.job_id is not None
+    if len(entry.parts) == 1:
+        return [entry.job_id]
+    return [f"{entry.job_id}_{index}" for index in range(len(entry.parts))]
+
+
+class Part:
+    """One task of a link, and its newest job."""
+
+    def __init__(self, link: Link, part: int, entry: Entry | None, known: Known) -> None:
+        self.link = link
+        self.job = link.tasks[part].job
+        self.entry = entry
+        self.job_id: str | None = None
+        if entry is not None:
+            self.job_id = task_ids(entry)[entry.parts.index(part)]
+        self.record: Record | None = known.queue.get(self.job_id or "")
+        self.usage: Usage | None = known.usage.get(self.job_id or "")
+
+    @property
+    def state(self) -> State:
+        """How it stands; what is done is no part."""
+        if self.entry is None:
+            return "not sent"
+        if self.record is not None and self.record.is_active:
+            return "waiting" if self.record.state == "PENDING" else "running"
+        return "cancelled" if self.ended.startswith("CANCELLED") else "failed"
+
+    @property
+    def ended(self) -> str:
+        """Slurm's word for how it ended."""
+        if self.usage is not None:
+            return self.usage.state
+        if self.record is not None:
+            return NEVER if self.record.reason == NEVER else self.record.state
+        return "UNKNOWN"
+
+
+def manifest_of(step: Step) -> Manifest | None:
+    """Return the manifest of a step that is done."""
+    try:
+        manifest = read_manifest(Path(step.job.out))
+    except (ConfigError, IntegrityError):
+        return None
+    return manifest if manifest.fingerprint == step.fingerprint else None
+
+
+def open_parts(step: Step, links: Sequence[Link], known: Known) -> list[Part]:
+    """Return the tasks that are not done, each with its newest job."""
+    done = _shards_done(Path(step.job.out))
+    parts = []
+    for link in links:
+        newest: dict[int, Entry] = {}
+        for entry in known.submissions.get(link.name, []):
+            newest.update(dict.fromkeys(entry.parts, entry))
+        for part, task in enumerate(link.tasks):
+            if Path(task.job.out).name not in done:
+                parts.append(Part(link, part, newest.get(part), known))
+    return _newest_of_chain(links, parts)
+
+
+def _newest_of_chain(links: Sequence[Link], parts: list[Part]) -> list[Part]:
+    """Of jobs that go on with each other, only one counts: the first that is open, or the last."""
+    if not any(link.after for link in links):
+        return parts
+    order = {"running": 0, "waiting": 1}
+    return [min(reversed(parts), key=lambda part: order.get(part.state, 2))]
+
+
+def _shards_done(out: Path) -> set[str]:
+    """Return the names of finished shards by one look at their folder."""
+    try:
+        names = os.listdir(f"{out}.shards")  # noqa: PTH208
+    except FileNotFoundError:
+        return set()
+    return {name for name in names if re.fullmatch(r"\d+-of-\d+", name)}
+
+
+def heartbeat(running: Sequence[Part]) -> Progress | None:
+    """Return the heartbeat of a stage; of several tasks their sum."""
+    beats = [
+        (part.record, read_progress(partial(Path(part.job.out)))) for part in running[:_HEARTBEATS]
+    ]
+    # What an attempt before left behind tells nothing about this one.
+    found = [
+        beat
+        for record, beat in beats
+        if beat is not None
+        and (record is None or record.start is None or beat.updated >= record.start.timestamp())
+    ]
+    if len(found) <= 1:
+        return found[0] if found else None
+    speed = sum(beat.metrics.get("tokens_per_s", 0.0) for beat in found)
+    return Progress(
+        unit=found[0].unit,
+        done=sum(beat.done for beat in found),
+        total=sum(beat.total or 0 for beat in found) or None,
+        resumed_at=sum(beat.resumed_at for beat in found),
+        metrics={"tokens_per_s": speed} if speed else {},
+        started=min(beat.started for beat in found),
+        updated=max(beat.updated for beat in found),
+    )
+
+
+def spent(links: Sequence[Link], known: Known) -> tuple[float | None, dict[str, float | None]]:
+    """Return GPU-hours of a stage's jobs, and the efficiency of those that ended."""
+    gpu_s = 0.0
+    used: list[Usage] = []
+    for link in links:
+        gpus = link.resources(known.plan.profile).gpus
+        for entry in known.submissions.get(link.name, []):
+            for job_id in task_ids(entry):
+                record = known.queue.get(job_id)
+                if job_id in known.usage:
+                    used.append(known.usage[job_id])
+                elif record is not None and record.elapsed_s:
+                    gpu_s += gpus * record.elapsed_s
+    gpu_s += sum(usage.gpu_s for usage in used)
+    held = sum(usage.cpu_allocated_s for usage in used)
+    memory = [
+        u.memory_gib / u.memory_asked_gib for u in used if u.memory_asked_gib and u.memory_gib
+    ]
+    efficiency = {
+        "cpu_efficiency": round(sum(u.cpu_s for u in used) / held, 3) if held else None,
+        "memory_efficiency": round(max(memory), 3) if memory else None,
+    }
+    return (round(gpu_s / 3600, 4) if gpu_s else None), efficiency

@@ -1,0 +1,265 @@
+"""Profiles: what a stage asks of a Slurm cluster, in YAML files of ``slurm_templates/``.
+
+``--profile NAME`` is a file (``NAME.yaml``), or the name of one that ships with wmss;
+``NAME:VARIANT`` puts the values of one of its ``variants`` over the others. The text under
+each field is its documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field, field_validator, model_validator
+
+from wmss_cli.core.config import Count, Section
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.resolve import Sources
+from wmss_cli.core.resources import packaged
+
+Kind = Literal["train", "score", "eval", "cpu"]
+
+KINDS: dict[str, Kind] = {
+    "sft": "train",
+    "joint_train": "train",
+    "score_entropy": "score",
+    "score_shard": "score",
+    "analyze": "score",
+    "eval": "eval",
+    "eval_shard": "eval",
+}
+"""Which section of a profile a stage takes; the others take ``cpu``."""
+
+OWNED = frozenset(
+    {
+        *("array", "chdir", "cpus-per-task", "dependency", "error", "export", "gres"),
+        *("input", "job-name", "kill-on-invalid-dep", "mem", "nodes", "ntasks"),
+        *("ntasks-per-node", "open-mode", "output", "parsable", "requeue", "no-requeue"),
+        *("signal", "test-only", "time", "wait", "wrap", "hold", "begin", "gpus-per-node"),
+        *("account", "partition", "qos", "constraint", "reservation", "nodelist", "exclude"),
+        *("mail-type", "mail-user", "comment", "exclusive"),
+    }
+)
+"""Options of sbatch that wmss sets itself, from the fields below or for its own purposes."""
+
+_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.IGNORECASE)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OPTION = re.compile(r"[a-z][a-z-]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Resources(Section):
+    """What one kind of job gets."""
+
+    nodes: Count = 1
+    """Nodes of one job."""
+    tasks_per_node: Count = 1
+    """Processes on each node: for training one per GPU."""
+    gpus_per_node: Annotated[int, Field(ge=0)] = 0
+    """GPUs of one job on each node."""
+    gpu_type: str | None = None
+    """Type of the GPUs as Slurm names it (`gpu:h800:8`); null asks for any."""
+    cpus_per_task: Count = 1
+    """Cores of each process: its threads, and the workers that check answers."""
+    mem_gb: Annotated[int, Field(ge=0)] | None = None
+    """Memory on each node, in GB; 0 is all of it, null what the partition gives by default."""
+    exclusive: bool = False
+    """Whether the job shares its nodes with no other."""
+    time_limit_min: Annotated[int, Field(ge=2)] = 60
+    """After so many minutes Slurm ends the job; training goes on in a next attempt."""
+    signal_lead_s: Annotated[int, Field(ge=60)] = 120
+    """So long before the limit a job is told to save, in seconds: at least 60 s more than
+    saving takes, since Slurm may be that much early."""
+    partition: str | None = None
+    """In place of the profile's partition."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Resources:
+        if self.gpus_per_node and self.tasks_per_node > self.gpus_per_node:
+            raise ValueError(
+                f"tasks_per_node {self.tasks_per_node} is more than gpus_per_node "
+                f"{self.gpus_per_node}: each process needs a GPU"
+            )
+        if self.signal_lead_s >= 60 * self.time_limit_min:
+            raise ValueError(
+                f"signal_lead_s {self.signal_lead_s} is not below the time limit of "
+                f"{self.time_limit_min} min"
+            )
+        return self
+
+    @property
+    def tasks(self) -> int:
+        """Processes of one job."""
+        return self.nodes * self.tasks_per_node
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one job."""
+        return self.nodes * self.gpus_per_node
+
+
+class Profile(Section):
+    """How the jobs of one cluster are sent."""
+
+    account: str | None = None
+    """Who pays (`--account`)."""
+    partition: str | None = None
+    """Where jobs run (`--partition`); null is the cluster's default."""
+    qos: str | None = None
+    """Quality of service (`--qos`)."""
+    constraint: str | None = None
+    """Features that nodes must have (`--constraint`)."""
+    reservation: str | None = None
+    """Reserved nodes to use (`--reservation`)."""
+    nodelist: str | None = None
+    """Nodes that must be among those used (`--nodelist`)."""
+    exclude: str | None = None
+    """Nodes not to use (`--exclude`)."""
+    mail_type: str | None = None
+    """When Slurm writes a mail (`--mail-type`), such as `FAIL,END`."""
+    mail_user: str | None = None
+    """To whom (`--mail-user`)."""
+    comment: str | None = None
+    """A text that Slurm keeps with each job (`--comment`)."""
+    sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
+    """Further options of sbatch by their long names, such as `licenses: fs@2`."""
+    setup: list[str] = Field(default_factory=list)
+    """Shell lines before each job, under `set -euo pipefail`: modules, conda."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Variables of each job; they stand in the script, so no secrets."""
+    python: str | None = None
+    """Shell command that starts Python in a job, for containers; null is this very Python."""
+    srun: list[str] = Field(default_factory=list)
+    """Further options of srun, such as `--container-image=…`."""
+    array_limit: Count = 16
+    """Tasks of one stage's array that run at once."""
+    requeue: Literal["scontrol", "chain"] = "scontrol"
+    """How training goes on after its time limit: the job requeues itself (`scontrol`), or
+    `chained_jobs` successors are sent with it, for compute nodes without scontrol."""
+    max_requeues: Annotated[int, Field(ge=0)] = 20
+    """How often a job may requeue itself."""
+    chained_jobs: Count = 3
+    """Successors of a training job under `requeue: chain`."""
+    train: Resources = Resources()
+    """sft and joint-train."""
+    score: Resources = Resources()
+    """score-entropy (each shard) and analyze."""
+    eval: Resources = Resources()
+    """eval (each shard)."""
+    cpu: Resources = Resources()
+    """All other stages, and the merging of shards."""
+    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Values by name that `--profile NAME:VARIANT` puts over the others."""
+
+    def resources(self, kind: Kind) -> Resources:
+        """Return what a kind of job gets."""
+        return cast(Resources, getattr(self, kind))
+
+    @field_validator("sbatch")
+    @classmethod
+    def _known_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not _OPTION.fullmatch(name):
+                raise ValueError(f"{name!r} is no long option of sbatch; write it as licenses")
+            if name in OWNED:
+                raise ValueError(f"{name} is set by wmss itself; use the profile's own field")
+        return value
+
+    @field_validator("environment")
+    @classmethod
+    def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _VARIABLE.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a variable")
+            if _SECRET.search(name):
+                raise ValueError(
+                    f"{name} looks like a secret, and this file is copied into scripts; "
+                    "export it in your shell, jobs inherit it"
+                )
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_control_characters(cls, values: Any) -> Any:
+        for place, text in _texts(values, ""):
+            if _CONTROL.search(text):
+                raise ValueError(f"{place}: a control character (line break?) in {text!r}")
+        return values
+
+
+def _texts(value: Any, place: str) -> list[tuple[str, str]]:
+    """Return every text in a nest of lists and mappings, keys too, with where it stands."""
+    if isinstance(value, str):
+        return [(place, value)]
+    if isinstance(value, dict):
+        inner = [pair for k, v in value.items() for pair in _texts(v, f"{place}.{k}".lstrip("."))]
+        return [(place, str(k)) for k in value] + inner
+    if isinstance(value, list | tuple):
+        return [pair for item in value for pair in _texts(item, place)]
+    return []
+
+
+def load_profile(name: str, assignments: tuple[str, ...] = ()) -> Profile:
+    """Read a profile.
+
+    Parameters
+    ----------
+    name : str
+        ``NAME``, ``NAME:VARIANT``, or the same with the path of a YAML file as name.
+    assignments : tuple of str
+        ``KEY=VALUE`` of ``--slurm``; the strongest.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such profile or variant, or a value cannot work.
+    """
+    stem, _, variant = name.partition(":")
+    sources = Sources(Profile)
+    file = find_profile(stem)
+    sources.add_file(file)
+    variants = sources.values.get(("variants",), {})
+    if variant:
+        if not isinstance(variants, dict) or variant not in variants:
+            there = f"there are {', '.join(variants)}" if variants else "it has none"
+            raise ConfigError(f"{file}: no variant {variant!r}; {there}")
+        for key, value in variants[variant].items():
+            sources.override((str(key),), value, f"{sources.origins['variants',]} {variant}")
+    sources.add_assignments("--slurm", assignments)
+    return cast(Profile, sources.check())
+
+
+def change_profile(profile: Profile, assignments: tuple[str, ...]) -> Profile:
+    """Return a profile with some values changed by ``KEY=VALUE`` texts.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or a value cannot work.
+    """
+    sources = Sources(Profile)
+    for key, value in profile.model_dump().items():
+        sources.override((key,), value, "the run's profile")
+    sources.add_assignments("--slurm", assignments)
+    return cast(Profile, sources.check())
+
+
+def find_profile(name: str) -> Path:
+    """Return the file of a profile: a path, or one that ships with wmss.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return Path(name)
+    shipped = packaged("slurm_templates")
+    if not (shipped / f"{name}.yaml").is_file():
+        names = ", ".join(sorted(path.stem for path in shipped.glob("*.yaml")))
+        raise ConfigError(
+            f"--profile {name}: there are {names}; or the path of a YAML file "
+            "('wmss init --profile' writes one for this cluster)"
+        )
+    return shipped / f"{name}.yaml"

@@ -1,0 +1,61 @@
+"""How a job that was told to stop goes on: it requeues itself, or leaves that to a successor."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from wmss_cli.core.errors import InterruptedRunError, SlurmError
+from wmss_cli.launch.slurm import call
+
+
+def job_id() -> str:
+    """Return the id of this job as Slurm's commands take it: ``7``, or ``7_3`` in an array."""
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{index}" if array and index else os.environ["SLURM_JOB_ID"]
+
+
+def after_interrupt(mode: str, max_requeues: int) -> int:
+    """Decide, on every rank, how an interrupted job ends, and return the exit code.
+
+    Only the first rank requeues; the others end well, since srun would end the first one for
+    their sake.
+
+    Parameters
+    ----------
+    mode : {"scontrol", "chain"}
+        Of the profile.
+    max_requeues : int
+        So often a job may begin again.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    if mode == "chain":
+        _say("stopped; the next job of the chain goes on")
+        return InterruptedRunError.exit_code
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if restarts >= max_requeues:
+        _say(f"stopped for good: requeued {restarts} times, max_requeues allows no more")
+        return InterruptedRunError.exit_code
+    try:
+        state = _state(job_id())
+        if state != "RUNNING":
+            # Cancelled by someone, or Slurm requeues it itself.
+            _say(f"stopped; Slurm has it as {state}, so it is not requeued from here")
+            return InterruptedRunError.exit_code
+        call("scontrol", "requeue", job_id())
+    except SlurmError as error:
+        _say(f"cannot requeue: {error}; set requeue: chain in the profile, and wmss retry goes on")
+        return InterruptedRunError.exit_code
+    _say(f"saved and requeued ({restarts + 1} of at most {max_requeues} times)")
+    return 0
+
+
+def _state(job: str) -> str:
+    found = re.search(r"JobState=(\w+)", call("scontrol", "show", "job", job, "--oneliner"))
+    return found[1] if found else "UNKNOWN"
+
+
+def _say(text: str) -> None:
+    print(f"wmss: {text}", file=sys.stderr, flush=True)  # noqa: T201

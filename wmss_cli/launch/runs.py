@@ -1,0 +1,138 @@
+"""The list of a user's runs on this cluster, so that ``wmss status`` needs no path."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
+from wmss_cli.core.files import append_json_line
+from wmss_cli.core.manifest import MANIFEST
+from wmss_cli.launch import states
+from wmss_cli.launch.chain import job_name
+from wmss_cli.launch.ledger import Ledger
+
+_LIST = "runs.jsonl"
+
+
+class Run(BaseModel):
+    """One run.
+
+    Attributes
+    ----------
+    run_dir : str
+        Absolute path of its folder.
+    config : str or None
+        The YAML file that it was sent with.
+    time : float
+        When it was sent last, in seconds since the epoch.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_dir: str
+    config: str | None
+    time: float
+
+
+def remember(run_dir: Path, config: Path | None) -> None:
+    """Put a run at the top of the list."""
+    folder = _folder()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    run = Run(
+        run_dir=str(run_dir.absolute()),
+        config=str(config.absolute()) if config else None,
+        time=time.time(),
+    )
+    append_json_line(folder / _LIST, run.model_dump())
+
+
+def known_runs() -> list[Run]:
+    """Return the runs whose folders are still there, the newest first, each once."""
+    path = _folder() / _LIST
+    found: dict[str, Run] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                run = Run.model_validate(json.loads(line))
+            except (ValidationError, ValueError):
+                continue
+            found.pop(run.run_dir, None)
+            found[run.run_dir] = run
+    return [run for run in reversed(found.values()) if Path(run.run_dir, "slurm").is_dir()]
+
+
+def find_run(name: str | None) -> Ledger:
+    """Return the ledger of a run: by its folder, by the name of that, or the newest one.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or several have that name.
+    """
+    if name is not None and Path(name, "slurm").is_dir():
+        return Ledger(Path(name))
+    runs = known_runs()
+    if name is None:
+        if not runs:
+            raise ConfigError(
+                "no run was submitted yet; 'wmss run CONFIG --cluster slurm' submits one"
+            )
+        return Ledger(Path(runs[0].run_dir))
+    same = [run for run in runs if Path(run.run_dir).name == name]
+    if len(same) > 1:
+        raise ConfigError(
+            f"{name}: {len(same)} runs have this name; give the folder, such as {same[0].run_dir}"
+        )
+    if not same:
+        raise ConfigError(f"{name}: no run of this name or folder; 'wmss runs' lists yours")
+    return Ledger(Path(same[0].run_dir))
+
+
+class Summary(Run):
+    """A run and how far it is.
+
+    Attributes
+    ----------
+    stages, done : int
+        How many it has, and how many have their results.
+    jobs : int
+        How many jobs and array tasks wait or run; 0 where Slurm does not answer.
+    """
+
+    stages: int
+    done: int
+    jobs: int
+
+
+def summaries(runs: list[Run]) -> list[Summary]:
+    """Look at the folders of runs, and once at the queue."""
+    try:
+        queue = states.by_name(states.queue().values())
+    except SlurmError:
+        queue = {}
+    found = []
+    for run in runs:
+        try:
+            steps = Ledger(Path(run.run_dir)).read_plan().plan()
+        except (ConfigError, IntegrityError):
+            continue
+        names = {job_name(step) for step in steps}
+        found.append(
+            Summary(
+                **run.model_dump(),
+                stages=len(steps),
+                done=sum(Path(step.job.out, MANIFEST).is_file() for step in steps),
+                jobs=sum(len(v) for name, v in queue.items() if name.split(".")[0] in names),
+            )
+        )
+    return found
+
+
+def _folder() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "wmss"

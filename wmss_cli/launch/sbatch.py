@@ -1,0 +1,182 @@
+"""From a link of the chain to sbatch: the script, what Slurm thinks of it, and sending it.
+
+submitit writes the script and the pickles. It takes everything from ``parameters``, so what
+``--dry-run`` shows is what is sent.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from wmss_cli.core.errors import SlurmError
+from wmss_cli.launch import slurm
+from wmss_cli.launch.chain import Link
+from wmss_cli.launch.profile import Profile
+from wmss_cli.launch.slurm_task import SlurmTask
+
+_PASSED_ON = (
+    *("account", "qos", "constraint", "nodelist", "exclude"),
+    *("mail_type", "mail_user", "comment"),
+)
+
+
+class _Executor(submitit.SlurmExecutor):
+    """submitit's, also where there is no srun: a script can be shown anywhere."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 2
+
+
+def parameters(link: Link, profile: Profile, dependency: str | None, limit: int) -> dict[str, Any]:
+    """Return submitit's parameters of a link.
+
+    Parameters
+    ----------
+    link : Link
+        What is sent.
+    profile : Profile
+        How.
+    dependency : str or None
+        As sbatch takes it, such as ``afterok:7:8``.
+    limit : int
+        Array tasks that run at once.
+    """
+    resources = link.resources(profile)
+    found: dict[str, Any] = {
+        "job_name": link.name,
+        "partition": resources.partition or profile.partition,
+        "time": resources.time_limit_min,
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.tasks_per_node,
+        "cpus_per_task": resources.cpus_per_task,
+        "signal_delay_s": resources.signal_lead_s,
+        "dependency": dependency,
+        "array_parallelism": limit,
+        "wckey": None,
+        "stderr_to_stdout": True,
+        "setup": _setup(profile),
+        # One rank that fails ends the others, which would wait for it.
+        "srun_args": ["--kill-on-bad-exit=1", *profile.srun],
+    }
+    found |= {name: getattr(profile, name) for name in _PASSED_ON}
+    if resources.mem_gb is not None:
+        found["mem"] = f"{resources.mem_gb}G" if resources.mem_gb else "0"
+    if resources.gpus_per_node:
+        kind = f"{resources.gpu_type}:" if resources.gpu_type else ""
+        found["gres"] = f"gpu:{kind}{resources.gpus_per_node}"
+    if resources.exclusive:
+        found["exclusive"] = True
+    more: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes"}
+    if profile.reservation is not None:
+        more["reservation"] = profile.reservation
+    more |= {name: value for name, value in profile.sbatch.items() if value is not False}
+    found["additional_parameters"] = more
+    return {name: value for name, value in found.items() if value is not None} | {"wckey": None}
+
+
+def _setup(profile: Profile) -> list[str]:
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in profile.environment.items()]
+    return [
+        "set -euo pipefail",
+        "umask 077",
+        # srun does not take it from sbatch any more.
+        'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"',
+        *profile.setup,
+        *exports,
+    ]
+
+
+def script(link: Link, profile: Profile, folder: Path, dependency: str | None, limit: int) -> str:
+    """Return the script that :func:`send` gives to sbatch."""
+    executor = _executor(link, profile, folder, dependency, limit)
+    if len(link.tasks) > 1:
+        executor.parameters["map_count"] = len(link.tasks)
+    return executor._make_submission_file_text(executor._submitit_command_str, "")
+
+
+def test_only(text: str) -> str:
+    """Return what ``sbatch --test-only`` says of a script: when it would start, and where.
+
+    Raises
+    ------
+    SlurmError
+        If Slurm would refuse it.
+    """
+    # What it waits for is not there yet, so this part cannot be tested.
+    lines = [line for line in text.splitlines() if not line.startswith("#SBATCH --dependency")]
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+        file.write("\n".join(lines) + "\n")
+        file.flush()
+        done = subprocess.run(
+            ["sbatch", "--test-only", file.name],
+            capture_output=True,
+            text=True,
+            env=slurm.clean_environment(),
+            check=False,
+        )
+    verdict = slurm.complaint(done.stderr + done.stdout)
+    if done.returncode:
+        raise SlurmError(f"sbatch: {verdict}")
+    return verdict
+
+
+def send(
+    link: Link,
+    profile: Profile,
+    folder: Path,
+    order: Path,
+    count: int,
+    dependency: str | None,
+    limit: int,
+) -> str:
+    """Send a link and return the job's id.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets the script, the pickles and the logs.
+    order : Path
+        Says what each task does.
+    count : int
+        Tasks in it.
+
+    Raises
+    ------
+    SlurmError
+        If Slurm refuses it.
+    """
+    executor = _executor(link, profile, folder, dependency, limit)
+    task = SlurmTask(str(order))
+    try:
+        with slurm.clean_process():
+            jobs = executor.submit_array([task] * count)
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise SlurmError(f"sbatch: {link.name}: {slurm.complaint(str(error))}") from None
+    return str(jobs[0].job_id).split("_")[0]
+
+
+def mend_pickles(folder: Path, job_id: str, count: int) -> None:
+    """Put the pickles of a job in place whose sender died before it could do so.
+
+    All pickles of a folder that have no job's id yet are those of the last one that was sent.
+    """
+    loose = [path for path in sorted(folder.glob("*.pkl")) if "_" not in path.stem]
+    for index, path in enumerate(loose[:count]):
+        name = job_id if count == 1 else f"{job_id}_{index}"
+        path.rename(folder / f"{name}_submitted.pkl")
+
+
+def _executor(
+    link: Link, profile: Profile, folder: Path, dependency: str | None, limit: int
+) -> _Executor:
+    executor = _Executor(folder, python=profile.python)
+    executor.update_parameters(**parameters(link, profile, dependency, limit))
+    return executor

@@ -1,0 +1,94 @@
+"""What runs in a Slurm job, on every rank: the only thing of wmss that is ever pickled.
+
+It holds one string, the path of a file that says what to do. submitit starts it; submitit's
+result pickle is never written, since the process ends here: the manifest is the truth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wmss_cli.core import artifact
+from wmss_cli.core.artifact import Job, finished
+from wmss_cli.core.errors import InterruptedRunError
+from wmss_cli.core.files import write_json
+from wmss_cli.launch import requeue, worker
+from wmss_cli.launch.chain import Link
+from wmss_cli.launch.profile import Profile
+from wmss_cli.stages import registry
+
+CONTROL = "control"
+_LOCK_TIMEOUT_S = 300.0
+
+
+class SlurmTask:
+    """Run the task of an order file that belongs to this job.
+
+    Parameters
+    ----------
+    order : str
+        Path of a file by :func:`write_order`.
+    """
+
+    def __init__(self, order: str) -> None:
+        self.order = order
+
+    def __call__(self) -> None:
+        """Run the task, and end the process."""
+        order = json.loads(Path(self.order).read_text(encoding="utf-8"))
+        task = order["tasks"][int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
+        _describe_ranks()
+        os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+        os.environ["TOKENIZERS_PARALLELISM"] = "true"
+        # After a requeue the processes of the attempt before may take a while to die.
+        artifact.lock_timeout_s = _LOCK_TIMEOUT_S
+        control = control_folder(Path(self.order).parent, requeue.job_id())
+        control.mkdir(parents=True, exist_ok=True)
+        code = worker.run(lambda: _work(Job(**task["job"]), task["merge"]), control)
+        if code == InterruptedRunError.exit_code:
+            code = requeue.after_interrupt(order["requeue"], order["max_requeues"])
+        worker.leave(code)
+
+
+def _work(job: Job, merge: bool) -> None:
+    # Slurm may run a job again that was done: after a node failed, or in a chain.
+    if finished(job) is not None:
+        return
+    (registry.load_merge if merge else registry.load)(job.stage)(job)
+
+
+def write_order(path: Path, link: Link, parts: list[int], profile: Profile) -> None:
+    """Write what :class:`SlurmTask` reads: the tasks of a job or an array, in order."""
+    tasks = [
+        {"job": asdict(link.tasks[part].job), "merge": link.tasks[part].merge} for part in parts
+    ]
+    order: dict[str, Any] = {
+        "tasks": tasks,
+        "requeue": profile.requeue,
+        "max_requeues": profile.max_requeues,
+    }
+    write_json(path, order)
+
+
+def control_folder(folder: Path, job_id: str) -> Path:
+    """Return where the ranks of a job report their errors (:func:`worker.read_error`)."""
+    return folder / CONTROL / job_id
+
+
+def _describe_ranks() -> None:
+    """Set what torch.distributed reads, from what Slurm says; the GPUs stay as Slurm set them."""
+    from submitit.helpers import TorchDistributedEnvironment
+
+    os.environ.pop("MASTER_PORT", None)
+    TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    with suppress(OSError):
+        socket.getaddrinfo(os.environ["MASTER_ADDR"], None)
+        return
+    # Slurm's name of the first node means nothing to the network: the address that srun gives.
+    os.environ["MASTER_ADDR"] = os.environ["SLURM_LAUNCH_NODE_IPADDR"]

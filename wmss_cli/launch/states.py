@@ -1,0 +1,216 @@
+"""What Slurm knows of this user's jobs: one call for all of them, and one for those that ended.
+
+``squeue`` knows what waits and runs, and for some minutes what ended. ``sacct`` knows what
+ended, where the site keeps accounts; it is asked once for all jobs that squeue forgot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from wmss_cli.core.errors import SlurmError
+from wmss_cli.launch import slurm
+
+ACTIVE = frozenset(
+    {
+        *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED"),
+        *("REQUEUE_HOLD", "SIGNALING", "STAGE_OUT", "RESIZING", "STOPPED", "REQUEUE_FED"),
+    }
+)
+"""States of a job that has not ended."""
+
+NEVER = "DependencyNeverSatisfied"
+
+_QUEUE = "%i|%T|%r|%M|%L|%S|%j|%N"
+_ACCOUNTS = (
+    *("JobID", "State", "ExitCode", "ElapsedRaw", "TotalCPU", "CPUTimeRAW", "MaxRSS"),
+    *("ReqMem", "AllocTRES", "End", "Reason"),
+)
+
+
+class Record(BaseModel):
+    """One job, or one task of an array, as Slurm has it.
+
+    Attributes
+    ----------
+    job_id : str
+        ``7``, or ``7_3``.
+    state, reason : str
+        In Slurm's words.
+    name, nodes : str
+        Of the job; where it runs.
+    elapsed_s, left_s : int or None
+        Time since its start and until its limit, in seconds.
+    start : datetime or None
+        When it began, or is expected to begin.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    state: str
+    reason: str = ""
+    name: str = ""
+    nodes: str = ""
+    elapsed_s: int | None = None
+    left_s: int | None = None
+    start: datetime | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it waits or runs, and can still come to something."""
+        return self.state in ACTIVE and self.reason != NEVER
+
+
+class Usage(BaseModel):
+    """What a job or a task used, over all its attempts, by sacct.
+
+    Attributes
+    ----------
+    state : str
+        The last one.
+    exit_code : str
+        ``CODE:SIGNAL``.
+    gpu_s, cpu_s, cpu_allocated_s : float
+        Seconds of GPUs held, of processors used, and of processors held.
+    memory_gib, memory_asked_gib : float
+        Most that one process used, and what was asked for on a node; 0 if it is not known.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    state: str
+    exit_code: str = ""
+    elapsed_s: float = 0.0
+    gpu_s: float = 0.0
+    cpu_s: float = 0.0
+    cpu_allocated_s: float = 0.0
+    memory_gib: float = 0.0
+    memory_asked_gib: float = 0.0
+
+
+def queue() -> dict[str, Record]:
+    """Return all jobs of this user that squeue knows, by id.
+
+    Raises
+    ------
+    SlurmError
+        If the controller does not answer.
+    """
+    text = slurm.call("squeue", "--me", "--noheader", "--states=all", f"--format={_QUEUE}")
+    return {record.job_id: record for record in read_queue(text)}
+
+
+def read_queue(text: str) -> Iterator[Record]:
+    """Read what squeue prints; ``7_[2-4,9]`` is a record for each task."""
+    for line in text.splitlines():
+        job_ids, state, reason, elapsed, left, start, name, nodes = line.split("|", 7)
+        for job_id in expand(job_ids):
+            yield Record.model_construct(
+                job_id=job_id,
+                state=state,
+                reason="" if reason == "None" else reason,
+                name=name,
+                nodes=nodes,
+                elapsed_s=seconds(elapsed),
+                left_s=seconds(left),
+                start=None if start == "N/A" else datetime.fromisoformat(start),
+            )
+
+
+def accounts(job_ids: Sequence[str]) -> dict[str, Usage] | None:
+    """Return what sacct knows of jobs that ended, by id; None where there are no accounts."""
+    if not job_ids:
+        return {}
+    whole = sorted({job_id.split("_")[0] for job_id in job_ids}, key=int)
+    try:
+        text = slurm.call(
+            "sacct",
+            *("--noheader", "--parsable2", "--duplicates", f"--format={','.join(_ACCOUNTS)}"),
+            f"--jobs={','.join(whole)}",
+        )
+    except SlurmError:
+        return None
+    return read_accounts(text)
+
+
+def read_accounts(text: str) -> dict[str, Usage]:
+    """Read what sacct prints: a line for each attempt of a job, followed by those of its steps."""
+    found: dict[str, Usage] = {}
+    current: list[str] = []
+    for line in text.splitlines():
+        values = dict(zip(_ACCOUNTS, line.split("|"), strict=True))
+        job, _, step = values["JobID"].partition(".")
+        if step:
+            memory = gib(values["MaxRSS"])
+            for job_id in current:
+                if memory > found[job_id].memory_gib:
+                    found[job_id] = found[job_id].model_copy(update={"memory_gib": memory})
+            continue
+        current = list(expand(job))
+        for job_id in current:
+            found[job_id] = _add(found.get(job_id), values)
+    return found
+
+
+def _add(before: Usage | None, values: dict[str, str]) -> Usage:
+    elapsed = float(values["ElapsedRaw"] or 0)
+    tres = dict(pair.split("=", 1) for pair in values["AllocTRES"].split(",") if "=" in pair)
+    nodes = int(tres.get("node", "1"))
+    asked = gib(tres.get("mem", "0")) / max(1, nodes)
+    known = before or Usage(state="")
+    return Usage(
+        state=values["State"].split(" ")[0],
+        exit_code=values["ExitCode"],
+        elapsed_s=known.elapsed_s + elapsed,
+        gpu_s=known.gpu_s + elapsed * int(tres.get("gres/gpu", "0")),
+        cpu_s=known.cpu_s + (seconds(values["TotalCPU"]) or 0),
+        cpu_allocated_s=known.cpu_allocated_s + float(values["CPUTimeRAW"] or 0),
+        memory_gib=known.memory_gib,
+        memory_asked_gib=asked,
+    )
+
+
+def expand(job_ids: str) -> Iterator[str]:
+    """Yield the ids that squeue and sacct write as ``7``, ``7_3`` or ``7_[2-4,9%2]``."""
+    base, bracket, inside = job_ids.partition("_[")
+    if not bracket:
+        yield job_ids
+        return
+    for part in inside.rstrip("]").split("%")[0].split(","):
+        first, _, last = part.partition("-")
+        last, _, step = last.partition(":")
+        yield from (
+            f"{base}_{i}" for i in range(int(first), int(last or first) + 1, int(step or 1))
+        )
+
+
+def seconds(text: str) -> int | None:
+    """Read Slurm's ``DAYS-HH:MM:SS``, ``MM:SS`` and ``MM:SS.mmm``; None where there is no time."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?", text)
+    if found is None:
+        return None
+    days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+    return 86400 * days + 3600 * hours + 60 * minutes + rest
+
+
+def gib(text: str) -> float:
+    """Read Slurm's ``1234K``, ``12.5M``, ``16G`` as GiB; 0 where there is nothing."""
+    found = re.fullmatch(r"([\d.]+)([KMGTP]?)[nc]?", text)
+    if found is None:
+        return 0.0
+    power = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}[found[2]]
+    return float(found[1]) * 1024.0 ** (power - 3)
+
+
+def by_name(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Group the records of jobs that can still come to something by the job's name."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if record.is_active:
+            groups.setdefault(record.name, []).append(record)
+    return groups

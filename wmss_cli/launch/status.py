@@ -1,0 +1,270 @@
+"""How a run stands: manifests first, then Slurm, then what the stages themselves report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from wmss_cli.core.progress import Progress
+from wmss_cli.launch import words, worker
+from wmss_cli.launch.chain import Link, chain
+from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.parts import Known, Part, State, heartbeat, manifest_of, open_parts, spent
+from wmss_cli.launch.slurm_task import control_folder
+from wmss_cli.launch.states import NEVER
+from wmss_cli.launch.tail import tail
+from wmss_cli.stages.pipeline import Step
+
+_TAIL_LINES = 5
+_SILENT_AFTER_S = 600.0
+
+
+class Failure(BaseModel):
+    """Why a stage has no result.
+
+    Attributes
+    ----------
+    job_id : str
+        Of the job or the task of an array.
+    why : str
+        In plain words.
+    log : str
+        Path of its log.
+    tail : list of str
+        The last lines of it.
+    mend : str
+        A command.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    why: str
+    log: str
+    tail: list[str]
+    mend: str
+
+
+class Counts(BaseModel):
+    """Tasks of a stage's jobs by what became of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    done: int = 0
+    running: int = 0
+    waiting: int = 0
+    failed: int = 0
+    total: int = 0
+
+
+class StageStatus(BaseModel):
+    """One stage of a run.
+
+    Attributes
+    ----------
+    label, state, words : str
+        Which stage, how it stands, and the same in plain words.
+    jobs : list of str
+        Ids of the jobs that count now.
+    tasks : Counts
+        Of jobs and array tasks.
+    progress : Progress or None
+        The stage's own heartbeat; of arrays the sum over running tasks.
+    silent_s : float or None
+        Time since the last heartbeat of a running stage, in seconds.
+    elapsed_s, left_s, limit_left_s : float or None
+        Time since the start, estimated time to the end by the stage's own pace, and time to
+        Slurm's limit, in seconds.
+    expected_start : datetime or None
+        Slurm's estimate for what waits.
+    gpu_hours : float or None
+        Spent so far, over all attempts.
+    cpu_efficiency, memory_efficiency : float or None
+        Share of what was held that was used, of ended jobs, by sacct.
+    failure : Failure or None
+        The first one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    stage: str
+    state: State
+    words: str
+    jobs: list[str] = []
+    tasks: Counts = Counts()
+    progress: Progress | None = None
+    silent_s: float | None = None
+    elapsed_s: float | None = None
+    left_s: float | None = None
+    limit_left_s: float | None = None
+    expected_start: datetime | None = None
+    gpu_hours: float | None = None
+    cpu_efficiency: float | None = None
+    memory_efficiency: float | None = None
+    failure: Failure | None = None
+
+
+class RunStatus(BaseModel):
+    """A run and its stages."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_dir: str
+    state: State
+    checked: float
+    """When, in seconds since the epoch."""
+    notes: list[str]
+    """What could not be asked."""
+    gpu_hours: float | None
+    stages: list[StageStatus]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing waits or runs that can still come to something."""
+        return not any(stage.state in ("running", "waiting") for stage in self.stages)
+
+
+def run_status(ledger: Ledger) -> RunStatus:
+    """Look at a run: its folder, the queue once, the accounts once for what ended.
+
+    Raises
+    ------
+    ConfigError
+        If nothing was submitted from its folder.
+    """
+    plan = ledger.read_plan()
+    known = Known(ledger, plan)
+    steps = plan.plan()
+    links: dict[str, list[Link]] = {}
+    for link in chain(steps, plan.profile, plan.max_array_size):
+        links.setdefault(link.step, []).append(link)
+    stages = [_stage(step, links[step.label], known) for step in steps]
+    hours = [stage.gpu_hours for stage in stages if stage.gpu_hours is not None]
+    order: tuple[State, ...] = ("running", "waiting", "failed", "cancelled", "not sent", "done")
+    return RunStatus(
+        run_dir=str(ledger.run_dir),
+        state=min((stage.state for stage in stages), key=order.index, default="not sent"),
+        checked=time.time(),
+        notes=known.notes,
+        gpu_hours=round(sum(hours), 3) if hours else None,
+        stages=stages,
+    )
+
+
+def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
+    manifest = manifest_of(step)
+    whole, efficiency = spent(links, known)
+    if manifest is not None:
+        count = sum(len(link.tasks) for link in links)
+        return StageStatus(
+            label=step.label,
+            stage=step.job.stage,
+            state="done",
+            words="done",
+            tasks=Counts(done=count, total=count),
+            elapsed_s=manifest.seconds,
+            gpu_hours=whole,
+            **efficiency,
+        )
+    parts = open_parts(step, links, known)
+    counts = _count(links, parts)
+    alive = [part for part in parts if part.state in ("running", "waiting")]
+    state = _state(parts, counts)
+    running = [part for part in alive if part.state == "running"]
+    progress = heartbeat(running)
+    starts = [p.record.start for p in alive if p.state == "waiting" and p.record and p.record.start]
+    elapsed = [p.record.elapsed_s for p in running if p.record and p.record.elapsed_s is not None]
+    left = [p.record.left_s for p in running if p.record and p.record.left_s is not None]
+    silent = time.time() - progress.updated if progress else None
+    failed = [part for part in parts if part.state in ("failed", "cancelled")]
+    return StageStatus(
+        label=step.label,
+        stage=step.job.stage,
+        state=state,
+        words=_words(state, alive, failed, silent),
+        jobs=sorted({p.entry.job_id or "" for p in alive or failed if p.entry}),
+        tasks=counts,
+        progress=progress,
+        silent_s=silent,
+        elapsed_s=max(elapsed, default=None),
+        left_s=progress.seconds_left if progress else None,
+        limit_left_s=min(left, default=None),
+        expected_start=min(starts, default=None),
+        gpu_hours=whole,
+        failure=_failure(failed, known) if failed else None,
+        **efficiency,
+    )
+
+
+def _count(links: Sequence[Link], parts: Sequence[Part]) -> Counts:
+    found = [part.state for part in parts]
+    total = 1 if any(link.after for link in links) else sum(len(link.tasks) for link in links)
+    return Counts(
+        done=total - len(parts),
+        running=found.count("running"),
+        waiting=found.count("waiting"),
+        failed=found.count("failed") + found.count("cancelled"),
+        total=total,
+    )
+
+
+def _state(parts: Sequence[Part], counts: Counts) -> State:
+    if counts.running:
+        return "running"
+    found = {part.state for part in parts}
+    # A merge that waits for shards that failed will not come to anything.
+    if "failed" in found or "cancelled" in found:
+        shards = [part for part in parts if len(part.link.tasks) > 1] or parts
+        if not any(part.state == "waiting" for part in shards):
+            return "failed" if "failed" in found else "cancelled"
+    return "waiting" if counts.waiting else "not sent"
+
+
+def _words(
+    state: State, parts: Sequence[Part], failed: Sequence[Part], silent: float | None
+) -> str:
+    if state == "waiting":
+        reasons = [part.record.reason for part in parts if part.record is not None]
+        return words.waiting(reasons[0] if reasons else "")
+    if state in ("failed", "cancelled"):
+        return _why(failed[0])
+    if state == "running" and silent is not None and silent > _SILENT_AFTER_S:
+        return f"running, but no sign of life for {silent / 60:.0f} min"
+    return state
+
+
+def _why(part: Part) -> str:
+    if part.ended == NEVER:
+        return words.waiting(NEVER)
+    if part.ended == "CANCELLED" and part.record is not None and part.record.reason == "Dependency":
+        return words.waiting(NEVER)
+    return words.ended(part.ended, part.usage.exit_code if part.usage else "")
+
+
+def _failure(parts: Sequence[Part], known: Known) -> Failure:
+    # What was cancelled because something else failed explains nothing.
+    part = min(parts, key=lambda p: p.state == "cancelled")
+    assert part.job_id is not None
+    folder = known.ledger.folder / part.link.name
+    report = worker.read_error(control_folder(folder, part.job_id))
+    log = folder / f"{part.job_id}_0_log.out"
+    why = _why(part)
+    if report is not None:
+        why = f"{why}: {report['message']}"
+    return Failure(
+        job_id=part.job_id,
+        why=why,
+        log=str(log),
+        tail=tail(log, _TAIL_LINES),
+        mend=words.mend(
+            known.ledger.run_dir.name,
+            part.ended,
+            report["exit_code"] if report else None,
+            part.link.kind,
+            part.link.resources(known.plan.profile),
+        ),
+    )

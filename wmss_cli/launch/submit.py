@@ -1,0 +1,297 @@
+"""Send a chain of jobs, each piece of work once.
+
+Under the run's lock, for each link in order: what is done is left out; a job of this name that
+waits or runs is taken over; for the rest an intent is written, then sbatch called, then the
+ledger. Whoever dies in between is followed by one who finds the intent, and the job by its name.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from wmss_cli.core.artifact import discard, finished
+from wmss_cli.core.errors import ConfigError, SlurmError
+from wmss_cli.launch import sbatch, slurm, states
+from wmss_cli.launch.chain import Link, chain
+from wmss_cli.launch.ledger import Entry, Ledger, RunPlan, plan_rows
+from wmss_cli.launch.profile import Profile
+from wmss_cli.launch.slurm_task import write_order
+from wmss_cli.launch.states import Record
+from wmss_cli.stages.pipeline import Step
+
+_USUAL_ARRAY_SIZE = 1001
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of a link.
+
+    Attributes
+    ----------
+    state : str
+        ``done`` before, ``queued`` before, or ``sent`` now.
+    job_ids : tuple of str
+        What a dependent waits for.
+    count : int
+        Tasks that were sent now.
+    """
+
+    link: Link
+    state: Literal["done", "queued", "sent"]
+    job_ids: tuple[str, ...] = ()
+    count: int = 0
+
+
+@dataclass
+class _Submission:
+    """The state of one pass over the chain."""
+
+    ledger: Ledger
+    profile: Profile
+    queue: dict[str, list[Record]]
+    done: dict[str, bool] = field(default_factory=dict)
+    sent: dict[str, Sent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where a run lies and how its jobs are sent.
+
+    Attributes
+    ----------
+    run_dir : Path
+        Absolute; gets the folder ``slurm``.
+    profile, profile_name
+        What jobs ask for, and where that came from.
+    config : Path or None
+        Where the options came from.
+    """
+
+    run_dir: Path
+    profile: Profile
+    profile_name: str
+    config: Path | None = None
+
+
+def submit(
+    steps: Sequence[Step],
+    run: RunSettings,
+    adds: bool = False,
+    force: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Sent]:
+    """Send all steps that are neither done nor on their way.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        In an order in which they can run.
+    run : RunSettings
+        Where and how.
+    adds : bool
+        Keep what was sent from this folder before in the run's plan.
+    force : bool
+        Throw away what is there.
+    say : callable
+        Is given a line where the user should know something.
+
+    Raises
+    ------
+    SlurmError
+        If Slurm refuses a job; those before it stay in the queue.
+    ConfigError
+        If `force` meets a job that waits or runs.
+    """
+    steps = [_absolute(step) for step in steps]
+    cluster = slurm.cluster_config()
+    for name in slurm.overriding_variables():
+        say(f"{name} is not used: jobs are sent as the profile says")
+    ledger = Ledger(run.run_dir)
+    with ledger.alone():
+        others = ledger.read_plan().plan() if adds and ledger.has_plan() else []
+        new = {step.job.out for step in steps}
+        ledger.write_plan(
+            RunPlan(
+                steps=plan_rows([step for step in others if step.job.out not in new] + steps),
+                profile=run.profile,
+                profile_name=run.profile_name,
+                max_array_size=cluster.max_array_size,
+                accounting=cluster.accounting,
+                config=str(run.config) if run.config else None,
+            )
+        )
+        links = chain(steps, run.profile, cluster.max_array_size)
+        queue = states.by_name(states.queue().values())
+        if force:
+            _discard(steps, links, queue)
+        return _send_all(steps, links, _Submission(ledger, run.profile, queue))
+
+
+def _absolute(step: Step) -> Step:
+    """Make the paths of a step independent of the folder that jobs are sent from."""
+    inputs = {role: str(Path(path).absolute()) for role, path in step.job.inputs.items()}
+    job = replace(step.job, inputs=inputs, out=str(Path(step.job.out).absolute()))
+    return replace(step, job=job)
+
+
+def _discard(steps: Sequence[Step], links: Sequence[Link], queue: dict[str, list[Record]]) -> None:
+    busy = [link.name for link in links if link.name in queue]
+    if busy:
+        raise ConfigError(f"--force: {busy[0]} is still in the queue; 'wmss cancel' it first")
+    for step in steps:
+        discard(Path(step.job.out))
+
+
+def _send_all(steps: Sequence[Step], links: Sequence[Link], state: _Submission) -> list[Sent]:
+    by_label = {step.label: step for step in steps}
+    for link in links:
+        step = by_label[link.step]
+        if _is_done(step, state.done) or _is_over(link, links, state.queue):
+            state.sent[link.name] = Sent(link, "done")
+            continue
+        state.sent[link.name] = _send_link(link, step, state)
+    return list(state.sent.values())
+
+
+def _is_over(link: Link, links: Sequence[Link], queue: dict[str, list[Record]]) -> bool:
+    """Say whether a later job of the same requeue chain waits or runs, and this one does not."""
+    same = [other for other in links if other.step == link.step]
+    if link.name in queue or not any(other.after for other in same):
+        return False
+    return any(other.name in queue for other in same[same.index(link) :])
+
+
+def _is_done(step: Step, known: dict[str, bool]) -> bool:
+    """Say whether a step's result is there and as new as its inputs, which must be there too."""
+    if step.label not in known:
+        ready = all(known.get(label, True) for label in step.needs)
+        known[step.label] = ready and finished(step.job) is not None
+    return known[step.label]
+
+
+def _send_link(link: Link, step: Step, state: _Submission) -> Sent:
+    before = [state.sent[name] for name in link.needs]
+    moved = any(sent.state == "sent" for sent in before)
+    live = _adopt(link, state)
+    if moved and live:
+        # It waits for jobs that are no more: those that replace them were sent just now.
+        slurm.call("scancel", *sorted(live))
+        for job_id in live:
+            state.ledger.append("cancelled", link.name, job_id)
+        live = {}
+    ready = all(state.done.get(label, True) for label in step.needs)
+    covered = {part for parts in live.values() for part in parts.values()}
+    missing = [
+        part
+        for part, task in enumerate(link.tasks)
+        if part not in covered
+        and not (len(link.tasks) > 1 and ready and finished(task.job) is not None)
+    ]
+    waiting = tuple(job_id for parts in live.values() for job_id in parts)
+    if not missing:
+        return Sent(link, "queued" if waiting else "done", waiting)
+    job_id = _send_parts(link, missing, _dependency(link, state), state)
+    return Sent(link, "sent", (*waiting, job_id), len(missing))
+
+
+def _adopt(link: Link, state: _Submission) -> dict[str, dict[str, int]]:
+    """Return the tasks of a link that wait or run: job → task's id → part of the link."""
+    records = state.queue.get(link.name, [])
+    known = {entry.job_id: entry for entry in state.ledger.submissions().get(link.name, [])}
+    intent = state.ledger.open_intents().get(link.name)
+    live: dict[str, dict[str, int]] = {}
+    for record in records:
+        base, _, index = record.job_id.partition("_")
+        entry = known.get(base)
+        if entry is None and intent is not None:
+            entry = known[base] = _take_over(intent, base, state.ledger)
+            intent = None
+        if entry is not None:
+            live.setdefault(base, {})[record.job_id] = entry.parts[int(index or 0)]
+    return live
+
+
+def _take_over(intent: Entry, job_id: str, ledger: Ledger) -> Entry:
+    sbatch.mend_pickles(ledger.link_folder(intent.name), job_id, len(intent.parts))
+    return ledger.append("adopted", intent.name, job_id, intent.parts, intent.order)
+
+
+def _dependency(link: Link, state: _Submission) -> str | None:
+    well = [job_id for name in link.needs for job_id in state.sent[name].job_ids]
+    parts = [":".join(("afterok", *well))] if well else []
+    if link.after is not None and state.sent[link.after].job_ids:
+        parts.append(":".join(("afterany", *state.sent[link.after].job_ids)))
+    return ",".join(parts) or None
+
+
+def _send_parts(link: Link, parts: list[int], dependency: str | None, state: _Submission) -> str:
+    folder = state.ledger.link_folder(link.name)
+    order = folder / f"order-{uuid.uuid4().hex[:12]}.json"
+    write_order(order, link, parts, state.profile)
+    state.ledger.append("intent", link.name, None, parts, order.name)
+    limit = array_limit(link, state.profile)
+    job_id = sbatch.send(link, state.profile, folder, order, len(parts), dependency, limit)
+    state.ledger.append("sent", link.name, job_id, parts, order.name)
+    return job_id
+
+
+def array_limit(link: Link, profile: Profile) -> int:
+    """Return how many tasks of an array run at once."""
+    return min(len(link.tasks), profile.array_limit)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would be sent for a link.
+
+    Attributes
+    ----------
+    script : str
+        As sbatch would get it; the ids of jobs that do not exist yet are names in capitals.
+    verdict : str or None
+        What ``sbatch --test-only`` says; None where there is no Slurm.
+    refused : bool
+        Whether Slurm would refuse it.
+    """
+
+    name: str
+    script: str
+    verdict: str | None
+    refused: bool
+
+
+def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[Preview]:
+    """Yield what :func:`submit` would send for all steps that are not done."""
+    steps = [_absolute(step) for step in steps]
+    here = shutil.which("sbatch") is not None
+    size = slurm.cluster_config().max_array_size if here else _USUAL_ARRAY_SIZE
+    links = chain(steps, profile, size)
+    by_label = {step.label: step for step in steps}
+    done: dict[str, bool] = {}
+    for link in links:
+        if _is_done(by_label[link.step], done):
+            continue
+        placeholder = {name: name.upper() for name in (*link.needs, link.after or "")}
+        needs = [n for n in link.needs if not _is_done(by_label[_step_of(n, links)], done)]
+        well = [":".join(("afterok", *(placeholder[n] for n in needs)))] if needs else []
+        after = [f"afterany:{placeholder[link.after]}"] if link.after else []
+        dependency = ",".join((*well, *after)) or None
+        folder = Ledger(run_dir).folder / link.name
+        limit = array_limit(link, profile)
+        text = sbatch.script(link, profile, folder, dependency, limit)
+        verdict, refused = None, False
+        if here:
+            try:
+                verdict = sbatch.test_only(text)
+            except SlurmError as error:
+                verdict, refused = str(error), True
+        yield Preview(link.name, text, verdict, refused)
+
+
+def _step_of(name: str, links: Sequence[Link]) -> str:
+    return next(link.step for link in links if link.name == name)
