@@ -9,6 +9,7 @@ demo: .venv/.installed            ## the whole method on a tiny model, from noth
 	$(BIN)/wmss demo
 
 test: .venv/.installed            ## the whole suite
+	tests/slurm/install.sh
 	$(BIN)/python -m pytest
 
 check: .venv/.installed           ## format, lint, types

@@ -6,9 +6,13 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from launch.fake_slurm import FakeSlurm
 
 # Threads that wait for each other make tiny tensors a hundred times slower on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +20,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A busy machine may take its time for one example.
 settings.register_profile("wmss", deadline=None)
 settings.load_profile("wmss")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the lists and caches of tests out of the user's folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +83,18 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     for folder in mounted:
         # Lazily: processes that are just ending may still hold their log.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """Put Slurm's commands first on PATH: fakes, whose jobs never run by themselves."""
+    from launch.fake_slurm import FakeSlurm
+
+    fake = FakeSlurm(tmp_path / "cluster")
+    monkeypatch.setenv("PATH", str(fake.bin), prepend=os.pathsep)
+    # The list of this user's runs.
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "SBATCH_")):
+            monkeypatch.delenv(name)
+    return fake

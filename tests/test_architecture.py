@@ -34,7 +34,9 @@ LIGHT_MODULES = (
     "wmss_cli.models.folder",
     "wmss_cli.stages.demo",
     "wmss_cli.stages.pipeline",
+    "wmss_cli.stages.probe_config",
     "wmss_cli.stages.registry",
+    "wmss_cli.verify.namespaces",
 )
 
 MAX_LINES = 400

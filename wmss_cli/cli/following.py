@@ -11,6 +11,7 @@ from wmss_cli.cli import console, status_table
 from wmss_cli.cli.display import Display
 from wmss_cli.core.errors import InterruptedRunError, StageError
 from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.runs import name_of
 from wmss_cli.launch.status import RunStatus, run_status
 
 _FIRST_S = 10.0
@@ -30,7 +31,7 @@ def follow(run_dir: Path, display: Display) -> bool:
     try:
         status = watch(run_dir, display)
     except KeyboardInterrupt:
-        name = run_dir.name
+        name = name_of(run_dir)
         raise InterruptedRunError(
             f"detached, the jobs go on: 'wmss status {name}' shows them, "
             f"'wmss cancel {name}' ends them"
@@ -39,7 +40,7 @@ def follow(run_dir: Path, display: Display) -> bool:
         if stage.failure is not None:
             raise StageError(f"{stage.label}: {stage.failure.why}; {stage.failure.mend}")
     if status.state != "done":
-        raise StageError(f"the run is {status.state}; wmss retry {run_dir.name}")
+        raise StageError(f"the run is {status.state}; wmss retry {name_of(run_dir)}")
     return True
 
 

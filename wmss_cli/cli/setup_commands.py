@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from shutil import which
+from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from wmss_cli.cli import console, options
+from wmss_cli.cli.display import Display
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.resolve import flatten
 from wmss_cli.core.resources import packaged
@@ -25,32 +28,75 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 @app.command("init", short_help="Copy example configurations into a folder.")
 def init(
     folder: Annotated[Path, typer.Argument(help="Is created.")] = Path(),
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Write a profile for the Slurm cluster seen here.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
     """Example: wmss init my-project
 
-    Prints the files that were written.
+    Prints the files that were written: configurations, and profiles in slurm_templates/. With
+    --profile only one for this cluster, from what sinfo says of its partitions, GPUs and limits.
     """
-    sources = sorted(packaged("configs").glob("*.yaml"))
-    targets = [folder / source.name for source in sources]
-    there = [str(target) for target in targets if target.exists()]
+    if profile:
+        _write({folder / "cluster.yaml": _seen_profile()}, force)
+        return
+    configs = {folder / path.name: path for path in packaged("configs").glob("*.yaml")}
+    templates = {
+        folder / "slurm_templates" / path.name: path
+        for path in packaged("slurm_templates").glob("*.yaml")
+    }
+    texts = {target: path.read_text("utf-8") for target, path in (configs | templates).items()}
+    _write(texts, force)
+
+
+def _write(texts: Mapping[Path, str], force: bool) -> None:
+    there = [str(target) for target in sorted(texts) if target.exists()]
     if there and not force:
         raise ConfigError(f"{', '.join(there)}: there already; choose another folder or --force")
-    folder.mkdir(parents=True, exist_ok=True)
-    for source, target in zip(sources, targets, strict=True):
-        shutil.copyfile(source, target)
+    for target, text in sorted(texts.items()):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
         console.print_line(str(target))
 
 
-@app.command("doctor", short_help="Say what is here, what is missing, and how to get it.")
-def doctor(as_json: Json = False) -> None:
-    """Example: wmss doctor
+def _seen_profile() -> str:
+    from wmss_cli.launch.cluster import partitions, render, suggest
+    from wmss_cli.launch.slurm import cluster_config
 
-    Ends with exit code 3 where something is missing that wmss cannot do without.
+    name = cluster_config().name
+    return render(
+        suggest(partitions()),
+        f"For the cluster {name}, from what sinfo says of it. Change what does not fit;\n"
+        "'wmss doctor --profile cluster.yaml' checks it.",
+    )
+
+
+@app.command("doctor", short_help="Say what is here, what is missing, and how to get it.")
+def doctor(
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", metavar="NAME", help="Also look at Slurm: h800:8b, or a file."),
+    ] = None,
+    submit: Annotated[
+        bool, typer.Option("--submit", help="Also send a small job to two nodes, and wait for it.")
+    ] = False,
+    slurm: options.Slurm = None,
+    as_json: Json = False,
+) -> None:
+    """Example: wmss doctor --profile h800:8b --submit
+
+    Ends with exit code 3 where something is missing that wmss cannot do without. With --profile it
+    compares the cluster with what the profile asks for; with --submit it also looks from the
+    compute nodes: shared folder, the same Python, GPUs, NCCL's bandwidth between two nodes.
     """
+    if submit and profile is None:
+        raise ConfigError("--submit needs to know what to ask for; add --profile NAME")
     from wmss_cli.launch.doctor import examine
 
     findings = examine()
+    if profile is not None or which("sinfo"):
+        findings += _examine_cluster(profile, tuple(slurm or ()), submit)
     if as_json:
         console.print_json([finding.model_dump() for finding in findings])
     else:
@@ -61,10 +107,24 @@ def doctor(as_json: Json = False) -> None:
         table.add_column("what to do", overflow="fold")
         marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
         for finding in findings:
-            table.add_row(marks[finding.state], finding.what, finding.found, finding.advice)
+            table.add_row(
+                marks[finding.state], finding.what, escape(finding.found), escape(finding.advice)
+            )
         console.out.print(table)
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(ConfigError.exit_code)
+
+
+def _examine_cluster(name: str | None, changes: tuple[str, ...], submit: bool) -> list[Any]:
+    from wmss_cli.launch.cluster_doctor import examine_cluster, examine_jobs
+    from wmss_cli.launch.profile import load_profile
+
+    profile = None if name is None else load_profile(name, changes)
+    findings = examine_cluster(profile)
+    # What the login node sees to be missing would only make the job fail.
+    if submit and profile and name and all(found.state != "missing" for found in findings):
+        findings += examine_jobs(profile, name, Display(console.err).say)
+    return list(findings)
 
 
 @config_app.command("show", short_help="Print every option, its value and where it came from.")

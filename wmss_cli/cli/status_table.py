@@ -24,6 +24,8 @@ _STYLES = {
     "not sent": "dim",
 }
 
+_SOON_S = 900.0
+
 
 def render(status: RunStatus) -> RenderableType:
     """Show the stages, then what failed and how to mend it."""
@@ -71,8 +73,9 @@ def _what(stage: StageStatus) -> str:
         more = detail(progress)
         text += f", {more}" if more else ""
     limit = stage.limit_left_s
-    if stage.state == "running" and limit is not None and (stage.left_s or limit + 1) > limit:
-        text += f"; limit in {duration(limit)}"
+    if stage.state == "running" and limit is not None:
+        ends_first = limit < (_SOON_S if stage.left_s is None else stage.left_s)
+        text += f"; limit in {duration(limit)}" if ends_first else ""
     if stage.state == "waiting" and stage.expected_start is not None:
         text += f"; expected {_moment(stage.expected_start)}"
     return text

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from wmss_cli.cli import console, options
-from wmss_cli.cli.display import Display, duration
+from wmss_cli.cli.display import Display
 from wmss_cli.core import config as c
 from wmss_cli.core.errors import ConfigError, SlurmError
 
@@ -118,6 +118,8 @@ def _dry_run(steps: Sequence[Any], run_dir: Path, profile: Any) -> None:
 
 
 def _show(sent: Sequence[Any], profile: Any, run_dir: Path, as_json: bool) -> None:
+    from wmss_cli.launch.runs import name_of
+
     if as_json:
         console.print_json(
             [
@@ -135,17 +137,17 @@ def _show(sent: Sequence[Any], profile: Any, run_dir: Path, as_json: bool) -> No
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("job", justify="right", no_wrap=True)
-    table.add_column("asks for", no_wrap=True)
-    table.add_column("limit", justify="right", no_wrap=True)
-    table.add_column("waits for", no_wrap=True)
+    table.add_column("asks for", no_wrap=True, min_width=len("queued before"))
+    table.add_column("limit", justify="right", no_wrap=True, min_width=len("120 min"))
+    table.add_column("waits for", overflow="ellipsis", no_wrap=True)
     steps = {link.link.name: link.link.step for link in sent}
     waited = {link.link.name for link in sent if link.job_ids}
     for step in dict.fromkeys(steps.values()):
         own = [link for link in sent if link.link.step == step]
         new = [link for link in own if link.state == "sent"]
-        ids = [job_id for link in own for job_id in link.job_ids]
+        ids = dict.fromkeys(i.split("_")[0] for link in own for i in link.job_ids)
         if not new:
-            table.add_row(step, _few(ids), "queued before" if ids else "done before", "", "")
+            table.add_row(step, _few(list(ids)), "queued before" if ids else "done before", "", "")
             continue
         resources = new[0].link.resources(profile)
         needs = dict.fromkeys(
@@ -153,15 +155,21 @@ def _show(sent: Sequence[Any], profile: Any, run_dir: Path, as_json: bool) -> No
         )
         table.add_row(
             step,
-            _few(ids),
+            _few(list(ids)),
             _asks(resources, sum(link.count for link in new if not link.link.tasks[0].merge)),
-            duration(60 * resources.time_limit_min),
+            _limit(resources.time_limit_min),
             _few([need for need in needs if need != step]),
         )
     console.out.print(table)
     console.err.print(
-        f"next: wmss status {run_dir.name}    (wmss logs, wmss cancel)", highlight=False
+        f"next: wmss status {name_of(run_dir)}    (wmss logs, wmss cancel)",
+        highlight=False,
+        soft_wrap=True,
     )
+
+
+def _limit(minutes: int) -> str:
+    return f"{minutes // 60} h" if minutes % 60 == 0 and minutes > 60 else f"{minutes} min"
 
 
 def _few(names: Sequence[str]) -> str:
@@ -171,13 +179,13 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _asks(resources: Any, tasks: int) -> str:
-    """Say what a job asks for: ``2 x 8 GPUs``, ``40 tasks of 1 GPU``, ``4 CPUs``."""
+    """Say what a job or an array asks for: ``2 nodes x 8 GPUs``, ``40 x 1 GPU``, ``4 CPUs``."""
     if resources.gpus_per_node:
-        plural = "s" if resources.gpus > 1 else ""
+        plural = "s" if resources.gpus_per_node > 1 else ""
         one = f"{resources.gpus_per_node} GPU{plural}"
         if resources.nodes > 1:
-            one = f"{resources.nodes} x {one}"
+            one = f"{resources.nodes} nodes x {one}"
     else:
         count = resources.cpus_per_task * resources.tasks
         one = f"{count} CPU{'s' if count > 1 else ''}"
-    return f"{tasks} tasks of {one}" if tasks > 1 else one
+    return f"{tasks} x {one}" if tasks > 1 else one

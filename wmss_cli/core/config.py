@@ -11,6 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from wmss_cli.core.errors import ConfigError
+
 SYSTEM_PROMPT = (
     "You are a helpful assistant. To answer the user's question, you first think about the "
     "reasoning process and then provide the user with the answer. The reasoning process and "
@@ -118,6 +120,23 @@ class TrainConfig(Section):
         if self.precision == "bf16" and self.zero_stage == 0:
             raise ValueError("precision bf16 needs zero_stage 1, 2 or 3 (fp32 master weights)")
         return self
+
+
+def accumulation_steps(global_batch_size: int, micro_batch_size: int, world_size: int) -> int:
+    """Return how many micro-batches a rank runs in a step.
+
+    Raises
+    ------
+    ConfigError
+        If the global batch cannot be cut evenly.
+    """
+    at_once = micro_batch_size * world_size
+    if global_batch_size % at_once:
+        raise ConfigError(
+            f"global_batch_size {global_batch_size} is not a multiple of micro_batch_size "
+            f"{micro_batch_size} x {world_size} processes; change one of them"
+        )
+    return global_batch_size // at_once
 
 
 class SftConfig(TrainConfig):

@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+_LARGE_BYTES = 64 * 2**20
+_SETTLED_NS = 10 * 10**9
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,14 +49,36 @@ def sha256(path: Path) -> str:
 
 
 def known_sha256(path: Path) -> str:
-    """Return :func:`sha256`, remembered by this process as long as the file looks unchanged."""
+    """Return :func:`sha256`, remembered as long as the file looks unchanged.
+
+    This process remembers every file, the user's cache folder the large ones: the weights of
+    a model are read once, and not by each command on a login node.
+    """
     stat = path.stat()
-    return _remembered_sha256(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return _remembered_sha256(path.absolute(), stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=10_000)
-def _remembered_sha256(path: Path, _inode: int, _size: int, _mtime_ns: int) -> str:
-    return sha256(path)
+def _remembered_sha256(path: Path, inode: int, size: int, mtime_ns: int) -> str:
+    # A file that is being written may change again without looking changed.
+    settled = time.time_ns() - mtime_ns > _SETTLED_NS
+    if size < _LARGE_BYTES or not settled:
+        return sha256(path)
+    key = canonical_hash([str(path), inode, size, mtime_ns])
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    note = Path(base) / "wmss" / "sha256" / key
+    try:
+        digest = note.read_text(encoding="utf-8")
+    except OSError:
+        digest = ""
+    if re.fullmatch(r"[0-9a-f]{64}", digest):
+        return digest
+    digest = sha256(path)
+    # Without a place to remember it, it is computed again.
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_text(note, digest)
+    return digest
 
 
 def files_under(folder: Path) -> list[Path]:

@@ -312,8 +312,10 @@ def _describe(error: ValidationError, origins: Mapping[Key, str], root: type[Bas
         origin = inside[0] if inside else origin
     if first["type"] == "extra_forbidden":
         return f"{origin}: unknown key {dotted}{_did_you_mean(key, root)}"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
+    message = str(first["msg"])
+    # What wmss itself says may begin with a name, such as HF_TOKEN.
+    own = message.startswith("Value error, ")
+    message = message.removeprefix("Value error, ") if own else message[0].lower() + message[1:]
     given = first.get("input")
     value = f" (given: {given!r})" if not isinstance(given, BaseModel | dict) else ""
     return f"{origin}: {dotted}: {message}{value}"

@@ -1,4 +1,4 @@
-"""Files that ship with wmss: the example configurations."""
+"""Files that ship with wmss: the example configurations and the profiles."""
 
 from __future__ import annotations
 

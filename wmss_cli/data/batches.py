@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.config import accumulation_steps
 from wmss_cli.core.schema import IGNORE_INDEX
 from wmss_cli.data.tokens import TokenTable
 
@@ -101,13 +101,7 @@ class BatchPlan:
 
     def accumulation_steps(self, world_size: int) -> int:
         """Return how many micro-batches a rank runs in a step."""
-        at_once = self.micro_batch_size * world_size
-        if self.global_batch_size % at_once:
-            raise ConfigError(
-                f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size "
-                f"{self.micro_batch_size} x {world_size} processes; change one of them"
-            )
-        return self.global_batch_size // at_once
+        return accumulation_steps(self.global_batch_size, self.micro_batch_size, world_size)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return _permutation(self.seed, epoch, len(self.rows))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,8 @@ class Link:
         Names of links that must end well before.
     after : str or None
         Name of a link that must end before, well or not: what this one goes on with.
+    chunks : int
+        Into how many arrays its stage was cut.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Link:
     kind: Kind
     needs: tuple[str, ...]
     after: str | None = None
+    chunks: int = 1
 
     def resources(self, profile: Profile) -> Resources:
         """Return what each task gets; a stage of one process gets one process."""
@@ -104,10 +108,11 @@ def _links(
     if job.stage in SHARDED and int(job.config["shards"]) > 1:
         shards = [Task(shard) for shard in shard_jobs(job)]
         names = []
+        chunks = -(-len(shards) // max_array_size)
         for first in range(0, len(shards), max_array_size):
             part = tuple(shards[first : first + max_array_size])
             names.append(f"{name}.{first}-{first + len(part) - 1}")
-            yield Link(names[-1], step.label, part, kind, needs)
+            yield Link(names[-1], step.label, part, kind, needs, chunks=chunks)
         yield Link(name, step.label, (Task(job, merge=True),), "cpu", (*names, *needs))
         return
     chained = job.stage in DISTRIBUTED and profile.requeue == "chain"
@@ -125,4 +130,5 @@ def job_name(step: Step) -> str:
     """Return the name of a step's job in Slurm."""
     what: dict[str, Any] = {"out": step.job.out, "fingerprint": step.fingerprint}
     digest = hashlib.sha256(repr(sorted(what.items())).encode()).hexdigest()[:12]
-    return f"wmss-{step.label[:_LONGEST_LABEL]}-{digest}"
+    label = re.sub(r"[^\w.-]", "-", step.label, flags=re.ASCII)[:_LONGEST_LABEL]
+    return f"wmss-{label}-{digest}"

@@ -13,6 +13,8 @@ from typing import Literal
 from packaging.requirements import Requirement
 from pydantic import BaseModel, ConfigDict
 
+from wmss_cli.verify.namespaces import has_user_namespaces
+
 _GIB = 2**30
 _LITTLE_DISK_GIB = 20
 
@@ -30,7 +32,16 @@ class Finding(BaseModel):
 
 def examine() -> list[Finding]:
     """Look at Python, packages, processors, accelerators, memory, disk and the hub."""
-    return [_python(), *_packages(), _cores(), *_accelerators(), _memory(), _disk(), _hub()]
+    return [
+        _python(),
+        *_packages(),
+        _cores(),
+        *_accelerators(),
+        _memory(),
+        _disk(),
+        _hub(),
+        _sandbox(),
+    ]
 
 
 def _python() -> Finding:
@@ -126,4 +137,14 @@ def _hub() -> Finding:
         state="note" if offline else "ok",
         found="off (HF_HUB_OFFLINE)" if offline else "asked for models that are no folder",
         advice="give models and data as folders and files" if offline else "",
+    )
+
+
+def _sandbox() -> Finding:
+    there = has_user_namespaces()
+    return Finding(
+        what="user namespaces",
+        state="ok" if there else "note",
+        found="allowed" if there else "not allowed, or unshare is missing",
+        advice="" if there else "programs of models can only run in a weaker sandbox here",
     )

@@ -103,8 +103,7 @@ class Ledger:
         ConfigError
             If another one does not end.
         """
-        if not self.run_dir.is_dir():
-            self.run_dir.mkdir(parents=True, mode=0o700)
+        self.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.mkdir(exist_ok=True, mode=0o700)
         self.folder.chmod(0o700)
         lock = FileLock(self.folder / ".lock")
@@ -143,9 +142,8 @@ class Ledger:
             order=order,
             time=time.time(),
         )
-        path = self.folder / "ledger.jsonl"
-        files.append_json_line(path, entry.model_dump())
-        files.fsync(path)
+        rows = [row.model_dump() for row in (*self.entries(), entry)]
+        files.write_json_lines(self.folder / "ledger.jsonl", rows)
         return entry
 
     def entries(self) -> list[Entry]:

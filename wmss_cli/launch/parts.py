@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from wmss_cli.core.progress import Progress, read_progress
 from wmss_cli.launch import states
 from wmss_cli.launch.chain import Link
 from wmss_cli.launch.ledger import Entry, Ledger, RunPlan
-from wmss_cli.launch.states import ACTIVE, NEVER, Record, Usage
+from wmss_cli.launch.states import ACTIVE, NEVER, Usage
 from wmss_cli.stages.pipeline import Step
 
 State = Literal["done", "running", "waiting", "failed", "cancelled", "not sent"]
@@ -33,10 +34,11 @@ class Known:
         self.plan = plan
         self.submissions = ledger.submissions()
         self.notes: list[str] = []
+        self.queue_answers = True
         try:
             self.queue = states.queue()
         except SlurmError as error:
-            self.queue = {}
+            self.queue, self.queue_answers = {}, False
             self.notes.append(f"the queue is not known: {error}")
         self.usage = self._usage()
 
@@ -58,14 +60,17 @@ class Known:
             for job_id in task_ids(entry)
             if job_id not in known and job_id not in active
         }
-        found = states.accounts(sorted(asked))
+        since = min((e.time for sent in self.submissions.values() for e in sent), default=0.0)
+        found = states.accounts(sorted(asked), since)
         if found is None:
             self.notes.append("sacct does not answer: no GPU-hours, no efficiency")
             return known
         fresh = {i: usage for i, usage in found.items() if usage.state not in ACTIVE}
         if fresh:
             known |= fresh
-            files.write_text(path, json.dumps({k: v.model_dump() for k, v in known.items()}))
+            # Where the disk is full, it is asked again.
+            with suppress(OSError):
+                files.write_text(path, json.dumps({k: v.model_dump() for k, v in known.items()}))
         return known
 
 
@@ -80,15 +85,16 @@ def task_ids(entry: Entry) -> list[str]:
 class Part:
     """One task of a link, and its newest job."""
 
-    def __init__(self, link: Link, part: int, entry: Entry | None, known: Known) -> None:
+    def __init__(self, link: Link, part: int, sent: tuple[Entry, str] | None, known: Known) -> None:
         self.link = link
         self.job = link.tasks[part].job
-        self.entry = entry
-        self.job_id: str | None = None
-        if entry is not None:
-            self.job_id = task_ids(entry)[entry.parts.index(part)]
-        self.record: Record | None = known.queue.get(self.job_id or "")
+        self.entry: Entry | None = sent[0] if sent else None
+        self.job_id: str | None = sent[1] if sent else None
+        record = known.queue.get(self.job_id or "")
+        # Ids are used again some day.
+        self.record = record if record is not None and record.name == link.name else None
         self.usage: Usage | None = known.usage.get(self.job_id or "")
+        self.is_unknown = not known.queue_answers and self.usage is None
 
     @property
     def state(self) -> State:
@@ -97,16 +103,19 @@ class Part:
             return "not sent"
         if self.record is not None and self.record.is_active:
             return "waiting" if self.record.state == "PENDING" else "running"
-        return "cancelled" if self.ended.startswith("CANCELLED") else "failed"
+        if self.is_unknown:
+            # Where Slurm does not answer, nothing is over.
+            return "waiting"
+        return "cancelled" if self.ended in ("CANCELLED", NEVER) else "failed"
 
     @property
     def ended(self) -> str:
         """Slurm's word for how it ended."""
+        if self.record is not None and self.record.reason == NEVER:
+            return NEVER
         if self.usage is not None:
             return self.usage.state
-        if self.record is not None:
-            return NEVER if self.record.reason == NEVER else self.record.state
-        return "UNKNOWN"
+        return self.record.state if self.record is not None else "UNKNOWN"
 
 
 def manifest_of(step: Step) -> Manifest | None:
@@ -123,9 +132,10 @@ def open_parts(step: Step, links: Sequence[Link], known: Known) -> list[Part]:
     done = _shards_done(Path(step.job.out))
     parts = []
     for link in links:
-        newest: dict[int, Entry] = {}
+        newest: dict[int, tuple[Entry, str]] = {}
         for entry in known.submissions.get(link.name, []):
-            newest.update(dict.fromkeys(entry.parts, entry))
+            for part, job_id in zip(entry.parts, task_ids(entry), strict=True):
+                newest[part] = (entry, job_id)
         for part, task in enumerate(link.tasks):
             if Path(task.job.out).name not in done:
                 parts.append(Part(link, part, newest.get(part), known))

@@ -23,6 +23,7 @@ Kind = Literal["train", "score", "eval", "cpu"]
 KINDS: dict[str, Kind] = {
     "sft": "train",
     "joint_train": "train",
+    "probe": "train",
     "score_entropy": "score",
     "score_shard": "score",
     "analyze": "score",
@@ -43,7 +44,7 @@ OWNED = frozenset(
 )
 """Options of sbatch that wmss sets itself, from the fields below or for its own purposes."""
 
-_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.IGNORECASE)
+_SECRET = re.compile(r"TOKEN(?!IZERS_)|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPTION = re.compile(r"[a-z][a-z-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -182,10 +183,17 @@ class Profile(Section):
     @model_validator(mode="before")
     @classmethod
     def _no_control_characters(cls, values: Any) -> Any:
-        for place, text in _texts(values, ""):
-            if _CONTROL.search(text):
-                raise ValueError(f"{place}: a control character (line break?) in {text!r}")
+        problem = _control_character(values, "")
+        if problem is not None:
+            raise ValueError(problem)
         return values
+
+
+def _control_character(value: Any, place: str) -> str | None:
+    for where, text in _texts(value, place):
+        if _CONTROL.search(text):
+            return f"{where}: a control character (line break?) in {text!r}"
+    return None
 
 
 def _texts(value: Any, place: str) -> list[tuple[str, str]]:
@@ -224,10 +232,13 @@ def load_profile(name: str, assignments: tuple[str, ...] = ()) -> Profile:
         if not isinstance(variants, dict) or variant not in variants:
             there = f"there are {', '.join(variants)}" if variants else "it has none"
             raise ConfigError(f"{file}: no variant {variant!r}; {there}")
+        if not isinstance(variants[variant], dict):
+            where = sources.origins["variants",]
+            raise ConfigError(f"{where} {variant}: expected 'key: value' lines, like the profile's")
         for key, value in variants[variant].items():
             sources.override((str(key),), value, f"{sources.origins['variants',]} {variant}")
     sources.add_assignments("--slurm", assignments)
-    return cast(Profile, sources.check())
+    return _checked(sources)
 
 
 def change_profile(profile: Profile, assignments: tuple[str, ...]) -> Profile:
@@ -242,6 +253,15 @@ def change_profile(profile: Profile, assignments: tuple[str, ...]) -> Profile:
     for key, value in profile.model_dump().items():
         sources.override((key,), value, "the run's profile")
     sources.add_assignments("--slurm", assignments)
+    return _checked(sources)
+
+
+def _checked(sources: Sources) -> Profile:
+    # Pydantic would not say in which line.
+    for key, value in sources.values.items():
+        problem = _control_character({".".join(key): value}, "")
+        if problem is not None:
+            raise ConfigError(f"{sources.origins[key]}: {problem}")
     return cast(Profile, sources.check())
 
 

@@ -39,10 +39,9 @@ def after_interrupt(mode: str, max_requeues: int) -> int:
         _say(f"stopped for good: requeued {restarts} times, max_requeues allows no more")
         return InterruptedRunError.exit_code
     try:
-        state = _state(job_id())
-        if state != "RUNNING":
-            # Cancelled by someone, or Slurm requeues it itself.
-            _say(f"stopped; Slurm has it as {state}, so it is not requeued from here")
+        why_not = _why_not(job_id(), restarts)
+        if why_not is not None:
+            _say(f"stopped; {why_not}")
             return InterruptedRunError.exit_code
         call("scontrol", "requeue", job_id())
     except SlurmError as error:
@@ -52,9 +51,20 @@ def after_interrupt(mode: str, max_requeues: int) -> int:
     return 0
 
 
-def _state(job: str) -> str:
-    found = re.search(r"JobState=(\w+)", call("scontrol", "show", "job", job, "--oneliner"))
-    return found[1] if found else "UNKNOWN"
+def _why_not(job: str, restarts: int) -> str | None:
+    """Say why a job must not requeue itself; None where it must.
+
+    ``scontrol requeue`` brings back even a job that its user has just cancelled, so Slurm is
+    asked first: a job that comes near its limit or is being preempted still runs.
+    """
+    text = call("scontrol", "show", "job", job, "--oneliner")
+    values = dict(re.findall(r"(\w+)=(\S+)", text))
+    state, reason = values.get("JobState", "UNKNOWN"), values.get("Reason", "None")
+    if int(values.get("Restarts", "0")) > restarts:
+        return "Slurm requeues it"
+    if state in ("RUNNING", "SIGNALING") or reason == "TimeLimit":
+        return None
+    return f"it is not requeued: Slurm has it as {state} (cancelled?)"
 
 
 def _say(text: str) -> None:

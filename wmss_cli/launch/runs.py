@@ -66,6 +66,12 @@ def known_runs() -> list[Run]:
     return [run for run in reversed(found.values()) if Path(run.run_dir, "slurm").is_dir()]
 
 
+def name_of(run_dir: Path) -> str:
+    """Return what a command takes for a run: its folder's name, or the path if others share it."""
+    same = {run.run_dir for run in known_runs() if Path(run.run_dir).name == run_dir.name}
+    return run_dir.name if same == {str(run_dir.absolute())} else str(run_dir)
+
+
 def find_run(name: str | None) -> Ledger:
     """Return the ledger of a run: by its folder, by the name of that, or the newest one.
 
@@ -75,7 +81,8 @@ def find_run(name: str | None) -> Ledger:
         If there is none, or several have that name.
     """
     if name is not None and Path(name, "slurm").is_dir():
-        return Ledger(Path(name))
+        # Of "." the name would be empty.
+        return Ledger(Path(name).absolute())
     runs = known_runs()
     if name is None:
         if not runs:

@@ -6,9 +6,12 @@ submitit writes the script and the pickles. It takes everything from ``parameter
 
 from __future__ import annotations
 
+import io
+import re
 import shlex
 import subprocess
 import tempfile
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +114,9 @@ def test_only(text: str) -> str:
         If Slurm would refuse it.
     """
     # What it waits for is not there yet, so this part cannot be tested.
-    lines = [line for line in text.splitlines() if not line.startswith("#SBATCH --dependency")]
+    lines = [line for line in text.split("\n") if not line.startswith("#SBATCH --dependency")]
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
-        file.write("\n".join(lines) + "\n")
+        file.write("\n".join(lines))
         file.flush()
         done = subprocess.run(
             ["sbatch", "--test-only", file.name],
@@ -125,7 +128,7 @@ def test_only(text: str) -> str:
     verdict = slurm.complaint(done.stderr + done.stdout)
     if done.returncode:
         raise SlurmError(f"sbatch: {verdict}")
-    return verdict
+    return re.sub(r"^Job \d+ to start", "would start", verdict)
 
 
 def send(
@@ -156,19 +159,26 @@ def send(
     executor = _executor(link, profile, folder, dependency, limit)
     task = SlurmTask(str(order))
     try:
-        with slurm.clean_process():
+        # submitit prints what sbatch says, and raises it as well.
+        with slurm.clean_process(), redirect_stderr(io.StringIO()):
             jobs = executor.submit_array([task] * count)
     except (FailedJobError, FailedSubmissionError) as error:
         raise SlurmError(f"sbatch: {link.name}: {slurm.complaint(str(error))}") from None
     return str(jobs[0].job_id).split("_")[0]
 
 
-def mend_pickles(folder: Path, job_id: str, count: int) -> None:
+def mend_pickles(order: Path, job_id: str, count: int) -> None:
     """Put the pickles of a job in place whose sender died before it could do so.
 
-    All pickles of a folder that have no job's id yet are those of the last one that was sent.
+    They have no job's id yet and name this order; those of a sender that never came to sbatch
+    name another one.
     """
-    loose = [path for path in sorted(folder.glob("*.pkl")) if "_" not in path.stem]
+    folder = order.parent
+    loose = [
+        path
+        for path in sorted(folder.glob("*.pkl"))
+        if "_" not in path.stem and order.name.encode() in path.read_bytes()
+    ]
     for index, path in enumerate(loose[:count]):
         name = job_id if count == 1 else f"{job_id}_{index}"
         path.rename(folder / f"{name}_submitted.pkl")

@@ -73,7 +73,9 @@ def call(*command: str) -> str:
 def complaint(text: str) -> str:
     """Return what a command of Slurm complains about, in one line."""
     lines = [re.sub(r"^\w+: (error: )?", "", line.strip()) for line in text.splitlines()]
-    return "; ".join(dict.fromkeys(line for line in lines if line)) or "failed without a word"
+    said = list(dict.fromkeys(line for line in lines if line))
+    reasons = [line for line in said if not line.startswith("Batch job submission failed")]
+    return "; ".join(reasons or said) or "failed without a word"
 
 
 def clean_environment() -> dict[str, str]:

@@ -23,6 +23,8 @@ ACTIVE = frozenset(
 )
 """States of a job that has not ended."""
 
+_CLOCKS_S = 3600.0
+
 NEVER = "DependencyNeverSatisfied"
 
 _QUEUE = "%i|%T|%r|%M|%L|%S|%j|%N"
@@ -122,8 +124,16 @@ def read_queue(text: str) -> Iterator[Record]:
             )
 
 
-def accounts(job_ids: Sequence[str]) -> dict[str, Usage] | None:
-    """Return what sacct knows of jobs that ended, by id; None where there are no accounts."""
+def accounts(job_ids: Sequence[str], since: float) -> dict[str, Usage] | None:
+    """Return what sacct knows of jobs that ended, by id; None where it does not answer.
+
+    Parameters
+    ----------
+    job_ids : sequence of str
+        Of jobs and tasks.
+    since : float
+        When the first was sent, in seconds since the epoch: ids are used again after years.
+    """
     if not job_ids:
         return {}
     whole = sorted({job_id.split("_")[0] for job_id in job_ids}, key=int)
@@ -132,6 +142,7 @@ def accounts(job_ids: Sequence[str]) -> dict[str, Usage] | None:
             "sacct",
             *("--noheader", "--parsable2", "--duplicates", f"--format={','.join(_ACCOUNTS)}"),
             f"--jobs={','.join(whole)}",
+            f"--starttime={datetime.fromtimestamp(since - _CLOCKS_S):%Y-%m-%dT%H:%M:%S}",
         )
     except SlurmError:
         return None
@@ -152,6 +163,9 @@ def read_accounts(text: str) -> dict[str, Usage]:
                     found[job_id] = found[job_id].model_copy(update={"memory_gib": memory})
             continue
         current = list(expand(job))
+        if "[" in job:
+            # What is left of an array still names tasks that have run since.
+            current = [job_id for job_id in current if job_id not in found]
         for job_id in current:
             found[job_id] = _add(found.get(job_id), values)
     return found

@@ -13,6 +13,7 @@ from wmss_cli.launch import words, worker
 from wmss_cli.launch.chain import Link, chain
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.parts import Known, Part, State, heartbeat, manifest_of, open_parts, spent
+from wmss_cli.launch.runs import name_of
 from wmss_cli.launch.slurm_task import control_folder
 from wmss_cli.launch.states import NEVER
 from wmss_cli.launch.tail import tail
@@ -57,6 +58,7 @@ class Counts(BaseModel):
     running: int = 0
     waiting: int = 0
     failed: int = 0
+    cancelled: int = 0
     total: int = 0
 
 
@@ -207,7 +209,8 @@ def _count(links: Sequence[Link], parts: Sequence[Part]) -> Counts:
         done=total - len(parts),
         running=found.count("running"),
         waiting=found.count("waiting"),
-        failed=found.count("failed") + found.count("cancelled"),
+        failed=found.count("failed"),
+        cancelled=found.count("cancelled"),
         total=total,
     )
 
@@ -228,6 +231,8 @@ def _words(
     state: State, parts: Sequence[Part], failed: Sequence[Part], silent: float | None
 ) -> str:
     if state == "waiting":
+        if any(part.is_unknown for part in parts):
+            return "sent; the queue does not say how it stands"
         reasons = [part.record.reason for part in parts if part.record is not None]
         return words.waiting(reasons[0] if reasons else "")
     if state in ("failed", "cancelled"):
@@ -240,8 +245,6 @@ def _words(
 def _why(part: Part) -> str:
     if part.ended == NEVER:
         return words.waiting(NEVER)
-    if part.ended == "CANCELLED" and part.record is not None and part.record.reason == "Dependency":
-        return words.waiting(NEVER)
     return words.ended(part.ended, part.usage.exit_code if part.usage else "")
 
 
@@ -250,7 +253,10 @@ def _failure(parts: Sequence[Part], known: Known) -> Failure:
     part = min(parts, key=lambda p: p.state == "cancelled")
     assert part.job_id is not None
     folder = known.ledger.folder / part.link.name
-    report = worker.read_error(control_folder(folder, part.job_id))
+    # Being stopped is what a cancelled job reports, too.
+    report = None
+    if part.state == "failed":
+        report = worker.read_error(control_folder(folder, part.job_id))
     log = folder / f"{part.job_id}_0_log.out"
     why = _why(part)
     if report is not None:
@@ -259,9 +265,9 @@ def _failure(parts: Sequence[Part], known: Known) -> Failure:
         job_id=part.job_id,
         why=why,
         log=str(log),
-        tail=tail(log, _TAIL_LINES),
+        tail=tail(log, _TAIL_LINES) if part.state == "failed" else [],
         mend=words.mend(
-            known.ledger.run_dir.name,
+            name_of(known.ledger.run_dir),
             part.ended,
             report["exit_code"] if report else None,
             part.link.kind,

@@ -7,6 +7,7 @@ ledger. Whoever dies in between is followed by one who finds the intent, and the
 
 from __future__ import annotations
 
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 from wmss_cli.core.artifact import discard, finished
+from wmss_cli.core.config import accumulation_steps
 from wmss_cli.core.errors import ConfigError, SlurmError
 from wmss_cli.launch import sbatch, slurm, states
 from wmss_cli.launch.chain import Link, chain
+from wmss_cli.launch.cluster import misfit, partitions
 from wmss_cli.launch.ledger import Entry, Ledger, RunPlan, plan_rows
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.slurm_task import write_order
@@ -25,6 +28,7 @@ from wmss_cli.launch.states import Record
 from wmss_cli.stages.pipeline import Step
 
 _USUAL_ARRAY_SIZE = 1001
+_PATTERN = re.compile(r"[\x00-\x1f\x7f%\\]")
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,13 @@ def submit(
     cluster = slurm.cluster_config()
     for name in slurm.overriding_variables():
         say(f"{name} is not used: jobs are sent as the profile says")
+    links = chain(steps, run.profile, cluster.max_array_size)
+    _check(links, run)
     ledger = Ledger(run.run_dir)
     with ledger.alone():
+        queue = states.by_name(states.queue().values())
+        if force:
+            _discard(steps, links, queue)
         others = ledger.read_plan().plan() if adds and ledger.has_plan() else []
         new = {step.job.out for step in steps}
         ledger.write_plan(
@@ -125,11 +134,27 @@ def submit(
                 config=str(run.config) if run.config else None,
             )
         )
-        links = chain(steps, run.profile, cluster.max_array_size)
-        queue = states.by_name(states.queue().values())
-        if force:
-            _discard(steps, links, queue)
         return _send_all(steps, links, _Submission(ledger, run.profile, queue))
+
+
+def _check(links: Sequence[Link], run: RunSettings) -> None:
+    """Refuse what can never start, before anything is sent."""
+    if _PATTERN.search(str(run.run_dir)):
+        raise ConfigError(
+            f"{str(run.run_dir)!r}: sbatch reads % and \\ in a path as patterns, and no control "
+            "character is safe there; choose another run_dir"
+        )
+    seen = partitions()
+    for kind in dict.fromkeys(link.kind for link in links):
+        problem = misfit(kind, run.profile, seen)
+        if problem is not None:
+            found, advice = problem
+            raise ConfigError(f"profile {run.profile_name}: {kind} jobs: {found}; {advice}")
+    for link in links:
+        sizes = link.tasks[0].job.config
+        if "global_batch_size" in sizes:
+            batch = (sizes["global_batch_size"], sizes["micro_batch_size"])
+            accumulation_steps(*batch, world_size=link.resources(run.profile).tasks)
 
 
 def _absolute(step: Step) -> Step:
@@ -217,7 +242,8 @@ def _adopt(link: Link, state: _Submission) -> dict[str, dict[str, int]]:
 
 
 def _take_over(intent: Entry, job_id: str, ledger: Ledger) -> Entry:
-    sbatch.mend_pickles(ledger.link_folder(intent.name), job_id, len(intent.parts))
+    order = ledger.link_folder(intent.name) / intent.order
+    sbatch.mend_pickles(order, job_id, len(intent.parts))
     return ledger.append("adopted", intent.name, job_id, intent.parts, intent.order)
 
 
@@ -241,8 +267,8 @@ def _send_parts(link: Link, parts: list[int], dependency: str | None, state: _Su
 
 
 def array_limit(link: Link, profile: Profile) -> int:
-    """Return how many tasks of an array run at once."""
-    return min(len(link.tasks), profile.array_limit)
+    """Return how many tasks of an array run at once; all arrays of a stage share the limit."""
+    return min(len(link.tasks), max(1, profile.array_limit // link.chunks))
 
 
 @dataclass(frozen=True)

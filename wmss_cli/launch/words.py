@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.launch.profile import Kind, Resources
 from wmss_cli.launch.states import NEVER
@@ -10,13 +12,13 @@ _REASONS = {
     "Priority": "waits: others come first",
     "Resources": "waits for free nodes",
     "Dependency": "waits for earlier stages",
-    NEVER: "never starts: what it waits for has failed",
+    NEVER: "cannot start: an earlier stage failed",
     "BeginTime": "requeued, waits some two minutes",
     "JobHeldUser": "held; scontrol release lets it go",
     "JobHeldAdmin": "held by an administrator",
     "JobArrayTaskLimit": "waits for tasks of its array",
-    "PartitionTimeLimit": "never starts: its time limit is above the partition's",
-    "PartitionNodeLimit": "never starts: more nodes than the partition allows",
+    "PartitionTimeLimit": "cannot start: its time limit is above the partition's",
+    "PartitionNodeLimit": "cannot start: more nodes than the partition allows",
     "PartitionDown": "waits: the partition is down",
     "PartitionInactive": "waits: the partition is inactive",
     "ReqNodeNotAvail": "waits for a node that is down or reserved",
@@ -73,7 +75,7 @@ def mend(run: str, state: str, exit_code: int | None, kind: Kind, resources: Res
     Parameters
     ----------
     run : str
-        The run, as commands take it.
+        Name of the run.
     state : str
         How Slurm says that the job ended.
     exit_code : int or None
@@ -81,7 +83,7 @@ def mend(run: str, state: str, exit_code: int | None, kind: Kind, resources: Res
     kind, resources
         What the job had.
     """
-    retry = f"wmss retry {run}"
+    retry = f"wmss retry {shlex.quote(run)}"
     if state == "TIMEOUT":
         return f"{retry} --slurm {kind}.time_limit_min={2 * resources.time_limit_min}"
     if state == "OUT_OF_MEMORY" and resources.mem_gb:

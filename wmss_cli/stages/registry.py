@@ -23,9 +23,10 @@ MODULES = {
     "eval_shard": "eval_shard",
     "analyze": "analyze",
     "report": "report",
+    "probe": "probe",
 }
 
-DISTRIBUTED = frozenset({"sft", "joint_train"})
+DISTRIBUTED = frozenset({"sft", "joint_train", "probe"})
 """Stages that run on several ranks together; the others are one process."""
 
 

@@ -1,0 +1,72 @@
+"""Real Slurm clusters for the tests in this folder, which are all marked ``slurm`` and ``slow``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slurm.cluster import PACKAGES, Cluster, search_path
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Every item of the session comes by here.
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slurm)
+            item.add_marker(pytest.mark.slow)
+
+
+def require_slurm() -> None:
+    """Skip where no cluster can be started, or fail where WMSS_REQUIRE_SLURM=1."""
+    missing = {
+        package
+        for program, package in PACKAGES.items()
+        if shutil.which(program, path=search_path()) is None
+    }
+    problem = ""
+    if missing:
+        problem = f"{', '.join(sorted(missing))} not installed; run tests/slurm/install.sh as root"
+    elif os.geteuid() != 0:
+        problem = "a Slurm cluster is started by root only; run the tests as root"
+    if problem and os.environ.get("WMSS_REQUIRE_SLURM") == "1":
+        pytest.fail(problem)
+    if problem:
+        pytest.skip(problem)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Give a cluster with accounting, whose job arrays have at most three tasks."""
+    require_slurm()
+    with Cluster(max_array_size=3, requeue_wait_s=5) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def cluster_without_accounting() -> Iterator[Cluster]:
+    """Give a cluster that has no ``sacct``."""
+    require_slurm()
+    with Cluster(accounting=False) as started:
+        yield started
+
+
+@pytest.fixture
+def on_cluster(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> Cluster:
+    """Let everything that the test starts use the cluster."""
+    for name, text in cluster.environment.items():
+        monkeypatch.setenv(name, text)
+    return cluster
+
+
+@pytest.fixture
+def on_cluster_without_accounting(
+    monkeypatch: pytest.MonkeyPatch, cluster_without_accounting: Cluster
+) -> Cluster:
+    """Let everything that the test starts use the cluster that has no ``sacct``."""
+    for name, text in cluster_without_accounting.environment.items():
+        monkeypatch.setenv(name, text)
+    return cluster_without_accounting

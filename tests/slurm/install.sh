@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs Slurm, munge and MariaDB for tests/slurm where that can be done; quiet when they are there.
+set -euo pipefail
+PATH="$PATH:/usr/sbin:/sbin"
+
+missing=()
+for program in munged:munge mariadbd:mariadb-server slurmdbd:slurmdbd slurmctld:slurm-wlm; do
+  command -v "${program%%:*}" >/dev/null || missing+=("${program##*:}")
+done
+[ "${#missing[@]}" -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "no Slurm for tests/slurm: run as root on Debian or Ubuntu to have ${missing[*]} installed"
+  exit 0
+fi
+
+# The tests start their own daemons: the packages are told to start none.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq || true
+if ! apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; then
+  echo "no Slurm for tests/slurm: apt-get could not install ${missing[*]}"
+fi

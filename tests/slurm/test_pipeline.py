@@ -1,0 +1,70 @@
+"""The demo's pipeline as a chain of jobs equals the pipeline on one machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from slurm.steps import make_project, results, wmss
+
+pytestmark = pytest.mark.usefixtures("on_cluster")
+
+SPEED = ("tokens_per_s", "seconds")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("project")).parent
+
+
+def without_speed(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: without_speed(v) for k, v in value.items() if not k.endswith(SPEED)}
+    return value
+
+
+@pytest.mark.timeout(900)
+def test_the_whole_pipeline_gives_the_results_of_a_local_run(project: Path) -> None:
+    local = wmss(project, "run", "demo.yaml", "--out", "local", timeout_s=400)
+    assert local.returncode == 0, local.stderr
+    sent = wmss(project, "run", "demo.yaml", "--cluster", "slurm")
+    assert sent.returncode == 0, sent.stderr
+    assert "next: wmss status runs" in sent.stderr
+    assert "score-weak" in sent.stdout
+    followed = wmss(project, "run", "demo.yaml", "--cluster", "slurm", "--wait", timeout_s=500)
+    assert followed.returncode == 0, followed.stderr
+    assert "report: done" in followed.stderr
+    assert "Accuracy by method" in followed.stdout
+    assert without_speed(results(project / "runs")) == without_speed(results(project / "local"))
+
+
+def test_a_finished_run_is_shown_as_done_and_nothing_is_submitted_again(project: Path) -> None:
+    status = json.loads(wmss(project, "status", "runs", "--json").stdout)
+    assert {stage["state"] for stage in status["stages"]} == {"done"}
+    (scores,) = (stage for stage in status["stages"] if stage["label"] == "score-weak")
+    # Two arrays, since one may hold three tasks, and the merge.
+    assert scores["tasks"]["done"] == 5
+    ledger = project / "runs" / "slurm" / "ledger.jsonl"
+    before = ledger.read_text()
+    again = wmss(project, "run", "demo.yaml", "--cluster", "slurm")
+    assert "Accuracy by method" in again.stdout
+    assert ledger.read_text() == before
+
+
+def test_run_folders_are_for_the_user_alone(project: Path) -> None:
+    for folder in (project / "runs", project / "runs" / "slurm"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_dry_run_shows_the_script_that_is_sent(project: Path) -> None:
+    shown = wmss(project, "run", "demo.yaml", "--cluster", "slurm", "--dry-run", "--out", "dry")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr.count("would start at") == shown.stdout.count("#!/bin/bash")
+    assert not (project / "dry").exists()
+    sent = next((project / "runs" / "slurm").glob("wmss-curate-*/*_submission.sh"))
+    folder = sent.parent.name
+    text = shown.stdout.split("#!/bin/bash")[1]
+    name = next(line for line in text.splitlines() if "--job-name" in line).split("=")[1]
+    text = text.replace(f"dry/slurm/{name}", f"runs/slurm/{folder}").replace(name, folder)
+    assert f"#!/bin/bash{text}".strip() == sent.read_text().strip()

@@ -1,0 +1,165 @@
+"""Training in jobs: two nodes, told to stop, out of time, preempted, a node that fails."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from jobs import make_joint_job
+from slurm.cluster import Cluster
+from slurm.steps import elsewhere, only_stage, send, steps_taken, wait_over, wait_until
+
+from wmss_cli.core.artifact import Job
+from wmss_cli.core.manifest import read_manifest
+from wmss_cli.launch.local import run_local
+
+PAIR = {"nodes": 1, "tasks_per_node": 2, "time_limit_min": 10, "signal_lead_s": 60}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A job of some seconds, on two ranks, with dropout; few of its steps are saved."""
+    return make_joint_job(
+        tmp_path_factory.mktemp("joint"), epochs=20.0, save_every_steps=40, zero_stage=1
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of what two local ranks make of the job without a break."""
+    local = elsewhere(job, tmp_path_factory.mktemp("local"))
+    return run_local(local, processes=2).manifest.digest
+
+
+def digest(job: Job) -> str:
+    return read_manifest(Path(job.out)).digest
+
+
+def log(job: Job) -> str:
+    paths = (Path(job.out).parent / "slurm").glob("*/*_0_log.out")
+    return "".join(path.read_text() for path in paths)
+
+
+@pytest.mark.usefixtures("on_cluster")
+def test_two_nodes_give_the_weights_of_four_local_processes(tmp_path: Path) -> None:
+    job = make_joint_job(tmp_path / "work", zero_stage=2)
+    run_local(elsewhere(job, tmp_path / "local"), processes=4)
+    on_nodes = elsewhere(job, tmp_path / "cluster")
+    ledger, sent = send(on_nodes, train=PAIR | {"nodes": 2})
+    assert sent.state == "sent"
+    assert wait_over(ledger).state == "done"
+    assert digest(on_nodes) == digest(elsewhere(job, tmp_path / "local"))
+    manifest = read_manifest(Path(on_nodes.out))
+    assert manifest.metrics["world_size"] == 4
+    assert manifest.job_id == sent.job_ids[0]
+
+
+def test_a_signal_saves_requeues_and_ends_in_equal_bits(
+    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+) -> None:
+    here = elsewhere(job, tmp_path)
+    ledger, sent = send(here, train=PAIR)
+    wait_until(lambda: steps_taken(here) > 5)
+    on_cluster.run("scancel", "--signal=USR2", sent.job_ids[0])
+    wait_until(lambda: only_stage(ledger).state == "waiting")
+    assert only_stage(ledger).words.startswith("requeued")
+    saved = steps_taken(here)
+    assert wait_over(ledger).state == "done"
+    assert digest(here) == undisturbed
+    assert "of 220, all saved" in log(here)
+    assert "saved and requeued (1 of at most 20 times)" in log(here)
+    assert saved < 220
+    assert read_manifest(Path(here.out)).attempt == 2
+
+
+def test_the_time_limit_saves_requeues_and_ends_in_equal_bits(
+    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+) -> None:
+    here = elsewhere(job, tmp_path)
+    ledger, sent = send(here, train=PAIR | {"time_limit_min": 2, "signal_lead_s": 90})
+    wait_until(lambda: steps_taken(here) > 0)
+    # Too short to come near its limit at its own pace, it rests until Slurm's signal wakes it.
+    on_cluster.run("scancel", "--signal=STOP", sent.job_ids[0])
+    wait_until(lambda: only_stage(ledger).state == "waiting")
+    assert wait_over(ledger).state == "done"
+    assert "stopped by SIGUSR2" in log(here)
+    assert digest(here) == undisturbed
+
+
+def test_preemption_saves_requeues_and_ends_in_equal_bits(
+    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+) -> None:
+    here = elsewhere(job, tmp_path)
+    ledger, sent = send(here, train=PAIR)
+    wait_until(lambda: steps_taken(here) > 5)
+    urgent = on_cluster.run(
+        *("sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive"),
+        *("--output=/dev/null", "--wrap=sleep 2"),
+    ).strip()
+    wait_until(lambda: on_cluster.job(urgent)["JobState"] == "COMPLETED")
+    assert wait_over(ledger).state == "done"
+    assert "saved and requeued" in log(here)
+    assert digest(here) == undisturbed
+    assert read_manifest(Path(here.out)).job_id == sent.job_ids[0]
+
+
+def test_a_node_that_fails_costs_the_steps_since_the_last_checkpoint(
+    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+) -> None:
+    here = elsewhere(job, tmp_path)
+    ledger, sent = send(here, train=PAIR)
+    wait_until(lambda: steps_taken(here) > 45)
+    node = on_cluster.job(sent.job_ids[0])["NodeList"]
+    on_cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        wait_until(lambda: on_cluster.job(sent.job_ids[0])["Restarts"] == "1")
+    finally:
+        on_cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
+    assert wait_over(ledger).state == "done"
+    assert digest(here) == undisturbed
+    assert read_manifest(Path(here.out)).attempt == 2
+
+
+def test_a_cancelled_job_saves_and_is_not_requeued(
+    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+) -> None:
+    here = elsewhere(job, tmp_path)
+    ledger, sent = send(here, train=PAIR)
+    wait_until(lambda: steps_taken(here) > 5)
+    on_cluster.run("scancel", sent.job_ids[0])
+    status = wait_over(ledger)
+    assert status.state == "cancelled"
+    assert list(Path(f"{here.out}.partial", "checkpoints").glob("step-*"))
+    time.sleep(2)
+    assert only_stage(ledger).state == "cancelled"
+    send(here, train=PAIR)
+    assert wait_over(ledger).state == "done"
+    assert digest(here) == undisturbed
+
+
+def test_without_scontrol_on_the_nodes_a_chain_of_jobs_goes_on(
+    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+) -> None:
+    # The nodes' PATH has Python and srun, and nothing else of Slurm.
+    (tmp_path / "bin").mkdir()
+    srun = shutil.which("srun")
+    assert srun is not None
+    (tmp_path / "bin" / "srun").symlink_to(srun)
+    here = elsewhere(job, tmp_path / "run")
+    ledger, sent = send(
+        here,
+        requeue="chain",
+        chained_jobs=2,
+        train=PAIR,
+        setup=[f"export PATH={tmp_path}/bin", "! command -v scontrol"],
+    )
+    assert sent.link.after is not None
+    wait_until(lambda: steps_taken(here) > 5)
+    (running,) = only_stage(ledger).jobs
+    on_cluster.run("scancel", "--signal=USR2", running)
+    assert wait_over(ledger).state == "done"
+    assert digest(here) == undisturbed
+    assert "the next job of the chain goes on" in log(here)
+    assert read_manifest(Path(here.out)).job_id not in (running, sent.job_ids[0])
