@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -159,6 +160,33 @@ def test_two_submitters_at_once_end_with_one_chain(cluster: Cluster, tmp_path: P
     cancelled = wmss(tmp_path, "cancel", "runs", "--yes")
     assert cancelled.returncode == 0, cancelled.stderr
     assert not queued(cluster, tmp_path / "runs")
+
+
+@pytest.mark.usefixtures("full")
+def test_ctrl_c_ends_the_watching_and_not_the_jobs(cluster: Cluster, tmp_path: Path) -> None:
+    make_project(tmp_path)
+    process = subprocess.Popen(
+        [*WMSS, "run", "demo.yaml", "--cluster", "slurm", "--wait"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in its background with Ctrl-C ignored, tests included.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stderr is not None
+    # The first look is shown, and the next one is ten seconds away.
+    for line in process.stderr:
+        if line.startswith("report: "):
+            break
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait(30) == 130
+    assert said == (
+        "error: detached, the jobs go on: 'wmss status runs' shows them, "
+        "'wmss cancel runs' ends them\n"
+    )
+    assert len(queued(cluster, tmp_path / "runs")) > 10
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

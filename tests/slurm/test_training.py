@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jobs import make_joint_job
 from slurm.cluster import Cluster
-from slurm.steps import elsewhere, only_stage, send, steps_taken, wait_over, wait_until
+from slurm.steps import elsewhere, only_stage, send, steps_taken, wait_over, wait_until, wmss
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.manifest import read_manifest
@@ -54,6 +54,11 @@ def test_two_nodes_give_the_weights_of_four_local_processes(tmp_path: Path) -> N
     manifest = read_manifest(Path(on_nodes.out))
     assert manifest.metrics["world_size"] == 4
     assert manifest.job_id == sent.job_ids[0]
+    for rank in ("0", "3"):
+        shown = wmss(tmp_path, "logs", "cluster", "joint", "--rank", rank, "--follow")
+        assert shown.returncode == 0
+        assert f"{sent.job_ids[0]}_{rank}_log.out" in shown.stderr
+        assert f"global_rank={rank}(4)" in shown.stdout
 
 
 def test_a_signal_saves_requeues_and_ends_in_equal_bits(
@@ -78,7 +83,7 @@ def test_the_time_limit_saves_requeues_and_ends_in_equal_bits(
     on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
 ) -> None:
     here = elsewhere(job, tmp_path)
-    ledger, sent = send(here, train=PAIR | {"time_limit_min": 2, "signal_lead_s": 90})
+    ledger, sent = send(here, train=PAIR | {"time_limit_min": 2})
     wait_until(lambda: steps_taken(here) > 0)
     # Too short to come near its limit at its own pace, it rests until Slurm's signal wakes it.
     on_cluster.run("scancel", "--signal=STOP", sent.job_ids[0])

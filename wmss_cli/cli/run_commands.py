@@ -116,7 +116,7 @@ def _run_step(step: Any, config: c.Config, display: Display, force: bool) -> Non
     if outcome.was_done:
         display.skipped(step.label)
     else:
-        display.finished(step.label, outcome.manifest.seconds, _note(outcome.manifest.metrics))
+        display.finished(step.label, outcome.manifest.work_seconds, _note(outcome.manifest.metrics))
 
 
 def _note(metrics: dict[str, Any]) -> str:

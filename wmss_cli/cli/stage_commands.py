@@ -340,5 +340,5 @@ def _run_here(job: Job, processes: int, force: bool) -> Manifest:
     if outcome.was_done:
         display.skipped(job.stage)
     else:
-        display.finished(job.stage, outcome.manifest.seconds)
+        display.finished(job.stage, outcome.manifest.work_seconds)
     return outcome.manifest

@@ -101,7 +101,7 @@ def resubmit(ledger: Any, launch: options.Launch, as_json: bool) -> None:
 
 
 def _dry_run(steps: Sequence[Any], run_dir: Path, profile: Any) -> None:
-    from wmss_cli.launch.submit import preview
+    from wmss_cli.launch.preview import preview
 
     refused = 0
     for shown in preview(steps, run_dir.absolute(), profile):

@@ -51,6 +51,11 @@ class Manifest(BaseModel):
     seconds: float
     """Time of the last attempt, in seconds."""
 
+    @property
+    def work_seconds(self) -> float:
+        """Time of the work, in seconds: of a stage in shards the sum over them."""
+        return float(self.metrics.get("shard_seconds", self.seconds))
+
 
 def fingerprint(stage: str, identity: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Return the fingerprint of a stage's result.

@@ -10,7 +10,8 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from wmss_cli.core.artifact import Job
@@ -75,6 +76,17 @@ class Link:
             return found
         one = {"nodes": 1, "tasks_per_node": 1}
         return Resources.model_validate(found.model_dump() | one)
+
+    def limit(self, profile: Profile) -> int:
+        """Return how many of its tasks run at once; all arrays of a stage share the limit."""
+        return min(len(self.tasks), max(1, profile.array_limit // self.chunks))
+
+
+def absolute(step: Step) -> Step:
+    """Make the paths of a step independent of the folder that jobs are sent from."""
+    inputs = {role: str(Path(path).absolute()) for role, path in step.job.inputs.items()}
+    job = replace(step.job, inputs=inputs, out=str(Path(step.job.out).absolute()))
+    return replace(step, job=job)
 
 
 def chain(steps: Sequence[Step], profile: Profile, max_array_size: int) -> list[Link]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.errors import ConfigError, SlurmError
 from wmss_cli.launch import states
 from wmss_cli.launch.chain import Link, chain
 from wmss_cli.launch.ledger import Ledger
@@ -68,19 +69,23 @@ def _logs(ledger: Ledger, links: list[Link], rank: int, task: int | None) -> lis
 def follow_log(log: Path) -> Iterator[str]:
     """Yield lines as they are written, until the job has ended."""
     job_id = log.name.rsplit("_", 2)[0]
-    asked = time.monotonic()
+    asked = -_ASK_S
     with log.open(encoding="utf-8", errors="replace") as file:
         file.seek(0, 2)
         over = False
+        line = ""
         while True:
-            line = file.readline()
-            if line:
+            line += file.readline()
+            if line.endswith("\n") or (line and over):
                 yield line.rstrip("\n")
+                line = ""
                 continue
             if over:
                 return
             if time.monotonic() - asked > _ASK_S:
                 asked = time.monotonic()
-                record = states.queue().get(job_id)
-                over = record is None or not record.is_active
+                # A controller that is busy for a moment does not end a job.
+                with suppress(SlurmError):
+                    record = states.queue().get(job_id)
+                    over = record is None or not record.is_active
             time.sleep(_LOOK_S)

@@ -44,6 +44,7 @@ OWNED = frozenset(
 )
 """Options of sbatch that wmss sets itself, from the fields below or for its own purposes."""
 
+_EARLY_S = 60
 _SECRET = re.compile(r"TOKEN(?!IZERS_)|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPTION = re.compile(r"[a-z][a-z-]*")
@@ -82,10 +83,10 @@ class Resources(Section):
                 f"tasks_per_node {self.tasks_per_node} is more than gpus_per_node "
                 f"{self.gpus_per_node}: each process needs a GPU"
             )
-        if self.signal_lead_s >= 60 * self.time_limit_min:
+        if self.signal_lead_s + _EARLY_S > 60 * self.time_limit_min:
             raise ValueError(
-                f"signal_lead_s {self.signal_lead_s} is not below the time limit of "
-                f"{self.time_limit_min} min"
+                f"signal_lead_s {self.signal_lead_s} leaves no time to work: the limit is "
+                f"{self.time_limit_min} min, and Slurm may signal {_EARLY_S} s early"
             )
         return self
 

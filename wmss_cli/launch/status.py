@@ -168,7 +168,7 @@ def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
             state="done",
             words="done",
             tasks=Counts(done=count, total=count),
-            elapsed_s=manifest.seconds,
+            elapsed_s=manifest.work_seconds,
             gpu_hours=whole,
             **efficiency,
         )

@@ -8,18 +8,17 @@ ledger. Whoever dies in between is followed by one who finds the intent, and the
 from __future__ import annotations
 
 import re
-import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from wmss_cli.core.artifact import discard, finished
 from wmss_cli.core.config import accumulation_steps
-from wmss_cli.core.errors import ConfigError, SlurmError
+from wmss_cli.core.errors import ConfigError
 from wmss_cli.launch import sbatch, slurm, states
-from wmss_cli.launch.chain import Link, chain
+from wmss_cli.launch.chain import Link, absolute, chain, job_name
 from wmss_cli.launch.cluster import misfit, partitions
 from wmss_cli.launch.ledger import Entry, Ledger, RunPlan, plan_rows
 from wmss_cli.launch.profile import Profile
@@ -27,7 +26,6 @@ from wmss_cli.launch.slurm_task import write_order
 from wmss_cli.launch.states import Record
 from wmss_cli.stages.pipeline import Step
 
-_USUAL_ARRAY_SIZE = 1001
 _PATTERN = re.compile(r"[\x00-\x1f\x7f%\\]")
 
 
@@ -111,7 +109,7 @@ def submit(
     ConfigError
         If `force` meets a job that waits or runs.
     """
-    steps = [_absolute(step) for step in steps]
+    steps = [absolute(step) for step in steps]
     cluster = slurm.cluster_config()
     for name in slurm.overriding_variables():
         say(f"{name} is not used: jobs are sent as the profile says")
@@ -134,7 +132,24 @@ def submit(
                 config=str(run.config) if run.config else None,
             )
         )
+        _cancel_superseded(steps, links, queue, say)
         return _send_all(steps, links, _Submission(ledger, run.profile, queue))
+
+
+def _cancel_superseded(
+    steps: Sequence[Step],
+    links: Sequence[Link],
+    queue: dict[str, list[Record]],
+    say: Callable[[str], None],
+) -> None:
+    """Cancel jobs of the same steps that were cut otherwise: other shards, another chain."""
+    wanted = {link.name for link in links}
+    prefixes = tuple(f"{job_name(step)}." for step in steps)
+    for name in sorted(queue.keys() - wanted):
+        if name.startswith(prefixes):
+            job_ids = sorted({record.job_id.split("_")[0] for record in queue.pop(name)})
+            slurm.call("scancel", *job_ids)
+            say(f"job {', '.join(job_ids)} is cancelled: its stage is cut into other parts now")
 
 
 def _check(links: Sequence[Link], run: RunSettings) -> None:
@@ -157,13 +172,6 @@ def _check(links: Sequence[Link], run: RunSettings) -> None:
             accumulation_steps(*batch, world_size=link.resources(run.profile).tasks)
 
 
-def _absolute(step: Step) -> Step:
-    """Make the paths of a step independent of the folder that jobs are sent from."""
-    inputs = {role: str(Path(path).absolute()) for role, path in step.job.inputs.items()}
-    job = replace(step.job, inputs=inputs, out=str(Path(step.job.out).absolute()))
-    return replace(step, job=job)
-
-
 def _discard(steps: Sequence[Step], links: Sequence[Link], queue: dict[str, list[Record]]) -> None:
     busy = [link.name for link in links if link.name in queue]
     if busy:
@@ -176,7 +184,7 @@ def _send_all(steps: Sequence[Step], links: Sequence[Link], state: _Submission) 
     by_label = {step.label: step for step in steps}
     for link in links:
         step = by_label[link.step]
-        if _is_done(step, state.done) or _is_over(link, links, state.queue):
+        if is_done(step, state.done) or _is_over(link, links, state.queue):
             state.sent[link.name] = Sent(link, "done")
             continue
         state.sent[link.name] = _send_link(link, step, state)
@@ -191,7 +199,7 @@ def _is_over(link: Link, links: Sequence[Link], queue: dict[str, list[Record]]) 
     return any(other.name in queue for other in same[same.index(link) :])
 
 
-def _is_done(step: Step, known: dict[str, bool]) -> bool:
+def is_done(step: Step, known: dict[str, bool]) -> bool:
     """Say whether a step's result is there and as new as its inputs, which must be there too."""
     if step.label not in known:
         ready = all(known.get(label, True) for label in step.needs)
@@ -233,15 +241,22 @@ def _adopt(link: Link, state: _Submission) -> dict[str, dict[str, int]]:
     for record in records:
         base, _, index = record.job_id.partition("_")
         entry = known.get(base)
-        if entry is None and intent is not None:
-            entry = known[base] = _take_over(intent, base, state.ledger)
+        if entry is None:
+            if intent is None and len(link.tasks) > 1:
+                raise ConfigError(
+                    f"{link.name}: job {base} is in the queue, but {state.ledger.folder} does not "
+                    f"know what its tasks do; scancel {base}, and submit again"
+                )
+            entry = known[base] = _take_over(link, intent, base, state.ledger)
             intent = None
-        if entry is not None:
-            live.setdefault(base, {})[record.job_id] = entry.parts[int(index or 0)]
+        live.setdefault(base, {})[record.job_id] = entry.parts[int(index or 0)]
     return live
 
 
-def _take_over(intent: Entry, job_id: str, ledger: Ledger) -> Entry:
+def _take_over(link: Link, intent: Entry | None, job_id: str, ledger: Ledger) -> Entry:
+    """Enter a job in the ledger whose sender died before it could do so."""
+    if intent is None:
+        return ledger.append("adopted", link.name, job_id, [0])
     order = ledger.link_folder(intent.name) / intent.order
     sbatch.mend_pickles(order, job_id, len(intent.parts))
     return ledger.append("adopted", intent.name, job_id, intent.parts, intent.order)
@@ -260,64 +275,7 @@ def _send_parts(link: Link, parts: list[int], dependency: str | None, state: _Su
     order = folder / f"order-{uuid.uuid4().hex[:12]}.json"
     write_order(order, link, parts, state.profile)
     state.ledger.append("intent", link.name, None, parts, order.name)
-    limit = array_limit(link, state.profile)
+    limit = link.limit(state.profile)
     job_id = sbatch.send(link, state.profile, folder, order, len(parts), dependency, limit)
     state.ledger.append("sent", link.name, job_id, parts, order.name)
     return job_id
-
-
-def array_limit(link: Link, profile: Profile) -> int:
-    """Return how many tasks of an array run at once; all arrays of a stage share the limit."""
-    return min(len(link.tasks), max(1, profile.array_limit // link.chunks))
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What would be sent for a link.
-
-    Attributes
-    ----------
-    script : str
-        As sbatch would get it; the ids of jobs that do not exist yet are names in capitals.
-    verdict : str or None
-        What ``sbatch --test-only`` says; None where there is no Slurm.
-    refused : bool
-        Whether Slurm would refuse it.
-    """
-
-    name: str
-    script: str
-    verdict: str | None
-    refused: bool
-
-
-def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[Preview]:
-    """Yield what :func:`submit` would send for all steps that are not done."""
-    steps = [_absolute(step) for step in steps]
-    here = shutil.which("sbatch") is not None
-    size = slurm.cluster_config().max_array_size if here else _USUAL_ARRAY_SIZE
-    links = chain(steps, profile, size)
-    by_label = {step.label: step for step in steps}
-    done: dict[str, bool] = {}
-    for link in links:
-        if _is_done(by_label[link.step], done):
-            continue
-        placeholder = {name: name.upper() for name in (*link.needs, link.after or "")}
-        needs = [n for n in link.needs if not _is_done(by_label[_step_of(n, links)], done)]
-        well = [":".join(("afterok", *(placeholder[n] for n in needs)))] if needs else []
-        after = [f"afterany:{placeholder[link.after]}"] if link.after else []
-        dependency = ",".join((*well, *after)) or None
-        folder = Ledger(run_dir).folder / link.name
-        limit = array_limit(link, profile)
-        text = sbatch.script(link, profile, folder, dependency, limit)
-        verdict, refused = None, False
-        if here:
-            try:
-                verdict = sbatch.test_only(text)
-            except SlurmError as error:
-                verdict, refused = str(error), True
-        yield Preview(link.name, text, verdict, refused)
-
-
-def _step_of(name: str, links: Sequence[Link]) -> str:
-    return next(link.step for link in links if link.name == name)

@@ -65,6 +65,7 @@ def _merge(job: Job, draft: Draft, problems: Sequence[Problem]) -> Manifest:
             "tasks": _by_task(rows),
             **_accuracy(rows),
             "generated_tokens": tokens,
+            "shard_seconds": round(sum(manifest.seconds for manifest in manifests), 3),
             "tokens_per_s": round(tokens / seconds, 1),
         }
     )

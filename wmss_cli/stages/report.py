@@ -56,7 +56,7 @@ def _logits(statistics: dict[str, dict[str, float]]) -> dict[str, Any]:
 def _stage(manifest: Manifest, path: str) -> dict[str, Any]:
     return {
         "stage": manifest.stage,
-        "seconds": manifest.seconds,
+        "seconds": manifest.work_seconds,
         "tokens_per_s": manifest.metrics.get("tokens_per_s"),
         "artifact": path,
     }

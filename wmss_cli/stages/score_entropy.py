@@ -55,7 +55,7 @@ def _merge(job: Job, draft: Draft, table: TokenTable) -> Manifest:
             "std_entropy_nats": float(entropy.std()),
             "tokens": tokens,
             "dtype": manifests[0].metrics["dtype"],
-            "score_seconds": round(seconds, 3),
+            "shard_seconds": round(seconds, 3),
             "tokens_per_s": round(tokens / seconds, 1),
         }
     )

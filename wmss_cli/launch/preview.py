@@ -1,0 +1,70 @@
+"""What a submission would send: the scripts, and what Slurm says of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmss_cli.core.errors import SlurmError
+from wmss_cli.launch import sbatch, slurm
+from wmss_cli.launch.chain import Link, absolute, chain
+from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.profile import Profile
+from wmss_cli.launch.submit import is_done
+from wmss_cli.stages.pipeline import Step
+
+_USUAL_ARRAY_SIZE = 1001
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would be sent for a link.
+
+    Attributes
+    ----------
+    script : str
+        As sbatch would get it; the ids of jobs that do not exist yet are names in capitals.
+    verdict : str or None
+        What ``sbatch --test-only`` says; None where there is no Slurm.
+    refused : bool
+        Whether Slurm would refuse it.
+    """
+
+    name: str
+    script: str
+    verdict: str | None
+    refused: bool
+
+
+def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[Preview]:
+    """Yield what a submission would send for all steps that are not done."""
+    steps = [absolute(step) for step in steps]
+    here = shutil.which("sbatch") is not None
+    size = slurm.cluster_config().max_array_size if here else _USUAL_ARRAY_SIZE
+    links = chain(steps, profile, size)
+    by_label = {step.label: step for step in steps}
+    done: dict[str, bool] = {}
+    for link in links:
+        if is_done(by_label[link.step], done):
+            continue
+        placeholder = {name: name.upper() for name in (*link.needs, link.after or "")}
+        needs = [n for n in link.needs if not is_done(by_label[_step_of(n, links)], done)]
+        well = [":".join(("afterok", *(placeholder[n] for n in needs)))] if needs else []
+        after = [f"afterany:{placeholder[link.after]}"] if link.after else []
+        dependency = ",".join((*well, *after)) or None
+        folder = Ledger(run_dir).folder / link.name
+        limit = link.limit(profile)
+        text = sbatch.script(link, profile, folder, dependency, limit)
+        verdict, refused = None, False
+        if here:
+            try:
+                verdict = sbatch.test_only(text)
+            except SlurmError as error:
+                verdict, refused = str(error), True
+        yield Preview(link.name, text, verdict, refused)
+
+
+def _step_of(name: str, links: Sequence[Link]) -> str:
+    return next(link.step for link in links if link.name == name)
