@@ -20,6 +20,7 @@ from wmss_cli.cli.main import app
 from wmss_cli.core.config import Config
 from wmss_cli.core.manifest import read_manifest
 from wmss_cli.core.resolve import flatten, resolve
+from wmss_cli.launch.profile import load_profile
 
 ESCAPE = "\x1b"
 RED = re.compile(r"\x1b\[[\d;]*31m")
@@ -43,6 +44,7 @@ def test_the_commands_are_those_of_the_method() -> None:
     assert {" ".join(path) for path in commands() if len(path) == 1} >= {
         *("run", "demo", "curate", "tokenize", "sft", "score-entropy", "build-curriculum"),
         *("joint-train", "eval", "init", "doctor", "config"),
+        *("status", "logs", "cancel", "retry", "runs"),
     }
 
 
@@ -214,10 +216,11 @@ def test_init_copies_examples_that_are_valid(tmp_path: Path) -> None:
     result = invoke("init", tmp_path / "project")
     assert result.exit_code == 0
     written = [Path(line) for line in result.stdout.splitlines()]
-    assert sorted(written) == sorted((tmp_path / "project").iterdir())
+    assert sorted(written) == sorted((tmp_path / "project").rglob("*.yaml"))
     assert tmp_path / "project" / "demo.yaml" in written
+    assert tmp_path / "project" / "slurm_templates" / "h800.yaml" in written
     for path in written:
-        resolve(path)
+        load_profile(str(path)) if path.parent.name == "slurm_templates" else resolve(path)
 
 
 def test_init_does_not_overwrite(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from wmss_cli.cli import console, options
@@ -52,7 +53,7 @@ def status(
     if as_json:
         console.print_json(found.model_dump(mode="json"))
     else:
-        console.out.print(status_table.render(found))
+        status_table.show(found, console.out)
 
 
 @app.command("logs", short_help="Show the log of a stage's job.")
@@ -112,7 +113,8 @@ def cancel(
     if not yes and not typer.confirm(f"Cancel {len(jobs)} jobs: {what}?", err=True):
         raise typer.Exit(1)
     cancel(ledger, jobs)
-    console.err.print(f"Cancelled {len(jobs)} jobs. 'wmss retry {run}' goes on with the run.")
+    said = f"Cancelled {len(jobs)} jobs. 'wmss retry {run}' goes on with the run."
+    console.err.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("retry", short_help="Submit again what failed, and what depends on it.")
@@ -156,5 +158,5 @@ def runs(as_json: Json = False) -> None:
     for run in found:
         sent = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.time))
         stages = f"{run.done}/{run.stages} done" + (f", {run.jobs} jobs" if run.jobs else "")
-        table.add_row(Path(run.run_dir).name, sent, stages, run.run_dir)
+        table.add_row(escape(Path(run.run_dir).name), sent, stages, escape(run.run_dir))
     console.out.print(table)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +29,18 @@ _SOON_S = 900.0
 
 def render(status: RunStatus) -> RenderableType:
     """Show the stages, then what failed and how to mend it."""
+    return Group(*_parts(status))
+
+
+def show(status: RunStatus, console: Console) -> None:
+    """Print :func:`render`, with whole paths and commands, which are there to be copied."""
+    table, *texts = _parts(status)
+    console.print(table)
+    for text in texts:
+        console.print(text, soft_wrap=True)
+
+
+def _parts(status: RunStatus) -> list[RenderableType]:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("job", no_wrap=True, justify="right")
@@ -60,7 +72,7 @@ def render(status: RunStatus) -> RenderableType:
     parts: list[RenderableType] = [table]
     parts += [_failure(stage.label, stage.failure) for stage in shown if stage.failure]
     parts.append(_footer(status))
-    return Group(*parts)
+    return parts
 
 
 def _what(stage: StageStatus) -> str:

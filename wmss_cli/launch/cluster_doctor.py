@@ -36,15 +36,12 @@ def examine_cluster(profile: Profile | None) -> list[Finding]:
     """Look at Slurm from the login node: what is here, and what a profile asks for, if given."""
     missing = [name for name in _COMMANDS if shutil.which(name) is None]
     if missing:
-        advice = "run this on a login node; --cluster local needs no Slurm"
-        found = f"not found: {', '.join(missing)}"
-        return [Finding(what="Slurm", state="missing", found=found, advice=advice)]
+        return [_no_slurm(profile, f"not found: {', '.join(missing)}")]
     try:
         config = slurm.cluster_config()
         seen = partitions()
     except SlurmError as error:
-        advice = "ask the cluster's administrators"
-        return [Finding(what="Slurm", state="missing", found=str(error), advice=advice)]
+        return [_no_slurm(profile, str(error))]
     findings = [
         Finding(what="Slurm", state="ok", found=f"{config.version}, cluster {config.name}"),
         _accounting(config.accounting),
@@ -60,6 +57,16 @@ def examine_cluster(profile: Profile | None) -> list[Finding]:
             Finding(what=name, state="note", found="set, but not used by wmss", advice=advice)
         )
     return findings
+
+
+def _no_slurm(profile: Profile | None, found: str) -> Finding:
+    """Say that Slurm does not answer; only who wants it misses it."""
+    return Finding(
+        what="Slurm",
+        state="missing" if profile is not None else "note",
+        found=found,
+        advice="run this on a login node; --cluster local needs no Slurm",
+    )
 
 
 def _accounting(there: bool) -> Finding:

@@ -1,0 +1,439 @@
+"""Submit a run and look after it: what a person types, reads, and gets as exit code."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from commands import error_of, invoke, right_records, wmss, write_records
+from launch.fake_slurm import FakeSlurm
+from launch.plans import as_sent, finish, finish_shards, small_plan
+from typer.testing import Result
+
+from wmss_cli.cli import following
+from wmss_cli.core.artifact import partial
+from wmss_cli.core.progress import PROGRESS, Progress
+from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.profile import Profile, Resources
+from wmss_cli.launch.runs import remember
+from wmss_cli.launch.submit import RunSettings
+from wmss_cli.stages.pipeline import Step
+
+GPU = Resources(gpus_per_node=1, mem_gb=4)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The least configuration of a pipeline, with files that only look like a model."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    (tmp_path / "base" / "model.safetensors").write_text("")
+    write_records(tmp_path / "data.jsonl", right_records(4))
+    write_records(tmp_path / "problems.jsonl", ['{"id": "1", "question": "1?", "answer": "1"}'])
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "run_dir: my-run\nmodel: base\ndata: [data.jsonl]\neval_files: {sums: problems.jsonl}\n"
+        "score_entropy: {shards: 3}\nlaunch: {cluster: slurm, profile: cpu}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> list[Step]:
+    return small_plan(tmp_path)
+
+
+@pytest.fixture
+def run(tmp_path: Path, slurm: FakeSlurm, steps: list[Step]) -> Path:
+    """A small run that was sent: jobs 1 (curate), 2 (shards), 3 (merge), 4 (curriculum)."""
+    folder = tmp_path / "run"
+    as_sent(slurm, steps, RunSettings(folder, Profile(score=GPU), "cpu"))
+    remember(folder, None)
+    return folder
+
+
+def lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
+def row(text: str, stage: str) -> str:
+    """Return the line of a stage in a table, with single spaces."""
+    (found,) = [line for line in text.splitlines() if line.startswith(f" {stage} ")]
+    return " ".join(found.split())
+
+
+def ok(result: Result) -> str:
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def sleep_by(monkeypatch: pytest.MonkeyPatch, act: Callable[[float], None]) -> None:
+    """Let something happen where a command that watches would sleep."""
+    monkeypatch.setattr(following, "time", SimpleNamespace(sleep=act))
+
+
+# Submit.
+
+
+def test_run_submits_the_whole_chain_and_returns(
+    tmp_path: Path, slurm: FakeSlurm, config: Path
+) -> None:
+    result = invoke("run", config)
+    shown = ok(result)
+    stages = "curate tokenize sft score-weak.0-2 score-weak score-strong.0-2 score-strong"
+    assert slurm.names() == [
+        *stages.split(),
+        *("curriculum", "joint", "eval-base", "eval-sft", "eval-wmss", "analyze", "report"),
+    ]
+    assert row(shown, "curate") == "curate 1 1 CPU 60 min"
+    assert row(shown, "score-weak") == "score-weak 4, 5 3 x 1 CPU 60 min tokenize"
+    assert max(map(len, lines(shown))) <= 80
+    assert result.stderr == "next: wmss status my-run    (wmss logs, wmss cancel)\n"
+    assert (tmp_path / "my-run" / "slurm" / "plan.json").is_file()
+    again = invoke("run", config)
+    assert "queued before" in row(ok(again), "curate")
+    assert len(slurm.jobs()) == 14
+
+
+def test_submitting_as_json(slurm: FakeSlurm, config: Path) -> None:
+    found = json.loads(ok(invoke("run", config, "--json", "--slurm", "array_limit=2")))
+    assert found[3] == {
+        **{"name": slurm.last("score-weak.0-2")["name"], "stage": "score-weak"},
+        **{"state": "sent", "jobs": ["4"], "tasks": 3},
+    }
+    assert slurm.last("score-weak.0-2")["options"]["array"] == "0-2%2"
+
+
+def test_one_stage_can_be_submitted_too(tmp_path: Path, slurm: FakeSlurm, config: Path) -> None:
+    out = tmp_path / "single" / "curated"
+    result = invoke("curate", "-c", config, "-o", out, "--slurm", "cpu.time_limit_min=90")
+    assert row(ok(result), "curated") == "curated 1 1 CPU 90 min"
+    assert slurm.last("curated")["options"]["time"] == "90"
+    assert Ledger(tmp_path / "single").has_plan()
+
+
+def test_a_dry_run_shows_the_scripts_and_submits_nothing(
+    tmp_path: Path, slurm: FakeSlurm, config: Path
+) -> None:
+    result = invoke("run", config, "--dry-run")
+    shown = ok(result)
+    assert shown.count("#!/bin/bash") == 14
+    assert "#SBATCH --array=0-2%3" in shown
+    assert result.stderr.count("sbatch --test-only: would start at 2026-11-24T19:37:33") == 14
+    assert result.stderr.endswith("Nothing was submitted.\n")
+    assert slurm.jobs() == []
+    assert not (tmp_path / "my-run").exists()
+
+
+def test_a_dry_run_that_slurm_would_refuse_is_exit_code_4(slurm: FakeSlurm, config: Path) -> None:
+    slurm.refuse("wmss-eval", "Invalid qos specification")
+    result = invoke("run", config, "--dry-run")
+    assert result.exit_code == 4
+    last = lines(result.stderr)[-1]
+    assert last == "error: Slurm would refuse 3 of these jobs; change the profile"
+    assert slurm.jobs() == []
+
+
+def test_a_job_that_slurm_refuses_is_exit_code_4(slurm: FakeSlurm, config: Path) -> None:
+    slurm.refuse("wmss-tokenize", "Invalid qos specification")
+    result = invoke("run", config)
+    assert result.exit_code == 4
+    said = error_of(result)
+    assert said.startswith("sbatch: wmss-tokenize-")
+    assert said.endswith(": Invalid qos specification")
+    assert slurm.names() == ["curate"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["--profile", "h900"], 3, "--profile h900: there are cpu, "),
+        (["--slurm", "trian.nodes=2"], 3, "--slurm trian.nodes: unknown key trian"),
+        (["--slurm", "train.nodes"], 3, "--slurm train.nodes: expected KEY=VALUE, as in train."),
+        (["--cluster", "local", "--dry-run"], 3, "--dry-run is for jobs; add --cluster slurm"),
+        (["--cluster", "local", "--slurm", "qos=a"], 3, "--slurm is for jobs; add --cluster slurm"),
+        (["--set", "launch.profile=null"], 3, "--cluster slurm needs a profile: --profile h800"),
+    ],
+)
+def test_what_cannot_be_submitted_is_said_in_one_line(
+    slurm: FakeSlurm, config: Path, arguments: list[str], code: int, line: str
+) -> None:
+    result = invoke("run", config, *arguments)
+    assert result.exit_code == code
+    assert error_of(result).startswith(line)
+    assert slurm.jobs() == []
+
+
+def test_a_profile_of_the_configuration_lies_beside_it(
+    tmp_path: Path, slurm: FakeSlurm, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text("variants: {long: {cpu: {time_limit_min: 99}}}\n")
+    config.write_text(config.read_text().replace("profile: cpu", 'profile: "mine.yaml:long"'))
+    monkeypatch.chdir("/")
+    ok(invoke("curate", "-c", config, "-o", tmp_path / "curated"))
+    assert slurm.last("curated")["options"]["time"] == "99"
+
+
+# Status.
+
+
+@pytest.mark.usefixtures("run")
+def test_status_shows_a_row_for_each_stage(slurm: FakeSlurm, steps: list[Step]) -> None:
+    now = time.time()
+    start = datetime.fromtimestamp(now - 100).isoformat(timespec="seconds")
+    finish(steps[0].job)
+    finish_shards(steps[1], [0])
+    slurm.move("1", "COMPLETED")
+    slurm.move("2_0", "COMPLETED", elapsed_s=3600, cpu="00:30:00", rss="3G")
+    slurm.move("2_1", "RUNNING", start=start, elapsed="1:40", left="5:00")
+    folder = partial(Path(f"{steps[1].job.out}.shards/00001-of-00003"))
+    folder.mkdir()
+    progress = Progress(
+        **{"unit": "samples", "done": 300, "total": 900, "resumed_at": 0},
+        **{"metrics": {"tokens_per_s": 1234.0}, "started": now - 60, "updated": now},
+    )
+    (folder / PROGRESS).write_text(progress.model_dump_json())
+    result = invoke("status", "run")
+    shown = ok(result)
+    assert result.stderr == ""
+    assert row(shown, "curate").startswith("curate done")
+    assert "1/4, 1 run" in row(shown, "score")
+    assert "50%/75%" in row(shown, "score")
+    text = " ".join(shown.split())
+    assert "300/900" in text
+    assert "1,234 tok/s" in text
+    assert "waits for earlier stages" in text
+    assert "run: running, 1.0 GPU-hours (at " in text
+
+
+def test_status_through_a_pipe_has_no_escape_codes_and_fits(run: Path, slurm: FakeSlurm) -> None:
+    slurm.move("2_1", "FAILED", exit="1:0", elapsed_s=60)
+    log = run / "slurm" / slurm.last("score.0-2")["name"] / "2_1_0_log.out"
+    log.write_text("".join(f"{letter * 200}\n" for letter in "abc"))
+    done = wmss("status", "run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+    # What is copied stays whole, all else fits.
+    whole = [line for line in done.stdout.splitlines() if line.startswith(("  log:", "  mend:"))]
+    assert whole == [f"  log:  {log}", "  mend: wmss retry run"]
+    others = [line for line in lines(done.stdout) if not line.startswith("  ")]
+    assert max(map(len, others)) <= 80, done.stdout
+
+
+def test_status_as_json(run: Path, slurm: FakeSlurm) -> None:
+    slurm.move("1", "OUT_OF_MEMORY", exit="0:125", elapsed_s=60)
+    found = json.loads(ok(invoke("status", run, "--json")))
+    assert (found["run_dir"], found["state"], found["notes"]) == (str(run), "failed", [])
+    curate, score, _ = found["stages"]
+    assert (curate["label"], curate["state"], curate["jobs"]) == ("curate", "failed", ["1"])
+    assert curate["failure"]["why"] == "out of memory"
+    assert curate["failure"]["mend"] == "wmss retry run"
+    assert score["state"] == "cancelled"
+
+
+@pytest.mark.usefixtures("run")
+def test_status_says_what_mends_a_failure(slurm: FakeSlurm) -> None:
+    slurm.move("2", "TIMEOUT", elapsed_s=3600)
+    shown = ok(invoke("status"))
+    assert "score (job 2_0): reached its time limit" in shown
+    assert "mend: wmss retry run --slurm score.time_limit_min=120" in shown
+    # What could not start because of it needs no mending of its own.
+    assert shown.count("mend:") == 1
+
+
+@pytest.mark.usefixtures("run")
+def test_status_costs_two_calls(slurm: FakeSlurm) -> None:
+    slurm.move("1", "FAILED", elapsed_s=60)
+    sent = {command: len(slurm.calls(command)) for command in ("squeue", "sacct", "scontrol")}
+    ok(invoke("status", "run"))
+    calls = {command: len(slurm.calls(command)) for command in sent}
+    assert calls == sent | {"squeue": sent["squeue"] + 1, "sacct": sent["sacct"] + 1}
+
+
+@pytest.mark.usefixtures("run")
+def test_status_without_an_answer_is_a_note(slurm: FakeSlurm) -> None:
+    slurm.answer("squeue", stderr="slurm_load_jobs error: Unable to contact controller", code=1)
+    shown = " ".join(ok(invoke("status", "run")).split())
+    assert "note: the queue is not known: squeue: slurm_load_jobs error: Unable to" in shown
+
+
+def test_status_of_nothing_is_exit_code_3(slurm: FakeSlurm) -> None:
+    result = invoke("status")
+    assert result.exit_code == 3
+    assert error_of(result).startswith("no run was submitted yet; 'wmss run CONFIG --cluster")
+    result = invoke("status", "nowhere")
+    assert result.exit_code == 3
+    assert error_of(result) == "nowhere: no run of this name or folder; 'wmss runs' lists yours"
+    assert slurm.calls("squeue") == []
+
+
+@pytest.mark.usefixtures("run")
+def test_watching_ends_with_the_run_and_prints_what_changed(
+    slurm: FakeSlurm, steps: list[Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def next_thing(_: float) -> None:
+        if slurm.states("1") == ["PENDING"]:
+            slurm.move("1", "RUNNING")
+        else:
+            slurm.move("1", "FAILED", exit="1:0")
+
+    sleep_by(monkeypatch, next_thing)
+    result = invoke("status", "run", "--watch")
+    assert "failed" in ok(result)
+    assert lines(result.stderr)[:1] == ["curate: waits: others come first"]
+    assert lines(result.stderr)[3:] == [
+        "curate: running",
+        "curate: failed with exit code 1",
+        "score: cannot start: an earlier stage failed",
+        "curriculum: cannot start: an earlier stage failed",
+    ]
+    assert not Path(steps[0].job.out).exists()
+
+
+def test_wait_ends_with_the_exit_code_of_a_failed_stage(
+    tmp_path: Path, slurm: FakeSlurm, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep_by(monkeypatch, lambda _: slurm.move("1", "FAILED", exit="1:0"))
+    result = invoke("curate", "-c", config, "-o", tmp_path / "my-run" / "curated", "--wait")
+    assert result.exit_code == 5
+    last = lines(result.stderr)[-1]
+    assert last == "error: curated: failed with exit code 1; wmss retry my-run"
+
+
+def test_ctrl_c_detaches_and_leaves_the_jobs(
+    tmp_path: Path, slurm: FakeSlurm, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    sleep_by(monkeypatch, interrupt)
+    result = invoke("curate", "-c", config, "-o", tmp_path / "my-run" / "curated", "--wait")
+    assert result.exit_code == 130
+    assert lines(result.stderr)[-1] == (
+        "error: detached, the jobs go on: 'wmss status my-run' shows them, "
+        "'wmss cancel my-run' ends them"
+    )
+    assert slurm.calls("scancel") == []
+
+
+# Logs.
+
+
+def test_logs_prints_the_end_of_the_newest_log(run: Path, slurm: FakeSlurm) -> None:
+    log = run / "slurm" / slurm.last("curate")["name"] / "1_0_log.out"
+    log.write_text("".join(f"line {i} [red]\n" for i in range(100)))
+    result = invoke("logs", "run", "curate", "-n", "2")
+    assert ok(result) == "line 98 [red]\nline 99 [red]\n"
+    assert result.stderr == f"{log}\n"
+    assert len(ok(invoke("logs", "run", "curate")).splitlines()) == 50
+
+
+def test_logs_of_what_is_not_there(run: Path) -> None:
+    for arguments, line in (
+        (["curate"], "curate: no log yet; 'wmss status' says what it waits for"),
+        (["joint"], "joint: no such stage; this run has curate, score, curriculum"),
+    ):
+        result = invoke("logs", run, *arguments)
+        assert result.exit_code == 3
+        assert error_of(result) == line
+
+
+# Cancel and retry.
+
+
+@pytest.mark.usefixtures("run")
+def test_cancel_asks_first(slurm: FakeSlurm) -> None:
+    result = invoke("cancel", "run")
+    assert result.exit_code == 1
+    asked = "Cancel 4 jobs: curate (1), score (2), score (3), curriculum (4)?"
+    assert asked in result.stderr
+    assert result.stdout.strip() == ""
+    assert slurm.calls("scancel") == []
+
+
+def test_cancel_by_one_call(run: Path, slurm: FakeSlurm) -> None:
+    result = invoke("cancel", "run", "--yes")
+    assert ok(result) == ""
+    assert result.stderr == "Cancelled 4 jobs. 'wmss retry run' goes on with the run.\n"
+    assert slurm.calls("scancel") == [["4", "3", "2", "1"]]
+    assert invoke("cancel", run, "-y").stderr == "Nothing waits or runs.\n"
+    assert len(slurm.calls("scancel")) == 1
+
+
+def test_cancel_one_stage(run: Path, slurm: FakeSlurm) -> None:
+    ok(invoke("cancel", run, "curriculum", "-y"))
+    assert slurm.calls("scancel") == [["4"]]
+    result = invoke("cancel", run, "joint", "-y")
+    assert result.exit_code == 3
+    assert error_of(result).startswith("joint: no such stage; this run has curate, ")
+
+
+def test_retry_sends_what_failed_with_the_runs_own_profile(
+    run: Path, slurm: FakeSlurm, steps: list[Step]
+) -> None:
+    finish(steps[0].job)
+    slurm.move("1", "COMPLETED")
+    slurm.move("2_0", "TIMEOUT")
+    slurm.move("2_1", "RUNNING")
+    result = invoke("retry", "run", "--slurm", "score.time_limit_min=120")
+    assert "1 GPU 2 h" in row(ok(result), "score")
+    assert slurm.names()[4:] == ["score.0-2", "score", "curriculum"]
+    again = slurm.last("score.0-2")["options"]
+    assert (again["time"], again["gres"], again["mem"]) == ("120", "gpu:1", "4G")
+    # The change stays with the run.
+    assert Ledger(run).read_plan().profile.score.time_limit_min == 120
+    assert "queued before" in row(ok(invoke("retry", "run")), "curriculum")
+    assert len(slurm.jobs()) == 7
+
+
+def test_retry_of_what_is_done_submits_nothing(
+    run: Path, slurm: FakeSlurm, steps: list[Step]
+) -> None:
+    for step in steps:
+        finish(step.job)
+    result = invoke("retry", run)
+    assert (ok(result), result.stderr) == ("", "All is done; nothing to submit.\n")
+    assert len(slurm.jobs()) == 4
+
+
+def test_retry_can_be_tried_dry(run: Path, slurm: FakeSlurm) -> None:
+    slurm.move("1", "FAILED")
+    result = invoke("retry", run, "--dry-run", "--slurm", "account=lab")
+    assert ok(result).count("#SBATCH --account=lab") == 4
+    assert len(slurm.jobs()) == 4
+    assert Ledger(run).read_plan().profile.account is None
+
+
+def test_retry_is_for_jobs(run: Path) -> None:
+    result = invoke("retry", run, "--cluster", "local")
+    assert result.exit_code == 3
+    assert error_of(result).startswith("retry is for submitted runs; run the command again")
+
+
+# The list of runs.
+
+
+def test_runs_lists_them_the_newest_first(tmp_path: Path, run: Path, slurm: FakeSlurm) -> None:
+    other = tmp_path / "[b]old"
+    other.mkdir()
+    as_sent(slurm, small_plan(other), RunSettings(other, Profile(), "cpu"))
+    remember(other, None)
+    before = len(slurm.calls("squeue"))
+    shown = ok(invoke("runs"))
+    assert len(slurm.calls("squeue")) == before + 1
+    assert [line.split()[0] for line in lines(shown) if "done, " in line] == ["[b]old", "run"]
+    assert "0/3 done, 6 jobs" in shown
+    found = json.loads(ok(invoke("runs", "--json")))
+    assert [entry["run_dir"] for entry in found] == [str(other), str(run)]
+    assert [entry["jobs"] for entry in found] == [6, 6]
+
+
+def test_no_runs_are_an_empty_list(slurm: FakeSlurm) -> None:
+    assert json.loads(ok(invoke("runs", "--json"))) == []
+    assert ok(invoke("runs")).split()[:4] == ["run", "sent", "stages", "folder"]
+    assert slurm.jobs() == []

@@ -1,0 +1,99 @@
+"""Options that many commands share: they stand in each signature, and arrive as one object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from wmss_cli.cli import options
+from wmss_cli.cli.main import app
+
+seen: list[object] = []
+small = typer.Typer()
+
+
+@small.command()
+@options.spread
+def command(
+    data: Annotated[list[str] | None, typer.Argument()] = None,
+    workers: Annotated[int, typer.Option("--workers")] = 2,
+    *,
+    common: options.Common,
+    launch: options.Launch,
+) -> None:
+    """Example: command DATA
+
+    Its own help.
+    """
+    seen.append((data, workers, common, launch))
+
+
+@small.command()
+@options.spread
+def other(name: str, *, launch: options.Launch) -> None:
+    seen.append((name, launch))
+
+
+def run(*arguments: str) -> object:
+    seen.clear()
+    result = CliRunner().invoke(small, list(arguments))
+    assert result.exit_code == 0, result.stderr
+    (found,) = seen
+    return found
+
+
+def test_without_options_the_defaults_hold() -> None:
+    assert run("command") == (None, 2, options.Common(), options.Launch())
+
+
+def test_shared_options_arrive_as_objects_beside_the_commands_own() -> None:
+    found = run(
+        *("command", "a", "b", "--workers", "3", "-c", "run.yaml", "-s", "x=1", "--set", "y=2"),
+        *("-o", "out", "--force", "--json", "--cluster", "slurm", "--profile", "h800:8b"),
+        *("--slurm", "partition=long", "--slurm", "account=me", "--dry-run", "--wait"),
+    )
+    common = options.Common(Path("run.yaml"), ["x=1", "y=2"], Path("out"), True, True)
+    launch = options.Launch("slurm", "h800:8b", ["partition=long", "account=me"], True, True)
+    assert found == (["a", "b"], 3, common, launch)
+
+
+def test_a_command_may_take_one_group_only() -> None:
+    assert run("other", "a", "--dry-run") == ("a", options.Launch(dry_run=True))
+    result = CliRunner().invoke(small, ["other", "a", "--set", "x=1"])
+    assert result.exit_code == 2
+    assert "No such option: --set" in result.stderr
+
+
+def test_what_is_typed_is_checked() -> None:
+    result = CliRunner().invoke(small, ["other", "a", "--cluster", "cloud"])
+    assert result.exit_code == 2
+    assert "'cloud' is not one of" in result.stderr
+
+
+def test_the_help_of_a_command_stays_and_gains_the_options() -> None:
+    shown = CliRunner().invoke(small, ["command", "--help"], env={"COLUMNS": "100"}).stdout
+    assert "Its own help." in shown
+    assert "--workers" in shown
+    assert shown.index("--config") < shown.index("Slurm") < shown.index("--profile")
+
+
+@pytest.mark.parametrize("name", ["curate", "sft", "score-entropy", "joint-train", "eval", "run"])
+def test_every_command_that_runs_stages_can_submit_them(name: str) -> None:
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "100"}).stdout
+    for option in ("--cluster", "--profile", "--slurm", "--dry-run", "--wait", "--json"):
+        assert option in shown
+
+
+def test_launch_options_are_settings_of_the_configuration() -> None:
+    launch = options.Launch(cluster="slurm", profile="cpu")
+    resolved = options.configure(None, None, launch.settings)
+    assert (resolved.config.launch.cluster, resolved.config.launch.profile) == ("slurm", "cpu")
+    assert resolved.origins["launch.profile"] == "--profile"
+    # What is not given beats nothing.
+    sets = ["launch.cluster=slurm"]
+    resolved = options.configure(None, sets, options.Launch().settings)
+    assert resolved.config.launch.cluster == "slurm"

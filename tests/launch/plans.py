@@ -1,0 +1,89 @@
+"""Small plans whose steps cost nothing, and results that count as theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from launch.fake_slurm import FakeSlurm
+
+from wmss_cli.core.artifact import Job, open_draft
+from wmss_cli.core.config import CurateConfig, CurriculumConfig, ScoreConfig, Section, SftConfig
+from wmss_cli.core.manifest import Manifest
+from wmss_cli.launch.chain import chain
+from wmss_cli.launch.ledger import Ledger, RunPlan, plan_rows
+from wmss_cli.launch.profile import Profile
+from wmss_cli.launch.sbatch import script
+from wmss_cli.launch.submit import RunSettings
+from wmss_cli.stages.pipeline import Output, Plan, Step, external, shard_jobs
+
+
+def small_plan(folder: Path, shards: int = 3) -> list[Step]:
+    """Return curate, score (in shards) and curriculum, each after the one before."""
+    plan, curated = _begin(folder)
+    scored = plan.add("score", "score_entropy", ScoreConfig(shards=shards), {"tokens": curated})
+    plan.add("curriculum", "build_curriculum", CurriculumConfig(), {"weak": scored})
+    return plan.steps
+
+
+def training_plan(folder: Path) -> list[Step]:
+    """Return curate, sft and a report on it."""
+    plan, curated = _begin(folder)
+    trained = plan.add("sft", "sft", SftConfig(), {"tokens": curated})
+    plan.add("report", "report", Section(), {"train-sft": trained})
+    return plan.steps
+
+
+def _begin(folder: Path) -> tuple[Plan, Output]:
+    data = folder / "data.jsonl"
+    if not data.exists():
+        data.write_text("{}\n")
+    plan = Plan(folder / "run")
+    return plan, plan.add("curate", "curate", CurateConfig(), {"data-0000": external(data)})
+
+
+def settings(folder: Path, profile: Profile | None = None) -> RunSettings:
+    """Say how the plans above are sent."""
+    return RunSettings(folder / "run", profile or Profile(), "cpu")
+
+
+def as_sent(slurm: FakeSlurm, steps: Sequence[Step], run: RunSettings) -> Ledger:
+    """Leave a run as a submission does, which would take ten times as long (a test compares)."""
+    ledger = Ledger(run.run_dir)
+    ids: dict[str, str] = {}
+    with ledger.alone():
+        ledger.write_plan(
+            RunPlan(
+                **{"steps": plan_rows(list(steps)), "profile": run.profile},
+                **{"profile_name": run.profile_name, "max_array_size": 1001},
+                **{"accounting": True, "config": None},
+            )
+        )
+        for link in chain(steps, run.profile, 1001):
+            needs = ":".join(("afterok", *(ids[need] for need in link.needs)))
+            folder, limit = ledger.link_folder(link.name), link.limit(run.profile)
+            dependency = needs if link.needs else None
+            ids[link.name] = slurm.add(script(link, run.profile, folder, dependency, limit))
+            parts = list(range(len(link.tasks)))
+            ledger.append("intent", link.name, None, parts, "order.json")
+            ledger.append("sent", link.name, ids[link.name], parts, "order.json")
+    return ledger
+
+
+def finish(job: Job) -> Manifest:
+    """Put a result in place, as the stage would."""
+    with open_draft(job) as draft:
+        (draft.folder / "result.txt").write_text(job.stage)
+        return draft.commit({})
+
+
+def finish_shards(step: Step, numbers: Sequence[int]) -> None:
+    """Put the results of some shards in place."""
+    for number in numbers:
+        finish(shard_jobs(step.job)[number])
+
+
+def with_out(step: Step, out: str) -> Step:
+    """Return the same step with its result elsewhere."""
+    return replace(step, job=replace(step.job, out=out))
