@@ -85,9 +85,9 @@ def test_run_submits_the_whole_chain_and_returns(
 ) -> None:
     result = invoke("run", config)
     shown = ok(result)
-    stages = "curate tokenize sft score-weak.0-2 score-weak score-strong.0-2 score-strong"
+    scored = [f"score-{role}.{part}" for role in ("weak", "strong") for part in ("0-2", "merge")]
     assert slurm.names() == [
-        *stages.split(),
+        *("curate", "tokenize", "sft", *scored),
         *("curriculum", "joint", "eval-base", "eval-sft", "eval-wmss", "analyze", "report"),
     ]
     assert row(shown, "curate") == "curate 1 1 CPU 60 min"
@@ -382,11 +382,11 @@ def test_retry_sends_what_failed_with_the_runs_own_profile(
     slurm.move("2_1", "RUNNING")
     result = invoke("retry", "run", "--slurm", "score.time_limit_min=120")
     assert "1 GPU 2 h" in row(ok(result), "score")
-    assert slurm.names()[4:] == ["score.0-2", "score", "curriculum"]
+    assert slurm.names()[4:] == ["score.0-2", "score.merge", "curriculum"]
     again = slurm.last("score.0-2")["options"]
     assert (again["time"], again["gres"], again["mem"]) == ("120", "gpu:1", "4G")
     # The change stays with the run.
-    assert Ledger(run).read_plan().profile.score.time_limit_min == 120
+    assert Ledger(run).read_plan().groups[0].profile.score.time_limit_min == 120
     assert "queued before" in row(ok(invoke("retry", "run")), "curriculum")
     assert len(slurm.jobs()) == 7
 
@@ -406,7 +406,7 @@ def test_retry_can_be_tried_dry(run: Path, slurm: FakeSlurm) -> None:
     result = invoke("retry", run, "--dry-run", "--slurm", "account=lab")
     assert ok(result).count("#SBATCH --account=lab") == 4
     assert len(slurm.jobs()) == 4
-    assert Ledger(run).read_plan().profile.account is None
+    assert Ledger(run).read_plan().groups[0].profile.account is None
 
 
 def test_retry_is_for_jobs(run: Path) -> None:

@@ -254,7 +254,8 @@ def _scontrol(state: dict[str, Any], arguments: list[str]) -> tuple[str, str]:
                 raise Refused("slurm_load_jobs error: Invalid job id specified")
             found = f"JobState={tasks[0]['state']} Reason={tasks[0]['reason']} Dependency=(null)"
             restarts = f"Requeue=1 Restarts={tasks[0]['restarts']} BatchFlag=1"
-            return f"JobId={job_id} JobName=wmss {found} {restarts}\n", ""
+            preempted = f"PreemptTime={tasks[0].get('preempted', 'None')}"
+            return f"JobId={job_id} JobName=wmss {found} {restarts} {preempted}\n", ""
         case ["requeue", job_id]:
             for task in tasks_of(state, job_id):
                 task.update(state="PENDING", reason="BeginTime", restarts=task["restarts"] + 1)

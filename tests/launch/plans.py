@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from launch.fake_slurm import FakeSlurm
 
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import CurateConfig, CurriculumConfig, ScoreConfig, Section, SftConfig
+from wmss_cli.core.files import write_json_lines
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.launch.chain import chain
-from wmss_cli.launch.ledger import Ledger, RunPlan, plan_rows
+from wmss_cli.launch.ledger import Group, Ledger, RunPlan
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.sbatch import script
 from wmss_cli.launch.submit import RunSettings
@@ -52,13 +55,16 @@ def as_sent(slurm: FakeSlurm, steps: Sequence[Step], run: RunSettings) -> Ledger
     """Leave a run as a submission does, which would take ten times as long (a test compares)."""
     ledger = Ledger(run.run_dir)
     ids: dict[str, str] = {}
+    lines: list[dict[str, Any]] = []
+    group = Group(
+        steps=list(steps),
+        profile=run.profile,
+        profile_name=run.profile_name,
+        max_array_size=1001,
+    )
     with ledger.alone():
         ledger.write_plan(
-            RunPlan(
-                **{"steps": plan_rows(list(steps)), "profile": run.profile},
-                **{"profile_name": run.profile_name, "max_array_size": 1001},
-                **{"accounting": True, "config": None},
-            )
+            RunPlan(groups=[group], accounting=True, config=None),
         )
         for link in chain(steps, run.profile, 1001):
             needs = ":".join(("afterok", *(ids[need] for need in link.needs)))
@@ -66,8 +72,10 @@ def as_sent(slurm: FakeSlurm, steps: Sequence[Step], run: RunSettings) -> Ledger
             dependency = needs if link.needs else None
             ids[link.name] = slurm.add(script(link, run.profile, folder, dependency, limit))
             parts = list(range(len(link.tasks)))
-            ledger.append("intent", link.name, None, parts, "order.json")
-            ledger.append("sent", link.name, ids[link.name], parts, "order.json")
+            for event, job_id in (("intent", None), ("sent", ids[link.name])):
+                entry = {"event": event, "name": link.name, "job_id": job_id, "parts": parts}
+                lines.append(entry | {"order": "order.json", "time": time.time()})
+        write_json_lines(ledger.folder / "ledger.jsonl", lines)
     return ledger
 
 

@@ -69,5 +69,5 @@ def test_a_cancelled_run_can_be_sent_again(
 ) -> None:
     cancel(ledger, active_jobs(ledger, ["score"]))
     submit(small_plan(tmp_path), settings(tmp_path))
-    assert slurm.names()[8:] == ["score.0-2", "score", "curriculum"]
+    assert slurm.names()[8:] == ["score.0-2", "score.merge", "curriculum"]
     assert slurm.calls("scancel")[1:] == [["4"]], "it waited for a job that is no more"

@@ -31,13 +31,13 @@ def test_shards_become_an_array_and_a_job_that_merges_them(tmp_path: Path) -> No
         "curate": [],
         "score.0-2": ["curate"],
         # What was curated may be made anew while all shards are done.
-        "score": ["score.0-2", "curate"],
-        "curriculum": ["score"],
+        "score.merge": ["score.0-2", "curate"],
+        "curriculum": ["score.merge"],
     }
     found = by_stage(links)
     assert [task.job for task in found["score.0-2"].tasks] == shard_jobs(steps[1].job)
     assert not any(task.merge for task in found["score.0-2"].tasks)
-    (merge,) = found["score"].tasks
+    (merge,) = found["score.merge"].tasks
     assert (merge.job, merge.merge) == (steps[1].job, True)
     assert {found[stage].step for stage in ("score.0-2", "score")} == {"score"}
 
@@ -45,15 +45,15 @@ def test_shards_become_an_array_and_a_job_that_merges_them(tmp_path: Path) -> No
 def test_a_stage_in_one_shard_is_one_job_that_does_it_all(tmp_path: Path) -> None:
     links = by_stage(chain(small_plan(tmp_path, shards=1), Profile(), 1001))
     assert list(links) == ["curate", "score", "curriculum"]
-    (task,) = links["score"].tasks
+    (task,) = links["score.merge"].tasks
     assert not task.merge
 
 
 def test_arrays_are_no_larger_than_the_cluster_allows(tmp_path: Path) -> None:
     links = chain(small_plan(tmp_path, shards=10), Profile(), 4)
     chunks = ["score.0-3", "score.4-7", "score.8-9"]
-    assert list(needs(links)) == ["curate", *chunks, "score", "curriculum"]
-    assert needs(links)["score"] == [*chunks, "curate"]
+    assert list(needs(links)) == ["curate", *chunks, "score.merge", "curriculum"]
+    assert needs(links)["score.merge"] == [*chunks, "curate"]
     parts = [task for link in links for task in link.tasks if task.job.stage == "score_shard"]
     assert [task.job.config["shard"] for task in parts] == list(range(10))
     assert max(len(link.tasks) for link in links) == 4
@@ -65,7 +65,7 @@ def test_all_arrays_of_a_stage_share_the_limit(tmp_path: Path) -> None:
     limits = {name: link.limit(profile) for name, link in links.items()}
     assert limits == {
         **{"curate": 1, "score.0-3": 1, "score.4-7": 1, "score.8-9": 1},
-        **{"score": 1, "curriculum": 1},
+        **{"score.merge": 1, "curriculum": 1},
     }
     one = chain(small_plan(tmp_path, shards=10), profile, 1001)[1]
     assert one.limit(profile) == 5
@@ -79,7 +79,7 @@ def test_a_chunk_of_one_is_a_job(tmp_path: Path) -> None:
 def test_each_stage_takes_its_section_of_the_profile(tmp_path: Path) -> None:
     links = by_stage(chain([*small_plan(tmp_path), *training_plan(tmp_path)[1:]], Profile(), 1001))
     assert {name: link.kind for name, link in links.items()} == {
-        **{"curate": "cpu", "score.0-2": "score", "score": "cpu", "curriculum": "cpu"},
+        **{"curate": "cpu", "score.0-2": "score", "score.merge": "cpu", "curriculum": "cpu"},
         **{"sft": "train", "report": "cpu"},
     }
 
@@ -89,7 +89,7 @@ def test_only_training_has_several_processes(tmp_path: Path) -> None:
     profile = Profile(train=wide, score=wide, cpu=wide)
     links = by_stage(chain([*small_plan(tmp_path), *training_plan(tmp_path)[1:]], profile, 1001))
     assert links["sft"].resources(profile) == wide
-    for stage in ("curate", "score.0-2", "score"):
+    for stage in ("curate", "score.0-2", "score.merge"):
         one = links[stage].resources(profile)
         assert (one.nodes, one.tasks_per_node, one.cpus_per_task) == (1, 1, 12)
 
@@ -98,7 +98,7 @@ def test_a_step_waits_only_for_steps_of_the_plan(tmp_path: Path) -> None:
     _, score, curriculum = small_plan(tmp_path)
     links = chain([score, curriculum], Profile(), 1001)
     assert needs(links)["score.0-2"] == []
-    assert needs(links)["curriculum"] == ["score"]
+    assert needs(links)["curriculum"] == ["score.merge"]
 
 
 def test_training_without_scontrol_has_successors(tmp_path: Path) -> None:

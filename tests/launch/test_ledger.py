@@ -12,7 +12,7 @@ from launch.plans import small_plan
 
 from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.launch import ledger as ledger_module
-from wmss_cli.launch.ledger import Ledger, RunPlan, plan_rows
+from wmss_cli.launch.ledger import Group, Ledger, RunPlan
 from wmss_cli.launch.profile import Profile, Resources
 
 
@@ -73,17 +73,15 @@ def test_the_plan_is_read_as_it_was_written(ledger: Ledger, tmp_path: Path) -> N
         **{"sbatch": {"nice": 3, "spread-job": True}, "variants": {"x": {"account": "a"}}},
         train=Resources(nodes=2, gpu_type="h800", gpus_per_node=8),
     )
-    plan = RunPlan(
-        **{"steps": plan_rows(steps), "profile": profile, "profile_name": "mine.yaml:x"},
-        **{"max_array_size": 4, "accounting": False, "config": "run.yaml"},
-    )
+    group = Group(steps=steps, profile=profile, profile_name="mine.yaml:x", max_array_size=4)
+    plan = RunPlan(groups=[group], accounting=False, config="run.yaml")
     assert not ledger.has_plan()
     ledger.write_plan(plan)
     assert ledger.has_plan()
     found = ledger.read_plan()
     assert found.plan() == steps
-    assert (found.profile, found.config) == (profile, "run.yaml")
-    assert (found.max_array_size, found.accounting) == (4, False)
+    assert found == plan
+    assert found.profile_of("score") == profile
 
 
 def test_a_folder_without_a_plan_is_no_run(tmp_path: Path) -> None:
@@ -94,7 +92,7 @@ def test_a_folder_without_a_plan_is_no_run(tmp_path: Path) -> None:
 
 def test_the_plan_of_another_version_is_refused(ledger: Ledger) -> None:
     (ledger.folder / "plan.json").write_text('{"steps": []}')
-    with pytest.raises(IntegrityError, match="not a plan of this version of wmss; run it again"):
+    with pytest.raises(IntegrityError, match="of wmss; submit the run again"):
         ledger.read_plan()
 
 

@@ -11,7 +11,7 @@ from launch.plans import finish, small_plan
 from wmss_cli.launch.preview import preview
 from wmss_cli.launch.profile import Profile
 
-ALL = ["curate", "score.0-2", "score", "curriculum"]
+ALL = ["curate", "score.0-2", "score.merge", "curriculum"]
 
 
 def test_a_preview_shows_what_would_be_sent(tmp_path: Path, slurm: FakeSlurm) -> None:

@@ -228,7 +228,7 @@ def test_a_line_break_in_an_assignment_is_refused() -> None:
 )
 def test_variables_that_look_like_secrets_are_refused(tmp_path: Path, name: str) -> None:
     said = refusal(tmp_path, f"environment:\n  {name}: abc\n")
-    assert said.startswith(f"mine.yaml:1: environment: {name} looks like a secret, and this file")
+    assert said.startswith(f"mine.yaml:1: environment: {name} looks like a secret; profiles")
 
 
 @pytest.mark.parametrize("name", ["A B", "A-B", "7A", "A=B", "A;B", "$A", ""])

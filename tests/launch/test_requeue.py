@@ -31,7 +31,7 @@ def requeued(slurm: FakeSlurm) -> list[str]:
 def test_the_first_rank_requeues_the_job(
     job: FakeSlurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert after_interrupt("scontrol", 20) == 0
+    assert after_interrupt("scontrol", 20, resumes=True) == 0
     assert requeued(job) == ["1"]
     assert job.states("1") == ["PENDING"]
     captured = capsys.readouterr()
@@ -45,7 +45,7 @@ def test_other_ranks_end_well_and_do_nothing(
     before = len(job.calls("scontrol"))
     monkeypatch.setenv("RANK", "1")
     for mode in ("scontrol", "chain"):
-        assert after_interrupt(mode, 20) == 0
+        assert after_interrupt(mode, 20, resumes=True) == 0
     assert len(job.calls("scontrol")) == before
 
 
@@ -58,7 +58,7 @@ def test_a_task_of_an_array_requeues_itself_alone(
     for name, value in (("JOB_ID", "9"), ("ARRAY_JOB_ID", "2"), ("ARRAY_TASK_ID", "1")):
         monkeypatch.setenv(f"SLURM_{name}", value)
     assert job_id() == "2_1"
-    assert after_interrupt("scontrol", 20) == 0
+    assert after_interrupt("scontrol", 20, resumes=True) == 0
     assert requeued(job) == ["2_1"]
     assert job.states("2") == ["RUNNING", "PENDING", "RUNNING"]
 
@@ -68,14 +68,14 @@ def test_it_is_requeued_only_so_often(
 ) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
     job.move("1", "RUNNING", restarts=2)
-    assert after_interrupt("scontrol", 2) == STOPPED
+    assert after_interrupt("scontrol", 2, resumes=True) == STOPPED
     assert requeued(job) == []
     assert "requeued 2 times, max_requeues allows no more" in capsys.readouterr().err
-    assert after_interrupt("scontrol", 3) == 0
+    assert after_interrupt("scontrol", 3, resumes=True) == 0
     assert requeued(job) == ["1"]
     monkeypatch.delenv("SLURM_RESTART_COUNT")
     job.move("1", "RUNNING", restarts=0)
-    assert after_interrupt("scontrol", 0) == STOPPED
+    assert after_interrupt("scontrol", 0, resumes=True) == STOPPED
 
 
 @pytest.mark.parametrize("state", ["CANCELLED", "COMPLETING", "PREEMPTED"])
@@ -83,20 +83,31 @@ def test_what_does_not_run_any_more_is_not_requeued(
     job: FakeSlurm, state: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.move("1", state)
-    assert after_interrupt("scontrol", 20) == STOPPED
+    assert after_interrupt("scontrol", 20, resumes=True) == STOPPED
     assert requeued(job) == []
     assert f"stopped; it is not requeued: Slurm has it as {state}" in capsys.readouterr().err
 
 
 def test_what_slurm_requeues_itself_is_left_to_it(job: FakeSlurm) -> None:
     job.move("1", "RUNNING", restarts=1)
-    assert after_interrupt("scontrol", 20) == STOPPED
+    assert after_interrupt("scontrol", 20, resumes=True) == STOPPED
     assert requeued(job) == []
 
 
 def test_what_reached_its_limit_is_requeued_however_late(job: FakeSlurm) -> None:
     job.move("1", "COMPLETING", reason="TimeLimit")
-    assert after_interrupt("scontrol", 20) == 0
+    assert after_interrupt("scontrol", 20, resumes=True) == 0
+    assert requeued(job) == ["1"]
+
+
+def test_what_would_begin_anew_is_requeued_only_when_it_is_preempted(
+    job: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert after_interrupt("scontrol", 20, resumes=False) == STOPPED
+    assert "did not fit its time limit, and would begin anew" in capsys.readouterr().err
+    assert requeued(job) == []
+    job.move("1", "RUNNING", preempted="2026-11-24T10:00:00")
+    assert after_interrupt("scontrol", 20, resumes=False) == 0
     assert requeued(job) == ["1"]
 
 
@@ -107,7 +118,7 @@ def test_where_scontrol_is_missing_it_says_what_to_do(
     # Nor may another one be found behind it.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(job.bin))
-        assert after_interrupt("scontrol", 20) == STOPPED
+        assert after_interrupt("scontrol", 20, resumes=True) == STOPPED
     said = capsys.readouterr().err
     assert said.startswith("wmss: cannot requeue: scontrol: not found")
     assert said.endswith("; set requeue: chain in the profile, and wmss retry goes on\n")
@@ -115,7 +126,7 @@ def test_where_scontrol_is_missing_it_says_what_to_do(
 
 def test_where_slurm_refuses_it_says_so(job: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> None:
     job.answer("scontrol", stderr="Requested operation is presently disabled for job 1", code=1)
-    assert after_interrupt("scontrol", 20) == STOPPED
+    assert after_interrupt("scontrol", 20, resumes=True) == STOPPED
     assert "cannot requeue: scontrol: Requested operation" in capsys.readouterr().err
 
 
@@ -123,6 +134,6 @@ def test_in_a_chain_the_successor_goes_on(
     job: FakeSlurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = len(job.calls("scontrol"))
-    assert after_interrupt("chain", 20) == STOPPED
+    assert after_interrupt("chain", 20, resumes=True) == STOPPED
     assert len(job.calls("scontrol")) == before
     assert capsys.readouterr().err == "wmss: stopped; the next job of the chain goes on\n"

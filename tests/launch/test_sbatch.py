@@ -60,7 +60,7 @@ def bash(text: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize("name", shipped())
 def test_what_ships_makes_scripts_that_bash_can_read(tmp_path: Path, name: str) -> None:
     profile = load_profile(name)
-    for stage in ("curate", "score.0-2", "score", "sft"):
+    for stage in ("curate", "score.0-2", "score.merge", "sft"):
         text = script(tmp_path, stage, profile)
         done = bash(text, tmp_path, "-n")
         assert (done.returncode, done.stderr) == (0, "")

@@ -24,7 +24,10 @@ from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.slurm_task import control_folder, write_order
 from wmss_cli.stages.pipeline import shard_jobs
 
-RUN = "import sys; from wmss_cli.launch.slurm_task import SlurmTask; SlurmTask(sys.argv[1])()"
+RUN = (
+    "import sys; from wmss_cli.launch import slurm_task; slurm_task._LATE_S = 0.0; "
+    "slurm_task.SlurmTask(sys.argv[1])()"
+)
 
 
 def started(order: Path, **variables: str) -> subprocess.Popen[str]:
@@ -95,7 +98,7 @@ def test_a_failure_leaves_its_report_and_its_exit_code(tmp_path: Path) -> None:
     assert report["message"].endswith(": no such file or folder; check the path")
 
 
-def test_a_signal_stops_it_and_it_requeues_itself(tmp_path: Path, slurm: FakeSlurm) -> None:
+def test_a_signal_stops_what_would_begin_anew_for_good(tmp_path: Path, slurm: FakeSlurm) -> None:
     steps = small_plan(tmp_path)
     as_sent(slurm, steps, settings(tmp_path))
     slurm.move("1", "RUNNING")
@@ -109,9 +112,9 @@ def test_a_signal_stops_it_and_it_requeues_itself(tmp_path: Path, slurm: FakeSlu
             time.sleep(0.01)
         process.send_signal(signal.SIGUSR2)
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    assert "saved and requeued (1 of at most 20 times)" in said
-    assert slurm.states("1") == ["PENDING"]
+    assert process.returncode == InterruptedRunError.exit_code, said
+    assert "stopped; it did not fit its time limit, and would begin anew" in said
+    assert slurm.states("1") == ["RUNNING"]
     report = worker.read_error(control_folder(order.parent, "1"))
     assert report is not None
     assert report["exit_code"] == InterruptedRunError.exit_code

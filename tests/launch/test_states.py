@@ -14,7 +14,7 @@ from wmss_cli.core.errors import SlurmError
 from wmss_cli.launch import slurm as commands
 from wmss_cli.launch import states
 from wmss_cli.launch.chain import chain
-from wmss_cli.launch.ledger import Ledger, RunPlan, plan_rows
+from wmss_cli.launch.ledger import Group, Ledger, RunPlan
 from wmss_cli.launch.states import Record, expand, gib, read_accounts, read_queue, seconds
 from wmss_cli.launch.status import run_status
 from wmss_cli.launch.submit import RunSettings
@@ -190,12 +190,10 @@ def write_as_sent(steps: list[Step], run: RunSettings, count: int) -> tuple[str,
     """Write the ledger of a plan whose jobs are 1, 2 (the array) and 3; return the last two."""
     ledger = Ledger(run.run_dir)
     _, array, merge, _ = chain(steps, run.profile, count)
+    group = Group(steps=steps, profile=run.profile, profile_name="cpu", max_array_size=count)
     with ledger.alone():
         ledger.write_plan(
-            RunPlan(
-                **{"steps": plan_rows(steps), "profile": run.profile, "profile_name": "cpu"},
-                **{"max_array_size": count, "accounting": True, "config": None},
-            )
+            RunPlan(groups=[group], accounting=True, config=None),
         )
         ledger.append("sent", array.name, "2", list(range(count)))
         ledger.append("sent", merge.name, "3", [0])

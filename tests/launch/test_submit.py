@@ -22,7 +22,7 @@ from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.submit import RunSettings, Sent, submit
 from wmss_cli.stages.pipeline import Step
 
-ALL = ["curate", "score.0-2", "score", "curriculum"]
+ALL = ["curate", "score.0-2", "score.merge", "curriculum"]
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_arrays_are_cut_to_what_the_cluster_allows(
     assert send(Profile(array_limit=1)) == ["curate", "score.0-1", "score.2-2", *ALL[2:]]
     assert slurm.last("score.0-1")["options"]["array"] == "0-1%1"
     assert "array" not in slurm.last("score.2-2")["options"]
-    assert dependency(slurm, "score") == "afterok:2:3:1"
+    assert dependency(slurm, "score.merge") == "afterok:2:3:1"
     assert order_of(slurm.last("score.2-2")) == [2]
 
 
@@ -143,7 +143,7 @@ def test_a_second_submit_sends_nothing(slurm: FakeSlurm, send: Callable[..., lis
 
 @pytest.mark.usefixtures("before")
 def test_what_waited_before_is_shown_as_queued(
-    tmp_path: Path, slurm: FakeSlurm, steps: list[Step], send: Callable[..., list[str]]
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
 ) -> None:
     finish(steps[0].job)
     slurm.move("1", "COMPLETED")
@@ -181,7 +181,7 @@ def test_what_is_done_is_left_out(
     finish(steps[0].job)
     assert send() == ALL[1:]
     assert dependency(slurm, "score.0-2") is None
-    assert dependency(slurm, "score") == "afterok:1"
+    assert dependency(slurm, "score.merge") == "afterok:1"
 
 
 def test_all_done_is_nothing_to_send(
@@ -219,13 +219,13 @@ def test_only_the_tasks_that_failed_are_sent_again(
     slurm.move("2_2", "RUNNING")
     # The merge waits for the array as a whole, which has not ended.
     assert slurm.states("3") == ["PENDING"]
-    assert send() == ["score.0-2", "score", "curriculum"]
+    assert send() == ["score.0-2", "score.merge", "curriculum"]
     assert order_of(slurm.last("score.0-2")) == [1]
     assert "array" not in slurm.last("score.0-2")["options"]
     # What waited for the dead is cancelled, what runs is left alone.
     assert slurm.calls("scancel") == [["3"], ["4"]]
     assert slurm.states("2") == ["COMPLETED", "FAILED", "RUNNING"]
-    assert dependency(slurm, "score") == "afterok:2_2:5"
+    assert dependency(slurm, "score.merge") == "afterok:2_2:5"
     assert dependency(slurm, "curriculum") == "afterok:6"
 
 
@@ -253,7 +253,7 @@ def test_what_can_never_start_is_sent_again(
         # For a moment, until Slurm has cancelled them.
         slurm.move(job_id, "PENDING", reason="DependencyNeverSatisfied")
     assert send() == ALL
-    assert dependency(slurm, "score") == "afterok:6:5"
+    assert dependency(slurm, "score.merge") == "afterok:6:5"
 
 
 @pytest.mark.usefixtures("before")
@@ -273,8 +273,8 @@ def test_shards_that_are_done_are_left_to_the_merge(
 ) -> None:
     finish(steps[0].job)
     finish_shards(steps[1], [0, 1, 2])
-    assert send() == ["score", "curriculum"]
-    assert dependency(slurm, "score") is None
+    assert send() == ["score.merge", "curriculum"]
+    assert dependency(slurm, "score.merge") is None
 
 
 def test_a_retried_array_is_retried_again(
@@ -337,7 +337,7 @@ def test_who_dies_after_sbatch_is_followed_by_one_who_adopts_the_job(
         order_of(slurm.last(ALL[place]))
     assert send() == ALL[place + 1 :]
     assert order_of(slurm.last(ALL[place])) == [[None], [0, 1, 2]][place]
-    assert dependency(slurm, ALL[place + 1]) == "afterok:" + ("1" if place == 0 else "1_0:1_1:1_2")
+    assert dependency(slurm, ALL[place + 1]) == "afterok:1"
     events = [entry.event for entry in Ledger(tmp_path / "run").entries()]
     assert events[:2] == ["intent", "adopted"]
     assert send() == []
@@ -354,7 +354,7 @@ def test_an_adopted_job_gets_its_own_pickles(
     finish_shards(steps[1], [0])
     slurm.kill_sender("after")
     assert end_of(sender(tmp_path)) == -signal.SIGKILL
-    assert send() == ["score", "curriculum"]
+    assert send() == ["score.merge", "curriculum"]
     assert order_of(slurm.last("score.0-2")) == [1, 2]
 
 
@@ -437,12 +437,15 @@ def test_a_folder_that_sbatch_would_read_as_a_pattern_is_refused(
 
 @pytest.mark.usefixtures("before")
 def test_other_shards_of_the_same_stage_replace_those_that_wait(
-    tmp_path: Path, slurm: FakeSlurm, send: Callable[..., list[str]]
+    tmp_path: Path, slurm: FakeSlurm
 ) -> None:
     said: list[str] = []
     sent = submit(small_plan(tmp_path, shards=2), settings(tmp_path), say=said.append)
     assert states(sent) == [
-        *[("curate", "queued"), ("score.0-1", "sent"), ("score", "sent"), ("curriculum", "sent")]
+        ("curate", "queued"),
+        ("score.0-1", "sent"),
+        ("score.merge", "sent"),
+        ("curriculum", "sent"),
     ]
     assert slurm.calls("scancel") == [["2"], ["3"], ["4"]]
     assert said == ["job 2 is cancelled: its stage is cut into other parts now"]
@@ -453,11 +456,12 @@ def test_a_job_that_the_ledger_does_not_know_is_not_sent_twice(
     tmp_path: Path, slurm: FakeSlurm, send: Callable[..., list[str]]
 ) -> None:
     (tmp_path / "run" / "slurm" / "ledger.jsonl").unlink()
-    with pytest.raises(ConfigError, match=r"job 2 is in the queue, but .* scancel 2, and submit"):
+    with pytest.raises(ConfigError, match=r"job 1 is in the queue, but .* scancel 1, and submit"):
         send()
     assert len(slurm.jobs()) == 4
-    slurm.move("2", "CANCELLED")
-    assert send() == ["score.0-2", "score", "curriculum"]
+    for job_id in ("1", "2", "3", "4"):
+        slurm.move(job_id, "CANCELLED")
+    assert send() == ALL
 
 
 # --force, and stages beside others.
@@ -491,6 +495,11 @@ def test_stages_that_are_sent_one_by_one_stand_side_by_side(
     labels = [step.label for step in Ledger(tmp_path / "run").read_plan().plan()]
     assert sorted(labels) == ["curate", "curriculum", "score"]
     assert slurm.names() == ALL
+    # As a plan of its own it would leave the others in the queue, where no command shows them.
+    with pytest.raises(ConfigError, match=r"3 jobs of another configuration are in the queue"):
+        submit(steps[:1], settings(tmp_path))
+    for job_id in ("2", "3", "4"):
+        slurm.move(job_id, "CANCELLED")
     submit(steps[:1], settings(tmp_path))
     assert [step.label for step in Ledger(tmp_path / "run").read_plan().plan()] == ["curate"]
 

@@ -75,7 +75,10 @@ ONE_HOUR = Resources(time_limit_min=60, mem_gb=8)
         ("OUT_OF_MEMORY", None, Resources(), "wmss retry my-run"),
         ("NODE_FAIL", None, ONE_HOUR, "wmss retry my-run"),
         ("FAILED", None, ONE_HOUR, "wmss retry my-run"),
-        ("FAILED", InterruptedRunError.exit_code, ONE_HOUR, "wmss retry my-run"),
+        (
+            *("FAILED", InterruptedRunError.exit_code, ONE_HOUR),
+            "wmss retry my-run --slurm score.time_limit_min=120",
+        ),
         (
             *("FAILED", ConfigError.exit_code, ONE_HOUR),
             "mend what the message says, then: wmss retry my-run",
@@ -90,6 +93,11 @@ def test_the_command_that_mends_it(
     state: str, exit_code: int | None, resources: Resources, command: str
 ) -> None:
     assert mend("my-run", state, exit_code, "score", resources) == command
+
+
+def test_training_that_was_stopped_goes_on() -> None:
+    stopped = ("FAILED", InterruptedRunError.exit_code, "train", ONE_HOUR)
+    assert mend("my-run", *stopped) == "wmss retry my-run"
 
 
 def test_a_name_with_spaces_is_quoted() -> None:

@@ -55,8 +55,11 @@ def cluster_without_accounting() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def on_cluster(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> Cluster:
-    """Let everything that the test starts use the cluster."""
+def on_cluster(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, cluster: Cluster
+) -> Cluster:
+    """Let everything that the test starts use the cluster, and know of no other runs."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     for name, text in cluster.environment.items():
         monkeypatch.setenv(name, text)
     return cluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.live import Live
@@ -16,6 +17,7 @@ from wmss_cli.launch.status import RunStatus, run_status
 
 _FIRST_S = 10.0
 _LONGEST_S = 60.0
+_SURE = 2
 
 
 def follow(run_dir: Path, display: Display) -> bool:
@@ -45,32 +47,41 @@ def follow(run_dir: Path, display: Display) -> bool:
 
 
 def watch(run_dir: Path, display: Display) -> RunStatus:
-    """Show a run again and again until it is over, ever more slowly, and return the last look."""
-    ledger = Ledger(run_dir)
-    pause = _FIRST_S
-    status = run_status(ledger)
+    """Show a run again and again until it is over, and return the last look."""
+    looks = _looks(Ledger(run_dir))
     if not console.err.is_terminal:
-        return _watch_plainly(ledger, status, display)
+        return _watch_plainly(looks, display)
+    status = next(looks)
     with Live(status_table.render(status), console=console.err, auto_refresh=False) as live:
-        while not status.is_over:
-            time.sleep(pause)
-            pause = min(_LONGEST_S, pause * 1.1)
-            status = run_status(ledger)
+        for look in looks:
+            status = look
             live.update(status_table.render(status), refresh=True)
     return status
 
 
-def _watch_plainly(ledger: Ledger, status: RunStatus, display: Display) -> RunStatus:
+def _looks(ledger: Ledger) -> Iterator[RunStatus]:
+    """Look at a run, ever more slowly, until it is over."""
+    pause = _FIRST_S
+    over = 0
+    while True:
+        status = run_status(ledger)
+        yield status
+        over = over + 1 if status.is_over else 0
+        # A shared file system may show a result some seconds after the job has ended.
+        if status.state == "done" or over == _SURE:
+            return
+        time.sleep(pause)
+        pause = min(_LONGEST_S, pause * 1.1)
+
+
+def _watch_plainly(looks: Iterator[RunStatus], display: Display) -> RunStatus:
     """Print a line for each stage whose state changed."""
     shown: dict[str, str] = {}
-    pause = _FIRST_S
-    while True:
+    status: RunStatus | None = None
+    for status in looks:
         for stage in status.stages:
             if shown.get(stage.label) != stage.words:
                 shown[stage.label] = stage.words
                 display.say(f"{stage.label}: {stage.words}")
-        if status.is_over:
-            return status
-        time.sleep(pause)
-        pause = min(_LONGEST_S, pause * 1.1)
-        status = run_status(ledger)
+    assert status is not None
+    return status

@@ -44,7 +44,6 @@ def submit(
     """
     # Here, because they bring submitit, which other commands do without.
     from wmss_cli.launch.profile import load_profile
-    from wmss_cli.launch.runs import remember
     from wmss_cli.launch.submit import RunSettings, submit
 
     if resolved.launch.profile is None:
@@ -60,7 +59,7 @@ def submit(
     run_dir = run_dir.absolute()
     run = RunSettings(run_dir, profile, resolved.launch.profile, common.config)
     sent = submit(steps, run, adds=adds, force=common.force, say=display.say)
-    remember(run_dir, common.config)
+    _remember(run_dir, common.config, display)
     if all(link.state == "done" for link in sent):
         return True
     _show(sent, profile, run_dir, common.as_json)
@@ -77,27 +76,46 @@ def resubmit(ledger: Any, launch: options.Launch, as_json: bool) -> None:
     from wmss_cli.launch.submit import RunSettings, submit
 
     plan = ledger.read_plan()
-    name = launch.profile or plan.profile_name
     changes = tuple(launch.slurm or ())
-    profile = (
-        load_profile(name, changes) if launch.profile else change_profile(plan.profile, changes)
-    )
-    steps = plan.plan()
-    if launch.dry_run:
-        _dry_run(steps, ledger.run_dir, profile)
-        return
     display = Display(console.err)
-    config = Path(plan.config) if plan.config else None
     run_dir = ledger.run_dir.absolute()
-    sent = submit(steps, RunSettings(run_dir, profile, name, config), say=display.say)
+    config = Path(plan.config) if plan.config else None
+    sent: list[Any] = []
+    # Stages that were sent one by one may have profiles of their own.
+    for group in plan.groups:
+        name = launch.profile or group.profile_name
+        profile = (
+            load_profile(name, changes)
+            if launch.profile
+            else change_profile(group.profile, changes)
+        )
+        if launch.dry_run:
+            _dry_run(group.steps, run_dir, profile)
+            continue
+        run = RunSettings(run_dir, profile, name, config)
+        new = submit(group.steps, run, adds=True, say=display.say)
+        sent += new
+        if any(link.state != "done" for link in new):
+            _show(new, profile, run_dir, as_json)
+    if launch.dry_run:
+        return
+    _remember(run_dir, config, display)
     if all(link.state == "done" for link in sent):
         display.say("All is done; nothing to submit.")
-        return
-    _show(sent, profile, run_dir, as_json)
-    if launch.wait:
+    elif launch.wait:
         from wmss_cli.cli.following import follow
 
         follow(run_dir, display)
+
+
+def _remember(run_dir: Path, config: Path | None, display: Display) -> None:
+    from wmss_cli.launch.runs import remember
+
+    try:
+        remember(run_dir, config)
+    except OSError as error:
+        # The jobs are sent all the same.
+        display.say(f"the list of runs cannot be written ({error}): name this one by its folder")
 
 
 def _dry_run(steps: Sequence[Any], run_dir: Path, profile: Any) -> None:

@@ -13,6 +13,7 @@ Layout on disk::
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -44,6 +45,7 @@ from wmss_cli.core.progress import PROGRESS
 lock_timeout_s = 0.0
 """How long to wait for another writer of the same artifact, in seconds."""
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _FINGERPRINT = "fingerprint"
 _CONTROL = (_FINGERPRINT, PROGRESS)
 _RUNTIME_PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "math-verify")
@@ -216,11 +218,26 @@ def discard(out: Path) -> None:
 
 
 @contextmanager
+def locks_there(folder: Path) -> Iterator[None]:
+    """Say in one line that a file system cannot lock files, instead of working without."""
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        raise ConfigError(
+            f"{folder}: its file system has no locks, without which two processes would write "
+            "the same files; mount it with flock (Lustre: -o flock), or choose another folder"
+        ) from None
+
+
+@contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Hold the lock of an artifact."""
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
+    lock = FileLock(out.with_name(f".{out.name}.lock"), fallback_to_soft=False)
     try:
-        lock.acquire(timeout=lock_timeout_s)
+        with locks_there(out.parent):
+            lock.acquire(timeout=lock_timeout_s)
     except Timeout:
         raise ConfigError(f"{out}: another process is writing it; wait for it or end it") from None
     try:

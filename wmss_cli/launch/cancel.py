@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.launch import slurm, states
-from wmss_cli.launch.chain import chain
 from wmss_cli.launch.ledger import Ledger
 
 
@@ -29,7 +28,7 @@ def active_jobs(ledger: Ledger, stages: Sequence[str]) -> list[ActiveJob]:
         If the run has no such stage.
     """
     plan = ledger.read_plan()
-    links = chain(plan.plan(), plan.profile, plan.max_array_size)
+    links = plan.links()
     known = list(dict.fromkeys(link.step for link in links))
     for stage in stages:
         if stage not in known:
@@ -38,11 +37,14 @@ def active_jobs(ledger: Ledger, stages: Sequence[str]) -> list[ActiveJob]:
     for record in states.queue().values():
         if record.state in states.ACTIVE:
             queue.setdefault(record.name, set()).add(record.job_id.split("_")[0])
+    wanted = {link.name: link.step for link in links if not stages or link.step in stages}
+    if not stages:
+        # Of an earlier plan of this run, too.
+        wanted |= {name: name for name in ledger.submissions() if name not in wanted}
     return [
-        ActiveJob(link.step, link.name, job_id)
-        for link in links
-        if not stages or link.step in stages
-        for job_id in sorted(queue.get(link.name, ()), key=int)
+        ActiveJob(stage, name, job_id)
+        for name, stage in wanted.items()
+        for job_id in sorted(queue.get(name, ()), key=int)
     ]
 
 

@@ -125,7 +125,8 @@ def _links(
             part = tuple(shards[first : first + max_array_size])
             names.append(f"{name}.{first}-{first + len(part) - 1}")
             yield Link(names[-1], step.label, part, kind, needs, chunks=chunks)
-        yield Link(name, step.label, (Task(job, merge=True),), "cpu", (*names, *needs))
+        merge = (Task(job, merge=True),)
+        yield Link(f"{name}.merge", step.label, merge, "cpu", (*names, *needs))
         return
     chained = job.stage in DISTRIBUTED and profile.requeue == "chain"
     if not chained:
@@ -142,5 +143,5 @@ def job_name(step: Step) -> str:
     """Return the name of a step's job in Slurm."""
     what: dict[str, Any] = {"out": step.job.out, "fingerprint": step.fingerprint}
     digest = hashlib.sha256(repr(sorted(what.items())).encode()).hexdigest()[:12]
-    label = re.sub(r"[^\w.-]", "-", step.label, flags=re.ASCII)[:_LONGEST_LABEL]
+    label = re.sub(r"[^\w-]", "-", step.label, flags=re.ASCII)[:_LONGEST_LABEL]
     return f"wmss-{label}-{digest}"

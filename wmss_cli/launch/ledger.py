@@ -12,16 +12,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wmss_cli.core import files
-from wmss_cli.core.artifact import Job
+from wmss_cli.core.artifact import locks_there
 from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.launch.chain import Link, chain
 from wmss_cli.launch.profile import Profile
 from wmss_cli.stages.pipeline import Step
 
@@ -56,29 +56,54 @@ class Entry(BaseModel):
     time: float
 
 
+class Group(BaseModel):
+    """Steps that were sent together, and how: what their jobs are follows from it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: list[Step]
+    profile: Profile
+    profile_name: str
+    max_array_size: int
+
+    def links(self) -> list[Link]:
+        """Return their jobs."""
+        return chain(self.steps, self.profile, self.max_array_size)
+
+
 class RunPlan(BaseModel):
     """What a run consists of, as it was sent last."""
 
     model_config = ConfigDict(frozen=True)
 
-    steps: list[dict[str, Any]]
-    profile: Profile
-    profile_name: str
-    max_array_size: int
+    format: Literal[1] = 1
+    groups: list[Group]
     accounting: bool
     config: str | None
 
     def plan(self) -> list[Step]:
-        """Return the steps."""
-        return [
-            Step(row["label"], Job(**row["job"]), row["fingerprint"], tuple(row["needs"]))
-            for row in self.steps
+        """Return all steps."""
+        return [step for group in self.groups for step in group.steps]
+
+    def links(self) -> list[Link]:
+        """Return all jobs."""
+        return [link for group in self.groups for link in group.links()]
+
+    def profile_of(self, label: str) -> Profile:
+        """Return the profile that a step was sent with."""
+        return next(
+            group.profile
+            for group in self.groups
+            if any(step.label == label for step in group.steps)
+        )
+
+    def without(self, outs: set[str]) -> list[Group]:
+        """Return the groups, without the steps that make one of these folders."""
+        left = [
+            group.model_copy(update={"steps": [s for s in group.steps if s.job.out not in outs]})
+            for group in self.groups
         ]
-
-
-def plan_rows(steps: list[Step]) -> list[dict[str, Any]]:
-    """Return steps as :class:`RunPlan` stores them."""
-    return [asdict(step) for step in steps]
+        return [group for group in left if group.steps]
 
 
 class Ledger:
@@ -106,9 +131,10 @@ class Ledger:
         self.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.mkdir(exist_ok=True, mode=0o700)
         self.folder.chmod(0o700)
-        lock = FileLock(self.folder / ".lock")
+        lock = FileLock(self.folder / ".lock", fallback_to_soft=False)
         try:
-            lock.acquire(timeout=_PATIENCE_S)
+            with locks_there(self.folder):
+                lock.acquire(timeout=_PATIENCE_S)
         except Timeout:
             raise ConfigError(
                 f"{self.run_dir}: another wmss is submitting this run for "
@@ -197,7 +223,7 @@ class Ledger:
             raise ConfigError(
                 f"{self.run_dir}: nothing was submitted from here; 'wmss runs' lists your runs"
             ) from None
-        except ValidationError:
+        except (ValidationError, UnicodeDecodeError):
             raise IntegrityError(
-                f"{path}: not a plan of this version of wmss; run it again"
+                f"{path}: not a plan of this version of wmss; submit the run again"
             ) from None

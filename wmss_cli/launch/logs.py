@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wmss_cli.core.errors import ConfigError, SlurmError
 from wmss_cli.launch import states
-from wmss_cli.launch.chain import Link, chain
+from wmss_cli.launch.chain import Link
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.parts import task_ids
 from wmss_cli.launch.status import run_status
@@ -38,7 +38,7 @@ def find_log(ledger: Ledger, stage: str, rank: int = 0, task: int | None = None)
         If there is no such stage, or it has no log yet.
     """
     plan = ledger.read_plan()
-    links = chain(plan.plan(), plan.profile, plan.max_array_size)
+    links = plan.links()
     own = [link for link in links if link.step == stage]
     if not own:
         names = ", ".join(dict.fromkeys(link.step for link in links))

@@ -53,6 +53,8 @@ class Known:
             self.notes.append("this cluster keeps no accounts: no GPU-hours, no efficiency")
             return known
         active = {i for i, record in self.queue.items() if record.state in ACTIVE}
+        # What ended may have been requeued by hand.
+        known = {i: usage for i, usage in known.items() if i not in active}
         asked = {
             job_id
             for entries in self.submissions.values()
@@ -65,7 +67,8 @@ class Known:
         if found is None:
             self.notes.append("sacct does not answer: no GPU-hours, no efficiency")
             return known
-        fresh = {i: usage for i, usage in found.items() if usage.state not in ACTIVE}
+        # sacct answers for whole arrays, also for tasks that have not ended.
+        fresh = {i: found[i] for i in asked & found.keys() if found[i].state not in ACTIVE}
         if fresh:
             known |= fresh
             # Where the disk is full, it is asked again.
@@ -189,20 +192,24 @@ def spent(links: Sequence[Link], known: Known) -> tuple[float | None, dict[str, 
     """Return GPU-hours of a stage's jobs, and the efficiency of those that ended."""
     gpu_s = 0.0
     used: list[Usage] = []
+    memory: list[float] = []
     for link in links:
-        gpus = link.resources(known.plan.profile).gpus
+        resources = link.resources(known.plan.profile_of(link.step))
         for entry in known.submissions.get(link.name, []):
             for job_id in task_ids(entry):
                 record = known.queue.get(job_id)
-                if job_id in known.usage:
-                    used.append(known.usage[job_id])
+                usage = known.usage.get(job_id)
+                if usage is not None:
+                    # A site need not account for GPUs: then they are those that were asked for.
+                    gpu_s += usage.gpu_s or resources.gpus * usage.elapsed_s
+                    used.append(usage)
+                    if usage.memory_asked_gib and usage.memory_gib:
+                        # Slurm tells the largest process; there are several on a node.
+                        most = usage.memory_gib * resources.tasks_per_node
+                        memory.append(most / usage.memory_asked_gib)
                 elif record is not None and record.elapsed_s:
-                    gpu_s += gpus * record.elapsed_s
-    gpu_s += sum(usage.gpu_s for usage in used)
+                    gpu_s += resources.gpus * record.elapsed_s
     held = sum(usage.cpu_allocated_s for usage in used)
-    memory = [
-        u.memory_gib / u.memory_asked_gib for u in used if u.memory_asked_gib and u.memory_gib
-    ]
     efficiency = {
         "cpu_efficiency": round(sum(u.cpu_s for u in used) / held, 3) if held else None,
         "memory_efficiency": round(max(memory), 3) if memory else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wmss_cli.core.errors import SlurmError
@@ -12,7 +12,7 @@ from wmss_cli.launch import sbatch, slurm
 from wmss_cli.launch.chain import Link, absolute, chain
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile
-from wmss_cli.launch.submit import is_done
+from wmss_cli.launch.submit import is_done, missing_parts
 from wmss_cli.stages.pipeline import Step
 
 _USUAL_ARRAY_SIZE = 1001
@@ -54,6 +54,11 @@ def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[
         well = [":".join(("afterok", *(placeholder[n] for n in needs)))] if needs else []
         after = [f"afterany:{placeholder[link.after]}"] if link.after else []
         dependency = ",".join((*well, *after)) or None
+        ready = all(done.get(label, True) for label in by_label[link.step].needs)
+        parts = missing_parts(link, ready)
+        if not parts:
+            continue
+        link = replace(link, tasks=tuple(link.tasks[part] for part in parts))
         folder = Ledger(run_dir).folder / link.name
         limit = link.limit(profile)
         text = sbatch.script(link, profile, folder, dependency, limit)

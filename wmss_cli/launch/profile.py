@@ -40,12 +40,18 @@ OWNED = frozenset(
         *("signal", "test-only", "time", "wait", "wrap", "hold", "begin", "gpus-per-node"),
         *("account", "partition", "qos", "constraint", "reservation", "nodelist", "exclude"),
         *("mail-type", "mail-user", "comment", "exclusive"),
+        *("gpus", "gpus-per-task", "gpus-per-socket", "mem-per-cpu", "mem-per-gpu", "cpus-per-gpu"),
+        *("ntasks-per-core", "ntasks-per-gpu", "ntasks-per-socket", "clusters", "export-file"),
+        *("uid", "gid", "get-user-env", "quiet", "help", "usage", "version", "ignore-pbs"),
     }
 )
 """Options of sbatch that wmss sets itself, from the fields below or for its own purposes."""
 
 _EARLY_S = 60
-_SECRET = re.compile(r"TOKEN(?!IZERS_)|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(^|_)(TOKENS?|SECRETS?|PASS(WORD|WD|PHRASE)?|(API)?KEYS?|CREDENTIALS?)(_|$)", re.IGNORECASE
+)
+_INHERITED = "profiles are copied into scripts: export it in your shell, jobs inherit it"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPTION = re.compile(r"[a-z][a-z-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -164,7 +170,8 @@ class Profile(Section):
         for name in value:
             if not _OPTION.fullmatch(name):
                 raise ValueError(f"{name!r} is no long option of sbatch; write it as licenses")
-            if name in OWNED:
+            # sbatch takes options by their beginnings, too.
+            if any(owned.startswith(name) for owned in OWNED):
                 raise ValueError(f"{name} is set by wmss itself; use the profile's own field")
         return value
 
@@ -175,11 +182,16 @@ class Profile(Section):
             if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a variable")
             if _SECRET.search(name):
-                raise ValueError(
-                    f"{name} looks like a secret, and this file is copied into scripts; "
-                    "export it in your shell, jobs inherit it"
-                )
+                raise ValueError(f"{name} looks like a secret; {_INHERITED}")
         return value
+
+    @model_validator(mode="after")
+    def _no_secret_is_set(self) -> Profile:
+        for text in (*self.setup, *self.srun, self.python or "", *map(str, self.sbatch.values())):
+            for name in re.findall(r"\b([A-Za-z_]\w*)=", text):
+                if _SECRET.search(name):
+                    raise ValueError(f"{name} looks like a secret; {_INHERITED}")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -16,7 +16,7 @@ def job_id() -> str:
     return f"{array}_{index}" if array and index else os.environ["SLURM_JOB_ID"]
 
 
-def after_interrupt(mode: str, max_requeues: int) -> int:
+def after_interrupt(mode: str, max_requeues: int, resumes: bool) -> int:
     """Decide, on every rank, how an interrupted job ends, and return the exit code.
 
     Only the first rank requeues; the others end well, since srun would end the first one for
@@ -28,10 +28,13 @@ def after_interrupt(mode: str, max_requeues: int) -> int:
         Of the profile.
     max_requeues : int
         So often a job may begin again.
+    resumes : bool
+        Whether the stage goes on where it stopped. One that begins anew is requeued only when it
+        was preempted: it would meet its time limit again.
     """
     if os.environ.get("RANK", "0") != "0":
         return 0
-    if mode == "chain":
+    if mode == "chain" and resumes:
         _say("stopped; the next job of the chain goes on")
         return InterruptedRunError.exit_code
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
@@ -39,7 +42,7 @@ def after_interrupt(mode: str, max_requeues: int) -> int:
         _say(f"stopped for good: requeued {restarts} times, max_requeues allows no more")
         return InterruptedRunError.exit_code
     try:
-        why_not = _why_not(job_id(), restarts)
+        why_not = _why_not(job_id(), restarts, resumes)
         if why_not is not None:
             _say(f"stopped; {why_not}")
             return InterruptedRunError.exit_code
@@ -51,7 +54,7 @@ def after_interrupt(mode: str, max_requeues: int) -> int:
     return 0
 
 
-def _why_not(job: str, restarts: int) -> str | None:
+def _why_not(job: str, restarts: int, resumes: bool) -> str | None:
     """Say why a job must not requeue itself; None where it must.
 
     ``scontrol requeue`` brings back even a job that its user has just cancelled, so Slurm is
@@ -63,7 +66,9 @@ def _why_not(job: str, restarts: int) -> str | None:
     if int(values.get("Restarts", "0")) > restarts:
         return "Slurm requeues it"
     if state in ("RUNNING", "SIGNALING") or reason == "TimeLimit":
-        return None
+        if resumes or values.get("PreemptTime", "None") != "None":
+            return None
+        return "it did not fit its time limit, and would begin anew; raise time_limit_min"
     return f"it is not requeued: Slurm has it as {state} (cancelled?)"
 
 

@@ -123,6 +123,7 @@ def test_only(text: str) -> str:
             capture_output=True,
             text=True,
             env=slurm.clean_environment(),
+            timeout=slurm.TIMEOUT_S,
             check=False,
         )
     verdict = slurm.complaint(done.stderr + done.stdout)
@@ -179,9 +180,12 @@ def mend_pickles(order: Path, job_id: str, count: int) -> None:
         for path in sorted(folder.glob("*.pkl"))
         if "_" not in path.stem and order.name.encode() in path.read_bytes()
     ]
-    for index, path in enumerate(loose[:count]):
-        name = job_id if count == 1 else f"{job_id}_{index}"
-        path.rename(folder / f"{name}_submitted.pkl")
+    names = [job_id] if count == 1 else [f"{job_id}_{index}" for index in range(count)]
+    targets = [folder / f"{name}_submitted.pkl" for name in names]
+    # All of them hold the same; the sender may have died while it renamed them.
+    missing = [target for target in targets if not target.exists()]
+    for path, target in zip(loose, missing, strict=False):
+        path.rename(target)
 
 
 def _executor(

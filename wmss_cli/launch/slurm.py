@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from wmss_cli.core.errors import SlurmError
 
-_TIMEOUT_S = 60
+TIMEOUT_S = 60
 _DROPPED = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "PMI", "SUBMITIT_")
 _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _KEPT = ("SLURM_CONF",)
@@ -56,14 +56,14 @@ def call(*command: str) -> str:
             command,
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT_S,
+            timeout=TIMEOUT_S,
             # Without it the indices of a long array end in "...".
             env=clean_environment() | {"SLURM_BITSTR_LEN": "0"},
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise SlurmError(
-            f"{command[0]}: no answer in {_TIMEOUT_S} s; the controller is busy or down, try later"
+            f"{command[0]}: no answer in {TIMEOUT_S} s; the controller is busy or down, try later"
         ) from None
     if done.returncode:
         raise SlurmError(f"{command[0]}: {complaint(done.stderr)}")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +27,7 @@ from wmss_cli.stages import registry
 
 CONTROL = "control"
 _LOCK_TIMEOUT_S = 300.0
+_LATE_S = 60.0
 
 
 class SlurmTask:
@@ -52,15 +55,24 @@ class SlurmTask:
         control.mkdir(parents=True, exist_ok=True)
         code = worker.run(lambda: _work(Job(**task["job"]), task["merge"]), control)
         if code == InterruptedRunError.exit_code:
-            code = requeue.after_interrupt(order["requeue"], order["max_requeues"])
+            resumes = task["job"]["stage"] in registry.DISTRIBUTED
+            code = requeue.after_interrupt(order["requeue"], order["max_requeues"], resumes)
         worker.leave(code)
 
 
 def _work(job: Job, merge: bool) -> None:
+    _wait_for(job.inputs.values())
     # Slurm may run a job again that was done: after a node failed, or in a chain.
     if finished(job) is not None:
         return
     (registry.load_merge if merge else registry.load)(job.stage)(job)
+
+
+def _wait_for(inputs: Iterable[str]) -> None:
+    """Give a shared file system a minute to show what another node has just written."""
+    deadline = time.monotonic() + _LATE_S
+    while time.monotonic() < deadline and not all(Path(path).exists() for path in inputs):
+        time.sleep(1)
 
 
 def write_order(path: Path, link: Link, parts: list[int], profile: Profile) -> None:

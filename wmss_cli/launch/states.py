@@ -110,7 +110,11 @@ def queue() -> dict[str, Record]:
 def read_queue(text: str) -> Iterator[Record]:
     """Read what squeue prints; ``7_[2-4,9]`` is a record for each task."""
     for line in text.splitlines():
-        job_ids, state, reason, elapsed, left, start, name, nodes = line.split("|", 7)
+        fields = line.split("|")
+        # The name of a job of someone's own may hold anything, a line break too.
+        if len(fields) != _QUEUE.count("|") + 1 or not fields[0][:1].isdigit():
+            continue
+        job_ids, state, reason, elapsed, left, start, name, nodes = fields
         for job_id in expand(job_ids):
             yield Record.model_construct(
                 job_id=job_id,
@@ -120,7 +124,7 @@ def read_queue(text: str) -> Iterator[Record]:
                 nodes=nodes,
                 elapsed_s=seconds(elapsed),
                 left_s=seconds(left),
-                start=None if start == "N/A" else datetime.fromisoformat(start),
+                start=moment(start),
             )
 
 
@@ -201,6 +205,14 @@ def expand(job_ids: str) -> Iterator[str]:
         yield from (
             f"{base}_{i}" for i in range(int(first), int(last or first) + 1, int(step or 1))
         )
+
+
+def moment(text: str) -> datetime | None:
+    """Read a time of Slurm; None for ``N/A`` and ``Unknown``."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def seconds(text: str) -> int | None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from wmss_cli.core.progress import Progress
 from wmss_cli.launch import words, worker
-from wmss_cli.launch.chain import Link, chain
+from wmss_cli.launch.chain import Link
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.parts import Known, Part, State, heartbeat, manifest_of, open_parts, spent
 from wmss_cli.launch.runs import name_of
@@ -142,7 +142,7 @@ def run_status(ledger: Ledger) -> RunStatus:
     known = Known(ledger, plan)
     steps = plan.plan()
     links: dict[str, list[Link]] = {}
-    for link in chain(steps, plan.profile, plan.max_array_size):
+    for link in plan.links():
         links.setdefault(link.step, []).append(link)
     stages = [_stage(step, links[step.label], known) for step in steps]
     hours = [stage.gpu_hours for stage in stages if stage.gpu_hours is not None]
@@ -271,6 +271,6 @@ def _failure(parts: Sequence[Part], known: Known) -> Failure:
             part.ended,
             report["exit_code"] if report else None,
             part.link.kind,
-            part.link.resources(known.plan.profile),
+            part.link.resources(known.plan.profile_of(part.link.step)),
         ),
     )

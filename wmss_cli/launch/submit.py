@@ -20,7 +20,7 @@ from wmss_cli.core.errors import ConfigError
 from wmss_cli.launch import sbatch, slurm, states
 from wmss_cli.launch.chain import Link, absolute, chain, job_name
 from wmss_cli.launch.cluster import misfit, partitions
-from wmss_cli.launch.ledger import Entry, Ledger, RunPlan, plan_rows
+from wmss_cli.launch.ledger import Entry, Group, Ledger, RunPlan
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.slurm_task import write_order
 from wmss_cli.launch.states import Record
@@ -117,23 +117,42 @@ def submit(
     _check(links, run)
     ledger = Ledger(run.run_dir)
     with ledger.alone():
+        if run.run_dir.stat().st_mode & 0o077:
+            say(f"{run.run_dir} is open to others; chmod 700 it if they should not read it")
         queue = states.by_name(states.queue().values())
         if force:
             _discard(steps, links, queue)
-        others = ledger.read_plan().plan() if adds and ledger.has_plan() else []
         new = {step.job.out for step in steps}
+        others = ledger.read_plan().without(new) if adds and ledger.has_plan() else []
+        if not adds:
+            _refuse_orphans(ledger, links, queue)
+        group = Group(
+            steps=steps,
+            profile=run.profile,
+            profile_name=run.profile_name,
+            max_array_size=cluster.max_array_size,
+        )
         ledger.write_plan(
             RunPlan(
-                steps=plan_rows([step for step in others if step.job.out not in new] + steps),
-                profile=run.profile,
-                profile_name=run.profile_name,
-                max_array_size=cluster.max_array_size,
+                groups=[*others, group],
                 accounting=cluster.accounting,
                 config=str(run.config) if run.config else None,
             )
         )
         _cancel_superseded(steps, links, queue, say)
         return _send_all(steps, links, _Submission(ledger, run.profile, queue))
+
+
+def _refuse_orphans(ledger: Ledger, links: Sequence[Link], queue: dict[str, list[Record]]) -> None:
+    """Refuse a plan under which jobs of an earlier one would go on unseen."""
+    steps = {link.name.split(".")[0] for link in links}
+    old = [name for name in ledger.submissions() if name in queue]
+    orphans = [name for name in old if name.split(".")[0] not in steps]
+    if orphans:
+        raise ConfigError(
+            f"{ledger.run_dir}: {len(orphans)} jobs of another configuration are in the queue "
+            f"({orphans[0]}); 'wmss cancel {ledger.run_dir}' first, or choose another --out"
+        )
 
 
 def _cancel_superseded(
@@ -219,17 +238,27 @@ def _send_link(link: Link, step: Step, state: _Submission) -> Sent:
         live = {}
     ready = all(state.done.get(label, True) for label in step.needs)
     covered = {part for parts in live.values() for part in parts.values()}
-    missing = [
-        part
-        for part, task in enumerate(link.tasks)
-        if part not in covered
-        and not (len(link.tasks) > 1 and ready and finished(task.job) is not None)
-    ]
-    waiting = tuple(job_id for parts in live.values() for job_id in parts)
+    missing = [part for part in missing_parts(link, ready) if part not in covered]
+    sizes = {e.job_id: len(e.parts) for e in state.ledger.submissions().get(link.name, [])}
+    # An array of which a part has failed cannot be waited for as a whole.
+    waiting = tuple(
+        job_id
+        for base, parts in live.items()
+        for job_id in ((base,) if len(parts) == sizes[base] else parts)
+    )
     if not missing:
         return Sent(link, "queued" if waiting else "done", waiting)
     job_id = _send_parts(link, missing, _dependency(link, state), state)
     return Sent(link, "sent", (*waiting, job_id), len(missing))
+
+
+def missing_parts(link: Link, ready: bool) -> list[int]:
+    """Return which tasks of a link are not done; where its inputs are not `ready`, none is."""
+    return [
+        part
+        for part, task in enumerate(link.tasks)
+        if len(link.tasks) == 1 or not ready or finished(task.job) is None
+    ]
 
 
 def _adopt(link: Link, state: _Submission) -> dict[str, dict[str, int]]:
@@ -242,7 +271,8 @@ def _adopt(link: Link, state: _Submission) -> dict[str, dict[str, int]]:
         base, _, index = record.job_id.partition("_")
         entry = known.get(base)
         if entry is None:
-            if intent is None and len(link.tasks) > 1:
+            sent = state.ledger.link_folder(link.name) / f"{base}_submitted.pkl"
+            if intent is None and (len(link.tasks) > 1 or not sent.exists()):
                 raise ConfigError(
                     f"{link.name}: job {base} is in the queue, but {state.ledger.folder} does not "
                     f"know what its tasks do; scancel {base}, and submit again"

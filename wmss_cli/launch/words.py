@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
 from wmss_cli.launch.profile import Kind, Resources
 from wmss_cli.launch.states import NEVER
 
@@ -84,7 +84,9 @@ def mend(run: str, state: str, exit_code: int | None, kind: Kind, resources: Res
         What the job had.
     """
     retry = f"wmss retry {shlex.quote(run)}"
-    if state == "TIMEOUT":
+    # Training goes on where it stopped; what begins anew has to fit.
+    stopped = exit_code == InterruptedRunError.exit_code and kind != "train"
+    if state == "TIMEOUT" or stopped:
         return f"{retry} --slurm {kind}.time_limit_min={2 * resources.time_limit_min}"
     if state == "OUT_OF_MEMORY" and resources.mem_gb:
         return f"{retry} --slurm {kind}.mem_gb={2 * resources.mem_gb}"

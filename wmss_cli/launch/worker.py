@@ -68,6 +68,9 @@ def run(work: Callable[[], None], control: Path) -> int:
     try:
         work()
     except BaseException as error:
+        # A second signal must not end what the first one began.
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)
         known = explain(error)
         code = known.exit_code if known else CRASHED
         first_line = next(iter(str(error).splitlines()), "")
