@@ -10,7 +10,7 @@ demo: .venv/.installed            ## the whole method on a tiny model, from noth
 
 test: .venv/.installed            ## the whole suite
 	tests/slurm/install.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/.installed           ## format, lint, types
 	$(BIN)/ruff format --check

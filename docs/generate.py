@@ -1,14 +1,16 @@
 """Write the pages that are made from the code: ``python docs/generate.py [--check]``.
 
-``configuration.md`` comes from the models in :mod:`wmss_cli.core.config`, ``cli.md`` from the
-help of the commands. With ``--check`` nothing is written; where a page is stale, one line says
-so and the exit code is 1.
+``configuration.md`` comes from the models in :mod:`wmss_cli.core.config`, ``profile.md`` from
+those in :mod:`wmss_cli.launch.profile`, ``cli.md`` from the help of the commands. With ``--check``
+nothing is written; where a page is stale, one line says so and the exit code is 1.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import textwrap
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from typer.cli import get_docs_for_click
 
 from wmss_cli.cli.main import app
 from wmss_cli.core.config import Config, Section
+from wmss_cli.launch.profile import OWNED, Profile, Resources
 
 DOCS = Path(__file__).parent
 COMMAND = "python docs/generate.py"
@@ -92,44 +95,104 @@ the option in the [configuration](configuration.md). Exit codes are listed under
 """
 
 
+_PROFILE = """# Profiles
+
+A profile says what the jobs of a run ask of a Slurm cluster. `--profile h800:8b` is the variant
+`8b` of a profile that ships with wmss, `--profile cluster.yaml` is a file. `wmss init --profile`
+writes one for the cluster that it sees; [On a cluster](slurm.md#profiles) says more of the values.
+
+The strongest source wins: `--slurm KEY=VALUE` (of several for the same key, the last one), the
+values of the variant, the YAML file, the defaults on this page. Nothing here is a part of a
+fingerprint: with another profile, finished work still counts as done.
+
+"""
+
+_SHARED_DEFAULTS = """The four sections have the same keys and the same defaults: `train.nodes`,
+`eval.time_limit_min` and so on. Stages that are one process get `nodes` 1 and `tasks_per_node` 1,
+whatever their section says.
+
+"""
+
+_PROFILE_RULES = """## Rules between values
+
+- `tasks_per_node` is at most `gpus_per_node`, where that is above 0: each process needs a GPU.
+- `signal_lead_s` and 60 s more fit into `time_limit_min`.
+- `global_batch_size` of the [configuration](configuration.md) is a multiple of `micro_batch_size`
+  times `train.nodes` times `train.tasks_per_node`.
+- A control character (a line break, too) in any text is refused.
+- A name in `environment` that looks like a secret is refused: its value would stand in a script.
+- `sbatch` takes long names in lower case, without dashes in front. These are refused, since wmss
+  sets them itself, most of them from the fields above:
+"""
+
+
 def configuration_page() -> str:
     """Return ``configuration.md``."""
-    sections = {
-        name: field.annotation
-        for name, field in Config.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
+    sections = _sections(Config)
     page = _NOTICE + _CONFIGURATION
     page += f"## Top level\n\n{Config.__doc__}\n\n{_TOP_LEVEL}{_table(Config, '', sections)}\n"
     for name, section in sections.items():
-        assert issubclass(section, Section)
-        page += f"## `{name}`\n\n{section.__doc__}\n\n{_table(section, f'{name}.')}\n"
+        # Where a stage runs is no part of what it makes.
+        execution = section.model_fields if name == "launch" else section.EXECUTION
+        page += f"## `{name}`\n\n{section.__doc__}\n\n"
+        page += _table(section, f"{name}.", execution=execution) + "\n"
     return page + _RULES
 
 
-def _table(section: type[Section], prefix: str, leave_out: Any = ()) -> str:
-    top_level = not prefix
+def profile_page() -> str:
+    """Return ``profile.md``."""
+    sections = _sections(Profile)
+    page = _NOTICE + _PROFILE
+    page += f"## Top level\n\n{Profile.__doc__}\n\n{_table(Profile, '', sections)}\n"
+    page += f"## {', '.join(f'`{name}`' for name in sections)}\n\n{Resources.__doc__}\n\n"
+    rows = [["section", "jobs"], ["---"] * 2]
+    rows += [[f"`{name}`", Profile.model_fields[name].description or ""] for name in sections]
+    page += _rows(rows) + "\n" + _SHARED_DEFAULTS + _table(Resources, "") + "\n"
+    names = ", ".join(f"`{name}`" for name in sorted(OWNED))
+    owned = textwrap.wrap(names, 96, break_on_hyphens=False)
+    return page + _PROFILE_RULES + "".join(f"  {line}\n" for line in owned)
+
+
+def _sections(model: type[BaseModel]) -> dict[str, type[Section]]:
+    return {
+        name: field.annotation
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+
+
+def _table(
+    section: type[Section],
+    prefix: str,
+    leave_out: Collection[str] = (),
+    execution: Collection[str] | None = None,
+) -> str:
+    """Return a row for each field; where `execution` is given, with what is no part of results."""
     columns = ["key", "type", "default", "meaning", "allowed"]
-    if not top_level:
+    if execution is not None:
         columns.append("in fingerprint")
     rows = [columns, ["---"] * len(columns)]
     long_defaults = ""
     for name, schema in section.model_json_schema()["properties"].items():
         if name in leave_out:
             continue
-        default = schema["default"]
+        default = section.model_fields[name].get_default(call_default_factory=True)
         shown = f"`{_yaml(default)}`"
         if isinstance(default, str) and len(default) > _LONG_DEFAULT:
             shown = "below"
             long_defaults += f"\nThe default of `{prefix}{name}`:\n\n```text\n{default}\n```\n"
         kind, allowed = _kind(schema)
-        row = [f"`{prefix}{name}`", kind, shown, schema["description"], allowed]
-        if not top_level:
-            is_identity = name not in section.EXECUTION and prefix != "launch."
-            row.append("yes" if is_identity else "**no**")
+        meaning = " ".join(schema["description"].split())
+        row = [f"`{prefix}{name}`", kind, shown, meaning, allowed]
+        if execution is not None:
+            row.append("**no**" if name in execution else "yes")
         rows.append(row)
+    return _rows(rows) + long_defaults
+
+
+def _rows(rows: list[list[str]]) -> str:
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n" + long_defaults
+    return "\n".join(lines) + "\n"
 
 
 def _yaml(value: Any) -> str:
@@ -143,16 +206,18 @@ def _yaml(value: Any) -> str:
 def _kind(schema: dict[str, Any]) -> tuple[str, str]:
     """Return the type of a field and what of it is allowed, in words."""
     if "anyOf" in schema:
-        (inner,) = (part for part in schema["anyOf"] if part["type"] != "null")
-        kind, allowed = _kind(inner)
-        return f"{kind} or null", allowed
+        kinds = [_kind(part) for part in schema["anyOf"] if part["type"] != "null"]
+        null = ["null"] if len(kinds) < len(schema["anyOf"]) else []
+        return " or ".join([*(kind for kind, _ in kinds), *null]), kinds[0][1]
     if "enum" in schema:
         return "choice", ", ".join(f"`{value}`" for value in schema["enum"])
     if schema["type"] == "array":
         kind, allowed = _kind(schema["items"])
         return f"list of {kind}", allowed
     if schema["type"] == "object":
-        return f"{_TYPES[schema['additionalProperties']['type']]} by name", ""
+        inner = schema["additionalProperties"]
+        # True stands for values of any type.
+        return "mapping" if inner is True else f"{_kind(inner)[0]} by name", ""
     bounds = [f"{word} {schema[key]:g}" for key, word in _BOUNDS.items() if key in schema]
     return _TYPES[schema["type"]], ", ".join(bounds)
 
@@ -167,8 +232,12 @@ def cli_page() -> str:
 
 
 def main(check: bool) -> int:
-    """Write both pages, or say which are stale."""
-    pages = {"configuration.md": configuration_page(), "cli.md": cli_page()}
+    """Write the pages, or say which are stale."""
+    pages = {
+        "configuration.md": configuration_page(),
+        "profile.md": profile_page(),
+        "cli.md": cli_page(),
+    }
     stale = [
         name
         for name, text in pages.items()

@@ -20,11 +20,13 @@ from wmss_cli.core import errors, schema
 from wmss_cli.core.config import Config
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.resolve import flatten
+from wmss_cli.launch.profile import Profile
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 SECTIONS = ("curate", "tokenize", "sft", "score_entropy", "curriculum", "joint", "eval", "launch")
+KINDS_OF_JOBS = ("train", "score", "eval", "cpu")
 
 
 def code_spans(page: Path) -> list[str]:
@@ -61,7 +63,7 @@ def test_generated_pages_are_current() -> None:
 
 
 def test_a_stale_page_is_one_line_that_names_it_and_the_command(tmp_path: Path) -> None:
-    for name in ("generate.py", "cli.md", "configuration.md"):
+    for name in ("generate.py", "cli.md", "configuration.md", "profile.md"):
         shutil.copy(DOCS / name, tmp_path / name)
     with (tmp_path / "cli.md").open("a") as page:
         page.write("By hand.\n")
@@ -102,10 +104,11 @@ def test_names_of_code_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_are_named_exist(page: Path) -> None:
-    known = flatten(Config())
+    known = flatten(Config()) | flatten(Profile())
+    sections = "|".join((*SECTIONS, *KINDS_OF_JOBS))
     for span in code_spans(page):
         key = re.fullmatch(
-            rf"(?:--set )?((?:{'|'.join(SECTIONS)})\.(?!parquet)\w+)(?:[:=].*)?", span
+            rf"(?:--set |--slurm )?((?:{sections})\.(?!parquet|jsonl)\w+)(?:[:=].*)?", span
         )
         if key is not None:
             assert key[1] in known, span

@@ -39,13 +39,13 @@ def test_shards_become_an_array_and_a_job_that_merges_them(tmp_path: Path) -> No
     assert not any(task.merge for task in found["score.0-2"].tasks)
     (merge,) = found["score.merge"].tasks
     assert (merge.job, merge.merge) == (steps[1].job, True)
-    assert {found[stage].step for stage in ("score.0-2", "score")} == {"score"}
+    assert {found[stage].step for stage in ("score.0-2", "score.merge")} == {"score"}
 
 
 def test_a_stage_in_one_shard_is_one_job_that_does_it_all(tmp_path: Path) -> None:
     links = by_stage(chain(small_plan(tmp_path, shards=1), Profile(), 1001))
     assert list(links) == ["curate", "score", "curriculum"]
-    (task,) = links["score.merge"].tasks
+    (task,) = links["score"].tasks
     assert not task.merge
 
 
