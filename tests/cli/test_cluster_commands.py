@@ -207,7 +207,7 @@ def test_status_shows_a_row_for_each_stage(slurm: FakeSlurm, steps: list[Step]) 
     text = " ".join(shown.split())
     assert "300/900" in text
     assert "1,234 tok/s" in text
-    assert "waits for earlier stages" in text
+    assert "waits for its input" in text
     assert "run: running, 1.0 GPU-hours (at " in text
 
 

@@ -83,7 +83,7 @@ def test_just_after_it_was_sent(tmp_path: Path, sent: FakeSlurm, look: Look) -> 
     found = look()
     assert set(states(found).values()) == {"waiting"}
     assert found["curate"].words == "waits: others come first"
-    assert found["curriculum"].words == "waits for earlier stages"
+    assert found["curriculum"].words == "waits for its input"
     assert [found[label].jobs for label in found] == [["1"], ["2", "3"], ["4"]]
     assert found["score"].tasks == Counts(waiting=4, total=4)
     assert sent.calls("sacct") == [], "nothing has ended"

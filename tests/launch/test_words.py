@@ -15,7 +15,7 @@ from wmss_cli.launch.words import ended, mend, waiting
     [
         ("Priority", "waits: others come first"),
         ("Resources", "waits for free nodes"),
-        ("Dependency", "waits for earlier stages"),
+        ("Dependency", "waits for its input"),
         ("(Resources)", "waits for free nodes"),
         ("DependencyNeverSatisfied", "cannot start: an earlier stage failed"),
         ("BeginTime", "requeued, waits some two minutes"),

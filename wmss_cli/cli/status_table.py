@@ -125,7 +125,8 @@ def _failure(label: str, failure: Failure) -> Text:
     text.append(f"{label} (job {failure.job_id}): {failure.why}\n", style="red")
     for line in failure.tail:
         text.append(f"  | {line}\n", style="dim")
-    text.append(f"  log:  {failure.log}\n")
+    if Path(failure.log).is_file():
+        text.append(f"  log:  {failure.log}\n")
     text.append(f"  mend: {failure.mend}\n")
     return text
 

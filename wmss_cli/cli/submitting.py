@@ -152,13 +152,15 @@ def _show(sent: Sequence[Any], profile: Any, run_dir: Path, as_json: bool) -> No
             ]
         )
         return
+    steps = {link.link.name: link.link.step for link in sent}
+    # What is too long for the terminal is cut in the last column.
+    widest = max(map(len, steps.values()))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("stage", no_wrap=True)
-    table.add_column("job", justify="right", no_wrap=True)
+    table.add_column("stage", no_wrap=True, min_width=widest)
+    table.add_column("job", justify="right", no_wrap=True, min_width=len("123, 124 +1"))
     table.add_column("asks for", no_wrap=True, min_width=len("queued before"))
     table.add_column("limit", justify="right", no_wrap=True, min_width=len("120 min"))
     table.add_column("waits for", overflow="ellipsis", no_wrap=True)
-    steps = {link.link.name: link.link.step for link in sent}
     waited = {link.link.name for link in sent if link.job_ids}
     for step in dict.fromkeys(steps.values()):
         own = [link for link in sent if link.link.step == step]

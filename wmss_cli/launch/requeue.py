@@ -50,7 +50,8 @@ def after_interrupt(mode: str, max_requeues: int, resumes: bool) -> int:
     except SlurmError as error:
         _say(f"cannot requeue: {error}; set requeue: chain in the profile, and wmss retry goes on")
         return InterruptedRunError.exit_code
-    _say(f"saved and requeued ({restarts + 1} of at most {max_requeues} times)")
+    what = "saved and requeued" if resumes else "requeued, to begin anew"
+    _say(f"{what} ({restarts + 1} of at most {max_requeues} times)")
     return 0
 
 

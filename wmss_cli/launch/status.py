@@ -8,6 +8,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from wmss_cli.core.errors import InterruptedRunError
 from wmss_cli.core.progress import Progress
 from wmss_cli.launch import words, worker
 from wmss_cli.launch.chain import Link
@@ -259,7 +260,9 @@ def _failure(parts: Sequence[Part], known: Known) -> Failure:
         report = worker.read_error(control_folder(folder, part.job_id))
     log = folder / f"{part.job_id}_0_log.out"
     why = _why(part)
-    if report is not None:
+    if report is not None and report["exit_code"] == InterruptedRunError.exit_code:
+        why = f"{report['message'].split(';')[0]}, before it was done"
+    elif report is not None:
         why = f"{why}: {report['message']}"
     return Failure(
         job_id=part.job_id,

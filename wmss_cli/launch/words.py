@@ -11,7 +11,7 @@ from wmss_cli.launch.states import NEVER
 _REASONS = {
     "Priority": "waits: others come first",
     "Resources": "waits for free nodes",
-    "Dependency": "waits for earlier stages",
+    "Dependency": "waits for its input",
     NEVER: "cannot start: an earlier stage failed",
     "BeginTime": "requeued, waits some two minutes",
     "JobHeldUser": "held; scontrol release lets it go",
