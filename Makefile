@@ -10,8 +10,7 @@ demo: .venv/.installed            ## the whole method on a tiny model, from noth
 
 test: .venv/.installed            ## the whole suite
 	tests/slurm/install.sh
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
-	  tests/test_packaging.py tests  # the longest file first, so that no process waits for it
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.installed           ## format, lint, types
 	$(BIN)/ruff format --check

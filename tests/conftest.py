@@ -22,6 +22,11 @@ settings.register_profile("wmss", deadline=None)
 settings.load_profile("wmss")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file, so that at the end no process waits for another one."""
+    items.sort(key=lambda item: item.path.name != "test_packaging.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the lists and caches of tests out of the user's folders."""
