@@ -277,8 +277,10 @@ def test_init_writes_a_profile_of_the_cluster(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-@pytest.mark.usefixtures("on_cluster_without_accounting")
-def test_status_works_without_accounts(score_job: Job, tmp_path: Path) -> None:
+def test_status_works_without_accounts(
+    on_cluster_without_accounting: Cluster, score_job: Job, tmp_path: Path
+) -> None:
+    assert not on_cluster_without_accounting.accounting
     here = elsewhere(score_job, tmp_path / "run")
     crash = f"[ ${{SLURM_ARRAY_TASK_ID:-0}} = 0 ] || [ -e {tmp_path}/mended ]"
     ledger, _ = send(here, "scores", setup=[crash])
