@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -333,3 +335,19 @@ def test_a_damaged_manifest_is_one_line(tmp_path: Path, content: str) -> None:
     with pytest.raises(IntegrityError, match="not a manifest of wmss; redo the stage") as caught:
         artifact.finished(job)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(ConfigError, match=r"no locks, .* mount it with flock"):
+        write(make_job(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    # No other kind of lock was taken in its place, which a dead process would leave behind.
+    monkeypatch.undo()
+    assert write(make_job(tmp_path / "out")).metrics == {"characters": 6}

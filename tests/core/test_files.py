@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,60 @@ def test_the_remembered_hash_follows_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"longer")
     assert files.known_sha256(path) != before
     assert files.known_sha256(path) == files.sha256(path)
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that counts as large and settled, with an empty cache."""
+    monkeypatch.setattr(files, "_LARGE_BYTES", 4)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "weights"
+    path.write_bytes(b"content")
+    os.utime(path, (1e9, 1e9))
+    # As in a new process, which remembers nothing.
+    files._remembered_sha256.cache_clear()
+    return path
+
+
+def notes(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache" / "wmss" / "sha256").glob("*"))
+
+
+def test_a_large_file_is_read_once_by_all_processes(large: Path, tmp_path: Path) -> None:
+    assert files.known_sha256(large) == files.sha256(large)
+    (note,) = notes(tmp_path)
+    note.write_text("0" * 64)
+    files._remembered_sha256.cache_clear()
+    assert files.known_sha256(large) == "0" * 64, "the note was read, and not the file"
+
+
+def test_a_large_file_that_changed_is_read_again(large: Path, tmp_path: Path) -> None:
+    files.known_sha256(large)
+    large.write_bytes(b"CONTENT")
+    os.utime(large, (1e9 + 1, 1e9 + 1))
+    assert files.known_sha256(large) == files.sha256(large)
+    assert len(notes(tmp_path)) == 2
+
+
+def test_a_file_of_just_now_is_not_remembered(large: Path, tmp_path: Path) -> None:
+    os.utime(large)
+    assert files.known_sha256(large) == files.sha256(large)
+    assert notes(tmp_path) == []
+
+
+def test_a_damaged_note_is_written_anew(large: Path, tmp_path: Path) -> None:
+    files.known_sha256(large)
+    notes(tmp_path)[0].write_text("half of a ha")
+    files._remembered_sha256.cache_clear()
+    assert files.known_sha256(large) == files.sha256(large)
+    assert notes(tmp_path)[0].read_text() == files.sha256(large)
+
+
+def test_without_a_cache_folder_the_file_is_read_each_time(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    assert files.known_sha256(large) == files.sha256(large)
 
 
 def test_a_hash_of_values_does_not_depend_on_the_order_of_keys() -> None:
