@@ -420,7 +420,10 @@ def test_a_batch_that_cannot_be_cut_is_refused_before_anything_is_sent(
     tmp_path: Path, slurm: FakeSlurm
 ) -> None:
     profile = Profile(train=Resources(tasks_per_node=5))
-    with pytest.raises(ConfigError, match="32 is not a multiple of micro_batch_size 1 x 5 proc"):
+    with pytest.raises(
+        ConfigError,
+        match="sft: global_batch_size 32 is not a multiple of micro_batch_size 1 x 5 proc",
+    ):
         submit(training_plan(tmp_path), settings(tmp_path, profile))
     assert slurm.calls("sbatch") == []
 

@@ -188,7 +188,10 @@ def _check(links: Sequence[Link], run: RunSettings) -> None:
         sizes = link.tasks[0].job.config
         if "global_batch_size" in sizes:
             batch = (sizes["global_batch_size"], sizes["micro_batch_size"])
-            accumulation_steps(*batch, world_size=link.resources(run.profile).tasks)
+            try:
+                accumulation_steps(*batch, world_size=link.resources(run.profile).tasks)
+            except ConfigError as error:
+                raise ConfigError(f"{link.step}: {error}") from None
 
 
 def _discard(steps: Sequence[Step], links: Sequence[Link], queue: dict[str, list[Record]]) -> None:
