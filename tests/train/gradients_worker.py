@@ -29,6 +29,7 @@ from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import join
 
 MAX_GRAD_NORM = 0.5
+MICRO_BATCH_TOKENS = 27
 
 
 def reference_step_losses(
@@ -93,7 +94,7 @@ def main(work: Path, results_file: Path) -> None:
             warmup_ratio=0.0,
             min_lr_ratio=1.0,
             global_batch_size=4 * ranks.world_size,
-            micro_batch_size=2,
+            micro_batch_tokens=MICRO_BATCH_TOKENS,
             weight_decay=0.1,
             # Adam divides rounding noise by noise where a gradient is near zero; this damps it.
             eps=1e-6,
@@ -104,15 +105,16 @@ def main(work: Path, results_file: Path) -> None:
             max_steps=2,
         )
         rows = torch.arange(len(table)).numpy()
-        plan = BatchPlan(rows, config.global_batch_size, 2, 1.0, 2, seed=0)
-        assert plan.accumulation_steps(ranks.world_size) == 2
+        plan = BatchPlan(rows, config.global_batch_size, MICRO_BATCH_TOKENS, 1.0, 2, seed=0)
+        cut = [plan.micro_batches(step, table.lengths, 0, ranks.world_size) for step in range(2)]
+        assert all(len(micro_batches) > 1 for micro_batches in cut)
         names = [f"{role}-{'tied' if tied else 'untied'}" for role in ("weak", "strong")]
         weak, strong = (load_model(work / name, "fp32") for name in names)
         plain = copy.deepcopy(weak), copy.deepcopy(strong)
         before = fingerprint(weak.state_dict())
         pair = WeakStrongPair(strong, weak, config.mix_lambda, config.weak_mode)
-        engine = build_engine(pair, config, accumulation_steps=2)
-        feed = TableFeed(table, plan, 0, ranks)
+        engine = build_engine(pair, config)
+        feed = TableFeed(table, plan, ranks)
         folder = work / f"run-{ranks.world_size}-{zero_stage}-{weak_mode}-{tied}"
         if ranks.is_first:
             folder.mkdir()

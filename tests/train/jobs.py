@@ -31,7 +31,7 @@ def make_joint_job(work: Path, **options: Any) -> Job:
     defaults: dict[str, Any] = {
         "learning_rate": 1e-3,
         "global_batch_size": 4,
-        "micro_batch_size": 1,
+        "micro_batch_tokens": 16,
         "save_every_steps": 3,
         "zero_stage": 1,
     }

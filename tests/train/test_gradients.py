@@ -1,7 +1,7 @@
 """Two optimizer steps through the real loop equal plain torch, for every way to shard them.
 
 ZeRO 0 to 3, one and two processes, weak model co-trained and frozen, tied and untied heads;
-accumulation 2, clipping that bites, unequal completion lengths.
+steps of unequally many packed micro-batches, clipping that bites, unequal completion lengths.
 """
 
 from __future__ import annotations

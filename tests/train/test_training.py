@@ -44,17 +44,17 @@ def test_bf16_and_gradient_checkpointing_follow_fp32(tmp_path: Path) -> None:
 
 
 def test_the_cut_of_a_global_batch_does_not_change_the_loss(tmp_path: Path) -> None:
-    whole = losses(tmp_path, "whole", micro_batch_size=4)
-    pieces = losses(tmp_path, "pieces", micro_batch_size=1)
+    whole = losses(tmp_path, "whole", micro_batch_tokens=1000)
+    pieces = losses(tmp_path, "pieces", micro_batch_tokens=1)
     assert pieces == pytest.approx(whole, rel=1e-5)
 
 
-def test_a_batch_that_cannot_be_cut_over_the_ranks_is_refused(tmp_path: Path) -> None:
-    job = make_joint_job(tmp_path, micro_batch_size=4)
+def test_more_ranks_than_samples_are_refused(tmp_path: Path) -> None:
+    job = make_joint_job(tmp_path, global_batch_size=1)
     codes, error = run_workers(job, tmp_path / "control", world_size=2)
     assert codes == [3, 3]
     assert error is not None
-    assert "global_batch_size 4 is not a multiple of micro_batch_size 4 x 2" in error["message"]
+    assert "global_batch_size 1 is less than the 2 processes" in error["message"]
 
 
 def test_the_manifest_says_what_was_trained(tmp_path: Path) -> None:

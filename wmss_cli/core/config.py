@@ -71,7 +71,15 @@ class TokenizeConfig(Section):
 class TrainConfig(Section):
     """What both training stages share."""
 
-    EXECUTION = frozenset({"save_every_steps", "keep_checkpoints"})
+    EXECUTION = frozenset(
+        {
+            "micro_batch_tokens",
+            "gradient_checkpointing",
+            "loss_backend",
+            "save_every_steps",
+            "keep_checkpoints",
+        }
+    )
 
     learning_rate: Positive = 1e-5
     """Peak learning rate of AdamW."""
@@ -81,8 +89,9 @@ class TrainConfig(Section):
     """Stop after this many optimizer steps, whatever `epochs` says."""
     global_batch_size: Count = 32
     """Samples per optimizer step, over all ranks. Results do not depend on how it is cut."""
-    micro_batch_size: Count = 1
-    """Samples per forward pass on one rank. Accumulation steps follow from it."""
+    micro_batch_tokens: Count = 8192
+    """Most tokens of a forward pass on one rank. Samples are packed into it without padding, and
+    none sees another; a longer sample makes a pass of its own."""
     warmup_ratio: Fraction = 0.03
     """Share of the steps in which the learning rate rises linearly."""
     min_lr_ratio: Fraction = 0.0
@@ -103,6 +112,10 @@ class TrainConfig(Section):
     """DeepSpeed ZeRO stage: what is sharded over ranks (1 optimizer, 2 gradients, 3 weights)."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    loss_backend: Literal["auto", "chunked", "torch", "liger", "cce"] = "auto"
+    """What computes the loss. `chunked` is wmss's own op; `liger` and `cce` (Cut Cross-Entropy) come
+    with the extra `gpu`; `torch` needs torch 2.13. `auto`: on a GPU `cce` or `liger` if installed,
+    else `chunked`."""
     save_every_steps: Count = 200
     """Write a checkpoint after this many optimizer steps."""
     keep_checkpoints: Count = 2
@@ -111,32 +124,25 @@ class TrainConfig(Section):
     """Order of the samples, dropout."""
 
     @model_validator(mode="after")
-    def _batches_divide(self) -> TrainConfig:
-        if self.global_batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"global_batch_size {self.global_batch_size} is not a multiple of "
-                f"micro_batch_size {self.micro_batch_size}"
-            )
+    def _precision_fits(self) -> TrainConfig:
         if self.precision == "bf16" and self.zero_stage == 0:
             raise ValueError("precision bf16 needs zero_stage 1, 2 or 3 (fp32 master weights)")
         return self
 
 
-def accumulation_steps(global_batch_size: int, micro_batch_size: int, world_size: int) -> int:
-    """Return how many micro-batches a rank runs in a step.
+def check_ranks(global_batch_size: int, world_size: int) -> None:
+    """Check that each rank gets a sample of every step.
 
     Raises
     ------
     ConfigError
-        If the global batch cannot be cut evenly.
+        If there are more ranks than samples.
     """
-    at_once = micro_batch_size * world_size
-    if global_batch_size % at_once:
+    if global_batch_size < world_size:
         raise ConfigError(
-            f"global_batch_size {global_batch_size} is not a multiple of micro_batch_size "
-            f"{micro_batch_size} x {world_size} processes; change one of them"
+            f"global_batch_size {global_batch_size} is less than the {world_size} processes; "
+            "change one of them"
         )
-    return global_batch_size // at_once
 
 
 class SftConfig(TrainConfig):

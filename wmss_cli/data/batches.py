@@ -13,14 +13,10 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from wmss_cli.core.config import accumulation_steps
-from wmss_cli.core.schema import IGNORE_INDEX
+from wmss_cli.data.packing import pack
 from wmss_cli.data.tokens import TokenTable
-
-FILLER = -1
-"""Stands for no sample where the last batch is short: a row without labels."""
+from wmss_cli.models.packed import PackedBatch
 
 
 @dataclass(frozen=True)
@@ -31,8 +27,10 @@ class BatchPlan:
     ----------
     rows : ndarray of int
         Rows of the token table, each as often as it is drawn, ``[samples]``.
-    global_batch_size, micro_batch_size : int
+    global_batch_size : int
         In samples.
+    micro_batch_tokens : int
+        Most tokens of a micro-batch.
     epochs : float
         Passes over `rows`.
     max_steps : int or None
@@ -43,7 +41,7 @@ class BatchPlan:
 
     rows: NDArray[np.int64]
     global_batch_size: int
-    micro_batch_size: int
+    micro_batch_tokens: int
     epochs: float
     max_steps: int | None
     seed: int
@@ -75,8 +73,8 @@ class BatchPlan:
     ) -> list[NDArray[np.int64]]:
         """Return one rank's micro-batches of a step.
 
-        Samples of like length meet in a micro-batch, and each rank gets its share of the
-        long ones, so that little is padded and no rank waits.
+        All ranks get equally many, of nearly equally many tokens. Where there are fewer samples
+        than micro-batches, some are empty.
 
         Parameters
         ----------
@@ -86,22 +84,10 @@ class BatchPlan:
             Tokens of each row of the table.
         rank, world_size : int
             Of this process.
-
-        Raises
-        ------
-        ConfigError
-            If the global batch cannot be cut evenly.
         """
-        accumulation = self.accumulation_steps(world_size)
         batch = self.global_batch(step)
-        batch = batch[np.argsort(-lengths[batch], kind="stable")]
-        missing = self.global_batch_size - len(batch)
-        batch = np.concatenate([batch, np.full(missing, FILLER, dtype=np.int64)])
-        return np.split(batch[rank::world_size], accumulation)
-
-    def accumulation_steps(self, world_size: int) -> int:
-        """Return how many micro-batches a rank runs in a step."""
-        return accumulation_steps(self.global_batch_size, self.micro_batch_size, world_size)
+        bins = pack(lengths[batch], self.micro_batch_tokens, world_size)
+        return [batch[places] for places in bins[rank::world_size]]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return _permutation(self.seed, epoch, len(self.rows))
@@ -112,37 +98,41 @@ def _permutation(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(size)
 
 
-def collate(table: TokenTable, rows: NDArray[np.int64], pad_token_id: int) -> dict[str, Tensor]:
-    """Make one padded micro-batch.
+def collate(table: TokenTable, rows: NDArray[np.int64]) -> PackedBatch:
+    """Put samples one after the other.
 
-    Returns
-    -------
-    dict
-        ``input_ids``, ``attention_mask`` and ``labels``, each ``[batch, length]``; labels are
-        `ignore_index` outside the completion.
+    Parameters
+    ----------
+    table : TokenTable
+        Of the samples.
+    rows : ndarray of int
+        Rows of the table. None of them give one token and nothing to predict, since a model
+        cannot run over nothing.
     """
-    length = max((int(table.lengths[row]) for row in rows if row != FILLER), default=2)
-    shape = (len(rows), length)
-    input_ids = torch.full(shape, pad_token_id, dtype=torch.long)
-    attention_mask = torch.zeros(shape, dtype=torch.long)
-    labels = torch.full(shape, IGNORE_INDEX, dtype=torch.long)
-    for i, row in enumerate(rows):
-        if row == FILLER:
-            # One visible token: attention over nothing would be NaN.
-            attention_mask[i, 0] = 1
-            continue
-        ids = torch.from_numpy(table.input_ids(int(row)).astype(np.int64))
-        prompt = int(table.prompt_lengths[row])
-        input_ids[i, : len(ids)] = ids
-        attention_mask[i, : len(ids)] = 1
-        labels[i, prompt : len(ids)] = ids[prompt:]
-    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+    ids = [table.input_ids(int(row)) for row in rows]
+    lengths = [len(sample) for sample in ids] or [1]
+    starts = np.cumsum([0, *lengths[:-1]])
+    packed = np.concatenate(ids) if ids else np.zeros(1, dtype=np.int32)
+    # No position predicts the first token of a document, not even where it has no prompt.
+    first = [max(1, int(table.prompt_lengths[row])) for row in rows]
+    wanted = [
+        np.arange(start + prompt, start + length)
+        for start, prompt, length in zip(starts, first, lengths, strict=False)
+    ]
+    places = np.concatenate(wanted) if wanted else np.empty(0, dtype=np.int64)
+    return PackedBatch(
+        input_ids=torch.from_numpy(packed.astype(np.int64)),
+        position_ids=torch.from_numpy(np.concatenate([np.arange(n) for n in lengths])),
+        lengths=tuple(lengths),
+        predicting=torch.from_numpy(places - 1),
+        targets=torch.from_numpy(packed[places].astype(np.int64)),
+    )
 
 
 def by_length(
     lengths: NDArray[np.int64], rows: NDArray[np.int64], max_batch_tokens: int
 ) -> list[NDArray[np.int64]]:
-    """Cut rows into batches of like length, each at most so many tokens with its padding.
+    """Cut rows into batches of like length, each at most so many tokens.
 
     Parameters
     ----------
@@ -153,11 +143,12 @@ def by_length(
     max_batch_tokens : int
         A longer row makes a batch of its own.
     """
-    batches: list[NDArray[np.int64]] = []
     ordered = rows[np.argsort(-lengths[rows], kind="stable")]
+    batches: list[NDArray[np.int64]] = []
     start = 0
     while start < len(ordered):
-        size = max(1, max_batch_tokens // int(lengths[ordered[start]]))
+        total = np.cumsum(lengths[ordered[start:]])
+        size = max(1, int(np.searchsorted(total, max_batch_tokens, side="right")))
         batches.append(ordered[start : start + size])
         start += size
     return batches

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from wmss_cli.core.artifact import discard, finished
-from wmss_cli.core.config import accumulation_steps
+from wmss_cli.core.config import check_ranks
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.launch import sbatch, slurm, states
 from wmss_cli.launch.chain import Link, absolute, chain, job_name
@@ -187,9 +187,8 @@ def _check(links: Sequence[Link], run: RunSettings) -> None:
     for link in links:
         sizes = link.tasks[0].job.config
         if "global_batch_size" in sizes:
-            batch = (sizes["global_batch_size"], sizes["micro_batch_size"])
             try:
-                accumulation_steps(*batch, world_size=link.resources(run.profile).tasks)
+                check_ranks(sizes["global_batch_size"], link.resources(run.profile).tasks)
             except ConfigError as error:
                 raise ConfigError(f"{link.step}: {error}") from None
 

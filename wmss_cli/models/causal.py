@@ -1,8 +1,7 @@
-"""Load a causal model, read its logits where they predict the completion, save it."""
+"""Load and save a causal language model."""
 
 from __future__ import annotations
 
-import inspect
 import os
 from pathlib import Path
 from typing import Literal, cast
@@ -17,7 +16,7 @@ from transformers import (
 )
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.schema import IGNORE_INDEX
+from wmss_cli.models.packed import check_packing, pack_attention
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -58,56 +57,30 @@ def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
     return cast(PreTrainedModel, model)
 
 
-def load_for_inference(folder: Path, precision: Precision) -> PreTrainedModel:
-    """Load a model to this process's device, in evaluation mode (see :func:`load_model`)."""
+def load_packed(folder: Path, precision: Precision) -> PreTrainedModel:
+    """Load a model to the CPU and let it read packed documents.
+
+    Raises
+    ------
+    ConfigError
+        If transformers cannot load it, or it cannot do that (see
+        :func:`~wmss_cli.models.packed.check_packing`).
+    """
     model = load_model(folder, precision)
-    torch.nn.Module.to(model, device())
-    model.eval()
+    check_packing(model)
+    pack_attention(model)
     return model
 
 
-def completion_logits(
-    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the logits that predict the completion's tokens, and these tokens.
+def load_for_inference(folder: Path, precision: Precision, packed: bool = False) -> PreTrainedModel:
+    """Load a model to this process's device, in evaluation mode.
 
-    Position t - 1 predicts token t. Only the positions that some row needs go through the
-    head.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        Any causal language model.
-    input_ids, attention_mask, labels : Tensor
-        ``[batch, length]``; labels are `ignore_index` outside the completion.
-
-    Returns
-    -------
-    logits : Tensor
-        ``[tokens, vocab]``, in the order of rows, then positions.
-    targets : Tensor
-        ``[tokens]``.
+    See :func:`load_packed` if `packed`, else :func:`load_model`.
     """
-    targets = labels[:, 1:]
-    wanted = targets != IGNORE_INDEX
-    positions = wanted.any(dim=0).nonzero().squeeze(-1)
-    if not len(positions):
-        # The head must run on every rank, or ZeRO-3's gathers would wait for each other.
-        positions = torch.zeros(1, dtype=torch.long, device=labels.device)
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        kept = model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            use_cache=False,
-            logits_to_keep=positions,
-        ).logits
-    else:
-        out = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-        kept = out.logits[:, positions]
-    if targets.shape[1] == 0:
-        return kept[:, :0].flatten(0, 1), targets.flatten()
-    mask = wanted[:, positions]
-    return kept[mask], targets[:, positions][mask]
+    model = load_packed(folder, precision) if packed else load_model(folder, precision)
+    torch.nn.Module.to(model, device())
+    model.eval()
+    return model
 
 
 def save_model(

@@ -1,35 +1,58 @@
-"""Entropy of next-token distributions (Eq. 8)."""
+"""Entropy of next-token distributions (Eq. 8), without all their logits."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+LOGITS_BYTES = 256 * 2**20
+"""Memory for the logits of a chunk of tokens."""
 
-def token_entropy(logits: Tensor) -> Tensor:
-    """Return H = -sum p log p of each next-token distribution, in nats.
+_CPU_ROWS = 8
+# Rows of logits that stay in a CPU's cache while the entropy passes over them several times.
 
-    Computed as log-sum-exp(z) - sum p·z, in fp32 where the logits are narrower.
+
+def head_entropy(hidden: Tensor, head: Tensor, logits_bytes: int = LOGITS_BYTES) -> Tensor:
+    """Return H = -sum p log p of the distributions softmax(hidden @ headᵀ), in nats.
+
+    A chunk of tokens at a time goes through the head. log p is z less its log-sum-exp, in fp32
+    where the logits are narrower.
 
     Parameters
     ----------
-    logits : Tensor
-        ``[tokens, vocab]``.
+    hidden : Tensor
+        ``[tokens, hidden]``, the last hidden states.
+    head : Tensor
+        ``[vocab, hidden]``, finite.
+    logits_bytes : int
+        Memory for the logits of a chunk, in bytes.
 
     Returns
     -------
     Tensor
         ``[tokens]``.
     """
-    if logits.dtype.itemsize < 4:
-        logits = logits.float()
-    # Shifted, so that the two terms stay small and their difference exact.
-    shifted = logits - logits.amax(dim=-1, keepdim=True)
-    log_norm = shifted.logsumexp(dim=-1)
-    probability = (shifted - log_norm.unsqueeze(-1)).exp()
-    # 0 * -inf is NaN, the limit of p log p is 0: a token that was ruled out adds nothing.
-    energy = torch.where(probability > 0, probability * shifted, torch.zeros_like(shifted))
-    return (log_norm - energy.sum(dim=-1)).clamp_min(0.0)
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    entropy = torch.empty(len(hidden), dtype=dtype, device=hidden.device)
+    # Narrow logits stand beside their fp32 copy.
+    per_logit = hidden.itemsize + (dtype.itemsize if dtype != hidden.dtype else 0)
+    size = max(1, logits_bytes // (len(head) * per_logit))
+    for first in range(0, len(hidden), size):
+        z = (hidden[first : first + size] @ head.T).to(dtype)
+        entropy[first : first + size] = _entropy_of(z)
+    return entropy
+
+
+def _entropy_of(z: Tensor) -> Tensor:
+    size = _CPU_ROWS if z.device.type == "cpu" else len(z)
+    log_p, p = torch.empty_like(z[:size]), torch.empty_like(z[:size])
+    parts = []
+    for rows in z.split(size):
+        count = len(rows)
+        torch.log_softmax(rows, dim=-1, out=log_p[:count])
+        torch.exp(log_p[:count], out=p[:count])
+        parts.append(torch.linalg.vecdot(p[:count], log_p[:count]).neg())
+    return torch.cat(parts).clamp_min(0.0)
 
 
 def mean_by_row(values: Tensor, tokens_per_row: Tensor) -> Tensor:

@@ -6,19 +6,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from wmss_cli.core.schema import IGNORE_INDEX
-from wmss_cli.models.causal import completion_logits
-from wmss_cli.score.entropy import mean_by_row, token_entropy
-
-# The entropy needs several fp32 copies of its logits; of all at once they would not fit.
-_TOKENS_AT_ONCE = 1024
+from wmss_cli.models.packed import PackedBatch, head_weight, hidden_states
+from wmss_cli.score.entropy import head_entropy, mean_by_row
 
 
 @torch.inference_mode()
-def completion_entropy(
-    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
-) -> Tensor:
-    """Return H(M; x) of each row, teacher-forced (Eq. 8), in nats.
+def completion_entropy(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
+    """Return H(M; x) of each document, teacher-forced (Eq. 8), in nats.
 
     The mean over the completion's tokens of the entropy of the distribution that predicts
     each of them: the logits of position t - 1 for token t.
@@ -26,16 +20,16 @@ def completion_entropy(
     Parameters
     ----------
     model : PreTrainedModel
-        In evaluation mode.
-    input_ids, attention_mask, labels : Tensor
-        ``[batch, length]``, each row with at least one label.
+        In evaluation mode, with packed attention.
+    batch : PackedBatch
+        On the model's device; each document with at least one token to predict.
 
     Returns
     -------
     Tensor
-        ``[batch]``, float64.
+        ``[documents]``, float64.
     """
-    logits, _ = completion_logits(model, input_ids, attention_mask, labels)
-    per_row = (labels[:, 1:] != IGNORE_INDEX).sum(dim=1)
-    entropy = torch.cat([token_entropy(chunk) for chunk in logits.split(_TOKENS_AT_ONCE)])
-    return mean_by_row(entropy, per_row)
+    entropy = head_entropy(hidden_states(model, batch), head_weight(model))
+    ends = torch.tensor(batch.lengths, device=entropy.device).cumsum(0)
+    document = torch.searchsorted(ends, batch.predicting, right=True)
+    return mean_by_row(entropy, torch.bincount(document, minlength=len(ends)))

@@ -15,7 +15,8 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable
-from wmss_cli.models.causal import completion_logits, device, load_for_inference
+from wmss_cli.models.causal import device, load_for_inference
+from wmss_cli.models.packed import head_weight, hidden_states
 
 
 def run(job: Job) -> Manifest:
@@ -43,15 +44,15 @@ def run(job: Job) -> Manifest:
 def _average(
     folder: Path, table: TokenTable, rows: NDArray[np.int64], config: AnalyzeConfig
 ) -> dict[str, float]:
-    model = load_for_inference(folder, config.precision)
+    model = load_for_inference(folder, config.precision, packed=True)
+    head = head_weight(model)
     sums = dict.fromkeys(STATISTICS, 0.0)
     tokens = 0
     for batch in by_length(table.lengths, rows, config.max_batch_tokens):
-        tensors = collate(table, batch, pad_token_id=0)
-        tensors = {name: tensor.to(device()) for name, tensor in tensors.items()}
-        logits, targets = completion_logits(model, **tensors)
-        for chunk, wanted in zip(logits.split(256), targets.split(256), strict=True):
-            for name, values in logit_statistics(chunk, wanted).items():
+        packed = collate(table, batch).to(device())
+        hidden = hidden_states(model, packed)
+        for chunk, wanted in zip(hidden.split(256), packed.targets.split(256), strict=True):
+            for name, values in logit_statistics(chunk @ head.T, wanted).items():
                 sums[name] += float(values.sum())
-        tokens += len(targets)
+        tokens += len(packed.targets)
     return {name: value / tokens for name, value in sums.items()}

@@ -38,7 +38,6 @@ PRETRAIN = SftConfig(
     max_steps=480,
     epochs=100.0,
     global_batch_size=64,
-    micro_batch_size=16,
     warmup_ratio=0.05,
     weight_decay=0.01,
     beta2=0.95,

@@ -10,7 +10,7 @@ from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import JointConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import Manifest
-from wmss_cli.models.causal import load_model
+from wmss_cli.models.causal import load_packed
 from wmss_cli.models.tokenizer import check_same_vocabulary
 from wmss_cli.stages.training import run_training
 from wmss_cli.train.pair import WeakStrongPair
@@ -36,9 +36,11 @@ def run(job: Job) -> Manifest | None:
         check_same_vocabulary(Path(job.inputs["weak"]), Path(job.inputs["strong"]))
 
     def build_pair() -> WeakStrongPair:
-        strong = load_model(Path(job.inputs["strong"]), config.precision)
-        weak = load_model(Path(job.inputs["weak"]), config.precision) if uses_weak else None
-        return WeakStrongPair(strong, weak, config.mix_lambda, config.weak_mode)
+        strong = load_packed(Path(job.inputs["strong"]), config.precision)
+        weak = load_packed(Path(job.inputs["weak"]), config.precision) if uses_weak else None
+        return WeakStrongPair(
+            strong, weak, config.mix_lambda, config.weak_mode, config.loss_backend
+        )
 
     def outputs(pair: WeakStrongPair) -> dict[str, PreTrainedModel]:
         models = {"model": pair.strong}

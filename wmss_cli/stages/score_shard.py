@@ -50,19 +50,18 @@ def run(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Ma
     config = ShardConfig.model_validate(job.config)
     table = TokenTable(Path(job.inputs["tokens"]))
     folder = Path(job.inputs["model"])
-    tokenizer = load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
+    load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
     first, last = (part * len(table) // config.shards for part in (config.shard, config.shard + 1))
     rows = np.arange(first, last, dtype=np.int64)
     with open_draft(job) as draft:
         if progress is None:
             progress = ProgressWriter(draft.folder, "samples", len(rows), before)
-        model = load_for_inference(folder, config.precision)
+        model = load_for_inference(folder, config.precision, packed=True)
         entropy = np.empty(len(table), dtype=np.float64)
         scored = 0
         for batch in by_length(table.lengths, rows, config.max_batch_tokens):
-            tensors = collate(table, batch, int(tokenizer.pad_token_id))
-            tensors = {name: tensor.to(device()) for name, tensor in tensors.items()}
-            entropy[batch] = completion_entropy(model, **tensors).cpu().numpy()
+            packed = collate(table, batch).to(device())
+            entropy[batch] = completion_entropy(model, packed).cpu().numpy()
             scored += len(batch)
             progress.update(before + scored)
         wrong = [table.example_ids[row] for row in rows if not np.isfinite(entropy[row])]

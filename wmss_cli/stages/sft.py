@@ -7,7 +7,7 @@ from pathlib import Path
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import SftConfig
 from wmss_cli.core.manifest import Manifest
-from wmss_cli.models.causal import load_model
+from wmss_cli.models.causal import load_packed
 from wmss_cli.stages.training import run_training
 from wmss_cli.train.pair import WeakStrongPair
 
@@ -22,6 +22,9 @@ def run(job: Job) -> Manifest | None:
     return run_training(
         job,
         config,
-        lambda: WeakStrongPair(load_model(Path(job.inputs["strong"]), config.precision)),
+        lambda: WeakStrongPair(
+            load_packed(Path(job.inputs["strong"]), config.precision),
+            loss_backend=config.loss_backend,
+        ),
         lambda pair: {"model": pair.strong},
     )

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from wmss_cli.core.artifact import Draft, Job, open_draft, partial
-from wmss_cli.core.config import TrainConfig
+from wmss_cli.core.config import TrainConfig, check_ranks
 from wmss_cli.core.errors import ConfigError, DataError
 from wmss_cli.core.files import read_json_lines
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import ACTIVE, read_parquet
-from wmss_cli.data.batches import FILLER, BatchPlan, collate
+from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import dtype_of, save_model
 from wmss_cli.models.tokenizer import load_tokenizer_of
@@ -34,10 +34,9 @@ from wmss_cli.train.ranks import Ranks, join
 class TableFeed:
     """The batches of a token table, for one rank (see :class:`wmss_cli.train.loop.Feed`)."""
 
-    def __init__(self, table: TokenTable, plan: BatchPlan, pad_token_id: int, ranks: Ranks) -> None:
+    def __init__(self, table: TokenTable, plan: BatchPlan, ranks: Ranks) -> None:
         self._table = table
         self._plan = plan
-        self._pad_token_id = pad_token_id
         self._ranks = ranks
 
     @property
@@ -53,16 +52,15 @@ class TableFeed:
         """Return all tokens of the step's global batch, without padding."""
         return int(self._table.lengths[self._plan.global_batch(step)].sum())
 
-    def micro_batches(self, step: int) -> Iterator[MicroBatch]:
-        """Yield this rank's micro-batches of a step."""
+    def micro_batches(self, step: int) -> list[MicroBatch]:
+        """Return this rank's micro-batches of a step."""
         cut = self._plan.micro_batches(
             step, self._table.lengths, self._ranks.rank, self._ranks.world_size
         )
-        for rows in cut:
-            yield MicroBatch(
-                collate(self._table, rows, self._pad_token_id),
-                [self._table.example_ids[row] for row in rows if row != FILLER],
-            )
+        return [
+            MicroBatch(collate(self._table, rows), [self._table.example_ids[row] for row in rows])
+            for rows in cut
+        ]
 
 
 def run_training(
@@ -108,7 +106,7 @@ def run_training(
     plan = BatchPlan(
         _drawn_rows(job, table),
         config.global_batch_size,
-        config.micro_batch_size,
+        config.micro_batch_tokens,
         config.epochs,
         config.max_steps,
         config.seed,
@@ -116,7 +114,7 @@ def run_training(
     if not table.completion_lengths[plan.rows].all():
         raise DataError(f"{job.inputs['tokens']}: a sample has no completion token; redo tokenize")
     ranks = join()
-    accumulation = plan.accumulation_steps(ranks.world_size)
+    check_ranks(config.global_batch_size, ranks.world_size)
     with _shared_draft(job, ranks) as draft:
         work = partial(Path(job.out))
         found = checkpoint.newest(work / CHECKPOINTS, ranks)
@@ -125,7 +123,7 @@ def run_training(
             found is not None and found[1].world_size != ranks.world_size and config.zero_stage > 0
         )
         pair = build_pair()
-        engine = build_engine(pair, config, accumulation, load_universal=universal)
+        engine = build_engine(pair, config, load_universal=universal)
         state = TrainState()
         if found is not None:
             path, saved = found
@@ -138,7 +136,7 @@ def run_training(
             source = checkpoint.universal_form(path, ranks) if universal else path
             checkpoint.load(engine, source, universal)
             state = TrainState(saved.step, dict(saved.totals))
-        feed = TableFeed(table, plan, int(tokenizer.pad_token_id), ranks)
+        feed = TableFeed(table, plan, ranks)
         train(engine, feed, config, state, work, ranks)
         for name, model in outputs(pair).items():
             weights = full_state_dict(model, ranks.is_first)

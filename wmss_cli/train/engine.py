@@ -16,7 +16,6 @@ from wmss_cli.train.pair import WeakStrongPair
 def build_engine(
     pair: WeakStrongPair,
     config: TrainConfig,
-    accumulation_steps: int,
     load_universal: bool = False,
 ) -> DeepSpeedEngine:
     """Put the pair into one DeepSpeed engine.
@@ -27,8 +26,6 @@ def build_engine(
         On the CPU, in the data type of the run.
     config : TrainConfig
         Optimizer, clipping, ZeRO stage.
-    accumulation_steps : int
-        Micro-batches per optimizer step and rank.
     load_universal : bool
         Whether a universal checkpoint will be loaded (another world size).
     """
@@ -42,12 +39,12 @@ def build_engine(
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
-        fused=torch.cuda.is_available(),
+        fused=True,
     )
     engine, *_ = deepspeed.initialize(
         model=pair,
         optimizer=optimizer,
-        config=_deepspeed_config(config, accumulation_steps, load_universal),
+        config=_deepspeed_config(config, load_universal),
         dist_init_required=False,
     )
     return engine
@@ -62,13 +59,13 @@ def _parameter_groups(pair: WeakStrongPair, weight_decay: float) -> list[dict[st
     return [group for group in groups if group["params"]]
 
 
-def _deepspeed_config(
-    config: TrainConfig, accumulation_steps: int, load_universal: bool
-) -> dict[str, Any]:
+def _deepspeed_config(config: TrainConfig, load_universal: bool) -> dict[str, Any]:
     narrow = dtype_of(config.precision) == torch.bfloat16
     return {
-        "train_micro_batch_size_per_gpu": config.micro_batch_size,
-        "gradient_accumulation_steps": accumulation_steps,
+        # A packed micro-batch is one row. How many make a step differs from step to step: the
+        # loop sets the boundary, and the pair divides the loss.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
         "gradient_clipping": config.max_grad_norm,
         "bf16": {"enabled": narrow},
         # In bf16 the sum over many micro-batches would lose the last ones.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from wmss_cli.core.config import TrainConfig
 from wmss_cli.core.errors import InterruptedRunError, NonFiniteLossError
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.models.causal import device
+from wmss_cli.models.packed import PackedBatch
 from wmss_cli.train import checkpoint
 from wmss_cli.train.engine import gradient_norm, set_learning_rate
 from wmss_cli.train.ranks import Ranks, StopFlag
@@ -35,13 +36,13 @@ class MicroBatch:
 
     Attributes
     ----------
-    tensors : dict of str to Tensor
-        ``input_ids``, ``attention_mask``, ``labels``, each ``[batch, length]``.
+    batch : PackedBatch
+        On the CPU.
     example_ids : sequence of str
         Of the samples in it.
     """
 
-    tensors: dict[str, Tensor]
+    batch: PackedBatch
     example_ids: Sequence[str]
 
 
@@ -58,8 +59,8 @@ class Feed(Protocol):
     def input_tokens(self, step: int) -> int:
         """Return all tokens of the step's global batch, without padding."""
 
-    def micro_batches(self, step: int) -> Iterator[MicroBatch]:
-        """Yield this rank's micro-batches of a step."""
+    def micro_batches(self, step: int) -> list[MicroBatch]:
+        """Return this rank's micro-batches of a step; all ranks have equally many."""
 
 
 @dataclass
@@ -157,16 +158,16 @@ def _step(
     )
     set_learning_rate(engine, rate)
     tokens = feed.completion_tokens(state.step)
-    accumulation = engine.gradient_accumulation_steps()
-    denominator = tokens / (ranks.world_size * accumulation)
+    denominator = tokens / ranks.world_size
     sums: list[Tensor] = []
     batches: list[Sequence[str]] = []
     norm = math.nan
-    for micro_batch in feed.micro_batches(state.step):
-        tensors = {name: tensor.to(device()) for name, tensor in micro_batch.tensors.items()}
-        loss, logged = engine(**tensors, denominator=denominator)
+    micro_batches = feed.micro_batches(state.step)
+    for i, micro_batch in enumerate(micro_batches):
+        at_boundary = i == len(micro_batches) - 1
+        engine.set_gradient_accumulation_boundary(at_boundary)
+        loss, logged = engine(micro_batch.batch.to(device()), denominator)
         engine.backward(loss)
-        at_boundary = engine.is_gradient_accumulation_boundary()
         if at_boundary and engine.zero_optimization_stage() == 0:
             norm = gradient_norm(engine)
         engine.step()
@@ -174,7 +175,6 @@ def _step(
             norm = gradient_norm(engine)
         sums.append(logged)
         batches.append(micro_batch.example_ids)
-    assert len(sums) == accumulation
     total, own = (ranks.sum(torch.stack(sums).sum(dim=0)) / tokens).tolist()
     if not math.isfinite(total) or ranks.any(not math.isfinite(norm)):
         _refuse(sums, batches, total, norm, state.step, ranks)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from wmss_cli.models.causal import completion_logits
-from wmss_cli.train.losses import cross_entropy_sum, mix_logits
+from wmss_cli.models.packed import PackedBatch, head_weight, hidden_states, pack_attention
+from wmss_cli.train.loss_backends import Backend, choose, mixed_loss
 
 
 class WeakStrongPair(nn.Module):
@@ -29,6 +29,13 @@ class WeakStrongPair(nn.Module):
         In (0, 1]; 1 is plain supervised fine-tuning.
     weak_mode : {"cotrain", "frozen"}
         Whether gradients reach the weak model. A frozen one runs without dropout.
+    loss_backend : {"auto", "chunked", "torch", "liger", "cce"}
+        What computes the loss (see :mod:`wmss_cli.train.loss_backends`).
+
+    Raises
+    ------
+    ConfigError
+        If the back-end is not there.
 
     Notes
     -----
@@ -42,6 +49,7 @@ class WeakStrongPair(nn.Module):
         weak: PreTrainedModel | None = None,
         mix_lambda: float = 1.0,
         weak_mode: Literal["cotrain", "frozen"] = "cotrain",
+        loss_backend: Backend = "auto",
     ) -> None:
         super().__init__()
         assert 0.0 < mix_lambda <= 1.0, mix_lambda
@@ -49,6 +57,10 @@ class WeakStrongPair(nn.Module):
         self.weak = weak
         self.mix_lambda = mix_lambda
         self.weak_frozen = weak_mode == "frozen"
+        self.loss_backend = choose(loss_backend)
+        for model in (strong, weak):
+            if model is not None:
+                pack_attention(model)
         if weak is not None and self.weak_frozen:
             weak.requires_grad_(False)
             weak.eval()
@@ -60,18 +72,16 @@ class WeakStrongPair(nn.Module):
             self.weak.eval()
         return self
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, denominator: float
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: PackedBatch, denominator: float) -> tuple[Tensor, Tensor]:
         """Return the loss of a micro-batch and what is logged of it.
 
         Parameters
         ----------
-        input_ids, attention_mask, labels : Tensor
-            ``[batch, length]``.
+        batch : PackedBatch
+            On the models' device.
         denominator : float
-            The global batch's completion tokens / (world size * accumulation steps): DeepSpeed
-            averages over both, so that the sum of all losses is the mean over tokens.
+            The global batch's completion tokens / world size: DeepSpeed averages over the ranks,
+            so that the sum of all losses is the mean over tokens.
 
         Returns
         -------
@@ -81,20 +91,20 @@ class WeakStrongPair(nn.Module):
             ``[2]``, without gradient: the sums of the loss and of the strong model's own loss
             over the completion tokens, in nats.
         """
-        z_strong, targets = completion_logits(self.strong, input_ids, attention_mask, labels)
+        strong = hidden_states(self.strong, batch)
+        weak = weak_head = None
         if self.weak is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.weak_frozen):
-                z_weak, _ = completion_logits(self.weak, input_ids, attention_mask, labels)
-            z_mix = mix_logits(z_strong, z_weak, self.mix_lambda)
-        else:
-            z_mix = z_strong if self.mix_lambda == 1.0 else self.mix_lambda * z_strong
-        total = cross_entropy_sum(z_mix, targets)
-        with torch.no_grad():
-            own = total if z_mix is z_strong else _own_loss(z_strong, targets)
-        return total / denominator, torch.stack([total.detach().double(), own.detach().double()])
-
-
-def _own_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the sum of a model's own losses, a part at a time: it is only logged."""
-    parts = zip(logits.split(1024), targets.split(1024), strict=True)
-    return torch.stack([cross_entropy_sum(z, y) for z, y in parts]).sum()
+                weak = hidden_states(self.weak, batch)
+            weak_head = head_weight(self.weak)
+        loss = mixed_loss(
+            self.loss_backend,
+            strong,
+            head_weight(self.strong),
+            batch.targets,
+            weak,
+            weak_head,
+            self.mix_lambda,
+        )
+        sums = torch.stack([loss.per_token.double().sum(), loss.own_per_token.double().sum()])
+        return loss.total / denominator, sums

@@ -1,0 +1,78 @@
+"""Samples into bins of so many tokens: as few bins as can be, as equal as can be."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pack(
+    lengths: Sequence[int] | NDArray[np.int64], max_tokens: int, world_size: int
+) -> list[NDArray[np.int64]]:
+    """Put samples into bins, for ranks that run equally many of them.
+
+    Best fit says how many bins are needed; their number is rounded up to a multiple of the world
+    size. Then each sample, the longest first, goes where the fewest tokens are, so that no rank
+    waits for another. If a bin would overflow by that, the bins of best fit are taken as they are.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each sample.
+    max_tokens : int
+        Of a bin. A longer sample gets a bin of its own.
+    world_size : int
+        Number of ranks.
+
+    Returns
+    -------
+    list of ndarray
+        The indices of the samples in each bin; their number is a multiple of `world_size`. Bins
+        ``i * world_size`` to ``(i + 1) * world_size - 1`` run at the same time, so they are in
+        the order of their tokens, the fullest first.
+    """
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    tight = _best_fit(sizes, order, max_tokens)
+    count = max(1, -(-len(tight) // world_size)) * world_size
+    level = _least_loaded(sizes, order, count)
+    limit = max([max_tokens, *(int(sizes[places].sum()) for places in tight)])
+    fits = all(sizes[places].sum() <= limit for places in level)
+    bins = level if fits else tight + [[] for _ in range(count - len(tight))]
+    bins.sort(key=lambda places: -int(sizes[places].sum()))
+    return [np.array(sorted(places), dtype=np.int64) for places in bins]
+
+
+def _best_fit(
+    sizes: NDArray[np.int64], order: NDArray[np.int64], max_tokens: int
+) -> list[list[int]]:
+    """Put each sample where the least room is left after it."""
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for place in order:
+        size = int(sizes[place])
+        fitting = [i for i, left in enumerate(room) if left >= size]
+        if fitting:
+            best = min(fitting, key=lambda i: room[i])
+            bins[best].append(int(place))
+            room[best] -= size
+        else:
+            bins.append([int(place)])
+            room.append(max_tokens - size)
+    return bins
+
+
+def _least_loaded(
+    sizes: NDArray[np.int64], order: NDArray[np.int64], count: int
+) -> list[list[int]]:
+    """Put each sample where the fewest tokens are."""
+    bins: list[list[int]] = [[] for _ in range(count)]
+    heap = [(0, i) for i in range(count)]
+    for place in order:
+        load, i = heapq.heappop(heap)
+        bins[i].append(int(place))
+        heapq.heappush(heap, (load + int(sizes[place]), i))
+    return bins

@@ -1,0 +1,97 @@
+"""The mixed loss by other libraries' fused ops, as one linear cross entropy.
+
+z_mix = [lambda * h_strong ; (1 - lambda) * h_weak] · [W_strong ; W_weak]ᵀ: hidden states and heads
+are put side by side, and the op sees one model. That copies both heads in every pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.train.losses import MixedLoss, mixed_cross_entropy
+
+Backend = Literal["auto", "chunked", "torch", "liger", "cce"]
+TokenLosses = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(hidden states ``[tokens, hidden]``, head ``[vocab, hidden]``, targets) to ``[tokens]``."""
+
+
+def choose(backend: Backend) -> Backend:
+    """Return what ``auto`` stands for: a GPU's fastest op that is installed, else our own.
+
+    Raises
+    ------
+    ConfigError
+        If the backend is not installed, or needs a GPU and there is none.
+    """
+    gpu = torch.cuda.is_available()
+    modules = {"cce": "cut_cross_entropy", "liger": "liger_kernel"}
+    if backend == "auto":
+        there = [name for name, module in modules.items() if gpu and find_spec(module)]
+        return cast(Backend, there[0]) if there else "chunked"
+    if backend in modules and not gpu:
+        raise ConfigError(f"loss_backend {backend} needs a GPU; use auto or chunked here")
+    if backend in modules and not find_spec(modules[backend]):
+        raise ConfigError(f"loss_backend {backend} is not installed: pip install 'wmss[gpu]'")
+    if backend == "torch" and not hasattr(F, "linear_cross_entropy"):
+        raise ConfigError("loss_backend torch needs torch 2.13 or newer; use auto or chunked")
+    return backend
+
+
+def mixed_loss(
+    backend: Backend,
+    strong: Tensor,
+    strong_head: Tensor,
+    targets: Tensor,
+    weak: Tensor | None = None,
+    weak_head: Tensor | None = None,
+    mix_lambda: float = 1.0,
+) -> MixedLoss:
+    """Compute the mixed loss by a backend that :func:`choose` returned.
+
+    The arguments are those of :func:`~wmss_cli.train.losses.mixed_cross_entropy`, and all
+    backends return the same up to rounding.
+    """
+    if backend == "chunked":
+        return mixed_cross_entropy(strong, strong_head, targets, weak, weak_head, mix_lambda)
+    token_losses = _OPS[backend]
+    hidden, head = mix_lambda * strong, strong_head
+    if weak is not None and weak_head is not None:
+        hidden = torch.cat([hidden, (1.0 - mix_lambda) * weak], dim=1)
+        head = torch.cat([strong_head, weak_head], dim=1)
+    per_token = token_losses(hidden, head, targets)
+    own = per_token.detach()
+    if weak is not None or mix_lambda != 1.0:
+        with torch.no_grad():
+            own = token_losses(strong, strong_head, targets)
+    return MixedLoss(per_token.sum(), per_token.detach(), own)
+
+
+def _torch(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    options = cast(Any, torch.nn).LinearCrossEntropyOptions()
+    op = cast(Any, F).linear_cross_entropy
+    return cast(Tensor, op(hidden, head, targets, reduction="none", options=options))
+
+
+def _liger(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+
+    op = LigerFusedLinearCrossEntropyLoss(reduction="none", accum_dtype=torch.float32)
+    return cast(Tensor, op(head, hidden, targets))
+
+
+def _cce(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    from cut_cross_entropy import linear_cross_entropy
+
+    # The exact variant: the default leaves out gradients that are small in bf16.
+    op = cast(Any, linear_cross_entropy)
+    return cast(Tensor, op(hidden, head, targets, reduction="none", impl="cce_exact"))
+
+
+_OPS: dict[str, TokenLosses] = {"torch": _torch, "liger": _liger, "cce": _cce}
