@@ -68,8 +68,8 @@ how a stage runs but not what it makes: with another value, finished work still 
 
 _RULES = """## Rules between options
 
-- `global_batch_size` is a multiple of `micro_batch_size` times `launch.processes`. The quotient is
-  the number of accumulation steps.
+- `global_batch_size` is at least the number of processes. How many micro-batches make a step
+  follows from `micro_batch_tokens` and the lengths of the samples.
 - `precision: bf16` needs `zero_stage` 1, 2 or 3, which keep fp32 master weights. `auto` is bf16 on
   a GPU: set one of these there, too.
 - `joint.mix_lambda` 0 is refused: the strong model would get no gradient.

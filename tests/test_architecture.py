@@ -32,6 +32,7 @@ HEAVY = {"torch", "transformers", "datasets", "deepspeed"}
 LIGHT_PACKAGES = ("cli", "core", "launch")
 LIGHT_MODULES = (
     "wmss_cli.models.folder",
+    "wmss_cli.models.shape",
     "wmss_cli.stages.demo",
     "wmss_cli.stages.pipeline",
     "wmss_cli.stages.probe_config",

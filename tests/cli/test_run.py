@@ -27,8 +27,8 @@ eval_files: {{gsm8k: {problems}}}
 iterations: 2
 controls: [continued_sft, softening]
 tokenize: {{system_prompt: "", max_seq_len: 400}}
-sft: {{learning_rate: 1e-3, global_batch_size: 4, micro_batch_size: 2, save_every_steps: 3}}
-joint: {{learning_rate: 1e-3, global_batch_size: 16, micro_batch_size: 8}}
+sft: {{learning_rate: 1e-3, global_batch_size: 4, micro_batch_tokens: 300, save_every_steps: 3}}
+joint: {{learning_rate: 1e-3, global_batch_size: 16, micro_batch_tokens: 1000}}
 eval: {{limit: 4, max_new_tokens: 4, system_prompt: ""}}
 analyze: {{samples: 8}}
 """

@@ -74,7 +74,7 @@ def test_every_field_is_documented(section: type[BaseModel]) -> None:
         (SftConfig, {"learning_rate": float("inf")}),
         (SftConfig, {"zero_stage": 4}),
         (SftConfig, {"global_batch_size": 0}),
-        (SftConfig, {"global_batch_size": 6, "micro_batch_size": 4}),
+        (SftConfig, {"micro_batch_tokens": 0}),
         (SftConfig, {"precision": "bf16", "zero_stage": 0}),
         (JointConfig, {"mix_lambda": 0.0}),
         (JointConfig, {"mix_lambda": 1.1}),

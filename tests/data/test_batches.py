@@ -13,14 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from table import make_token_table
 
-from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.schema import IGNORE_INDEX
-from wmss_cli.data.batches import FILLER, BatchPlan, by_length, collate
+from wmss_cli.data.batches import BatchPlan, by_length, collate
 from wmss_cli.data.tokens import TokenTable
 
 
 def make_plan(rows: list[int], global_batch_size: int = 4, **options: object) -> BatchPlan:
-    values = {"micro_batch_size": 1, "epochs": 1.0, "max_steps": None, "seed": 0} | options
+    values = {"micro_batch_tokens": 100, "epochs": 1.0, "max_steps": None, "seed": 0} | options
     return BatchPlan(np.array(rows, dtype=np.int64), global_batch_size, **values)  # type: ignore[arg-type]
 
 
@@ -30,13 +28,13 @@ def drawn(plan: BatchPlan) -> list[int]:
 
 @st.composite
 def cut_plans(draw: st.DrawFn) -> tuple[BatchPlan, int]:
-    """Return a plan and a world size that its batches can be cut into."""
-    micro, world, accumulation = (draw(st.integers(1, 4)) for _ in range(3))
+    """Return a plan and a world size."""
+    world = draw(st.integers(1, 4))
     rows = draw(st.lists(st.integers(0, 20), min_size=1, max_size=40))
     plan = make_plan(
         rows,
-        micro * world * accumulation,
-        micro_batch_size=micro,
+        draw(st.integers(world, 16)),
+        micro_batch_tokens=draw(st.integers(1, 200)),
         epochs=draw(st.sampled_from([0.5, 1.0, 1.5, 3.0])),
         max_steps=draw(st.none() | st.integers(1, 5)),
         seed=draw(st.integers(0, 3)),
@@ -50,19 +48,18 @@ def test_ranks_and_micro_batches_share_out_the_global_batch(cut: tuple[BatchPlan
     lengths = np.arange(21)[::-1] * 3 + 2
     for step in range(plan.steps):
         shares = [plan.micro_batches(step, lengths, rank, world) for rank in range(world)]
-        assert {len(share) for share in shares} == {plan.accumulation_steps(world)}
+        assert len({len(share) for share in shares}) == 1
         parts = [part for share in shares for part in share]
-        assert {len(part) for part in parts} == {plan.micro_batch_size}
-        batch = plan.global_batch(step)
         everything = Counter(np.concatenate(parts).tolist())
-        assert everything.pop(FILLER, 0) == plan.global_batch_size - len(batch)
-        assert everything == Counter(batch.tolist())
+        assert everything == Counter(plan.global_batch(step).tolist())
+        for part in parts:
+            assert len(part) <= 1 or lengths[part].sum() <= plan.micro_batch_tokens
 
 
 @given(cut_plans())
 def test_the_order_does_not_depend_on_how_it_is_cut(cut: tuple[BatchPlan, int]) -> None:
     plan, _ = cut
-    uncut = replace(plan, micro_batch_size=1)
+    uncut = replace(plan, micro_batch_tokens=1)
     assert [plan.global_batch(s).tolist() for s in range(plan.steps)] == [
         uncut.global_batch(s).tolist() for s in range(uncut.steps)
     ]
@@ -121,19 +118,18 @@ def test_fractions_of_epochs_and_a_limit_of_steps(
     assert len(drawn(plan)) == samples
 
 
-def test_samples_of_like_length_meet_and_every_rank_gets_a_long_one() -> None:
+def test_ranks_get_equal_token_counts() -> None:
     lengths = np.array([10, 20, 30, 40, 50, 60, 70, 80])
-    plan = make_plan(list(range(8)), 8, micro_batch_size=2)
+    plan = make_plan(list(range(8)), 8, micro_batch_tokens=180)
     first, second = (plan.micro_batches(0, lengths, rank, 2) for rank in range(2))
-    assert [lengths[part].tolist() for part in first] == [[80, 60], [40, 20]]
-    assert [lengths[part].tolist() for part in second] == [[70, 50], [30, 10]]
+    assert [int(lengths[part].sum()) for part in first] == [180]
+    assert [int(lengths[part].sum()) for part in second] == [180]
 
 
-def test_a_batch_that_cannot_be_cut_evenly_is_refused() -> None:
-    plan = make_plan(list(range(8)), 6, micro_batch_size=2)
-    assert plan.accumulation_steps(3) == 1
-    with pytest.raises(ConfigError, match="6 is not a multiple of micro_batch_size 2 x 2 proc"):
-        plan.micro_batches(0, np.ones(8, dtype=np.int64), 0, 2)
+def test_a_rank_may_be_left_without_a_sample() -> None:
+    plan = make_plan([0], 4)
+    shares = [plan.micro_batches(0, np.array([5]), rank, 2) for rank in range(2)]
+    assert [[part.tolist() for part in share] for share in shares] == [[[0]], [[]]]
 
 
 # Tensors.
@@ -145,23 +141,30 @@ def table(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> TokenTa
     return TokenTable(make_token_table(folder, tiny_model, [(3, 4), (1, 2), (5, 1)]))
 
 
-def test_labels_are_the_completion_and_nothing_else(table: TokenTable) -> None:
-    batch = collate(table, np.array([1, 0]), pad_token_id=319)
+def test_documents_follow_each_other_and_positions_begin_anew(table: TokenTable) -> None:
+    batch = collate(table, np.array([1, 0]))
     short, long = table.input_ids(1).tolist(), table.input_ids(0).tolist()
-    no = IGNORE_INDEX
-    assert batch["input_ids"].tolist() == [short + [319] * 4, long]
-    assert batch["attention_mask"].tolist() == [[1] * 3 + [0] * 4, [1] * 7]
-    assert batch["labels"].tolist() == [[no, *short[1:], *[no] * 4], [no, no, no, *long[3:]]]
-    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+    assert batch.input_ids.tolist() == short + long
+    assert batch.position_ids.tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5, 6]
+    assert batch.lengths == (3, 7)
+    tensors = (batch.input_ids, batch.position_ids, batch.predicting, batch.targets)
+    assert {tensor.dtype for tensor in tensors} == {torch.int64}
 
 
-def test_a_filler_has_no_label_and_one_visible_token(table: TokenTable) -> None:
-    batch = collate(table, np.array([1, FILLER]), pad_token_id=319)
-    assert batch["input_ids"][1].tolist() == [319] * 3
-    assert batch["attention_mask"][1].tolist() == [1, 0, 0]
-    assert batch["labels"][1].tolist() == [IGNORE_INDEX] * 3
-    alone = collate(table, np.array([FILLER]), pad_token_id=319)
-    assert alone["labels"].tolist() == [[IGNORE_INDEX] * 2]
+def test_only_the_completion_is_predicted_each_token_by_the_one_before(table: TokenTable) -> None:
+    batch = collate(table, np.array([1, 0]))
+    assert batch.targets.tolist() == [
+        *table.input_ids(1).tolist()[1:],
+        *table.input_ids(0).tolist()[3:],
+    ]
+    assert batch.predicting.tolist() == [0, 1, 5, 6, 7, 8]
+
+
+def test_nothing_at_all_is_one_token_and_predicts_nothing(table: TokenTable) -> None:
+    batch = collate(table, np.array([], dtype=np.int64))
+    assert batch.lengths == (1,)
+    assert batch.input_ids.shape == batch.position_ids.shape == (1,)
+    assert batch.predicting.shape == batch.targets.shape == (0,)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 120))
@@ -172,6 +175,6 @@ def test_batches_by_length_hold_every_row_once_within_the_limit(
     batches = by_length(sizes, np.arange(len(sizes)), max_batch_tokens)
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(sizes)))
     for batch in batches:
-        assert len(batch) == 1 or len(batch) * sizes[batch].max() <= max_batch_tokens
+        assert len(batch) == 1 or sizes[batch].sum() <= max_batch_tokens
     longest = [sizes[batch].max() for batch in batches]
     assert longest == sorted(longest, reverse=True)

@@ -416,13 +416,13 @@ def test_what_no_node_can_do_is_refused_before_anything_is_sent(
     assert not (tmp_path / "run" / "slurm").exists()
 
 
-def test_a_batch_that_cannot_be_cut_is_refused_before_anything_is_sent(
+def test_more_processes_than_samples_are_refused_before_anything_is_sent(
     tmp_path: Path, slurm: FakeSlurm
 ) -> None:
-    profile = Profile(train=Resources(tasks_per_node=5))
+    profile = Profile(train=Resources(tasks_per_node=33))
     with pytest.raises(
         ConfigError,
-        match="sft: global_batch_size 32 is not a multiple of micro_batch_size 1 x 5 proc",
+        match="sft: global_batch_size 32 is less than the 33 processes",
     ):
         submit(training_plan(tmp_path), settings(tmp_path, profile))
     assert slurm.calls("sbatch") == []

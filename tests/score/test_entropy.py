@@ -13,75 +13,83 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.special import entr, softmax
 
-from wmss_cli.score.entropy import mean_by_row, token_entropy
+from wmss_cli.score.entropy import head_entropy, mean_by_row
 
 Floats = NDArray[np.float64]
 
 
 @st.composite
 def rows_of_logits(draw: st.DrawFn) -> Floats:
-    """Draw ``[tokens, vocab]``, in which tokens may be ruled out, but never all of a row."""
-    shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=6))
-    logits = draw(hnp.arrays(np.float64, shape, elements=st.floats(-300, 300)))
-    ruled_out = draw(hnp.arrays(np.bool_, shape))
-    ruled_out[:, draw(st.integers(0, shape[1] - 1))] = False
-    return np.where(ruled_out, -np.inf, logits)
+    """Draw ``[tokens, vocab]``."""
+    shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
+    return draw(hnp.arrays(np.float64, shape, elements=st.floats(-300, 300)))
+
+
+def entropy_of(logits: Floats, rows_at_once: int = 1000) -> torch.Tensor:
+    """Give the op logits of the test's choice: they are hidden states, the head is the unit."""
+    vocab = logits.shape[1]
+    head = torch.eye(vocab, dtype=torch.float64)
+    return head_entropy(torch.from_numpy(logits), head, rows_at_once * vocab * 8)
 
 
 def plain_entropy(logits: Floats) -> Floats:
     return entr(softmax(logits, axis=-1)).sum(axis=-1)
 
 
-@given(rows_of_logits())
-def test_equals_the_definition(logits: Floats) -> None:
-    got = token_entropy(torch.from_numpy(logits)).numpy()
+@given(rows_of_logits(), st.integers(1, 15))
+def test_equals_the_definition_in_chunks_of_any_size(logits: Floats, rows_at_once: int) -> None:
+    got = entropy_of(logits, rows_at_once).numpy()
     np.testing.assert_allclose(got, plain_entropy(logits), rtol=1e-12, atol=1e-12)
 
 
 @given(rows_of_logits())
 def test_stays_between_zero_and_the_log_of_the_vocabulary(logits: Floats) -> None:
-    entropy = token_entropy(torch.from_numpy(logits))
-    possible = np.isfinite(logits).sum(axis=-1)
+    entropy = entropy_of(logits)
     assert (entropy >= 0).all()
-    assert (entropy.numpy() <= np.log(possible) + 1e-12).all()
+    assert (entropy.numpy() <= np.log(logits.shape[1]) + 1e-12).all()
 
 
 @given(rows_of_logits(), st.floats(-1e3, 1e3))
 def test_does_not_change_when_all_logits_shift(logits: Floats, shift: float) -> None:
-    before = token_entropy(torch.from_numpy(logits))
-    after = token_entropy(torch.from_numpy(logits + shift))
-    torch.testing.assert_close(after, before, rtol=1e-9, atol=1e-9)
-
-
-@given(rows_of_logits())
-def test_a_token_that_is_ruled_out_adds_nothing(logits: Floats) -> None:
-    wider = np.concatenate([logits, np.full((len(logits), 1), -np.inf)], axis=1)
-    torch.testing.assert_close(
-        token_entropy(torch.from_numpy(wider)), token_entropy(torch.from_numpy(logits))
-    )
+    torch.testing.assert_close(entropy_of(logits + shift), entropy_of(logits), rtol=1e-9, atol=1e-9)
 
 
 @given(rows_of_logits())
 def test_single_precision_is_close(logits: Floats) -> None:
-    got = token_entropy(torch.from_numpy(logits).float())
+    got = head_entropy(torch.from_numpy(logits).float(), torch.eye(logits.shape[1]))
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got.numpy(), plain_entropy(logits), rtol=1e-4, atol=1e-4)
 
 
 def test_known_values() -> None:
-    half = [[0.0, 0.0, -math.inf], [5.0, -math.inf, -math.inf], [1.0, 1.0, 1.0]]
+    logits = np.array([[0.0, 0.0, -1e9], [5.0, -1e9, -1e9], [1.0, 1.0, 1.0]])
     expected = [math.log(2), 0.0, math.log(3)]
-    assert token_entropy(torch.tensor(half)).tolist() == pytest.approx(expected, abs=1e-7)
+    assert entropy_of(logits).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_real_vocabulary_to_1e_5() -> None:
+    generator = torch.manual_seed(0)
+    hidden = torch.randn(20, 64, generator=generator)
+    head = torch.randn(151_936, 64, generator=generator) * 0.4
+    expected = plain_entropy((hidden.double() @ head.double().T).numpy())
+    got = head_entropy(hidden, head, logits_bytes=7 * 151_936 * 4).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_narrow_logits_are_summed_in_single_precision(dtype: torch.dtype) -> None:
     # In bf16 itself the sum over 50,000 tokens would be off by whole nats.
-    logits = (3 * torch.randn(4, 50_000, generator=torch.manual_seed(0))).to(dtype)
-    got = token_entropy(logits)
+    generator = torch.manual_seed(0)
+    hidden = torch.randn(4, 1, generator=generator).to(dtype)
+    head = (3 * torch.randn(50_000, 1, generator=generator)).to(dtype)
+    got = head_entropy(hidden, head)
     assert got.dtype == torch.float32
-    expected = plain_entropy(logits.double().numpy())
+    expected = plain_entropy((hidden @ head.T).double().numpy())
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5)
+
+
+def test_no_tokens_have_no_entropy() -> None:
+    assert head_entropy(torch.empty(0, 4), torch.ones(7, 4)).shape == (0,)
 
 
 @given(st.lists(st.lists(st.floats(0, 20), min_size=1, max_size=6), min_size=1, max_size=6))

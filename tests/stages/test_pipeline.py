@@ -153,7 +153,7 @@ def test_controls_take_as_many_steps_as_the_joint_training(
     samples = 130
 
     def steps(config: Any, rows: int) -> int:
-        sizes = (config.global_batch_size, config.micro_batch_size)
+        sizes = (config.global_batch_size, config.micro_batch_tokens)
         limits = (config.epochs, config.max_steps, config.seed)
         return BatchPlan(np.arange(rows), *sizes, *limits).steps
 

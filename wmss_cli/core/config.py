@@ -113,9 +113,9 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     loss_backend: Literal["auto", "chunked", "torch", "liger", "cce"] = "auto"
-    """What computes the loss. `chunked` is wmss's own op; `liger` and `cce` (Cut Cross-Entropy) come
-    with the extra `gpu`; `torch` needs torch 2.13. `auto`: on a GPU `cce` or `liger` if installed,
-    else `chunked`."""
+    """What computes the loss. `chunked` is wmss's own op; `liger` and `cce` (Cut Cross-Entropy)
+    come with the extra `gpu`; `torch` needs torch 2.13. `auto`: on a GPU `cce` or `liger` if
+    installed, else `chunked`."""
     save_every_steps: Count = 200
     """Write a checkpoint after this many optimizer steps."""
     keep_checkpoints: Count = 2
@@ -178,7 +178,7 @@ class ScoreConfig(Section):
     shards: Count = 1
     """Parts that are scored one by one; what is done is not done again."""
     max_batch_tokens: Count = 16384
-    """Largest padded batch, in tokens."""
+    """Most tokens of a forward pass. Samples are packed into it; a longer one passes alone."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and fp32 on a CPU; the softmax is always fp32."""
 
@@ -231,7 +231,7 @@ class AnalyzeConfig(Section):
     samples: Count = 200
     """Samples drawn for the statistics."""
     max_batch_tokens: Count = 16384
-    """Largest padded batch, in tokens."""
+    """Most tokens of a forward pass. Samples are packed into it; a longer one passes alone."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and fp32 on a CPU."""
     seed: int = 0

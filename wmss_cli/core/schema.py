@@ -15,9 +15,6 @@ import pyarrow.parquet as pq
 
 from wmss_cli.core.errors import ConfigError, IntegrityError
 
-IGNORE_INDEX = -100
-"""Label of a position that has no part in the loss."""
-
 EXAMPLE = pa.schema(
     [
         pa.field("example_id", pa.string(), nullable=False),  # hash of prompt and completion

@@ -39,8 +39,7 @@ def pack(
     tight = _best_fit(sizes, order, max_tokens)
     count = max(1, -(-len(tight) // world_size)) * world_size
     level = _least_loaded(sizes, order, count)
-    limit = max([max_tokens, *(int(sizes[places].sum()) for places in tight)])
-    fits = all(sizes[places].sum() <= limit for places in level)
+    fits = all(len(places) == 1 or sizes[places].sum() <= max_tokens for places in level)
     bins = level if fits else tight + [[] for _ in range(count - len(tight))]
     bins.sort(key=lambda places: -int(sizes[places].sum()))
     return [np.array(sorted(places), dtype=np.int64) for places in bins]

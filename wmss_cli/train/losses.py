@@ -6,7 +6,7 @@ heads; what the gradient needs of it is computed at once, and the chunk's buffer
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ def mixed_cross_entropy(
         Memory for the logits of a chunk, in bytes.
     """
     assert (weak is None) == (weak_head is None)
-    outputs = _ChunkedCrossEntropy.apply(
+    outputs = cast(Any, _ChunkedCrossEntropy).apply(
         strong, strong_head, targets, weak, weak_head, mix_lambda, logits_bytes
     )
     return MixedLoss(*outputs)
