@@ -93,7 +93,9 @@ class ModelShape:
                 f"{where}: use_sliding_window is set, whose attention wmss cannot count; "
                 "use a model without it"
             )
-        sizes: dict[str, Any] = {ours: _size(config, theirs, where) for ours, theirs in _SIZES.items()}
+        sizes: dict[str, Any] = {
+            ours: _size(config, theirs, where) for ours, theirs in _SIZES.items()
+        }
         heads = sizes["heads"]
         # Only where transformers would take the same.
         default = heads if kind == "llama" or "num_key_value_heads" in config else None
