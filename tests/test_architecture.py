@@ -18,6 +18,7 @@ LAYERS = (
     ("core",),
     ("models",),
     ("data", "score", "train", "verify", "evaluate", "analyze"),
+    ("bench",),
     ("stages",),
     ("launch",),
     ("cli",),
