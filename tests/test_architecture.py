@@ -32,8 +32,11 @@ HEAVY = {"torch", "transformers", "datasets", "deepspeed"}
 
 LIGHT_PACKAGES = ("cli", "core", "launch")
 LIGHT_MODULES = (
+    "wmss_cli.bench.plot",
+    "wmss_cli.bench.results",
     "wmss_cli.models.folder",
     "wmss_cli.models.shape",
+    "wmss_cli.stages.bench_config",
     "wmss_cli.stages.demo",
     "wmss_cli.stages.pipeline",
     "wmss_cli.stages.probe_config",

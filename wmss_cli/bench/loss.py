@@ -18,8 +18,8 @@ from wmss_cli.models.causal import device, dtype_of
 from wmss_cli.train.loss_backends import Backend, mixed_loss
 
 COTRAINED, FROZEN = "wmss, co-trained", "wmss, frozen"
-AUTHORS = "authors, co-trained"
-TORCH = "torch's op, co-trained"
+AUTHORS = "authors"
+TORCH = "torch's op"
 _LAMBDA = 0.5
 
 
@@ -45,8 +45,7 @@ def measure(size: LossSize, rounds: int, on_run: Callable[[], None]) -> list[Par
     # bf16 logits, which only the authors' way has, are off by a hundredth.
     allowed = 1e-5 if dtype == torch.float32 else 2e-2
     agreements = [compare(timed, what, allowed, AUTHORS, True) for what in ("loss", "gradient")]
-    memory = {name: peak_memory(build, (size,), name).above_base for name in names}
-    on_run()
+    memory = {name: peak_memory(build, (size,), name, on_run).above_base for name in names}
     product_flops = 2 * size.tokens * size.hidden_size * size.vocab_size
     needed = {name: (4 if name == FROZEN else 6) * product_flops for name in names}
     entries = [

@@ -54,7 +54,11 @@ class Memory:
 
 
 def peak_memory(
-    build: Callable[..., dict[str, Rival]], arguments: tuple[Any, ...], name: str, warm_up: int = 0
+    build: Callable[..., dict[str, Rival]],
+    arguments: tuple[Any, ...],
+    name: str,
+    on_run: Callable[[], None],
+    warm_up: int = 0,
 ) -> Memory:
     """Build one rival in a new process and measure a run of it.
 
@@ -66,6 +70,8 @@ def peak_memory(
         Can be pickled.
     name : str
         Of the rival.
+    on_run : callable
+        Called at the end.
     warm_up : int
         Runs before, so that what stays (an optimizer's state) is there.
 
@@ -77,12 +83,14 @@ def peak_memory(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(_measure, build, arguments, name, warm_up).result()
+            memory = pool.submit(_measure, build, arguments, name, warm_up).result()
         except BrokenProcessPool:
             raise StageError(
                 f"bench: the process that ran '{name}' was killed; too little memory? "
-                f"Leave it out (--without) or choose a smaller --size"
+                "Choose --size small, or a machine with more"
             ) from None
+    on_run()
+    return memory
 
 
 def _measure(

@@ -174,7 +174,6 @@ class Machine(_Model):
 class Report(_Model):
     """All that one run of ``wmss bench`` found."""
 
-    command: str
     size: str
     rounds: int
     machine: Machine

@@ -56,7 +56,6 @@ def measure(size: ScoreSize, rounds: int, on_run: Callable[[], None], work: Path
     timed = alternate(rivals, rounds, product, on_run)
     allowed = _ALLOWED if model.dtype == torch.float32 else _ALLOWED_NARROW
     exact = _float64_loop(model, TokenTable(Path(table)))
-    on_run()
     worst = check_equal(
         "entropy", WMSS, timed.values[WMSS][0]["entropy"], "a float64 loop", exact, allowed
     )
@@ -66,8 +65,7 @@ def measure(size: ScoreSize, rounds: int, on_run: Callable[[], None], work: Path
             update={"what": "entropy, against a float64 loop", "difference": worst}
         ),
     ]
-    memory = {name: peak_memory(build, (size, table), name).peak for name in names}
-    on_run()
+    memory = {name: peak_memory(build, (size, table), name, on_run).peak for name in names}
     flops = shape.forward_flops(map(sum, lengths), sum(c for _, c in lengths))
     entries = [
         Entry(

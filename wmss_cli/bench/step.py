@@ -29,8 +29,8 @@ from wmss_cli.train.engine import build_engine
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import join
 
-SFT, COTRAINED, FROZEN = "wmss sft", "wmss joint, co-trained", "wmss joint, frozen"
-AUTHORS = "authors joint, co-trained"
+SFT, COTRAINED, FROZEN = "wmss, sft", "wmss, co-trained", "wmss, frozen"
+AUTHORS = "authors"
 _LAMBDA = 0.5
 _FULL = 256
 # Tokens of a sample where the shape of one model alone is measured.
@@ -150,8 +150,8 @@ def _measure(
     hidden = int(_model_config(size)["hidden_size"])
     product = MatrixProduct(512, hidden, size.vocab_size, dtype_of("auto"))
     timed = alternate(build(size, str(table), names), rounds, product, on_run)
-    memory = {name: peak_memory(build, (size, str(table)), name, 1).peak for name in names}
-    on_run()
+    arguments = (size, str(table))
+    memory = {name: peak_memory(build, arguments, name, on_run, 1).peak for name in names}
     return timed, memory, product, {name: _flops(size, name) for name in names}
 
 

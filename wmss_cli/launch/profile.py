@@ -27,6 +27,7 @@ KINDS: dict[str, Kind] = {
     "score_entropy": "score",
     "score_shard": "score",
     "analyze": "score",
+    "bench": "score",
     "eval": "eval",
     "eval_shard": "eval",
 }
