@@ -51,7 +51,7 @@ def run(job: Job) -> Manifest:
         write_json(draft.folder / RESULTS_FILE, report.model_dump(mode="json"))
         goals = [ratio for part in parts for ratio in part.ratios if ratio.goal is not None]
         reached = sum(g.goal is not None and g.goal.is_met(g.value.median) for g in goals)
-        return draft.commit({"goals": len(goals), "goals_reached": reached}, scratch="scratch")
+        return draft.commit({"goals": len(goals), "goals_reached": reached}, scratch=["scratch"])
 
 
 def _measures(name: PartName, table: bool) -> list[Measure]:

@@ -23,6 +23,8 @@ from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import dtype_of, save_model
 from wmss_cli.models.tokenizer import load_tokenizer_of
+from wmss_cli.stages.weak_states import FOLDER as WEAK_STATES
+from wmss_cli.stages.weak_states import WeakStates, fill_weak_states
 from wmss_cli.train import checkpoint
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.export import full_state_dict
@@ -34,10 +36,17 @@ from wmss_cli.train.ranks import Ranks, join
 class TableFeed:
     """The batches of a token table, for one rank (see :class:`wmss_cli.train.loop.Feed`)."""
 
-    def __init__(self, table: TokenTable, plan: BatchPlan, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        table: TokenTable,
+        plan: BatchPlan,
+        ranks: Ranks,
+        weak_states: WeakStates | None = None,
+    ) -> None:
         self._table = table
         self._plan = plan
         self._ranks = ranks
+        self._weak_states = weak_states
 
     @property
     def steps(self) -> int:
@@ -58,7 +67,11 @@ class TableFeed:
             step, self._table.lengths, self._ranks.rank, self._ranks.world_size
         )
         return [
-            MicroBatch(collate(self._table, rows), [self._table.example_ids[row] for row in rows])
+            MicroBatch(
+                collate(self._table, rows),
+                [self._table.example_ids[row] for row in rows],
+                None if self._weak_states is None else self._weak_states.of(rows),
+            )
             for rows in cut
         ]
 
@@ -68,6 +81,7 @@ def run_training(
     config: TrainConfig,
     build_pair: Callable[[], WeakStrongPair],
     outputs: Callable[[WeakStrongPair], dict[str, PreTrainedModel]],
+    cached_weak: Path | None = None,
 ) -> Manifest | None:
     """Train a pair on a token table and write the models.
 
@@ -81,6 +95,8 @@ def run_training(
         Loads the weights; called after all checks that need none.
     outputs : callable
         The models to write, by the name of their folder.
+    cached_weak : Path, optional
+        A frozen weak model whose hidden states are computed before the training begins.
 
     Returns
     -------
@@ -122,6 +138,17 @@ def run_training(
         universal = (
             found is not None and found[1].world_size != ranks.world_size and config.zero_stage > 0
         )
+        states = None
+        if cached_weak is not None:
+            states = fill_weak_states(
+                work / WEAK_STATES,
+                cached_weak,
+                config.precision,
+                table,
+                plan.rows,
+                config.micro_batch_tokens,
+                ranks,
+            )
         pair = build_pair()
         engine = build_engine(pair, config, load_universal=universal)
         state = TrainState()
@@ -136,7 +163,7 @@ def run_training(
             source = checkpoint.universal_form(path, ranks) if universal else path
             checkpoint.load(engine, source, universal)
             state = TrainState(saved.step, dict(saved.totals))
-        feed = TableFeed(table, plan, ranks)
+        feed = TableFeed(table, plan, ranks, states)
         train(engine, feed, config, state, work, ranks)
         for name, model in outputs(pair).items():
             weights = full_state_dict(model, ranks.is_first)
@@ -147,7 +174,8 @@ def run_training(
         if draft is None:
             return None
         return draft.commit(
-            _metrics(work, state, plan, ranks, dtype_of(config.precision)), scratch=CHECKPOINTS
+            _metrics(work, state, plan, ranks, dtype_of(config.precision)),
+            scratch=[CHECKPOINTS, WEAK_STATES],
         )
 
 

@@ -40,10 +40,13 @@ class MicroBatch:
         On the CPU.
     example_ids : sequence of str
         Of the samples in it.
+    weak_hidden : Tensor or None
+        ``[completion tokens, hidden]``: what the weak model would give, where it was cached.
     """
 
     batch: PackedBatch
     example_ids: Sequence[str]
+    weak_hidden: Tensor | None = None
 
 
 class Feed(Protocol):
@@ -166,7 +169,10 @@ def _step(
     for i, micro_batch in enumerate(micro_batches):
         at_boundary = i == len(micro_batches) - 1
         engine.set_gradient_accumulation_boundary(at_boundary)
-        loss, logged = engine(micro_batch.batch.to(device()), denominator)
+        weak_hidden = micro_batch.weak_hidden
+        if weak_hidden is not None:
+            weak_hidden = weak_hidden.to(device())
+        loss, logged = engine(micro_batch.batch.to(device()), denominator, weak_hidden)
         engine.backward(loss)
         if at_boundary and engine.zero_optimization_stage() == 0:
             norm = gradient_norm(engine)
