@@ -48,9 +48,9 @@ class TableFeed:
         """Return the completion tokens of the step's global batch, over all ranks."""
         return int(self._table.completion_lengths[self._plan.global_batch(step)].sum())
 
-    def input_tokens(self, step: int) -> int:
-        """Return all tokens of the step's global batch, without padding."""
-        return int(self._table.lengths[self._plan.global_batch(step)].sum())
+    def lengths(self, step: int) -> list[int]:
+        """Return the tokens of each sample of the step's global batch, without padding."""
+        return [int(n) for n in self._table.lengths[self._plan.global_batch(step)]]
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
         """Return this rank's micro-batches of a step."""
