@@ -26,6 +26,7 @@ from wmss_cli.train.engine import gradient_norm, set_learning_rate
 from wmss_cli.train.meter import TIMING, Meter
 from wmss_cli.train.ranks import Ranks, StopFlag
 from wmss_cli.train.schedule import learning_rate
+from wmss_cli.train.writers import Report
 
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -82,6 +83,7 @@ def train(
     state: TrainState,
     folder: Path,
     ranks: Ranks,
+    report: Report,
 ) -> TrainState:
     """Run all steps that are left.
 
@@ -99,6 +101,8 @@ def train(
         Gets ``metrics.jsonl``, ``progress.json`` and ``checkpoints/``.
     ranks : Ranks
         The processes that train together.
+    report : Report
+        Gets each row of the metrics, too.
 
     Raises
     ------
@@ -141,6 +145,7 @@ def train(
             row = _step(engine, feed, config, state, ranks, meter)
             if progress is not None:
                 files.append_json_line(folder / METRICS_FILE, row)
+                report.write(row)
                 shown = {name: row[name] for name in ("loss", *TIMING)}
                 progress.update(state.step, **{n: v for n, v in shown.items() if v is not None})
             # After the last step, too: if the export fails, it alone is repeated.
