@@ -83,7 +83,7 @@ def train(
     state: TrainState,
     folder: Path,
     ranks: Ranks,
-    report: Report,
+    report: Report | None = None,
 ) -> TrainState:
     """Run all steps that are left.
 
@@ -101,7 +101,7 @@ def train(
         Gets ``metrics.jsonl``, ``progress.json`` and ``checkpoints/``.
     ranks : Ranks
         The processes that train together.
-    report : Report
+    report : Report, optional
         Gets each row of the metrics, too.
 
     Raises
@@ -145,7 +145,8 @@ def train(
             row = _step(engine, feed, config, state, ranks, meter)
             if progress is not None:
                 files.append_json_line(folder / METRICS_FILE, row)
-                report.write(row)
+                if report is not None:
+                    report.write(row)
                 shown = {name: row[name] for name in ("loss", *TIMING)}
                 progress.update(state.step, **{n: v for n, v in shown.items() if v is not None})
             # After the last step, too: if the export fails, it alone is repeated.

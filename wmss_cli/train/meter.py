@@ -76,7 +76,7 @@ class Meter:
     def start(cls, pair: WeakStrongPair, dtype: torch.dtype, steps: int, ranks: Ranks) -> Meter:
         """Measure the machine; all ranks call it together, just before the first step.
 
-        Says it once in the log where the models' FLOPs cannot be counted.
+        The log says what was measured, or that the models' FLOPs cannot be counted.
 
         Parameters
         ----------
@@ -89,16 +89,20 @@ class Meter:
         ranks : Ranks
             The processes that train together.
         """
-        cost = None
+        # Processes of one machine share it: each must measure while the others do.
+        ranks.barrier()
+        own = torch.tensor([matrix_product_rate(dtype, device())], dtype=torch.float64)
+        rate = float(ranks.sum(own)[0])
+        forget_peak(device())
         try:
             cost = StepCost.of_pair(pair)
+            said = f"the limit is {rate / 1e12:.4g} TFLOP/s, the rate of {dtype} matrix products"
         except ConfigError as error:
-            if ranks.is_first:
-                print(f"share_of_limit is not known: {error}", flush=True)  # noqa: T201
-        ranks.barrier()
-        rate = torch.tensor([matrix_product_rate(dtype, device())], dtype=torch.float64)
-        forget_peak(device())
-        return cls(steps, float(ranks.sum(rate)[0]), cost)
+            cost = None
+            said = f"share_of_limit is not known: {error}"
+        if ranks.is_first:
+            print(said, flush=True)  # noqa: T201
+        return cls(steps, rate, cost)
 
     def measure(
         self, step: int, seconds: float, lengths: Iterable[int], head_tokens: int, ranks: Ranks
