@@ -48,12 +48,14 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = _logs(out) / "tensorboard" / out.name
-        self._writer: Any = SummaryWriter(folder, purge_step=step + 1, flush_secs=10)
+        self._writer: Any = SummaryWriter(folder, purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add a point to each curve."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
+        # A killed run must not lose the steps of its checkpoint.
+        self._writer.flush()
 
     def close(self) -> None:
         """Flush and close the file."""
