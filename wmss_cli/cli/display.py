@@ -14,7 +14,7 @@ from rich.table import Column
 from wmss_cli.core.progress import Progress
 
 _PLAIN_EVERY_S = 10.0
-_BAR = 16
+_WIDE = 100
 _PACE = {
     "loss": "loss {:.3f}",
     "tokens_per_s": "{:,.0f} tok/s",
@@ -42,9 +42,10 @@ class Display:
     def stage(self, label: str) -> Iterator[Watch]:
         """Show a stage while it runs; what is yielded takes its progress."""
         if self._live:
-            with _bars(self._console) as bars:
+            bar = 16 if self._console.width >= _WIDE else 10
+            with _bars(self._console, bar) as bars:
                 task = bars.add_task(label, total=None, detail="starting")
-                rest = self._console.width - len(label) - _BAR
+                rest = self._console.width - len(label) - bar
                 yield lambda progress: _update_bar(bars, task, progress, rest)
         else:
             plain = _PlainLines(self._console, label)
@@ -83,11 +84,11 @@ class _PlainLines:
         self._console.print(line + (f", {more}" if more else ""), highlight=False, soft_wrap=True)
 
 
-def _bars(console: Console) -> Bars:
+def _bars(console: Console, width: int) -> Bars:
     return Bars(
         SpinnerColumn(),
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-        BarColumn(bar_width=_BAR),
+        BarColumn(bar_width=width),
         MofNCompleteColumn(),
         TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
         console=console,
