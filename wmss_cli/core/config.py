@@ -78,6 +78,7 @@ class TrainConfig(Section):
             "loss_backend",
             "save_every_steps",
             "keep_checkpoints",
+            "report_to",
         }
     )
 
@@ -120,6 +121,9 @@ class TrainConfig(Section):
     """Write a checkpoint after this many optimizer steps."""
     keep_checkpoints: Count = 2
     """How many checkpoints are kept while training; all are removed once the model is written."""
+    report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
+    """Where the metrics of each step go beside `metrics.jsonl`. Each needs the extra of its name:
+    `pip install 'wmss[tensorboard]'`. Files go to `logs/` beside the artifact."""
     seed: int = 0
     """Order of the samples, dropout."""
 

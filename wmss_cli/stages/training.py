@@ -31,6 +31,7 @@ from wmss_cli.train.export import full_state_dict
 from wmss_cli.train.loop import CHECKPOINTS, METRICS_FILE, MicroBatch, TrainState, train
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks, join
+from wmss_cli.train.writers import Report
 
 
 class TableFeed:
@@ -57,9 +58,9 @@ class TableFeed:
         """Return the completion tokens of the step's global batch, over all ranks."""
         return int(self._table.completion_lengths[self._plan.global_batch(step)].sum())
 
-    def input_tokens(self, step: int) -> int:
-        """Return all tokens of the step's global batch, without padding."""
-        return int(self._table.lengths[self._plan.global_batch(step)].sum())
+    def lengths(self, step: int) -> list[int]:
+        """Return the tokens of each sample of the step's global batch, without padding."""
+        return [int(n) for n in self._table.lengths[self._plan.global_batch(step)]]
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
         """Return this rank's micro-batches of a step."""
@@ -106,8 +107,8 @@ def run_training(
     Raises
     ------
     ConfigError
-        If the model's tokenizer did not make the token table, or the precision does not go
-        with the ZeRO stage.
+        If the model's tokenizer did not make the token table, the precision does not go with
+        the ZeRO stage, or what `report_to` names is not installed or refuses.
     DataError
         If a batch has no completion token.
     """
@@ -131,7 +132,8 @@ def run_training(
         raise DataError(f"{job.inputs['tokens']}: a sample has no completion token; redo tokenize")
     ranks = join()
     check_ranks(config.global_batch_size, ranks.world_size)
-    with _shared_draft(job, ranks) as draft:
+    report = Report(config.report_to, Path(job.out), job.config, ranks)
+    with _shared_draft(job, ranks) as draft, report:
         work = partial(Path(job.out))
         found = checkpoint.newest(work / CHECKPOINTS, ranks)
         # At ZeRO 0 every rank holds the whole state, so any number of ranks can load it.
@@ -149,6 +151,7 @@ def run_training(
                 config.micro_batch_tokens,
                 ranks,
             )
+        report.open(found[1].step if found is not None else 0, work / METRICS_FILE)
         pair = build_pair()
         engine = build_engine(pair, config, load_universal=universal)
         state = TrainState()
@@ -164,7 +167,7 @@ def run_training(
             checkpoint.load(engine, source, universal)
             state = TrainState(saved.step, dict(saved.totals))
         feed = TableFeed(table, plan, ranks, states)
-        train(engine, feed, config, state, work, ranks)
+        train(engine, feed, config, state, work, ranks, report)
         for name, model in outputs(pair).items():
             weights = full_state_dict(model, ranks.is_first)
             if ranks.is_first:
