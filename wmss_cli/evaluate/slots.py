@@ -20,15 +20,14 @@ class SlotLayer(DynamicLayer):
     Attributes
     ----------
     keys, values : Tensor
-        ``[slots, heads, capacity, head_dim]``.
+        ``[slots, heads, capacity, head size]``; none before the first keys and values come.
     """
 
-    def __init__(self, like: Tensor, slots: int) -> None:
+    def __init__(self, slots: int) -> None:
         super().__init__()
-        self.keys = like.new_empty((slots, like.shape[1], 0, like.shape[3]))
-        self.values = torch.empty_like(self.keys)
-        self.is_initialized = True
-        self.rows = self.at = torch.empty(0, dtype=torch.long, device=like.device)
+        self._slots = slots
+        # Where the next step writes (``[rows]`` each), and how many positions it may see.
+        self.rows = self.at = torch.empty(0, dtype=torch.long)
         self.width = 0
 
     def update(
@@ -39,80 +38,98 @@ class SlotLayer(DynamicLayer):
         Parameters
         ----------
         key_states, value_states : Tensor
-            ``[rows, heads, 1, head_dim]``.
+            ``[rows, heads, 1, head size]``.
 
         Returns
         -------
         keys, values : Tensor
-            ``[rows, heads, width, head_dim]``: views, with left-overs after the end of a row.
+            ``[rows, heads, width, head size]``: views. What stands after the end of a row is
+            finite, and for the mask to hide.
         """
+        self._reserve(self.width, key_states, value_states)
         rows = len(self.rows)
         self.keys[self.rows, :, self.at] = key_states[:, :, 0]
         self.values[self.rows, :, self.at] = value_states[:, :, 0]
         return self.keys[:rows, :, : self.width], self.values[:rows, :, : self.width]
 
-    def reserve(self, width: int) -> None:
-        """Make room for so many positions."""
+    def fill(self, first: int, start: int, keys: Tensor, values: Tensor) -> None:
+        """Write ``[rows, heads, positions, head size]`` from a slot and a position on."""
+        rows, end = slice(first, first + len(keys)), start + keys.shape[2]
+        self._reserve(end, keys, values)
+        self.keys[rows, :, start:end] = keys
+        self.values[rows, :, start:end] = values
+
+    def _reserve(self, width: int, keys: Tensor, values: Tensor) -> None:
+        if not self.is_initialized:
+            self.keys = keys.new_empty((self._slots, keys.shape[1], 0, keys.shape[3]))
+            self.values = values.new_empty((self._slots, values.shape[1], 0, values.shape[3]))
+            self.is_initialized = True
         if width > self.keys.shape[2]:
             capacity = -(-width // _BLOCK) * _BLOCK
             self.keys, self.values = _grown(self.keys, capacity), _grown(self.values, capacity)
 
 
 class Slots(Cache):
-    """A cache of transformers whose rows are answers at different lengths.
+    """A cache of transformers whose rows are answers of different lengths.
 
     The rows in use are the first ones. transformers' own caches hold rows of one length, and
-    copy everything for each token, or the longest possible answer from the beginning.
+    copy everything for each token, or take the longest possible answer's memory at once.
 
     Parameters
     ----------
-    prefix : DynamicCache
-        One row: what all prompts begin with. It gives layers, heads, type and device.
+    layers : int
+        Of the model.
     slots : int
         How many answers there can be at a time.
     """
 
     layers: list[SlotLayer]
 
-    def __init__(self, prefix: DynamicCache, slots: int) -> None:
-        super().__init__(layers=[SlotLayer(layer.keys, slots) for layer in prefix.layers])
-        self._shared = prefix.get_seq_length()
+    def __init__(self, layers: int, slots: int) -> None:
+        super().__init__(layers=[SlotLayer(slots) for _ in range(layers)])
+        self._slots = slots
+        self._shared = 0
+
+    def share(self, prefix: DynamicCache) -> None:
+        """Begin all slots with the keys and values of one row: what all prompts begin with."""
         for own, given in zip(self.layers, prefix.layers, strict=True):
-            own.reserve(self._shared)
-            own.keys[:, :, : self._shared] = given.keys
-            own.values[:, :, : self._shared] = given.values
+            rows = (self._slots, -1, -1, -1)
+            own.fill(0, 0, _full(given.keys).expand(rows), _full(given.values).expand(rows))
+        self._shared = prefix.get_seq_length()
 
     def fill(self, first: int, prompts: DynamicCache) -> None:
-        """Take over the keys and values of prompts, the prefix before them, padded on the right.
+        """Take over the keys and values of prompts.
 
         Parameters
         ----------
         first : int
             Slot of the first row; the others follow.
         prompts : DynamicCache
-            Of the prefix and what follows it.
+            Of the shared positions and those that follow them, padded on the right.
         """
-        width = prompts.get_seq_length()
+        own_part = slice(self._shared, None)
         for own, given in zip(self.layers, prompts.layers, strict=True):
-            own.reserve(width)
-            rows = slice(first, first + len(given.keys))
-            own.keys[rows, :, self._shared : width] = given.keys[:, :, self._shared :]
-            own.values[rows, :, self._shared : width] = given.values[:, :, self._shared :]
+            keys, values = _full(given.keys), _full(given.values)
+            own.fill(first, self._shared, keys[:, :, own_part], values[:, :, own_part])
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Copy the first positions of one slot to another one."""
+        """Copy the first `length` positions of a slot to another one."""
         used = slice(self._shared, length)
         for layer in self.layers:
-            layer.keys[target, :, used] = layer.keys[source, :, used]
-            layer.values[target, :, used] = layer.values[source, :, used]
+            _full(layer.keys)[target, :, used] = _full(layer.keys)[source, :, used]
+            _full(layer.values)[target, :, used] = _full(layer.values)[source, :, used]
 
-    def begin_step(self, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def begin_step(
+        self, lengths: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
         """Say where each of the first rows writes its next position.
 
         Parameters
         ----------
         lengths : sequence of int
             Positions that a row has already, one number for each row.
+        dtype, device
+            Of the model.
 
         Returns
         -------
@@ -121,20 +138,24 @@ class Slots(Cache):
         attention_mask : Tensor
             ``[rows, 1, 1, width]``, to be added to the scores.
         """
-        example = self.layers[0].keys
+        at = torch.tensor(lengths, device=device)
+        rows = torch.arange(len(lengths), device=device)
         width = max(lengths) + 1
-        at = torch.tensor(lengths, device=example.device)
-        rows = torch.arange(len(lengths), device=example.device)
         for layer in self.layers:
-            layer.reserve(width)
             layer.rows, layer.at, layer.width = rows, at, width
-        hidden = torch.arange(width, device=example.device) > at[:, None]
-        mask = torch.zeros(hidden.shape, dtype=example.dtype, device=example.device)
-        mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)
+        hidden = torch.arange(width, device=device) > at[:, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=device)
+        mask.masked_fill_(hidden, torch.finfo(dtype).min)
         return at[:, None], mask[:, None, None]
 
 
 def _grown(old: Tensor, capacity: int) -> Tensor:
-    new = old.new_empty((old.shape[0], old.shape[1], capacity, old.shape[3]))
+    # Zeros: an infinity in memory that nobody has written would pass through the mask as a NaN.
+    new = old.new_zeros((old.shape[0], old.shape[1], capacity, old.shape[3]))
     new[:, :, : old.shape[2]] = old
     return new
+
+
+def _full(states: Tensor | None) -> Tensor:
+    assert states is not None, "a layer without keys and values"
+    return states
