@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from transformers import ContinuousBatchingConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
-from wmss_cli.core.errors import StageError
+from wmss_cli.core.errors import ConfigError, StageError
 from wmss_cli.evaluate.plain import greedy
 
 _CPU_SLOTS = 64
@@ -31,8 +31,10 @@ def write_continuous(
 
     Raises
     ------
+    ConfigError
+        If transformers is too old.
     StageError
-        If transformers gives a prompt up.
+        If it gives a prompt up.
     """
     if not prompt_ids:
         return
@@ -68,8 +70,15 @@ def write_continuous(
             yield int(result.request_id), list(result.generated_tokens)
 
 
-def _options(model: PreTrainedModel, slots: int, longest: int) -> ContinuousBatchingConfig:
+def _options(model: PreTrainedModel, slots: int, longest: int) -> Any:
     """Return the memory plan: on a GPU nearly all that is free, on a CPU what is needed."""
+    try:
+        from transformers import ContinuousBatchingConfig
+    except ImportError:
+        raise ConfigError(
+            "eval.engine continuous needs a newer transformers (tested with 5.23); update it, or "
+            "set eval.engine to static"
+        ) from None
     options = ContinuousBatchingConfig(max_requests_per_batch=slots)
     if model.device.type == "cpu":
         # transformers would take nine tenths of the machine's memory.

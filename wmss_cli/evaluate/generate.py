@@ -19,7 +19,7 @@ from wmss_cli.models.causal import Precision, dtype_of, load_for_inference
 
 Engine = Literal["auto", "static", "continuous", "vllm", "plain"]
 Write = Callable[[Sequence[list[int]], int, Sequence[int]], Iterator[tuple[int, list[int]]]]
-"""(prompts, most new tokens, stop tokens) to (index of a prompt, its continuation), in any order."""
+"""(prompts, most new tokens, stop tokens) to (index of the prompt, continuation), in any order."""
 
 STATIC_SLOTS = 64
 """Measured: the more, the faster, until the keys and values outweigh the weights."""

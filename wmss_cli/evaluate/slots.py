@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class SlotLayer(DynamicLayer):
     """
 
     def __init__(self, slots: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._slots = slots
         # Where the next step writes (``[rows]`` each), and how many positions it may see.
         self.rows = self.at = torch.empty(0, dtype=torch.long)
@@ -46,27 +46,33 @@ class SlotLayer(DynamicLayer):
             ``[rows, heads, width, head size]``: views. What stands after the end of a row is
             finite, and for the mask to hide.
         """
-        self._reserve(self.width, key_states, value_states)
+        keys, values = self._reserve(self.width, key_states, value_states)
+        keys[self.rows, :, self.at] = key_states[:, :, 0]
+        values[self.rows, :, self.at] = value_states[:, :, 0]
         rows = len(self.rows)
-        self.keys[self.rows, :, self.at] = key_states[:, :, 0]
-        self.values[self.rows, :, self.at] = value_states[:, :, 0]
-        return self.keys[:rows, :, : self.width], self.values[:rows, :, : self.width]
+        return keys[:rows, :, : self.width], values[:rows, :, : self.width]
 
-    def fill(self, first: int, start: int, keys: Tensor, values: Tensor) -> None:
+    def fill(self, first: int, start: int, new_keys: Tensor, new_values: Tensor) -> None:
         """Write ``[rows, heads, positions, head size]`` from a slot and a position on."""
-        rows, end = slice(first, first + len(keys)), start + keys.shape[2]
-        self._reserve(end, keys, values)
-        self.keys[rows, :, start:end] = keys
-        self.values[rows, :, start:end] = values
+        rows, end = slice(first, first + len(new_keys)), start + new_keys.shape[2]
+        keys, values = self._reserve(end, new_keys, new_values)
+        keys[rows, :, start:end] = new_keys
+        values[rows, :, start:end] = new_values
 
-    def _reserve(self, width: int, keys: Tensor, values: Tensor) -> None:
-        if not self.is_initialized:
-            self.keys = keys.new_empty((self._slots, keys.shape[1], 0, keys.shape[3]))
-            self.values = values.new_empty((self._slots, values.shape[1], 0, values.shape[3]))
+    def _reserve(self, width: int, like_keys: Tensor, like_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the memory of all slots, with room for so many positions."""
+        keys, values = self.keys, self.values
+        if keys is None or values is None:
+            keys, values = (
+                like.new_empty((self._slots, like.shape[1], 0, like.shape[3]))
+                for like in (like_keys, like_values)
+            )
             self.is_initialized = True
-        if width > self.keys.shape[2]:
+        if width > keys.shape[2]:
             capacity = -(-width // _BLOCK) * _BLOCK
-            self.keys, self.values = _grown(self.keys, capacity), _grown(self.values, capacity)
+            keys, values = _grown(keys, capacity), _grown(values, capacity)
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 class Slots(Cache):
@@ -83,18 +89,17 @@ class Slots(Cache):
         How many answers there can be at a time.
     """
 
-    layers: list[SlotLayer]
-
     def __init__(self, layers: int, slots: int) -> None:
-        super().__init__(layers=[SlotLayer(slots) for _ in range(layers)])
+        self._own = [SlotLayer(slots) for _ in range(layers)]
+        super().__init__(layers=[*self._own])
         self._slots = slots
         self._shared = 0
 
     def share(self, prefix: DynamicCache) -> None:
         """Begin all slots with the keys and values of one row: what all prompts begin with."""
-        for own, given in zip(self.layers, prefix.layers, strict=True):
-            rows = (self._slots, -1, -1, -1)
-            own.fill(0, 0, _full(given.keys).expand(rows), _full(given.values).expand(rows))
+        rows = (self._slots, -1, -1, -1)
+        for layer, (keys, values) in zip(self._own, states(prefix), strict=True):
+            layer.fill(0, 0, keys.expand(rows), values.expand(rows))
         self._shared = prefix.get_seq_length()
 
     def fill(self, first: int, prompts: DynamicCache) -> None:
@@ -107,17 +112,16 @@ class Slots(Cache):
         prompts : DynamicCache
             Of the shared positions and those that follow them, padded on the right.
         """
-        own_part = slice(self._shared, None)
-        for own, given in zip(self.layers, prompts.layers, strict=True):
-            keys, values = _full(given.keys), _full(given.values)
-            own.fill(first, self._shared, keys[:, :, own_part], values[:, :, own_part])
+        start = self._shared
+        for layer, (keys, values) in zip(self._own, states(prompts), strict=True):
+            layer.fill(first, start, keys[:, :, start:], values[:, :, start:])
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of a slot to another one."""
         used = slice(self._shared, length)
-        for layer in self.layers:
-            _full(layer.keys)[target, :, used] = _full(layer.keys)[source, :, used]
-            _full(layer.values)[target, :, used] = _full(layer.values)[source, :, used]
+        for keys, values in states(self):
+            keys[target, :, used] = keys[source, :, used]
+            values[target, :, used] = values[source, :, used]
 
     def begin_step(
         self, lengths: Sequence[int], dtype: torch.dtype, device: torch.device
@@ -141,7 +145,7 @@ class Slots(Cache):
         at = torch.tensor(lengths, device=device)
         rows = torch.arange(len(lengths), device=device)
         width = max(lengths) + 1
-        for layer in self.layers:
+        for layer in self._own:
             layer.rows, layer.at, layer.width = rows, at, width
         hidden = torch.arange(width, device=device) > at[:, None]
         mask = torch.zeros(hidden.shape, dtype=dtype, device=device)
@@ -156,6 +160,6 @@ def _grown(old: Tensor, capacity: int) -> Tensor:
     return new
 
 
-def _full(states: Tensor | None) -> Tensor:
-    assert states is not None, "a layer without keys and values"
-    return states
+def states(cache: Cache) -> list[tuple[Tensor, Tensor]]:
+    """Return keys and values of each layer, ``[rows, heads, positions, head size]``."""
+    return [(layer.keys, layer.values) for layer in cast(list[Any], cache.layers)]

@@ -6,18 +6,17 @@ padded on the left, no row waits for the longest one, and the head runs for one 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.evaluate.slots import Slots
+from wmss_cli.evaluate.slots import Slots, states
 
 _PREFILL_TOKENS = 2048
 """Most positions in a pass over new prompts, unless one prompt alone is longer."""
@@ -88,7 +87,7 @@ def write_static(
     if not prompt_ids:
         return
     # Its last token stays outside: each prompt needs one whose logits begin the answer.
-    shared = list(os.path.commonprefix([prompt[:-1] for prompt in prompt_ids]))
+    shared = _beginning([prompt[:-1] for prompt in prompt_ids])
     prefix = _read(model, DynamicCache(), [shared]) if shared else DynamicCache()
     cache = Slots(model.config.get_text_config().num_hidden_layers, min(slots, len(prompt_ids)))
     if shared:
@@ -119,9 +118,15 @@ def write_static(
                     cache.move(len(answers), row, final.length)
 
 
-def _take(
-    waiting: list[int], prompt_ids: Sequence[list[int]], shared: int, free: int
-) -> list[int]:
+def _beginning(rows: Sequence[list[int]]) -> list[int]:
+    """Return what all rows begin with."""
+    # What the first and the last row in order have in common, those between them have, too.
+    first, last = min(rows), max(rows)
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return [token for token, _ in same]
+
+
+def _take(waiting: list[int], prompt_ids: Sequence[list[int]], shared: int, free: int) -> list[int]:
     """Take the prompts of the next pass off the end of the waiting ones, the longest first."""
     longest = len(prompt_ids[waiting[-1]]) - 1 - shared
     count = min(len(waiting), free, max(1, _PREFILL_TOKENS // max(1, longest)))
@@ -165,8 +170,7 @@ def _read(
 def _repeated(prefix: DynamicCache, rows: int) -> DynamicCache:
     """Return a cache that holds one row so many times."""
     repeated = DynamicCache()
-    for index, layer in enumerate(prefix.layers):
-        keys, values = cast(tuple[Tensor, Tensor], (layer.keys, layer.values))
-        size = (rows, -1, -1, -1)
+    size = (rows, -1, -1, -1)
+    for index, (keys, values) in enumerate(states(prefix)):
         repeated.update(keys.expand(size), values.expand(size), index)
     return repeated
