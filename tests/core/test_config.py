@@ -102,7 +102,7 @@ def test_execution_fields_are_fields_and_no_part_of_the_identity(section: type[S
         (c.SftConfig, {"save_every_steps": 7}),
         (c.JointConfig, {"keep_checkpoints": 7, "next_weak": "cotrained"}),
         (c.ScoreConfig, {"shards": 7, "max_batch_tokens": 7}),
-        (c.EvalConfig, {"workers": 7, "batch_size": 7}),
+        (c.EvalConfig, {"workers": 7, "engine": "plain", "batch_size": 7}),
     ],
 )
 def test_how_a_stage_runs_does_not_change_its_identity(

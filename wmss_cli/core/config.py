@@ -215,14 +215,18 @@ class CurriculumConfig(Section):
 class EvalConfig(Section):
     """Greedy generation and grading."""
 
-    EXECUTION = frozenset({"shards", "workers", "batch_size"})
+    EXECUTION = frozenset({"shards", "workers", "engine", "batch_size"})
 
     shards: Count = 1
     """Parts that are answered and graded one by one; each is kept when it is done."""
     max_new_tokens: Count = 4096
     """Longest answer, in tokens; an answer that reaches it is counted as truncated."""
-    batch_size: Count = 16
-    """Prompts generated together."""
+    engine: Literal["auto", "static", "continuous", "vllm", "plain"] = "auto"
+    """What writes the answers. `static`: finished answers give their place to the next prompts.
+    `continuous`: transformers' paged attention. `vllm` comes with the extra `vllm`. `plain`: one by
+    one, with any model. `auto`: `continuous` on a GPU, else `static`."""
+    batch_size: Count | None = None
+    """Most answers written at a time. If null: 64 by `static`, else as many as the memory holds."""
     limit: Count | None = None
     """Take only the first rows of each file (all of them if null)."""
     system_prompt: str = SYSTEM_PROMPT

@@ -1,14 +1,28 @@
-"""Batched greedy generation."""
+"""Greedy generation by the engine of one's choice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import partial
+from pathlib import Path
+from typing import Literal
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
+
+from wmss_cli.evaluate.continuous import write_continuous
+from wmss_cli.evaluate.plain import write_plain
+from wmss_cli.evaluate.static import write_static
+from wmss_cli.evaluate.vllm import check_vllm, load_vllm, write_vllm
+from wmss_cli.models.causal import Precision, dtype_of, load_for_inference
+
+Engine = Literal["auto", "static", "continuous", "vllm", "plain"]
+Write = Callable[[Sequence[list[int]], int, Sequence[int]], Iterator[tuple[int, list[int]]]]
+"""(prompts, most new tokens, stop tokens) to (index of the prompt, continuation), in any order."""
+
+STATIC_SLOTS = 64
+"""Measured: the more, the faster, until the keys and values outweigh the weights."""
 
 
 @dataclass(frozen=True)
@@ -30,95 +44,100 @@ class Generation:
     finish_reason: Literal["stop", "length"]
 
 
-def generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt_ids: Sequence[list[int]],
-    max_new_tokens: int,
-    batch_size: int,
-    stop_token_ids: list[int],
-    on_progress: Callable[[int, int], None],
-) -> list[Generation]:
-    """Continue each prompt by the most probable token, again and again.
+def choose(engine: Engine) -> Engine:
+    """Return what ``auto`` stands for: ``continuous`` on a GPU, else ``static``.
 
-    Prompts of like length meet in a batch, the longest first: little is padded, and memory
-    that does not suffice shows at once.
+    Raises
+    ------
+    ConfigError
+        If the engine is not installed.
+    """
+    if engine == "auto":
+        return "continuous" if torch.cuda.is_available() else "static"
+    if engine == "vllm":
+        check_vllm()
+    return engine
+
+
+def open_engine(engine: Engine, folder: Path, precision: Precision, slots: int | None) -> Write:
+    """Load a model into an engine.
+
+    All engines write the same, up to rounding: where two tokens are almost equally probable, one
+    may write the other.
 
     Parameters
     ----------
-    model : PreTrainedModel
-        On its device, in evaluation mode.
+    engine : str
+        See ``eval.engine`` in :mod:`wmss_cli.core.config`.
+    folder : Path
+        Of the model.
+    precision : str
+        Of weights and activations.
+    slots : int or None
+        Most prompts at a time; None for what suits the engine.
+
+    Raises
+    ------
+    ConfigError
+        If the engine is not installed, or the model cannot be loaded.
+    """
+    engine = choose(engine)
+    if engine == "vllm":
+        dtype = str(dtype_of(precision)).removeprefix("torch.")
+        return partial(write_vllm, load_vllm(folder, dtype, slots))
+    model = load_for_inference(folder, precision)
+    if engine == "plain":
+        return partial(write_plain, model)
+    if engine == "continuous":
+        return partial(write_continuous, model, slots=slots)
+    return partial(write_static, model, slots=slots or STATIC_SLOTS)
+
+
+def generate(
+    write: Write,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_ids: Sequence[list[int]],
+    max_new_tokens: int,
+    stop_token_ids: Sequence[int],
+    on_progress: Callable[[int, int], None] = lambda _done, _tokens: None,
+) -> list[Generation]:
+    """Continue each prompt by the most probable token, again and again.
+
+    Parameters
+    ----------
+    write : callable
+        From :func:`open_engine`.
     tokenizer : PreTrainedTokenizerBase
-        With a padding token.
+        Of the model.
     prompt_ids : sequence of list of int
         Token ids of each prompt.
     max_new_tokens : int
         Longest continuation, in tokens.
-    batch_size : int
-        Prompts generated together; up to rounding it has no influence on the result.
-    stop_token_ids : list of int
+    stop_token_ids : sequence of int
         Each of them ends a continuation.
     on_progress : callable
-        Is given the number of finished prompts and of tokens generated so far.
+        Is given the number of finished prompts and of their tokens, after each prompt.
 
     Returns
     -------
     list of Generation
         In the order of the prompts.
     """
-    order = sorted(range(len(prompt_ids)), key=lambda i: -len(prompt_ids[i]))
     done: dict[int, Generation] = {}
     tokens = 0
-    with torch.inference_mode(), _greedy(model, tokenizer, max_new_tokens, stop_token_ids):
-        for first in range(0, len(order), batch_size):
-            rows = order[first : first + batch_size]
-            batch = tokenizer.pad(
-                {"input_ids": [prompt_ids[i] for i in rows]},
-                padding_side="left",
-                return_tensors="pt",
-            ).to(model.device)
-            # The libraries leave the type of generate open.
-            output = cast(Any, model).generate(**batch)
-            width = batch["input_ids"].shape[1]
-            for i, written in zip(rows, output[:, width:].tolist(), strict=True):
-                done[i] = _read(written, tokenizer, stop_token_ids)
-                tokens += done[i].tokens
-            on_progress(len(done), tokens)
+    for index, written in write(prompt_ids, max_new_tokens, stop_token_ids):
+        done[index] = _read(written, tokenizer, stop_token_ids)
+        tokens += done[index].tokens
+        on_progress(len(done), tokens)
     return [done[i] for i in range(len(prompt_ids))]
 
 
-@contextmanager
-def _greedy(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    max_new_tokens: int,
-    stop_token_ids: list[int],
-) -> Iterator[None]:
-    """Set the model's own generation configuration aside: sampling, penalties and all.
-
-    To give `generate` another one is not enough: it takes what that leaves out from the model's.
-    """
-    own = model.generation_config
-    model.generation_config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=stop_token_ids,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    try:
-        yield
-    finally:
-        model.generation_config = own
-
-
 def _read(
-    written: list[int], tokenizer: PreTrainedTokenizerBase, stop_token_ids: list[int]
+    written: list[int], tokenizer: PreTrainedTokenizerBase, stop_token_ids: Sequence[int]
 ) -> Generation:
-    """Cut what follows the first stop token (padding), and decode the rest."""
-    stops = set(stop_token_ids)
-    end = next((i for i, token in enumerate(written) if token in stops), None)
-    text = tokenizer.decode(written[:end], skip_special_tokens=True)
+    """Take the stop token off, and decode the rest."""
+    stopped = written[-1] in stop_token_ids
+    kept = written[:-1] if stopped else written
+    text = tokenizer.decode(kept, skip_special_tokens=True)
     assert isinstance(text, str)
-    if end is None:
-        return Generation(text, len(written), "length")
-    return Generation(text, end, "stop")
+    return Generation(text, len(kept), "stop" if stopped else "length")

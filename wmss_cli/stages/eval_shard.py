@@ -14,9 +14,9 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import GENERATION, write_parquet
 from wmss_cli.data.chat import Renderer
-from wmss_cli.evaluate.generate import Generation, generate
+from wmss_cli.evaluate.generate import Generation, generate, open_engine
 from wmss_cli.evaluate.tasks import Problem, read_task
-from wmss_cli.models.causal import dtype_of, load_for_inference
+from wmss_cli.models.causal import dtype_of
 from wmss_cli.models.tokenizer import load_tokenizer
 from wmss_cli.verify.pool import check_all
 
@@ -107,14 +107,13 @@ def _answer(
     renderer = Renderer(tokenizer, config.system_prompt)
     questions = [problem.question for problem in problems]
     prompt_ids = renderer.prompt_ids(questions)
-    model = load_for_inference(folder, config.precision)
+    write = open_engine(config.engine, folder, config.precision, config.batch_size)
     started = time.perf_counter()
     generations = generate(
-        model,
+        write,
         tokenizer,
         prompt_ids,
         config.max_new_tokens,
-        config.batch_size,
         renderer.stop_token_ids,
         lambda done, tokens: progress.update(
             before + done, tokens_per_s=tokens / (time.perf_counter() - started)

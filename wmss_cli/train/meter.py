@@ -25,11 +25,15 @@ _RECENT = 20
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step needs by arithmetic (see :func:`wmss_cli.models.shape.train_flops`)."""
+    """What a step needs by arithmetic (see :func:`wmss_cli.models.shape.train_flops`).
+
+    Where the weak model's hidden states are cached, it needs its head's product alone.
+    """
 
     strong: ModelShape
     weak: ModelShape | None
     weak_mode: Literal["cotrain", "frozen"]
+    cached_head_parameters: int = 0
 
     @classmethod
     def of_pair(cls, pair: WeakStrongPair) -> StepCost:
@@ -45,11 +49,13 @@ class StepCost:
             for name, model in (("strong model", pair.strong), ("weak model", pair.weak))
         ]
         assert shapes[0] is not None
-        return cls(shapes[0], shapes[1], "frozen" if pair.weak_frozen else "cotrain")
+        head = 0 if pair.weak_head is None else pair.weak_head.numel()
+        return cls(shapes[0], shapes[1], "frozen" if pair.weak_frozen else "cotrain", head)
 
     def flops(self, lengths: Iterable[int], head_tokens: int) -> int:
         """Return the FLOPs of a step on documents of these lengths, over all ranks."""
-        return train_flops(self.strong, self.weak, self.weak_mode, lengths, head_tokens)
+        head = 2 * head_tokens * self.cached_head_parameters
+        return head + train_flops(self.strong, self.weak, self.weak_mode, lengths, head_tokens)
 
 
 @dataclass

@@ -6,7 +6,7 @@ accumulation steps reach every weight, the heads' included.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,7 @@ class WeakStrongPair(nn.Module):
         self.weak_frozen = weak_mode == "frozen"
         self.loss_backend = choose(loss_backend)
         # Never trained: no part of checkpoints, and whole on each rank at any ZeRO stage.
+        self.weak_head: Tensor | None
         self.register_buffer("weak_head", weak_head, persistent=False)
         for model in (strong, weak):
             if model is not None:
@@ -108,7 +109,8 @@ class WeakStrongPair(nn.Module):
                 weak = hidden_states(self.weak, batch)
             weak_head = head_weight(self.weak)
         elif weak_hidden is not None:
-            weak_head = cast(Tensor, self.weak_head)
+            weak_head = self.weak_head
+            assert weak_head is not None
             weak = weak_hidden.to(weak_head.dtype)
         loss = mixed_loss(
             self.loss_backend,

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from evaluate.writers import STOP, make_model, make_prompts
+from transformers import PreTrainedModel
+
+from wmss_cli.evaluate.continuous import write_continuous
+from wmss_cli.evaluate.plain import write_plain
+
+MIXED = make_prompts([7, 1, 30, 2, 12], shared=11)
+
+
+@pytest.fixture(params=["qwen3", "llama"])
+def model(request: pytest.FixtureRequest, tiny_model: Path) -> PreTrainedModel:
+    return make_model(request.param, tiny_model)
+
+
+@pytest.mark.parametrize("slots", [None, 2])
+def test_writes_what_one_prompt_at_a_time_gives(model: PreTrainedModel, slots: int | None) -> None:
+    expected = dict(write_plain(model, MIXED, 12, [STOP]))
+    # Tokens that end the answers at various lengths.
+    stops = [STOP, expected[0][2], expected[3][5]]
+    for stop_token_ids in ([STOP], stops):
+        written = list(write_continuous(model, MIXED, 12, stop_token_ids, slots))
+        assert len(written) == len(MIXED)
+        assert dict(written) == dict(write_plain(model, MIXED, 12, stop_token_ids))
+
+
+def test_the_model_s_own_generation_settings_have_no_say(model: PreTrainedModel) -> None:
+    before = sorted(write_continuous(model, MIXED, 8, [STOP]))
+    own = model.generation_config
+    own.update(do_sample=True, temperature=5.0, top_k=3, repetition_penalty=2.0)
+    assert sorted(write_continuous(model, MIXED, 8, [STOP])) == before
+    assert model.generation_config is own
+
+
+def test_nothing_to_write(model: PreTrainedModel) -> None:
+    assert list(write_continuous(model, [], 5, [STOP])) == []

@@ -1,0 +1,88 @@
+"""Greedy generation by transformers' continuous batching, with paged attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from transformers import PreTrainedModel
+
+from wmss_cli.core.errors import ConfigError, StageError
+from wmss_cli.evaluate.plain import greedy
+
+_CPU_SLOTS = 64
+
+
+def write_continuous(
+    model: PreTrainedModel,
+    prompt_ids: Sequence[list[int]],
+    max_new_tokens: int,
+    stop_token_ids: Sequence[int],
+    slots: int | None = None,
+) -> Iterator[tuple[int, list[int]]]:
+    """Continue prompts by the most probable token, as many at a time as the memory holds.
+
+    Other parameters and what is yielded as in :func:`wmss_cli.evaluate.static.write_static`.
+
+    Parameters
+    ----------
+    slots : int, optional
+        Most prompts at a time.
+
+    Raises
+    ------
+    ConfigError
+        If transformers is too old.
+    StageError
+        If it gives a prompt up.
+    """
+    if not prompt_ids:
+        return
+    longest = max(map(len, prompt_ids)) + max_new_tokens
+    options = _options(model, min(slots or len(prompt_ids), len(prompt_ids)), longest)
+    # Prompts with much in common come one after the other: what they share is read once.
+    order = sorted(range(len(prompt_ids)), key=lambda i: prompt_ids[i])
+    with (
+        greedy(model, max_new_tokens, stop_token_ids) as settings,
+        cast(Any, model).continuous_batching_context_manager(
+            generation_config=settings, continuous_batching_config=options, block=True, timeout=5
+        ) as manager,
+    ):
+        for index in order:
+            manager.add_request(
+                prompt_ids[index],
+                request_id=str(index),
+                max_new_tokens=max_new_tokens,
+                eos_token_id=list(stop_token_ids),
+            )
+        left = len(order)
+        while left:
+            result = manager.get_result(timeout=1)
+            if result is None:
+                if not manager.is_running():
+                    raise StageError("transformers' continuous batching ended; see the log")
+                continue
+            if not result.is_finished():
+                continue
+            if result.error is not None:
+                raise StageError(f"transformers' continuous batching failed: {result.error}")
+            left -= 1
+            yield int(result.request_id), list(result.generated_tokens)
+
+
+def _options(model: PreTrainedModel, slots: int, longest: int) -> Any:
+    """Return the memory plan: on a GPU nearly all that is free, on a CPU what is needed."""
+    try:
+        from transformers import ContinuousBatchingConfig
+    except ImportError:
+        raise ConfigError(
+            "eval.engine continuous needs a newer transformers (tested with 5.23); update it, or "
+            "set eval.engine to static"
+        ) from None
+    options = ContinuousBatchingConfig(max_requests_per_batch=slots)
+    if model.device.type == "cpu":
+        # transformers would take nine tenths of the machine's memory.
+        slots = options.max_requests_per_batch = min(slots, _CPU_SLOTS)
+        options.num_blocks = slots * -(-longest // options.page_size)
+        options.max_batch_tokens = 2048
+    return options

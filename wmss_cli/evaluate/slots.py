@@ -1,0 +1,165 @@
+"""The keys and values of answers that are written side by side, each at its own length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer
+
+_BLOCK = 256
+"""Positions by which the memory grows: a copy every so many tokens costs nothing."""
+
+
+class SlotLayer(DynamicLayer):
+    """One layer of :class:`Slots`.
+
+    Attributes
+    ----------
+    keys, values : Tensor
+        ``[slots, heads, capacity, head size]``; none before the first keys and values come.
+    """
+
+    def __init__(self, slots: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._slots = slots
+        # Where the next step writes (``[rows]`` each), and how many positions it may see.
+        self.rows = self.at = torch.empty(0, dtype=torch.long)
+        self.width = 0
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write one position of each row, and return what the rows may attend to.
+
+        Parameters
+        ----------
+        key_states, value_states : Tensor
+            ``[rows, heads, 1, head size]``.
+
+        Returns
+        -------
+        keys, values : Tensor
+            ``[rows, heads, width, head size]``: views. What stands after the end of a row is
+            finite, and for the mask to hide.
+        """
+        keys, values = self._reserve(self.width, key_states, value_states)
+        keys[self.rows, :, self.at] = key_states[:, :, 0]
+        values[self.rows, :, self.at] = value_states[:, :, 0]
+        rows = len(self.rows)
+        return keys[:rows, :, : self.width], values[:rows, :, : self.width]
+
+    def fill(self, first: int, start: int, new_keys: Tensor, new_values: Tensor) -> None:
+        """Write ``[rows, heads, positions, head size]`` from a slot and a position on."""
+        rows, end = slice(first, first + len(new_keys)), start + new_keys.shape[2]
+        keys, values = self._reserve(end, new_keys, new_values)
+        keys[rows, :, start:end] = new_keys
+        values[rows, :, start:end] = new_values
+
+    def _reserve(self, width: int, like_keys: Tensor, like_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the memory of all slots, with room for so many positions."""
+        keys, values = self.keys, self.values
+        if keys is None or values is None:
+            keys, values = (
+                like.new_empty((self._slots, like.shape[1], 0, like.shape[3]))
+                for like in (like_keys, like_values)
+            )
+            self.is_initialized = True
+        if width > keys.shape[2]:
+            capacity = -(-width // _BLOCK) * _BLOCK
+            keys, values = _grown(keys, capacity), _grown(values, capacity)
+        self.keys, self.values = keys, values
+        return keys, values
+
+
+class Slots(Cache):
+    """A cache of transformers whose rows are answers of different lengths.
+
+    The rows in use are the first ones. transformers' own caches hold rows of one length, and
+    copy everything for each token, or take the longest possible answer's memory at once.
+
+    Parameters
+    ----------
+    layers : int
+        Of the model.
+    slots : int
+        How many answers there can be at a time.
+    """
+
+    def __init__(self, layers: int, slots: int) -> None:
+        self._own = [SlotLayer(slots) for _ in range(layers)]
+        super().__init__(layers=[*self._own])
+        self._slots = slots
+        self._shared = 0
+
+    def share(self, prefix: DynamicCache) -> None:
+        """Begin all slots with the keys and values of one row: what all prompts begin with."""
+        rows = (self._slots, -1, -1, -1)
+        for layer, (keys, values) in zip(self._own, states(prefix), strict=True):
+            layer.fill(0, 0, keys.expand(rows), values.expand(rows))
+        self._shared = prefix.get_seq_length()
+
+    def fill(self, first: int, prompts: DynamicCache) -> None:
+        """Take over the keys and values of prompts.
+
+        Parameters
+        ----------
+        first : int
+            Slot of the first row; the others follow.
+        prompts : DynamicCache
+            Of the shared positions and those that follow them, padded on the right.
+        """
+        start = self._shared
+        for layer, (keys, values) in zip(self._own, states(prompts), strict=True):
+            layer.fill(first, start, keys[:, :, start:], values[:, :, start:])
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` positions of a slot to another one."""
+        used = slice(self._shared, length)
+        for keys, values in states(self):
+            keys[target, :, used] = keys[source, :, used]
+            values[target, :, used] = values[source, :, used]
+
+    def begin_step(
+        self, lengths: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Say where each of the first rows writes its next position.
+
+        Parameters
+        ----------
+        lengths : sequence of int
+            Positions that a row has already, one number for each row.
+        dtype, device
+            Of the model.
+
+        Returns
+        -------
+        position_ids : Tensor
+            ``[rows, 1]``.
+        attention_mask : Tensor
+            ``[rows, 1, 1, width]``, to be added to the scores.
+        """
+        at = torch.tensor(lengths, device=device)
+        rows = torch.arange(len(lengths), device=device)
+        width = max(lengths) + 1
+        for layer in self._own:
+            layer.rows, layer.at, layer.width = rows, at, width
+        hidden = torch.arange(width, device=device) > at[:, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=device)
+        mask.masked_fill_(hidden, torch.finfo(dtype).min)
+        return at[:, None], mask[:, None, None]
+
+
+def _grown(old: Tensor, capacity: int) -> Tensor:
+    # Zeros: an infinity in memory that nobody has written would pass through the mask as a NaN.
+    new = old.new_zeros((old.shape[0], old.shape[1], capacity, old.shape[3]))
+    new[:, :, : old.shape[2]] = old
+    return new
+
+
+def states(cache: Cache) -> list[tuple[Tensor, Tensor]]:
+    """Return keys and values of each layer, ``[rows, heads, positions, head size]``."""
+    return [(layer.keys, layer.values) for layer in cast(list[Any], cache.layers)]

@@ -1,0 +1,176 @@
+"""Greedy generation in slots: a finished answer gives its place to the next prompt.
+
+What all prompts begin with (the system prompt, mostly) goes through the model once. No prompt is
+padded on the left, no row waits for the longest one, and the head runs for one position of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any, cast
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.evaluate.slots import Slots, states
+
+_PREFILL_TOKENS = 2048
+"""Most positions in a pass over new prompts, unless one prompt alone is longer."""
+
+
+@dataclass
+class _Answer:
+    """A prompt on its way to an answer; all but its last token are in the cache."""
+
+    index: int
+    length: int
+    last: int
+    written: list[int] = field(default_factory=list)
+
+
+def check_slots(model: PreTrainedModel) -> None:
+    """Refuse a model whose cache is more than one key and one value for each position.
+
+    Raises
+    ------
+    ConfigError
+        If a layer attends within a window, or does not attend at all.
+    """
+    layers = DynamicCache(config=model.config).layers
+    if not all(type(layer) is DynamicLayer for layer in layers):
+        raise ConfigError(
+            f"{model.config.model_type}: not all of its layers are plain full attention, which "
+            "eval.engine static needs; use continuous or vllm"
+        )
+
+
+@torch.inference_mode()
+def write_static(
+    model: PreTrainedModel,
+    prompt_ids: Sequence[list[int]],
+    max_new_tokens: int,
+    stop_token_ids: Sequence[int],
+    slots: int,
+) -> Iterator[tuple[int, list[int]]]:
+    """Continue prompts by the most probable token, as many at a time as there are slots.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        On its device, in evaluation mode, of plain full attention (:func:`check_slots`).
+    prompt_ids : sequence of list of int
+        Token ids of each prompt, at least one.
+    max_new_tokens : int
+        Longest continuation, in tokens.
+    stop_token_ids : sequence of int
+        Each of them ends a continuation.
+    slots : int
+        Most prompts at a time; up to rounding it has no influence on the result.
+
+    Yields
+    ------
+    index : int
+        Of the prompt; those that end first come first.
+    written : list of int
+        Its continuation, with the stop token if there is one.
+
+    Raises
+    ------
+    ConfigError
+        If the model is not of plain full attention.
+    """
+    check_slots(model)
+    if not prompt_ids:
+        return
+    # Its last token stays outside: each prompt needs one whose logits begin the answer.
+    shared = _beginning([prompt[:-1] for prompt in prompt_ids])
+    prefix = _read(model, DynamicCache(), [shared]) if shared else DynamicCache()
+    cache = Slots(model.config.get_text_config().num_hidden_layers, min(slots, len(prompt_ids)))
+    if shared:
+        cache.share(prefix)
+    # Like lengths meet in a pass, and memory that does not suffice shows at once.
+    waiting = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
+    stops = set(stop_token_ids)
+    answers: list[_Answer] = []
+    while waiting or answers:
+        while waiting and len(answers) < slots:
+            rows = _take(waiting, prompt_ids, len(shared), slots - len(answers))
+            if len(prompt_ids[rows[0]]) - 1 > len(shared):
+                own = [prompt_ids[i][len(shared) : -1] for i in rows]
+                cache.fill(len(answers), _read(model, _repeated(prefix, len(rows)), own))
+            answers += [_Answer(i, len(prompt_ids[i]) - 1, prompt_ids[i][-1]) for i in rows]
+        best = _step(model, cache, answers)
+        # From the end, so that the answer that takes a free place has had its turn.
+        for row in reversed(range(len(answers))):
+            answer = answers[row]
+            answer.length += 1
+            answer.last = best[row]
+            answer.written.append(best[row])
+            if best[row] in stops or len(answer.written) == max_new_tokens:
+                yield answer.index, answer.written
+                final = answers.pop()
+                if final is not answer:
+                    answers[row] = final
+                    cache.move(len(answers), row, final.length)
+
+
+def _beginning(rows: Sequence[list[int]]) -> list[int]:
+    """Return what all rows begin with."""
+    # What the first and the last row in order have in common, those between them have, too.
+    first, last = min(rows), max(rows)
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return [token for token, _ in same]
+
+
+def _take(waiting: list[int], prompt_ids: Sequence[list[int]], shared: int, free: int) -> list[int]:
+    """Take the prompts of the next pass off the end of the waiting ones, the longest first."""
+    longest = len(prompt_ids[waiting[-1]]) - 1 - shared
+    count = min(len(waiting), free, max(1, _PREFILL_TOKENS // max(1, longest)))
+    return [waiting.pop() for _ in range(count)]
+
+
+def _step(model: PreTrainedModel, cache: Slots, answers: Sequence[_Answer]) -> list[int]:
+    """Return the most probable next token of each answer."""
+    lengths = [answer.length for answer in answers]
+    position_ids, attention_mask = cache.begin_step(lengths, model.dtype, model.device)
+    out = cast(Any, model)(
+        input_ids=torch.tensor([[answer.last] for answer in answers], device=model.device),
+        position_ids=position_ids,
+        attention_mask=attention_mask,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return cast(list[int], out.logits[:, -1].argmax(-1).tolist())
+
+
+def _read(
+    model: PreTrainedModel, cache: DynamicCache, rows: Sequence[Sequence[int]]
+) -> DynamicCache:
+    """Let the model read rows of tokens after what the cache holds; pad them on the right.
+
+    No row sees its padding, since that comes later.
+    """
+    start, width = cache.get_seq_length(), max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
+    positions = torch.arange(start, start + width, device=model.device)
+    # Without the head: nothing is predicted here.
+    cast(Any, model).base_model(
+        input_ids=ids,
+        position_ids=positions.expand(len(rows), -1),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return cache
+
+
+def _repeated(prefix: DynamicCache, rows: int) -> DynamicCache:
+    """Return a cache that holds one row so many times."""
+    repeated = DynamicCache()
+    size = (rows, -1, -1, -1)
+    for index, (keys, values) in enumerate(states(prefix)):
+        repeated.update(keys.expand(size), values.expand(size), index)
+    return repeated
