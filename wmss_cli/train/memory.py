@@ -99,7 +99,9 @@ class Memory:
     buffers : int
         What DeepSpeed collects gradients in, gathers weights in (ZeRO 3), and copies of these.
     activations : int
-        Saved for the backward pass of one micro-batch, and one block's working space.
+        Saved for the backward pass of one micro-batch.
+    working : int
+        What a block needs while it is recomputed, or its gradient formed.
     loss : int
         A chunk of logits, the heads' gradients in fp32, the hidden states that predict.
     step_copies : int
@@ -111,6 +113,7 @@ class Memory:
     optimizer: int
     buffers: int
     activations: int
+    working: int
     loss: int
     step_copies: int
 
@@ -120,9 +123,14 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.buffers
 
     @property
+    def micro_batch(self) -> int:
+        """The most of a micro-batch at one time: in the loss, or in a block's backward pass."""
+        return self.activations + max(self.loss, self.working)
+
+    @property
     def peak(self) -> int:
-        """The most at one time: in the backward pass, or in the optimizer step."""
-        return self.state + max(self.activations + self.loss, self.step_copies)
+        """The most at one time: in a micro-batch, or in the optimizer step."""
+        return self.state + max(self.micro_batch, self.step_copies)
 
 
 def memory(trained: Trained, zero_stage: int, world_size: int, tokens: int) -> Memory:
@@ -148,6 +156,7 @@ def memory(trained: Trained, zero_stage: int, world_size: int, tokens: int) -> M
         optimizer=optimizer,
         buffers=_buffers(trained, zero_stage, world_size),
         activations=activation_bytes(trained, tokens),
+        working=working_bytes(trained, tokens),
         loss=loss_bytes(trained, tokens),
         step_copies=_step_copies(trained, zero_stage, world_size),
     )
@@ -223,7 +232,7 @@ def _step_copies(trained: Trained, zero_stage: int, world_size: int) -> int:
 
 
 def activation_bytes(trained: Trained, tokens: int) -> int:
-    """Return what the backward pass of a micro-batch needs of the forward pass.
+    """Return what the forward pass of a micro-batch saves for the backward pass.
 
     Parameters
     ----------
@@ -232,9 +241,18 @@ def activation_bytes(trained: Trained, tokens: int) -> int:
     tokens : int
         Of a micro-batch.
     """
-    # One block is at work: recomputed, or on its way back, or that of a frozen model.
-    working = max(block_activations(model, trained.width) for model in trained.models)
-    return tokens * (working + sum(_saved(model, trained) for model in trained.learners))
+    return tokens * sum(_saved(model, trained) for model in trained.learners)
+
+
+def working_bytes(trained: Trained, tokens: int) -> int:
+    """Return what the block at work needs beside what is saved.
+
+    Its gradients take a third of what it saves (measured). Where it is recomputed, or runs without
+    saving anything, it needs that itself, too.
+    """
+    block = max(block_activations(model, trained.width) for model in trained.models)
+    whole = trained.checkpointing or trained.weak_frozen
+    return tokens * (block + 3 * block * whole) // 3
 
 
 def _saved(model: ModelShape, trained: Trained) -> int:
