@@ -31,12 +31,14 @@ HEAVY = {"torch", "transformers", "datasets", "deepspeed"}
 
 LIGHT_PACKAGES = ("cli", "core", "launch")
 LIGHT_MODULES = (
+    "wmss_cli.data.tokens",
     "wmss_cli.models.folder",
     "wmss_cli.models.shape",
     "wmss_cli.stages.demo",
     "wmss_cli.stages.pipeline",
     "wmss_cli.stages.probe_config",
     "wmss_cli.stages.registry",
+    "wmss_cli.train.memory",
     "wmss_cli.verify.namespaces",
 )
 
