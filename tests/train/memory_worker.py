@@ -26,13 +26,12 @@ STEPS = 2
 MICRO_BATCHES = 2
 
 
-def alive_bytes() -> int:
-    """Return the bytes of all tensors of this process, each storage once."""
+def storages() -> dict[int, torch.UntypedStorage]:
+    """Return what all tensors of this process stand in, by its address."""
     gc.collect()
     tensors = [o for o in gc.get_objects() if isinstance(o, torch.Tensor)]
     tensors += [t.grad for t in tensors if t.is_leaf and t.grad is not None]
-    storages = {s.data_ptr(): s.nbytes() for s in (t.untyped_storage() for t in tensors)}
-    return sum(storages.values())
+    return {s.data_ptr(): s for s in (t.untyped_storage() for t in tensors)}
 
 
 def some_tokens(count: int) -> PackedBatch:
@@ -50,7 +49,8 @@ def main(work: Path, results_file: Path) -> None:
     results: dict[str, Any] = {}
     for precision, zero_stage, mode in cases():
         name = f"{precision}-zero{zero_stage}-{mode}"
-        before = alive_bytes()
+        # DeepSpeed lets go of an engine when the next one is built: it is held until then.
+        before = storages()
         weak, strong = (load_model(work / role, precision) for role in ("weak", "strong"))
         pair = WeakStrongPair(strong, weak, 0.5, mode)
         config = JointConfig(zero_stage=zero_stage, precision=precision)
@@ -64,7 +64,9 @@ def main(work: Path, results_file: Path) -> None:
                 engine.backward(loss)
                 if i == 0:
                     # All states are there from the second step on, and gradients add up.
-                    held = alive_bytes() - before
+                    new = storages().items()
+                    held = sum(s.nbytes() for place, s in new if place not in before)
+                    del new
                 engine.step()
         folder = work / f"checkpoint-{ranks.world_size}-{name}"
         engine.save_checkpoint(str(folder), tag="state", save_latest=False)
@@ -72,7 +74,7 @@ def main(work: Path, results_file: Path) -> None:
         disk = sum((folder / file).stat().st_size for file in files_under(folder))
         results[name] = {"held": ranks.gather(held), "disk": disk}
         engine.destroy()
-        del engine, pair, weak, strong, loss
+        del engine, pair, weak, strong, loss, before
     if ranks.is_first:
         results_file.write_text(json.dumps(results))
     ranks.barrier()

@@ -91,7 +91,7 @@ def test_a_checkpoint_takes_the_disk_space_that_was_said(
     said = checkpoint_bytes(trained_in(models, precision, mode), zero_stage)
     # Names and shapes weigh something in so small a model.
     disk = results[f"{precision}-zero{zero_stage}-{mode}"]["disk"]
-    assert disk == pytest.approx(said, rel=0.03)
+    assert said <= disk <= 1.04 * said
 
 
 # Activations.

@@ -105,8 +105,8 @@ def plan(
 
 def _show(found: Forecast) -> None:
     console.out.print(
-        f"{found.gpus} GPUs on {found.nodes} nodes, {found.gpu_mem_gb:g} GB each, "
-        f"{found.usable_bytes / _GB:.0f} GB of it to plan with.\n"
+        f"{found.gpus} GPUs of {found.gpu_mem_gb:g} GB, of which {found.usable_bytes / _GB:g} GB "
+        f"are planned with, and {found.gpu_tflops:g} TFLOP/s.\n"
         f"{found.samples:,} samples of {found.mean_tokens:,.0f} tokens, "
         f"{found.mean_completion_tokens:,.0f} of them completion; from {found.samples_from}.",
         highlight=False,
@@ -118,7 +118,7 @@ def _show(found: Forecast) -> None:
         console.out.print(_work(training, found))
         for warning in training.warnings:
             console.out.print(f"[yellow]{training.stage}:[/] ", end="", highlight=False)
-            console.out.print(warning, markup=False, highlight=False)
+            console.out.print(warning, markup=False, highlight=False, soft_wrap=True)
 
 
 def _memory(training: TrainingForecast) -> Table:
@@ -133,13 +133,20 @@ def _memory(training: TrainingForecast) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    for name in ("ZeRO", "weights", "grads", "Adam", "buffers", "batch", "peak", "largest", ""):
+    for name in (*MEMORY_COLUMNS, ""):
         table.add_column(name, justify="right", no_wrap=True)
     for row in training.zero:
         mark = "[green]fits[/]" if row.fits else "[red]no[/]"
         style = "bold" if row.zero_stage == training.use_zero_stage else None
         table.add_row(*memory_cells(row), mark, style=style)
     return table
+
+
+MEMORY_COLUMNS = (
+    *("ZeRO", "weights", "grads", "optim", "buffers", "batch", "step", "peak"),
+    "largest",
+)
+"""Of :func:`memory_cells`: peak is the sum of the four before, and the larger of batch and step."""
 
 
 def memory_cells(row: StageMemory) -> Sequence[str]:
@@ -150,6 +157,7 @@ def memory_cells(row: StageMemory) -> Sequence[str]:
         row.optimizer_bytes,
         row.buffers_bytes,
         row.micro_batch_bytes,
+        row.step_copies_bytes,
         row.peak_bytes,
     )
     largest = f"{row.largest_micro_batch_tokens:,}" if row.largest_micro_batch_tokens else "none"

@@ -247,12 +247,13 @@ def activation_bytes(trained: Trained, tokens: int) -> int:
 def working_bytes(trained: Trained, tokens: int) -> int:
     """Return what the block at work needs beside what is saved.
 
-    Its gradients take a third of what it saves (measured). Where it is recomputed, or runs without
-    saving anything, it needs that itself, too.
+    Measured, in thirds of what a block saves: one for the gradients on their way back, two for a
+    block that runs without saving (of a frozen model), and all three more for one that is
+    recomputed.
     """
     block = max(block_activations(model, trained.width) for model in trained.models)
-    whole = trained.checkpointing or trained.weak_frozen
-    return tokens * (block + 3 * block * whole) // 3
+    thirds = 4 if trained.checkpointing else 2 if trained.weak_frozen else 1
+    return tokens * block * thirds // 3
 
 
 def _saved(model: ModelShape, trained: Trained) -> int:
