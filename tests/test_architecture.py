@@ -34,6 +34,7 @@ LIGHT_PACKAGES = ("cli", "core", "launch")
 LIGHT_MODULES = (
     "wmss_cli.bench.plot",
     "wmss_cli.bench.results",
+    "wmss_cli.data.tokens",
     "wmss_cli.models.folder",
     "wmss_cli.models.shape",
     "wmss_cli.stages.bench_config",
@@ -41,6 +42,7 @@ LIGHT_MODULES = (
     "wmss_cli.stages.pipeline",
     "wmss_cli.stages.probe_config",
     "wmss_cli.stages.registry",
+    "wmss_cli.train.memory",
     "wmss_cli.verify.namespaces",
 )
 

@@ -14,6 +14,7 @@ from wmss_cli.cli import (
     bench_commands,
     cluster_commands,
     console,
+    plan_commands,
     run_commands,
     setup_commands,
     stage_commands,
@@ -48,13 +49,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for group in (
-    run_commands.app,
-    stage_commands.app,
-    cluster_commands.app,
-    setup_commands.app,
-    bench_commands.app,
+    run_commands,
+    plan_commands,
+    stage_commands,
+    cluster_commands,
+    setup_commands,
+    bench_commands,
 ):
-    app.add_typer(group)
+    app.add_typer(group.app)
 
 
 def _version(wanted: bool) -> None:
