@@ -7,7 +7,8 @@ from typing import Any
 
 from wmss_cli.cli.plan_commands import MEMORY_COLUMNS, memory_cells
 from wmss_cli.core.config import Config, JointConfig
-from wmss_cli.launch.forecast import Forecast, Workload, forecast_shapes, gpus_of
+from wmss_cli.launch.forecast import Forecast, forecast_shapes
+from wmss_cli.launch.forecast_inputs import Workload, gpus_of
 from wmss_cli.launch.profile import load_profile
 from wmss_cli.models.shape import ModelShape
 

@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 
 from wmss_cli.core.config import Config, JointConfig, SftConfig
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.launch.forecast import (
-    Forecast,
-    Gpus,
-    TrainingForecast,
-    Workload,
-    forecast,
-    forecast_shapes,
-    gpus_of,
-    workload,
-)
+from wmss_cli.launch.forecast import Forecast, TrainingForecast, forecast, forecast_shapes
+from wmss_cli.launch.forecast_inputs import Gpus, Workload, gpus_of, workload
 from wmss_cli.launch.profile import Profile, Resources, load_profile
 from wmss_cli.models.shape import ModelShape, train_flops
 

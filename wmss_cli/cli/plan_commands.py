@@ -87,7 +87,8 @@ def plan(
     fits, FLOPs, hours, GPU-hours and disk space. The model's config.json and, if it is there, the
     run's token table are all it reads.
     """
-    from wmss_cli.launch.forecast import forecast, gpus_of, workload
+    from wmss_cli.launch.forecast import forecast
+    from wmss_cli.launch.forecast_inputs import gpus_of, workload
     from wmss_cli.launch.profile import load_profile
 
     given = {"launch.profile": ("--profile", profile)}
@@ -132,11 +133,12 @@ def _memory(training: TrainingForecast) -> Table:
         title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 0, 0, 1),
     )
-    for name in (*MEMORY_COLUMNS, ""):
+    for name in (*MEMORY_COLUMNS, "fits"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in training.zero:
-        mark = "[green]fits[/]" if row.fits else "[red]no[/]"
+        mark = "[green]yes[/]" if row.fits else "[red]no[/]"
         style = "bold" if row.zero_stage == training.use_zero_stage else None
         table.add_row(*memory_cells(row), mark, style=style)
     return table
