@@ -181,11 +181,12 @@ def _work(training: TrainingForecast, found: Forecast) -> Table:
 def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str, str]]:
     """Return what a table says of a training: names and values."""
     use = training.use_zero_stage
+    lowest = "none fits" if use is None else f"{use} is the lowest that fits"
     flops = f"{training.flops:.2e}"
     if training.recomputed_flops:
         flops += f", and {training.recomputed_flops:.2e} recomputed"
     rows = [
-        ("zero_stage", "none fits" if use is None else f"{use}; set is {training.zero_stage}"),
+        ("zero_stage", f"{lowest}; configured is {training.zero_stage}"),
         ("work", f"{training.steps:,} steps, {training.tokens / 1e6:,.0f} M tokens"),
         ("FLOPs", flops),
         (
