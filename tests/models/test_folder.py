@@ -34,5 +34,5 @@ def test_of_a_hub_id_the_local_cache_is_asked(
 
 
 def test_a_folder_without_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no config.json; expected a Hugging Face model folder"):
+    with pytest.raises(ConfigError, match="expected a Hugging Face model folder"):
         find_config(str(tmp_path))
