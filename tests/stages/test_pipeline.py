@@ -15,7 +15,15 @@ from wmss_cli.core.config import Config, CurriculumConfig, JointConfig, SftConfi
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.data.batches import BatchPlan
 from wmss_cli.stages import curate, registry, tokenize
-from wmss_cli.stages.pipeline import SHARDED, Plan, external, plan_pipeline, shard_job, shard_jobs
+from wmss_cli.stages.pipeline import (
+    SHARDED,
+    Plan,
+    external,
+    plan_pipeline,
+    shard_job,
+    shard_jobs,
+    token_table,
+)
 
 
 @pytest.fixture
@@ -51,6 +59,12 @@ def inputs(made: Plan, label: str) -> dict[str, str]:
         label_of_part = f"{origin[folder]}/{part}" if folder in origin else path
         found[role] = origin.get(path, label_of_part)
     return found
+
+
+def test_the_token_table_is_known_without_evaluation_files(base: dict[str, Any]) -> None:
+    expected = jobs(plan(base))["tokenize"].out
+    del base["eval_files"]
+    assert str(token_table(Config(**base))) == expected
 
 
 def test_one_iteration(base: dict[str, Any]) -> None:

@@ -133,11 +133,12 @@ def _memory(training: TrainingForecast) -> Table:
         title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 0, 0, 1),
     )
-    for name in (*MEMORY_COLUMNS, ""):
+    for name in (*MEMORY_COLUMNS, "fits"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in training.zero:
-        mark = "[green]fits[/]" if row.fits else "[red]no[/]"
+        mark = "[green]yes[/]" if row.fits else "[red]no[/]"
         style = "bold" if row.zero_stage == training.use_zero_stage else None
         table.add_row(*memory_cells(row), mark, style=style)
     return table
@@ -180,11 +181,12 @@ def _work(training: TrainingForecast, found: Forecast) -> Table:
 def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str, str]]:
     """Return what a table says of a training: names and values."""
     use = training.use_zero_stage
+    lowest = "none fits" if use is None else f"{use} is the lowest that fits"
     flops = f"{training.flops:.2e}"
     if training.recomputed_flops:
         flops += f", and {training.recomputed_flops:.2e} recomputed"
     rows = [
-        ("zero_stage", "none fits" if use is None else f"{use}; set is {training.zero_stage}"),
+        ("zero_stage", f"{lowest}; configured is {training.zero_stage}"),
         ("work", f"{training.steps:,} steps, {training.tokens / 1e6:,.0f} M tokens"),
         ("FLOPs", flops),
         (

@@ -1,4 +1,4 @@
-"""What a forecast is made for: the GPUs of a profile or of the options, and the samples."""
+"""What a forecast starts from: the GPUs of the training jobs, and the samples."""
 
 from __future__ import annotations
 
