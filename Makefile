@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check docs bench clean
 
 demo: .venv/.installed            ## the whole method on a tiny model, from nothing
 	$(BIN)/wmss demo
@@ -25,6 +25,9 @@ docs: .venv/.installed            ## the documentation, into site/
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+bench: .venv/.installed           ## fast paths against their rivals, on this machine
+	$(BIN)/wmss bench all --plot bench.png
 
 clean:
 	rm -rf .venv build dist site *.egg-info

@@ -1,8 +1,9 @@
 """Write the pages that are made from the code: ``python docs/generate.py [--check]``.
 
 ``configuration.md`` comes from the models in :mod:`wmss_cli.core.config`, ``profile.md`` from
-those in :mod:`wmss_cli.launch.profile`, ``cli.md`` from the help of the commands. With ``--check``
-nothing is written; where a page is stale, one line says so and the exit code is 1.
+those in :mod:`wmss_cli.launch.profile`, ``cli.md`` from the help of the commands, and the tables in
+``plan.md`` from :mod:`wmss_cli.launch.forecast`. With ``--check`` nothing is written; where a page
+is stale, one line says so and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import plan_tables
 import typer
 from pydantic import BaseModel
 from typer.cli import get_docs_for_click
@@ -231,12 +233,25 @@ def cli_page() -> str:
     return _NOTICE + _CLI + page.rstrip() + "\n"
 
 
+def plan_page() -> str:
+    """Return ``plan.md`` with its tables made anew; its text is written by hand."""
+    page = (DOCS / "plan.md").read_text(encoding="utf-8")
+    for name, rows in (("memory", plan_tables.memory_rows()), ("work", plan_tables.work_rows())):
+        begin, end = f"<!-- {name}: written by {COMMAND} -->\n", f"<!-- end of {name} -->\n"
+        before, rest = page.split(begin)
+        after = rest.split(end)[1]
+        table = _rows([rows[0], ["---"] * len(rows[0]), *rows[1:]])
+        page = f"{before}{begin}\n{table}\n{end}{after}"
+    return page
+
+
 def main(check: bool) -> int:
     """Write the pages, or say which are stale."""
     pages = {
         "configuration.md": configuration_page(),
         "profile.md": profile_page(),
         "cli.md": cli_page(),
+        "plan.md": plan_page(),
     }
     stale = [
         name

@@ -14,6 +14,7 @@ def run_ranks(script: Path, arguments: list[str], world_size: int, timeout_s: fl
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    here = str(Path(__file__).parent)
     processes = []
     for rank in range(world_size):
         environment = {
@@ -24,7 +25,8 @@ def run_ranks(script: Path, arguments: list[str], world_size: int, timeout_s: fl
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(__file__).parent),
+            # After it, what this process itself was told to import.
+            "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
         }
         processes.append(
             subprocess.Popen(

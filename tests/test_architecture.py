@@ -18,6 +18,7 @@ LAYERS = (
     ("core",),
     ("models",),
     ("data", "score", "train", "verify", "evaluate", "analyze"),
+    ("bench",),
     ("stages",),
     ("launch",),
     ("cli",),
@@ -31,12 +32,17 @@ HEAVY = {"torch", "transformers", "datasets", "deepspeed"}
 
 LIGHT_PACKAGES = ("cli", "core", "launch")
 LIGHT_MODULES = (
+    "wmss_cli.bench.plot",
+    "wmss_cli.bench.results",
+    "wmss_cli.data.tokens",
     "wmss_cli.models.folder",
     "wmss_cli.models.shape",
+    "wmss_cli.stages.bench_config",
     "wmss_cli.stages.demo",
     "wmss_cli.stages.pipeline",
     "wmss_cli.stages.probe_config",
     "wmss_cli.stages.registry",
+    "wmss_cli.train.memory",
     "wmss_cli.verify.namespaces",
 )
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from commands import error_of, invoke, right_records, wmss, write_records
 from launch.fake_slurm import FakeSlurm
-from launch.plans import as_sent, finish, finish_shards, small_plan
+from launch.plans import as_sent, finish, finish_shards, small_plan, training_plan
 from typer.testing import Result
 
 from wmss_cli.cli import following
@@ -209,6 +209,28 @@ def test_status_shows_a_row_for_each_stage(slurm: FakeSlurm, steps: list[Step]) 
     assert "1,234 tok/s" in text
     assert "waits for its input" in text
     assert "run: running, 1.0 GPU-hours (at " in text
+
+
+def test_status_says_how_a_training_goes(tmp_path: Path, slurm: FakeSlurm) -> None:
+    now = time.time()
+    steps = training_plan(tmp_path)
+    as_sent(slurm, steps, RunSettings(tmp_path / "run", Profile(), "cpu"))
+    remember(tmp_path / "run", None)
+    slurm.move("2", "RUNNING", start=datetime.fromtimestamp(now - 99).isoformat("T", "seconds"))
+    folder = partial(Path(steps[1].job.out))
+    folder.mkdir(parents=True)
+    live = {"loss": 0.512, "tokens_per_s": 1234.0, "share_of_limit": 0.64, "peak_memory_gb": 61.2}
+    progress = Progress(
+        **{"unit": "steps", "done": 30, "total": 90, "resumed_at": 0},
+        **{"metrics": live | {"seconds_left": 75.0}, "started": now - 60, "updated": now},
+    )
+    (folder / PROGRESS).write_text(progress.model_dump_json())
+    shown = ok(invoke("status", "run"))
+    assert "sft: loss 0.512, 1,234 tok/s, 64% of limit, 61.2 GB" in lines(shown)
+    assert "running; 30/90 steps, 1:15 min left" in " ".join(shown.split())
+    assert max(map(len, lines(shown))) <= 80
+    sft = json.loads(ok(invoke("status", "run", "--json")))["stages"][1]
+    assert (sft["left_s"], sft["progress"]["metrics"]["share_of_limit"]) == (75, 0.64)
 
 
 def test_status_through_a_pipe_has_no_escape_codes_and_fits(run: Path, slurm: FakeSlurm) -> None:

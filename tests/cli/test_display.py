@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from wmss_cli.cli import display
-from wmss_cli.cli.display import Display, duration
+from wmss_cli.cli.display import Display, detail, duration
 from wmss_cli.cli.tables import number, summary
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import Progress
@@ -57,6 +57,40 @@ def test_a_long_stage_says_now_and_then_how_far_it_is(monkeypatch: pytest.Monkey
         "sft: 40/40 steps",
     ]
     assert "\x1b" not in text
+
+
+LIVE = {
+    "loss": 1.5,
+    "tokens_per_s": 1234.5,
+    "share_of_limit": 0.641,
+    "peak_memory_gb": 61.23,
+    "seconds_left": 75.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (None, "loss 1.500, 1,234 tok/s, 64% of limit, 61.2 GB, 1:15 min left"),
+        (61, "loss 1.500, 1,234 tok/s, 64% of limit, 61.2 GB, 1:15 min left"),
+        (60, "loss 1.500, 1,234 tok/s, 64% of limit, 1:15 min left"),
+        (45, "loss 1.500, 1,234 tok/s, 1:15 min left"),
+        (30, "loss 1.500, 1:15 min left"),
+        (3, "loss 1.500, 1:15 min left"),
+    ],
+)
+def test_what_matters_most_is_said_where_there_is_little_room(width: int | None, text: str) -> None:
+    assert detail(progress(10, **LIVE), width) == text
+
+
+@pytest.mark.parametrize("label", ["sft", "joint-train", "joint-continued-sft"])
+def test_a_bar_fits_on_a_terminal_of_80_columns(label: str) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, legacy_windows=False)
+    with Display(console).stage(label) as watch:
+        watch(progress(10, **LIVE))
+    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", console.file.getvalue())  # type: ignore[attr-defined]
+    assert "1:15 min left" in plain, "nothing is cut off"
+    assert "…" not in plain
 
 
 def test_bars_on_a_terminal() -> None:

@@ -61,3 +61,8 @@ def test_time_left_is_at_the_pace_of_this_attempt() -> None:
 @pytest.mark.parametrize("unknown", [progress(5, None), progress(0, 10), progress(4, 10, 4)])
 def test_time_left_may_be_unknown(unknown: Progress) -> None:
     assert unknown.seconds_left is None
+
+
+def test_a_stage_may_know_better_how_long_it_takes() -> None:
+    told = progress(8, 10, resumed_at=4).model_copy(update={"metrics": {"seconds_left": 3.0}})
+    assert told.seconds_left == 3.0

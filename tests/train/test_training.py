@@ -43,6 +43,17 @@ def test_bf16_and_gradient_checkpointing_follow_fp32(tmp_path: Path) -> None:
         assert str(model.dtype) == "torch.bfloat16"
 
 
+def test_cached_weak_states_are_those_of_the_weak_model_in_bf16(tmp_path: Path) -> None:
+    epochs = {"epochs": 0.3, "weak_mode": "frozen"}
+    computed = losses(tmp_path, "computed", **epochs)
+    for zero_stage in (1, 3):
+        name = f"cached-{zero_stage}"
+        cached = losses(tmp_path, name, cache_weak=True, zero_stage=zero_stage, **epochs)
+        assert cached != computed
+        assert cached == pytest.approx(computed, rel=1e-3)
+    assert not (tmp_path / "cached-1/trained/weak-states").exists()
+
+
 def test_the_cut_of_a_global_batch_does_not_change_the_loss(tmp_path: Path) -> None:
     whole = losses(tmp_path, "whole", micro_batch_tokens=1000)
     pieces = losses(tmp_path, "pieces", micro_batch_tokens=1)

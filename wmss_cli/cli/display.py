@@ -14,6 +14,13 @@ from rich.table import Column
 from wmss_cli.core.progress import Progress
 
 _PLAIN_EVERY_S = 10.0
+_WIDE = 100
+_PACE = {
+    "loss": "loss {:.3f}",
+    "tokens_per_s": "{:,.0f} tok/s",
+    "share_of_limit": "{:.0%} of limit",
+    "peak_memory_gb": "{:.1f} GB",
+}
 
 Watch = Callable[[Progress | None], None]
 
@@ -35,9 +42,11 @@ class Display:
     def stage(self, label: str) -> Iterator[Watch]:
         """Show a stage while it runs; what is yielded takes its progress."""
         if self._live:
-            with _bars(self._console) as bars:
+            bar = 16 if self._console.width >= _WIDE else 10
+            with _bars(self._console, bar) as bars:
                 task = bars.add_task(label, total=None, detail="starting")
-                yield lambda progress: _update_bar(bars, task, progress)
+                rest = self._console.width - len(label) - bar
+                yield lambda progress: _update_bar(bars, task, progress, rest)
         else:
             plain = _PlainLines(self._console, label)
             self.say(f"{label}: started")
@@ -75,11 +84,11 @@ class _PlainLines:
         self._console.print(line + (f", {more}" if more else ""), highlight=False, soft_wrap=True)
 
 
-def _bars(console: Console) -> Bars:
+def _bars(console: Console, width: int) -> Bars:
     return Bars(
         SpinnerColumn(),
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-        BarColumn(bar_width=16),
+        BarColumn(bar_width=width),
         MofNCompleteColumn(),
         TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
         console=console,
@@ -87,26 +96,46 @@ def _bars(console: Console) -> Bars:
     )
 
 
-def _update_bar(bars: Bars, task: object, progress: Progress | None) -> None:
+def _update_bar(bars: Bars, task: object, progress: Progress | None, width: int) -> None:
+    """Show a progress; `width` is what label and bar leave, in columns."""
     if progress is not None:
+        # The numbers done/total, the spinner, and a space after each column but the last.
+        width -= 2 * len(str(progress.total or progress.done)) + 1 + 5
         bars.update(
             task,  # type: ignore[arg-type]
             total=progress.total,
             completed=progress.done,
-            detail=detail(progress) or progress.unit,
+            detail=detail(progress, width) or progress.unit,
         )
 
 
-def detail(progress: Progress) -> str:
-    """Say loss, speed and time left, as far as they are known."""
-    parts = []
-    if "loss" in progress.metrics:
-        parts.append(f"loss {progress.metrics['loss']:.3f}")
-    if "tokens_per_s" in progress.metrics:
-        parts.append(f"{progress.metrics['tokens_per_s']:,.0f} tok/s")
-    if progress.seconds_left is not None and progress.done != progress.total:
-        parts.append(f"{duration(progress.seconds_left)} left")
-    return ", ".join(parts)
+def detail(progress: Progress, width: int | None = None) -> str:
+    """Say loss, speed, share of the limit, memory and time left, as far as they are known.
+
+    Where that is wider than `width`, memory goes first, then the share, then the speed.
+    """
+    parts = {**pace(progress), "left": left(progress)}
+    for dropped in ("peak_memory_gb", "share_of_limit", "tokens_per_s"):
+        if width is not None and len(_joined(parts)) > width:
+            parts.pop(dropped, None)
+    return _joined(parts)
+
+
+def pace(progress: Progress) -> dict[str, str]:
+    """Return what a stage says of its work, by the name of the metric."""
+    found = progress.metrics
+    return {name: said.format(found[name]) for name, said in _PACE.items() if name in found}
+
+
+def left(progress: Progress) -> str:
+    """Say how long a stage still needs; nothing where that is not known."""
+    if progress.seconds_left is None or progress.done == progress.total:
+        return ""
+    return f"{duration(progress.seconds_left)} left"
+
+
+def _joined(parts: dict[str, str]) -> str:
+    return ", ".join(part for part in parts.values() if part)
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,15 @@ import typer
 from typer.core import TyperGroup
 
 import wmss_cli
-from wmss_cli.cli import cluster_commands, console, run_commands, setup_commands, stage_commands
+from wmss_cli.cli import (
+    bench_commands,
+    cluster_commands,
+    console,
+    plan_commands,
+    run_commands,
+    setup_commands,
+    stage_commands,
+)
 from wmss_cli.core.errors import explain
 
 _DEBUG = "--debug"
@@ -40,8 +48,15 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (run_commands.app, stage_commands.app, cluster_commands.app, setup_commands.app):
-    app.add_typer(group)
+for group in (
+    run_commands,
+    plan_commands,
+    stage_commands,
+    cluster_commands,
+    setup_commands,
+    bench_commands,
+):
+    app.add_typer(group.app)
 
 
 def _version(wanted: bool) -> None:

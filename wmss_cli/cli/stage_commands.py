@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from wmss_cli.cli import console, options, submitting, tables
-from wmss_cli.cli.display import Display
+from wmss_cli.cli import console, options, tables
+from wmss_cli.cli.running import obtain
 from wmss_cli.core import config as c
-from wmss_cli.core.artifact import Job
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.resolve import Resolved
 
 app = typer.Typer()
@@ -305,40 +302,12 @@ def _run(
     launch: options.Launch,
     shard: int | None = None,
 ) -> None:
-    from wmss_cli.stages.pipeline import Plan, external, shard_job
-
-    plan = Plan(Path(resolved.run_dir))
-    sources = {role: external(Path(path)) for role, path in inputs.items()}
-    plan.add(stage, stage, section, sources)
-    (step,) = plan.steps
-    job = step.job if common.out is None else replace(step.job, out=str(common.out))
-    run_dir = Path(job.out).parent
-    if shard is not None:
-        job = shard_job(job, shard)
-    if resolved.launch.cluster == "slurm":
-        # Stages that are sent one by one are told apart by their folders.
-        step = replace(step, job=job, label=Path(job.out).name)
-        if not submitting.submit([step], run_dir, resolved, launch, common, adds=True):
-            return
-        manifest = read_manifest(Path(job.out))
-    else:
-        submitting.refuse_without_slurm(launch)
-        manifest = _run_here(job, resolved.launch.processes, common.force)
+    done = obtain(resolved, stage, section, inputs, common, launch, shard)
+    if done is None:
+        return
+    out, manifest = done
     if common.as_json:
         console.print_json(manifest.model_dump(mode="json"))
     else:
         console.err.print(tables.summary(manifest))
-        console.print_line(job.out)
-
-
-def _run_here(job: Job, processes: int, force: bool) -> Manifest:
-    from wmss_cli.launch.local import run_local
-
-    display = Display(console.err)
-    with display.stage(job.stage) as watch:
-        outcome = run_local(job, processes, force, watch, display.say)
-    if outcome.was_done:
-        display.skipped(job.stage)
-    else:
-        display.finished(job.stage, outcome.manifest.work_seconds)
-    return outcome.manifest
+        console.print_line(str(out))

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from wmss_cli.cli.display import detail, duration
+from wmss_cli.cli.display import detail, duration, left, pace
 from wmss_cli.launch.status import Failure, RunStatus, StageStatus
 
 _STYLES = {
@@ -70,6 +70,7 @@ def _parts(status: RunStatus) -> list[RenderableType]:
     # What was cancelled because of another failure needs no mending of its own.
     shown = [stage for stage in failures if stage.state == "failed"] or failures[:1]
     parts: list[RenderableType] = [table]
+    parts += [_live(stage) for stage in status.stages if _trains(stage)]
     parts += [_failure(stage.label, stage.failure) for stage in shown if stage.failure]
     parts.append(_footer(status))
     return parts
@@ -82,7 +83,7 @@ def _what(stage: StageStatus) -> str:
         progress = stage.progress
         total = f"/{progress.total:,}" if progress.total is not None else ""
         text += f"; {progress.done:,}{total} {progress.unit}"
-        more = detail(progress)
+        more = left(progress) if _trains(stage) else detail(progress)
         text += f", {more}" if more else ""
     limit = stage.limit_left_s
     if stage.state == "running" and limit is not None:
@@ -91,6 +92,17 @@ def _what(stage: StageStatus) -> str:
     if stage.state == "waiting" and stage.expected_start is not None:
         text += f"; expected {_moment(stage.expected_start)}"
     return text
+
+
+def _trains(stage: StageStatus) -> bool:
+    """Say whether a stage tells more of itself than its row holds."""
+    progress = stage.progress
+    return stage.state == "running" and progress is not None and "loss" in progress.metrics
+
+
+def _live(stage: StageStatus) -> Text:
+    assert stage.progress is not None
+    return Text(f"{stage.label}: {', '.join(pace(stage.progress).values())}", style="cyan")
 
 
 def _moment(when: datetime) -> str:

@@ -19,7 +19,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -108,20 +108,20 @@ class Draft:
         """The folder to write into."""
         return partial(self.out)
 
-    def commit(self, metrics: Mapping[str, Any], scratch: str | None = None) -> Manifest:
+    def commit(self, metrics: Mapping[str, Any], scratch: Collection[str] = ()) -> Manifest:
         """Flush all files, write the manifest, and rename the folder into place.
 
         Parameters
         ----------
         metrics : mapping
             What the stage reports, as JSON values; units are in the names.
-        scratch : str, optional
-            A folder in it that is no part of the artifact. It is removed last, so that a
+        scratch : collection of str
+            Folders in it that are no part of the artifact. They are removed last, so that a
             failure before that leaves what a next attempt needs.
         """
         hashes: dict[str, str] = {}
         for name in files.files_under(self.folder):
-            if name.parts[0] in (scratch, MANIFEST, *_CONTROL) or name.name.endswith(".tmp"):
+            if name.parts[0] in (*scratch, MANIFEST, *_CONTROL) or name.name.endswith(".tmp"):
                 continue
             files.fsync(self.folder / name)
             hashes[str(name)] = files.sha256(self.folder / name)
@@ -155,8 +155,8 @@ class Draft:
         files.fsync(self.out.parent)
         for control in _CONTROL:
             (self.out / control).unlink(missing_ok=True)
-        if scratch is not None:
-            shutil.rmtree(self.out / scratch, ignore_errors=True)
+        for folder in scratch:
+            shutil.rmtree(self.out / folder, ignore_errors=True)
         return manifest
 
 

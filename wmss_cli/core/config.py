@@ -78,6 +78,7 @@ class TrainConfig(Section):
             "loss_backend",
             "save_every_steps",
             "keep_checkpoints",
+            "report_to",
         }
     )
 
@@ -120,6 +121,9 @@ class TrainConfig(Section):
     """Write a checkpoint after this many optimizer steps."""
     keep_checkpoints: Count = 2
     """How many checkpoints are kept while training; all are removed once the model is written."""
+    report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
+    """Where the metrics of each step go beside `metrics.jsonl`. Each needs the extra of its name:
+    `pip install 'wmss[tensorboard]'`. Files go to `logs/` beside the artifact."""
     seed: int = 0
     """Order of the samples, dropout."""
 
@@ -160,6 +164,10 @@ class JointConfig(TrainConfig):
     """Whether gradients reach the weak model too (the paper's text) or not (its Algorithm 1)."""
     weak_logits: Literal["model", "uniform"] = "model"
     """`uniform` is the softening control: all weak logits equal, no weak model is loaded."""
+    cache_weak: bool = False
+    """Compute a frozen weak model's last hidden states once and read them in every epoch, which
+    then costs as much as one of `sft`. Takes 2 bytes x hidden size of disk for each completion
+    token while training, and rounds the states to bf16."""
     next_weak: Literal["previous_strong", "cotrained"] = "previous_strong"
     """With several iterations: the weak model of the next one (Algorithm 1: M_{t-1})."""
 
@@ -167,6 +175,8 @@ class JointConfig(TrainConfig):
     def _strong_learns(self) -> JointConfig:
         if self.mix_lambda == 0.0:
             raise ValueError("mix_lambda 0 gives the strong model no gradient; use a value above 0")
+        if self.cache_weak and (self.weak_mode, self.weak_logits) != ("frozen", "model"):
+            raise ValueError("cache_weak needs weak_mode frozen and weak_logits model")
         return self
 
 

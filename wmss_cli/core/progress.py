@@ -26,7 +26,8 @@ class Progress(BaseModel):
     resumed_at : int
         What was done already when this attempt began.
     metrics : dict of str to float
-        The latest values, such as ``loss`` and ``tokens_per_s``.
+        The latest values, such as ``loss`` and ``tokens_per_s``; ``seconds_left`` where the
+        stage itself knows better than its mean pace tells.
     started, updated : float
         Seconds since the epoch.
     """
@@ -43,7 +44,9 @@ class Progress(BaseModel):
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left at the mean pace of this attempt, in seconds."""
+        """Time left, in seconds: as the stage says, else at the mean pace of this attempt."""
+        if "seconds_left" in self.metrics:
+            return self.metrics["seconds_left"]
         fresh = self.done - self.resumed_at
         if self.total is None or fresh <= 0:
             return None

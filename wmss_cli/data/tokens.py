@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from wmss_cli.core.errors import ConfigError, DataError, IntegrityError
 from wmss_cli.core.manifest import read_manifest
 from wmss_cli.core.schema import TOKENS
-from wmss_cli.data.chat import Rendered
+
+if TYPE_CHECKING:
+    # A table can be read without transformers.
+    from wmss_cli.data.chat import Rendered
 
 TOKENS_FILE = "tokens.arrow"
 _ROWS_PER_BATCH = 1000
@@ -49,7 +52,7 @@ def cut(rendered: Rendered, max_seq_len: int, too_long: str) -> Cut:
     kept = rendered.input_ids[:max_seq_len]
     if len(kept) <= max(rendered.prompt_length, 1):
         return Cut(None, truncated, "no_completion_tokens")
-    return Cut(Rendered(kept, rendered.prompt_length), truncated, None)
+    return Cut(replace(rendered, input_ids=kept), truncated, None)
 
 
 def write_tokens(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

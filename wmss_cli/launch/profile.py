@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from wmss_cli.core.config import Count, Section
+from wmss_cli.core.config import Count, Positive, Section
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.resolve import Sources
 from wmss_cli.core.resources import packaged
@@ -27,6 +27,7 @@ KINDS: dict[str, Kind] = {
     "score_entropy": "score",
     "score_shard": "score",
     "analyze": "score",
+    "bench": "score",
     "eval": "eval",
     "eval_shard": "eval",
 }
@@ -149,6 +150,10 @@ class Profile(Section):
     """How often a job may requeue itself."""
     chained_jobs: Count = 3
     """Successors of a training job under `requeue: chain`."""
+    gpu_mem_gb: Positive | None = None
+    """Memory of a GPU of `train`, in GB; for `wmss plan`."""
+    gpu_tflops: Positive | None = None
+    """Dense bf16 TFLOP/s of a GPU of `train` by its data sheet; for `wmss plan`."""
     train: Resources = Resources()
     """sft and joint-train."""
     score: Resources = Resources()

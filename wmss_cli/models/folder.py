@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from wmss_cli.core.errors import ConfigError
@@ -52,6 +52,35 @@ def _from_hub(hub_id: str) -> Path:
             f"{hub_id}: neither a folder here nor a model that the hub gives "
             f"({type(error).__name__}); copy the model to a folder and name that"
         ) from None
+
+
+def find_config(reference: str) -> Path:
+    """Return the folder of a model's ``config.json``; its weights need not be there.
+
+    Parameters
+    ----------
+    reference : str
+        As of :func:`find_model`; of a hub id, the local cache alone is asked.
+
+    Raises
+    ------
+    ConfigError
+        If there is none on this machine.
+    """
+    folder = Path(reference)
+    if (folder / MANIFEST).is_file():
+        folder = folder / "model"
+    if (folder / "config.json").is_file():
+        return folder
+    if not folder.exists() and reference.count("/") == 1 and not reference.startswith((".", "/")):
+        cached = try_to_load_from_cache(reference, "config.json")
+        if isinstance(cached, str):
+            return Path(cached).parent
+        raise ConfigError(
+            f"{reference}: neither a folder here nor in the local cache of the hub; "
+            "copy the model, or its config.json alone, to a folder and name that"
+        )
+    raise ConfigError(f"{folder}: no config.json; expected a Hugging Face model folder")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from wmss_cli.core.config import JointConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.models.causal import load_packed
+from wmss_cli.models.packed import head_weight
 from wmss_cli.models.tokenizer import check_same_vocabulary
 from wmss_cli.stages.training import run_training
 from wmss_cli.train.pair import WeakStrongPair
@@ -38,8 +39,11 @@ def run(job: Job) -> Manifest | None:
     def build_pair() -> WeakStrongPair:
         strong = load_packed(Path(job.inputs["strong"]), config.precision)
         weak = load_packed(Path(job.inputs["weak"]), config.precision) if uses_weak else None
+        weak_head = None
+        if weak is not None and config.cache_weak:
+            weak_head, weak = head_weight(weak).detach().clone(), None
         return WeakStrongPair(
-            strong, weak, config.mix_lambda, config.weak_mode, config.loss_backend
+            strong, weak, config.mix_lambda, config.weak_mode, config.loss_backend, weak_head
         )
 
     def outputs(pair: WeakStrongPair) -> dict[str, PreTrainedModel]:
@@ -48,4 +52,5 @@ def run(job: Job) -> Manifest | None:
             models["weak"] = pair.weak
         return models
 
-    return run_training(job, config, build_pair, outputs)
+    cached = Path(job.inputs["weak"]) if config.cache_weak else None
+    return run_training(job, config, build_pair, outputs, cached)

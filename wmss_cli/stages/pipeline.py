@@ -104,15 +104,9 @@ def plan_pipeline(config: Config) -> Plan:
     ConfigError
         If an input is missing, or choices exclude each other.
     """
-    _check(config)
+    _check(config, ("model", "data", "eval_files"))
     plan = Plan(Path(config.run_dir))
-    assert config.model is not None
-    base = external(find_model(config.model))
-    data = {f"data-{i:04d}": external(Path(path)) for i, path in enumerate(config.data)}
-    examples = plan.add("curate", "curate", config.curate, data)
-    tokens = plan.add(
-        "tokenize", "tokenize", config.tokenize, {"examples": examples, "model": base}
-    )
+    base, examples, tokens = _plan_tokens(plan, config)
     sft = plan.add("sft", "sft", config.sft, {"strong": base, "tokens": tokens})
     models = {"base": base, "sft": sft.part("model")}
     trained = {"sft": sft}
@@ -172,6 +166,34 @@ def plan_pipeline(config: Config) -> Plan:
     return plan
 
 
+def token_table(config: Config) -> Path:
+    """Return where the pipeline puts its token table, whether it is there or not.
+
+    Parameters
+    ----------
+    config : Config
+        With `model` and `data`.
+
+    Raises
+    ------
+    ConfigError
+        If an input is missing.
+    """
+    _check(config, ("model", "data"))
+    _, _, tokens = _plan_tokens(Plan(Path(config.run_dir)), config)
+    return Path(tokens.path)
+
+
+def _plan_tokens(plan: Plan, config: Config) -> tuple[Output, Output, Output]:
+    """Plan what comes before any training; return the base model, the examples, the tokens."""
+    assert config.model is not None
+    base = external(find_model(config.model))
+    data = {f"data-{i:04d}": external(Path(path)) for i, path in enumerate(config.data)}
+    examples = plan.add("curate", "curate", config.curate, data)
+    inputs = {"examples": examples, "model": base}
+    return base, examples, plan.add("tokenize", "tokenize", config.tokenize, inputs)
+
+
 def shard_job(job: Job, shard: int) -> Job:
     """Return the job of one shard of a stage: an artifact of its own in ``OUT.shards``.
 
@@ -220,8 +242,8 @@ def _control(kind: str, plan: Plan, config: Config, inputs: Mapping[str, Output]
     return plan.add(kind, "sft", SftConfig(**shared), continued)
 
 
-def _check(config: Config) -> None:
-    for key in ("model", "data", "eval_files"):
+def _check(config: Config, needed: tuple[str, ...]) -> None:
+    for key in needed:
         if not getattr(config, key):
             raise ConfigError(f"{key} is not set; the pipeline needs it (--set {key}=… or YAML)")
     if (

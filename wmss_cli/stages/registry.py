@@ -24,6 +24,7 @@ MODULES = {
     "analyze": "analyze",
     "report": "report",
     "probe": "probe",
+    "bench": "bench",
 }
 
 DISTRIBUTED = frozenset({"sft", "joint_train", "probe"})

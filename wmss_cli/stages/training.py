@@ -23,21 +23,31 @@ from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import dtype_of, save_model
 from wmss_cli.models.tokenizer import load_tokenizer_of
+from wmss_cli.stages.weak_states import FOLDER as WEAK_STATES
+from wmss_cli.stages.weak_states import WeakStates, fill_weak_states
 from wmss_cli.train import checkpoint
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.export import full_state_dict
 from wmss_cli.train.loop import CHECKPOINTS, METRICS_FILE, MicroBatch, TrainState, train
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks, join
+from wmss_cli.train.writers import Report
 
 
 class TableFeed:
     """The batches of a token table, for one rank (see :class:`wmss_cli.train.loop.Feed`)."""
 
-    def __init__(self, table: TokenTable, plan: BatchPlan, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        table: TokenTable,
+        plan: BatchPlan,
+        ranks: Ranks,
+        weak_states: WeakStates | None = None,
+    ) -> None:
         self._table = table
         self._plan = plan
         self._ranks = ranks
+        self._weak_states = weak_states
 
     @property
     def steps(self) -> int:
@@ -48,9 +58,9 @@ class TableFeed:
         """Return the completion tokens of the step's global batch, over all ranks."""
         return int(self._table.completion_lengths[self._plan.global_batch(step)].sum())
 
-    def input_tokens(self, step: int) -> int:
-        """Return all tokens of the step's global batch, without padding."""
-        return int(self._table.lengths[self._plan.global_batch(step)].sum())
+    def lengths(self, step: int) -> list[int]:
+        """Return the tokens of each sample of the step's global batch, without padding."""
+        return [int(n) for n in self._table.lengths[self._plan.global_batch(step)]]
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
         """Return this rank's micro-batches of a step."""
@@ -58,7 +68,11 @@ class TableFeed:
             step, self._table.lengths, self._ranks.rank, self._ranks.world_size
         )
         return [
-            MicroBatch(collate(self._table, rows), [self._table.example_ids[row] for row in rows])
+            MicroBatch(
+                collate(self._table, rows),
+                [self._table.example_ids[row] for row in rows],
+                None if self._weak_states is None else self._weak_states.of(rows),
+            )
             for rows in cut
         ]
 
@@ -68,6 +82,7 @@ def run_training(
     config: TrainConfig,
     build_pair: Callable[[], WeakStrongPair],
     outputs: Callable[[WeakStrongPair], dict[str, PreTrainedModel]],
+    cached_weak: Path | None = None,
 ) -> Manifest | None:
     """Train a pair on a token table and write the models.
 
@@ -81,6 +96,8 @@ def run_training(
         Loads the weights; called after all checks that need none.
     outputs : callable
         The models to write, by the name of their folder.
+    cached_weak : Path, optional
+        A frozen weak model whose hidden states are computed before the training begins.
 
     Returns
     -------
@@ -90,8 +107,8 @@ def run_training(
     Raises
     ------
     ConfigError
-        If the model's tokenizer did not make the token table, or the precision does not go
-        with the ZeRO stage.
+        If the model's tokenizer did not make the token table, the precision does not go with
+        the ZeRO stage, or what `report_to` names is not installed or refuses.
     DataError
         If a batch has no completion token.
     """
@@ -115,13 +132,26 @@ def run_training(
         raise DataError(f"{job.inputs['tokens']}: a sample has no completion token; redo tokenize")
     ranks = join()
     check_ranks(config.global_batch_size, ranks.world_size)
-    with _shared_draft(job, ranks) as draft:
+    report = Report(config.report_to, Path(job.out), job.config, ranks)
+    with _shared_draft(job, ranks) as draft, report:
         work = partial(Path(job.out))
         found = checkpoint.newest(work / CHECKPOINTS, ranks)
         # At ZeRO 0 every rank holds the whole state, so any number of ranks can load it.
         universal = (
             found is not None and found[1].world_size != ranks.world_size and config.zero_stage > 0
         )
+        states = None
+        if cached_weak is not None:
+            states = fill_weak_states(
+                work / WEAK_STATES,
+                cached_weak,
+                config.precision,
+                table,
+                plan.rows,
+                config.micro_batch_tokens,
+                ranks,
+            )
+        report.open(found[1].step if found is not None else 0, work / METRICS_FILE)
         pair = build_pair()
         engine = build_engine(pair, config, load_universal=universal)
         state = TrainState()
@@ -136,8 +166,8 @@ def run_training(
             source = checkpoint.universal_form(path, ranks) if universal else path
             checkpoint.load(engine, source, universal)
             state = TrainState(saved.step, dict(saved.totals))
-        feed = TableFeed(table, plan, ranks)
-        train(engine, feed, config, state, work, ranks)
+        feed = TableFeed(table, plan, ranks, states)
+        train(engine, feed, config, state, work, ranks, report)
         for name, model in outputs(pair).items():
             weights = full_state_dict(model, ranks.is_first)
             if ranks.is_first:
@@ -147,7 +177,8 @@ def run_training(
         if draft is None:
             return None
         return draft.commit(
-            _metrics(work, state, plan, ranks, dtype_of(config.precision)), scratch=CHECKPOINTS
+            _metrics(work, state, plan, ranks, dtype_of(config.precision)),
+            scratch=[CHECKPOINTS, WEAK_STATES],
         )
 
 

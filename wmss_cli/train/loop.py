@@ -19,12 +19,14 @@ from wmss_cli.core import files
 from wmss_cli.core.config import TrainConfig
 from wmss_cli.core.errors import InterruptedRunError, NonFiniteLossError
 from wmss_cli.core.progress import ProgressWriter
-from wmss_cli.models.causal import device
+from wmss_cli.models.causal import device, dtype_of
 from wmss_cli.models.packed import PackedBatch
 from wmss_cli.train import checkpoint
 from wmss_cli.train.engine import gradient_norm, set_learning_rate
+from wmss_cli.train.meter import TIMING, Meter
 from wmss_cli.train.ranks import Ranks, StopFlag
 from wmss_cli.train.schedule import learning_rate
+from wmss_cli.train.writers import Report
 
 METRICS_FILE = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
@@ -40,10 +42,13 @@ class MicroBatch:
         On the CPU.
     example_ids : sequence of str
         Of the samples in it.
+    weak_hidden : Tensor or None
+        ``[completion tokens, hidden]``: what the weak model would give, where it was cached.
     """
 
     batch: PackedBatch
     example_ids: Sequence[str]
+    weak_hidden: Tensor | None = None
 
 
 class Feed(Protocol):
@@ -56,8 +61,8 @@ class Feed(Protocol):
     def completion_tokens(self, step: int) -> int:
         """Return the completion tokens of the step's global batch, over all ranks."""
 
-    def input_tokens(self, step: int) -> int:
-        """Return all tokens of the step's global batch, without padding."""
+    def lengths(self, step: int) -> Sequence[int]:
+        """Return the tokens of each sample of the step's global batch, without padding."""
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
         """Return this rank's micro-batches of a step; all ranks have equally many."""
@@ -81,6 +86,7 @@ def train(
     state: TrainState,
     folder: Path,
     ranks: Ranks,
+    report: Report | None = None,
 ) -> TrainState:
     """Run all steps that are left.
 
@@ -98,6 +104,8 @@ def train(
         Gets ``metrics.jsonl``, ``progress.json`` and ``checkpoints/``.
     ranks : Ranks
         The processes that train together.
+    report : Report, optional
+        Gets each row of the metrics, too.
 
     Raises
     ------
@@ -126,6 +134,7 @@ def train(
         saved_at = state.step
 
     engine.train()
+    meter = Meter.start(engine.module, dtype_of(config.precision), feed.steps, ranks)
     with StopFlag() as stop:
         while state.step < feed.steps:
             if ranks.any(stop.name is not None):
@@ -136,11 +145,13 @@ def train(
                     f"stopped by {who} after step {state.step} of {feed.steps}, "
                     f"all saved; the same command continues"
                 )
-            row = _step(engine, feed, config, state, ranks)
+            row = _step(engine, feed, config, state, ranks, meter)
             if progress is not None:
                 files.append_json_line(folder / METRICS_FILE, row)
-                shown = {name: float(row[name]) for name in ("loss", "tokens_per_s")}
-                progress.update(state.step, **shown)
+                if report is not None:
+                    report.write(row)
+                shown = {name: row[name] for name in ("loss", *TIMING)}
+                progress.update(state.step, **{n: v for n, v in shown.items() if v is not None})
             # After the last step, too: if the export fails, it alone is repeated.
             if state.step % config.save_every_steps == 0 or state.step == feed.steps:
                 save()
@@ -148,8 +159,13 @@ def train(
 
 
 def _step(
-    engine: DeepSpeedEngine, feed: Feed, config: TrainConfig, state: TrainState, ranks: Ranks
-) -> dict[str, float]:
+    engine: DeepSpeedEngine,
+    feed: Feed,
+    config: TrainConfig,
+    state: TrainState,
+    ranks: Ranks,
+    meter: Meter,
+) -> dict[str, float | None]:
     """Take one optimizer step and return its row of metrics."""
     begin = time.monotonic()
     _seed(config.seed, state.step, ranks.rank)
@@ -166,7 +182,10 @@ def _step(
     for i, micro_batch in enumerate(micro_batches):
         at_boundary = i == len(micro_batches) - 1
         engine.set_gradient_accumulation_boundary(at_boundary)
-        loss, logged = engine(micro_batch.batch.to(device()), denominator)
+        weak_hidden = micro_batch.weak_hidden
+        if weak_hidden is not None:
+            weak_hidden = weak_hidden.to(device())
+        loss, logged = engine(micro_batch.batch.to(device()), denominator, weak_hidden)
         engine.backward(loss)
         if at_boundary and engine.zero_optimization_stage() == 0:
             norm = gradient_norm(engine)
@@ -179,8 +198,9 @@ def _step(
     if not math.isfinite(total) or ranks.any(not math.isfinite(norm)):
         _refuse(sums, batches, total, norm, state.step, ranks)
     seconds = time.monotonic() - begin
+    lengths = feed.lengths(state.step)
     state.step += 1
-    state.totals["tokens"] += feed.input_tokens(state.step - 1)
+    state.totals["tokens"] += sum(lengths)
     state.totals["seconds"] += seconds
     return {
         "step": state.step,
@@ -188,10 +208,11 @@ def _step(
         "strong_loss": own,
         "learning_rate": rate,
         "grad_norm": norm,
-        "tokens": feed.input_tokens(state.step - 1),
+        "tokens": sum(lengths),
         "completion_tokens": tokens,
         "seconds": round(seconds, 4),
-        "tokens_per_s": round(feed.input_tokens(state.step - 1) / seconds, 1),
+        "tokens_per_s": round(sum(lengths) / seconds, 1),
+        **meter.measure(state.step, seconds, lengths, tokens, ranks),
     }
 
 

@@ -29,6 +29,8 @@ class WeakStrongPair(nn.Module):
         In (0, 1]; 1 is plain supervised fine-tuning.
     weak_mode : {"cotrain", "frozen"}
         Whether gradients reach the weak model. A frozen one runs without dropout.
+    weak_head : Tensor or None
+        ``[vocab, hidden]``: instead of `weak`, where its hidden states are given to each pass.
     loss_backend : {"auto", "chunked", "torch", "liger", "cce"}
         What computes the loss (see :mod:`wmss_cli.train.loss_backends`).
 
@@ -50,14 +52,19 @@ class WeakStrongPair(nn.Module):
         mix_lambda: float = 1.0,
         weak_mode: Literal["cotrain", "frozen"] = "cotrain",
         loss_backend: Backend = "auto",
+        weak_head: Tensor | None = None,
     ) -> None:
         super().__init__()
         assert 0.0 < mix_lambda <= 1.0, mix_lambda
+        assert weak is None or weak_head is None
         self.strong = strong
         self.weak = weak
         self.mix_lambda = mix_lambda
         self.weak_frozen = weak_mode == "frozen"
         self.loss_backend = choose(loss_backend)
+        # Never trained: no part of checkpoints, and whole on each rank at any ZeRO stage.
+        self.weak_head: Tensor | None
+        self.register_buffer("weak_head", weak_head, persistent=False)
         for model in (strong, weak):
             if model is not None:
                 pack_attention(model)
@@ -72,7 +79,9 @@ class WeakStrongPair(nn.Module):
             self.weak.eval()
         return self
 
-    def forward(self, batch: PackedBatch, denominator: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, batch: PackedBatch, denominator: float, weak_hidden: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the loss of a micro-batch and what is logged of it.
 
         Parameters
@@ -82,6 +91,8 @@ class WeakStrongPair(nn.Module):
         denominator : float
             The global batch's completion tokens / world size: DeepSpeed averages over the ranks,
             so that the sum of all losses is the mean over tokens.
+        weak_hidden : Tensor or None
+            ``[completion tokens, hidden]``, for `weak_head`.
 
         Returns
         -------
@@ -97,6 +108,10 @@ class WeakStrongPair(nn.Module):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.weak_frozen):
                 weak = hidden_states(self.weak, batch)
             weak_head = head_weight(self.weak)
+        elif weak_hidden is not None:
+            weak_head = self.weak_head
+            assert weak_head is not None
+            weak = weak_hidden.to(weak_head.dtype)
         loss = mixed_loss(
             self.loss_backend,
             strong,

@@ -55,6 +55,12 @@ class Ranks:
         """Return on all ranks whether the flag is set on one."""
         return bool(self.sum(torch.tensor([float(flag)]))[0] > 0)
 
+    def largest(self, value: float) -> float:
+        """Return the largest value of all ranks, on all ranks."""
+        largest = torch.tensor([value], dtype=torch.float64, device=device())
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+        return float(largest[0])
+
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, on all ranks."""
         gathered: list[Any] = [None] * self.world_size

@@ -1,0 +1,61 @@
+"""What a bench found can be read back, and says whether a goal is met."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wmss_cli.bench.plot import plot_report
+from wmss_cli.bench.results import (
+    Entry,
+    Machine,
+    Part,
+    Ratio,
+    Report,
+    Spread,
+    at_least,
+    at_most,
+)
+
+
+def report() -> Report:
+    entries = [
+        Entry(name="wmss", seconds=Spread.of([1.0, 1.2, 1.1]), memory_bytes=2**30),
+        Entry(name="authors", seconds=Spread.of([3.0, 3.1, 2.9])),
+    ]
+    ratio = Ratio(
+        quantity="time", name="wmss / authors", value=Spread.of([0.4]), goal=at_most(0.65)
+    )
+    part = Part(bench="loss", title="a table", entries=tuple(entries), ratios=(ratio,))
+    machine = Machine(device="CPU", threads=2, dtype="float32", versions={"torch": "2.13.0"})
+    return Report(size="small", rounds=3, machine=machine, parts=(part,))
+
+
+def test_a_report_is_read_back_as_it_was() -> None:
+    again = Report.model_validate_json(report().model_dump_json())
+    assert again == report()
+    assert again.parts[0].entry("wmss").memory_bytes == 2**30
+    assert again.parts[0].ratio("time", "wmss / authors").value.median == 0.4
+
+
+def test_a_spread_is_median_lowest_and_highest() -> None:
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(median=2.0, low=1.0, high=3.0)
+
+
+@pytest.mark.parametrize(
+    ("goal", "found", "met"),
+    [
+        (at_most(0.65), 0.65, True),
+        (at_most(0.65), 0.66, False),
+        (at_least(1.8), 1.8, True),
+        (at_least(1.8), 1.7, False),
+    ],
+)
+def test_goals(goal: object, found: float, met: bool) -> None:
+    assert goal.is_met(found) is met  # type: ignore[attr-defined]
+
+
+def test_the_picture_is_written(tmp_path: Path) -> None:
+    plot_report(report(), tmp_path / "bench.png")
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,228 @@
+"""The forecast: which GPUs, which samples, what fits, and how long it takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmss_cli.core.config import Config, JointConfig, SftConfig
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.launch.forecast import Forecast, TrainingForecast, forecast, forecast_shapes
+from wmss_cli.launch.forecast_inputs import Gpus, Workload, gpus_of, workload
+from wmss_cli.launch.profile import Profile, Resources, load_profile
+from wmss_cli.models.shape import ModelShape, train_flops
+
+QWEN3_4B: dict[str, Any] = {
+    "model_type": "qwen3",
+    "hidden_size": 2560,
+    "num_hidden_layers": 36,
+    "intermediate_size": 9728,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+}
+SHAPE = ModelShape.of_config(QWEN3_4B)
+NODE = Gpus(nodes=1, per_node=8, mem_gb=80, tflops=989)
+WORK = Workload(1000, [3000], 2500.0, 8192, "options")
+
+
+def of(config: Config, gpus: Gpus = NODE, work: Workload = WORK) -> Forecast:
+    return forecast_shapes(config, SHAPE, gpus, work, share=0.4)
+
+
+def joint(gpus: Gpus = NODE, **options: Any) -> TrainingForecast:
+    return of(Config(joint=JointConfig(**options)), gpus).trainings[1]
+
+
+def refusal(*arguments: Any, **options: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        gpus_of(*arguments, **options)
+    return str(caught.value)
+
+
+# GPUs.
+
+
+def test_the_gpus_are_those_of_the_profiles_training_jobs() -> None:
+    assert gpus_of(load_profile("h800:8b")) == Gpus(nodes=2, per_node=8, mem_gb=80, tflops=989)
+
+
+def test_what_is_given_counts_more_than_the_profile() -> None:
+    assert gpus_of(load_profile("h800"), nodes=8, mem_gb=141).count == 64
+    assert gpus_of(None, gpus=4, mem_gb=24, tflops=165) == Gpus(1, 4, 24, 165)
+
+
+def test_what_is_not_known_of_the_gpus_is_asked_for() -> None:
+    assert refusal(None).startswith("on which GPUs? Give --profile")
+    assert refusal(None, gpus=4).startswith("gpu_mem_gb of the GPUs is not known")
+    assert refusal(load_profile("generic-gpu"), mem_gb=80).startswith("gpu_tflops of the GPUs")
+    cpus = Profile(gpu_mem_gb=80, gpu_tflops=1, train=Resources(nodes=2))
+    assert refusal(cpus).startswith("train.gpus_per_node of the profile is 0")
+    assert refusal(load_profile("h800"), nodes=2, gpus=8).startswith("--gpus and --nodes")
+
+
+# Samples.
+
+
+def test_samples_that_are_given() -> None:
+    work = workload(Config(), samples=10, mean_tokens=300)
+    assert (work.samples, work.mean_tokens, work.completion_tokens) == (10, 300, 300)
+    assert work.longest == Config().tokenize.max_seq_len
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "no token table of these inputs yet; give --samples and --mean-tokens"),
+        ({"samples": 10}, "one of the sizes of the samples is missing"),
+        ({"samples": 10, "mean_tokens": 9000}, "is above tokenize.max_seq_len 8192"),
+        (
+            {"samples": 10, "mean_tokens": 10, "mean_completion_tokens": 11},
+            "--mean-completion-tokens is above --mean-tokens",
+        ),
+    ],
+)
+def test_without_samples_it_says_what_to_give(
+    tmp_path: Path, given: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        workload(Config(run_dir=str(tmp_path)), **given)
+    assert message in str(caught.value)
+
+
+# Memory.
+
+
+def test_the_lowest_stage_that_fits_is_the_one_to_use() -> None:
+    found = joint(gradient_checkpointing=True, zero_stage=2)
+    assert [row.zero_stage for row in found.zero if row.fits] == [2, 3]
+    assert (found.use_zero_stage, found.warnings) == (2, [])
+
+
+def test_a_stage_that_does_not_fit_is_warned_of() -> None:
+    found = joint(gradient_checkpointing=True, zero_stage=1)
+    assert found.warnings == ["zero_stage 1 does not fit; set zero_stage 2"]
+
+
+def test_where_nothing_fits_it_says_what_would() -> None:
+    small = Gpus(1, 8, 48, 300)
+    found = joint(small)
+    assert found.use_zero_stage is None
+    (warning,) = found.warnings
+    assert warning == (
+        "no ZeRO stage fits 8,192 tokens; with gradient_checkpointing true, zero_stage 2 does"
+    )
+    assert joint(small, gradient_checkpointing=True).use_zero_stage == 2
+    (warning,) = joint(Gpus(1, 2, 48, 300)).warnings
+    more = int(warning.removesuffix(" GPUs").rpartition(" ")[2])
+    assert joint(Gpus(1, more, 48, 300), gradient_checkpointing=True).use_zero_stage == 3
+    fewer = joint(Gpus(1, more - 2, 48, 300), gradient_checkpointing=True)
+    assert fewer.use_zero_stage is None
+    (warning,) = joint(Gpus(1, 8, 8, 300)).warnings
+    assert "nor do more GPUs help" in warning
+
+
+def test_a_pass_is_as_long_as_the_longest_sample() -> None:
+    assert joint(micro_batch_tokens=1024).micro_batch_tokens == 8192
+    assert joint(micro_batch_tokens=16384).micro_batch_tokens == 16384
+
+
+def test_zero_0_is_for_fp32_alone() -> None:
+    assert [row.zero_stage for row in joint().zero] == [1, 2, 3]
+    assert [row.zero_stage for row in joint(precision="fp32").zero] == [0, 1, 2, 3]
+    found = joint(zero_stage=0, gradient_checkpointing=True)
+    assert found.warnings == ["zero_stage 0 is for fp32, and GPUs take bf16; set zero_stage 2"]
+
+
+def test_a_batch_smaller_than_the_gpus_is_warned_of() -> None:
+    found = joint(Gpus(8, 8, 80, 989), gradient_checkpointing=True, zero_stage=2)
+    assert found.warnings == [
+        "global_batch_size 32 is less than 64 GPUs; joint-train will not start"
+    ]
+
+
+@given(nodes=st.integers(1, 16), micro=st.integers(1, 40_000), checkpointing=st.booleans())
+def test_what_is_said_of_a_stage_adds_up(nodes: int, micro: int, checkpointing: bool) -> None:
+    found = joint(
+        Gpus(nodes, 8, 80, 989), micro_batch_tokens=micro, gradient_checkpointing=checkpointing
+    )
+    for row in found.zero:
+        state = row.weights_bytes + row.gradients_bytes + row.optimizer_bytes + row.buffers_bytes
+        assert row.peak_bytes == state + max(row.micro_batch_bytes, row.step_copies_bytes)
+        assert row.fits == (row.largest_micro_batch_tokens >= found.micro_batch_tokens)
+
+
+# Work.
+
+
+@pytest.mark.parametrize("mode", ["cotrain", "frozen"])
+def test_flops_are_those_of_the_shape(mode: Any) -> None:
+    found = joint(weak_mode=mode, epochs=2.0)
+    assert found.flops == pytest.approx(2000 * train_flops(SHAPE, SHAPE, mode, [3000], 2500))
+    assert (found.steps, found.tokens, found.recomputed_flops) == (63, 6_000_000, 0)
+
+
+def test_recomputing_is_one_more_pass_of_what_learns_without_its_head() -> None:
+    forward = 1000 * SHAPE.forward_flops([3000], 0)
+    assert joint(gradient_checkpointing=True).recomputed_flops == 2 * forward
+    frozen = joint(gradient_checkpointing=True, weak_mode="frozen")
+    assert frozen.recomputed_flops == forward
+
+
+def test_hours_follow_from_the_share() -> None:
+    found = joint(Gpus(2, 8, 80, 989), gradient_checkpointing=True)
+    seconds = (found.flops + found.recomputed_flops) / (16 * 0.4 * 989e12)
+    assert found.hours == pytest.approx(seconds / 3600)
+    assert found.gpu_hours == pytest.approx(16 * found.hours)
+
+
+def test_steps_stop_at_max_steps_and_the_active_set_follows_its_multiplier() -> None:
+    config = Config.model_validate(
+        {"sft": {"max_steps": 3}, "curriculum": {"multiplier": 0.5}, "iterations": 2}
+    )
+    sft, joint_train = of(config).trainings
+    assert (sft.steps, sft.samples, sft.runs) == (3, 96, 1)
+    assert (joint_train.steps, joint_train.samples, joint_train.runs) == (16, 500, 2)
+
+
+def test_uniform_weak_logits_need_no_weak_model() -> None:
+    assert joint(weak_logits="uniform").parameters == SHAPE.parameters
+    assert joint().parameters == 2 * SHAPE.parameters
+    assert joint(weak_mode="frozen").trained_parameters == SHAPE.parameters
+
+
+def test_disk_is_for_kept_checkpoints_one_more_and_the_models() -> None:
+    sft = of(Config(sft=SftConfig(keep_checkpoints=3))).trainings[0]
+    # bf16 weights; fp32 master weights and moments.
+    assert sft.checkpoint_bytes == 14 * SHAPE.parameters
+    assert sft.disk_bytes == 4 * sft.checkpoint_bytes + 2 * SHAPE.parameters
+
+
+# Models.
+
+
+def test_a_config_json_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(QWEN3_4B))
+    config = Config(model=str(tmp_path))
+    assert forecast(config, NODE, WORK, 0.4) == of(config)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (None, "model is not set"),
+        ("someone/not-here", "someone/not-here: neither a folder here nor in the local cache"),
+        ("./nowhere", "nowhere: no config.json"),
+    ],
+)
+def test_a_model_that_is_not_here_is_one_line(model: str | None, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        forecast(Config(model=model), NODE, WORK, 0.4)
+    assert str(caught.value).startswith(message)

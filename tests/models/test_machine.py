@@ -1,0 +1,36 @@
+"""What a machine can do: its rate of matrix products, and what a process held at most."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from wmss_cli.models.machine import forget_peak, matrix_product_rate, peak_memory_bytes
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_rate_is_in_flops_per_second(dtype: torch.dtype) -> None:
+    # From the slowest machine that runs the tests to no machine that there is.
+    assert 1e7 < matrix_product_rate(dtype, CPU, budget_s=0.0) < 1e18
+
+
+def test_the_peak_of_a_process_stays_when_its_memory_is_given_back() -> None:
+    before = peak_memory_bytes(CPU)
+    assert before > 2**20
+    held = torch.ones(before + 2**27, dtype=torch.uint8)
+    del held
+    forget_peak(CPU)
+    assert peak_memory_bytes(CPU) >= before + 2**27
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_the_peak_of_a_gpu_begins_anew() -> None:
+    gpu = torch.device("cuda", 0)
+    assert matrix_product_rate(torch.bfloat16, gpu) > 1e12
+    forget_peak(gpu)
+    before = peak_memory_bytes(gpu)
+    held = torch.ones(2**27, dtype=torch.uint8, device=gpu)
+    del held
+    assert before + 2**27 <= peak_memory_bytes(gpu) < before + 2**28

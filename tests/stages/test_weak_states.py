@@ -1,0 +1,76 @@
+"""The weak model's states, on disk: of each sample what a pass over it alone would give."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ranks import run_ranks
+from table import make_token_table
+
+from wmss_cli.core.errors import StageError
+from wmss_cli.data.batches import collate
+from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models.causal import load_for_inference
+from wmss_cli.models.packed import hidden_states
+from wmss_cli.stages import weak_states
+from wmss_cli.stages.weak_states import WeakStates
+from wmss_cli.train.ranks import join
+
+DRAWN = np.array([7, 2, 2, 5, 0, 9, 7, 3])
+
+
+@pytest.fixture
+def table(tiny_model: Path, tmp_path: Path) -> TokenTable:
+    lengths = [(i % 4, 2 + i) for i in range(10)]
+    return TokenTable(make_token_table(tmp_path / "tokens", tiny_model, lengths))
+
+
+def fill(work: Path, model: Path, max_batch_tokens: int = 20) -> WeakStates:
+    """Fill and open, as a rank of those that the environment describes."""
+    table = TokenTable(work / "tokens")
+    return weak_states.fill_weak_states(
+        work / "states", model, "fp32", table, DRAWN, max_batch_tokens, join()
+    )
+
+
+@pytest.mark.parametrize("world_size", [1, 3, pytest.param(8, marks=pytest.mark.slow)])
+def test_each_rank_computes_a_part_and_reads_all(
+    table: TokenTable, tiny_model: Path, tmp_path: Path, world_size: int
+) -> None:
+    run_ranks(Path(__file__), [str(tmp_path), str(tiny_model)], world_size)
+    states = WeakStates(tmp_path / "states", table, np.unique(DRAWN))
+    model = load_for_inference(tiny_model, "fp32", packed=True)
+    with torch.inference_mode():
+        for rows in ([2], [9, 0], [5, 5, 3, 7]):
+            expected = hidden_states(model, collate(table, np.array(rows)))
+            found = states.of(np.array(rows)).float()
+            # Half of the last bit of bf16, and the rounding of another cut.
+            assert torch.allclose(found, expected, rtol=2**-8, atol=1e-5)
+    assert states.of(np.array([], dtype=np.int64)).shape == (0, expected.shape[1])
+
+
+def test_a_disk_without_room_is_said_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage: Any = namedtuple("usage", "total used free")
+    monkeypatch.setattr(weak_states.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 999))
+    with pytest.raises(
+        StageError, match=r"needs 0.00 GB for the weak .* leave out joint.cache_weak"
+    ):
+        weak_states._make_room(tmp_path / "states", 1000)
+
+
+if __name__ == "__main__":
+    import sys
+
+    fill(Path(sys.argv[1]), Path(sys.argv[2]))
+    # A second time nothing is computed.
+    parts = sorted(Path(sys.argv[1], "states").glob("part-*"))
+    before = [part.stat().st_mtime_ns for part in parts]
+    fill(Path(sys.argv[1]), Path(sys.argv[1]) / "no-such-model")
+    assert [part.stat().st_mtime_ns for part in parts] == before

@@ -1,0 +1,229 @@
+"""What is predicted of memory, against what DeepSpeed and torch allocate on a CPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from memory_worker import cases
+from ranks import run_ranks
+from tiny import make_tiny_model
+from torch.profiler import ProfilerActivity, profile
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from wmss_cli.models.packed import PackedBatch, hidden_states, pack_attention
+from wmss_cli.models.shape import ModelShape
+from wmss_cli.train import losses
+from wmss_cli.train.memory import (
+    BUCKET,
+    LOGITS_BYTES,
+    Trained,
+    activation_bytes,
+    checkpoint_bytes,
+    kept_buffers,
+    largest_micro_batch,
+    memory,
+)
+from wmss_cli.train.pair import WeakStrongPair
+
+# States.
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("memory")
+    make_tiny_model(work / "weak", seed=1, hidden_size=64)
+    make_tiny_model(work / "strong", seed=2, hidden_size=96, tie=False)
+    return work
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["1 process", "2 processes"])
+def run(request: pytest.FixtureRequest, models: Path) -> tuple[int, dict[str, Any]]:
+    out = models / f"results-{request.param}.json"
+    script = Path(__file__).with_name("memory_worker.py")
+    run_ranks(script, [str(models), str(out)], request.param)
+    return request.param, json.loads(out.read_text())
+
+
+def trained_in(models: Path, precision: str, mode: str) -> Trained:
+    weak, strong = (ModelShape.of_folder(models / role) for role in ("weak", "strong"))
+    return Trained(strong, weak, weak_frozen=mode == "frozen", bf16=precision == "bf16")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "zero_stage", "mode"), cases())
+def test_states_are_what_deepspeed_allocates(
+    models: Path, run: tuple[int, dict[str, Any]], precision: str, zero_stage: int, mode: str
+) -> None:
+    world_size, results = run
+    trained = trained_in(models, precision, mode)
+    expected = memory(trained, zero_stage, world_size, tokens=8)
+    states = expected.weights + expected.gradients + expected.optimizer
+    kept = kept_buffers(trained, zero_stage, world_size)
+    if zero_stage == 2:
+        # It is given back after each pass.
+        kept -= trained.width * BUCKET
+    # At ZeRO 2 in fp32 a gradient that crosses a border of shares is there on both sides.
+    crossing = 4 * trained.largest if (precision, zero_stage) == ("fp32", 2) else 0
+    for held in results[f"{precision}-zero{zero_stage}-{mode}"]["held"]:
+        assert -0.005 * states <= held - kept - states <= 0.005 * states + crossing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "zero_stage", "mode"), cases())
+def test_a_checkpoint_takes_the_disk_space_that_was_said(
+    models: Path, run: tuple[int, dict[str, Any]], precision: str, zero_stage: int, mode: str
+) -> None:
+    _, results = run
+    said = checkpoint_bytes(trained_in(models, precision, mode), zero_stage)
+    # Names and shapes weigh something in so small a model.
+    disk = results[f"{precision}-zero{zero_stage}-{mode}"]["disk"]
+    assert said <= disk <= 1.04 * said
+
+
+# Activations.
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 50,
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+}
+ARCHITECTURES: dict[str, PretrainedConfig] = {
+    "qwen3": Qwen3Config(**SIZES, head_dim=32),
+    "qwen2": Qwen2Config(**SIZES),
+    "llama": LlamaConfig(**SIZES),
+}
+LENGTHS = (20, 30, 10)
+DTYPES = [torch.float32, torch.bfloat16]
+
+
+def packed(lengths: tuple[int, ...]) -> PackedBatch:
+    ids = torch.arange(sum(lengths)) % 50
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    return PackedBatch(ids, positions, lengths, torch.arange(len(ids)), ids)
+
+
+def saved_bytes(model: PreTrainedModel, forward: Callable[[], Any]) -> int:
+    """Return the bytes that autograd saves, each storage once, the weights left out."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = forward()
+    storages = {tensor.untyped_storage() for tensor in saved}
+    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
+    assert result is not None
+    return sum(size for place, size in sizes.items() if place not in weights)
+
+
+def of_cpu(trained: Trained, tokens: int) -> int:
+    """Return what a CPU saves beyond a GPU: the documents' attention, put together again."""
+    queries = sum(m.layers * m.heads * m.head_dim for m in trained.learners)
+    return 0 if trained.checkpointing else trained.width * tokens * queries
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_activations_are_what_autograd_saves(name: str, dtype: torch.dtype) -> None:
+    model = AutoModelForCausalLM.from_config(ARCHITECTURES[name], dtype=dtype)
+    pack_attention(model)
+    batch = packed(LENGTHS)
+    shape = ModelShape.of_config(ARCHITECTURES[name].to_diff_dict())
+    trained = Trained(shape, bf16=dtype == torch.bfloat16)
+    tokens = sum(LENGTHS)
+    ids = 2 * batch.input_ids.nbytes
+    expected = activation_bytes(trained, tokens) + of_cpu(trained, tokens) + ids
+    assert saved_bytes(model, lambda: hidden_states(model, batch)) == expected
+
+
+@pytest.mark.parametrize("mode", ["cotrain", "frozen"])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["saved", "recomputed"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
+@pytest.mark.parametrize("vocab_size", [500, 6000])
+def test_the_peak_of_a_pass_is_what_torch_allocates(
+    vocab_size: int, dtype: torch.dtype, checkpointing: bool, mode: Any
+) -> None:
+    sizes = {**SIZES, "vocab_size": vocab_size, "hidden_size": 192, "intermediate_size": 600}
+    config = Qwen3Config(**sizes, head_dim=64)
+    weak, strong = (AutoModelForCausalLM.from_config(config, dtype=dtype) for _ in range(2))
+    pair = WeakStrongPair(strong, weak, 0.5, mode).train()
+    if checkpointing:
+        for model in (strong, weak):
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+    lengths = (100, 180, 12)
+    batch, tokens = packed(lengths), sum(lengths)
+
+    def one_pass() -> None:
+        pair(batch, 1.0)[0].backward()
+
+    # The gradients are there, as in a second micro-batch.
+    one_pass()
+    shape = ModelShape.of_config(config.to_diff_dict())
+    trained = Trained(shape, shape, mode == "frozen", dtype == torch.bfloat16, checkpointing)
+    said = memory(trained, 3, 1, tokens).micro_batch + of_cpu(trained, tokens)
+    assert 0.85 * said <= peak_above_start(one_pass) <= 1.03 * said
+
+
+def peak_above_start(work: Callable[[], None]) -> int:
+    """Return the most bytes that torch's allocator held at one time, above the start."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+    total = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            total += event.nbytes()
+            peak = max(peak, total)
+    return peak
+
+
+# What follows from them.
+
+SHAPE = ModelShape.of_config(
+    {**SIZES, "model_type": "qwen3", "head_dim": 32, "vocab_size": 150000, "hidden_size": 1024}
+)
+
+
+def test_the_chunk_of_logits_is_that_of_the_loss() -> None:
+    assert LOGITS_BYTES == losses.LOGITS_BYTES
+
+
+@given(usable=st.integers(3 * 10**9, 2 * 10**10), checkpointing=st.booleans())
+def test_the_largest_micro_batch_fits_and_one_token_more_does_not(
+    usable: int, checkpointing: bool
+) -> None:
+    trained = Trained(SHAPE, SHAPE, checkpointing=checkpointing)
+    largest = largest_micro_batch(trained, 2, 8, usable, 2**30)
+    if largest:
+        assert memory(trained, 2, 8, largest).peak <= usable
+    assert memory(trained, 2, 8, largest + 1).peak > usable
+
+
+@given(world_size=st.integers(2, 256), tokens=st.integers(1, 100_000))
+def test_each_stage_holds_less_than_the_one_before(world_size: int, tokens: int) -> None:
+    trained = Trained(SHAPE, SHAPE)
+    held = [memory(trained, stage, world_size, tokens) for stage in (1, 2, 3)]
+    states = [row.weights + row.gradients + row.optimizer for row in held]
+    assert states == sorted(states, reverse=True)
+    assert len({row.micro_batch for row in held}) == 1

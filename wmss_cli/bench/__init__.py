@@ -1,0 +1,1 @@
+"""Fast paths and their rivals, side by side: what ``wmss bench`` measures."""

@@ -1,0 +1,138 @@
+"""Peak memory of one way to do the work, in a process of its own.
+
+The base is what stands before the call. On a CPU it is the resident memory (``VmRSS``) after the
+allocator has given back what is free; the peak is ``VmHWM``, which is set back to the base right
+before the call. On a GPU both are what torch has allocated. What the call delivers to its caller,
+such as gradients that were not there before, is counted apart: every way must deliver it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import re
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wmss_cli.bench.timing import Rival
+from wmss_cli.core.errors import StageError
+
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_PEAK = "5"
+"""What sets VmHWM back to VmRSS: proc(5)."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """In bytes.
+
+    Attributes
+    ----------
+    base : int
+        What stood before the call.
+    peak : int
+        The most that stood during it.
+    delivered : int
+        What is left for the caller and was not there before.
+    """
+
+    base: int
+    peak: int
+    delivered: int
+
+    @property
+    def above_base(self) -> int:
+        """What the call needed for itself."""
+        return self.peak - self.base - self.delivered
+
+
+def peak_memory(
+    build: Callable[..., dict[str, Rival]],
+    arguments: tuple[Any, ...],
+    name: str,
+    on_run: Callable[[], None],
+    warm_up: int = 0,
+) -> Memory:
+    """Build one rival in a new process and measure a run of it.
+
+    Parameters
+    ----------
+    build : callable
+        At the top level of a module; ``build(*arguments, (name,))`` gives the rival by its name.
+    arguments : tuple
+        Can be pickled.
+    name : str
+        Of the rival.
+    on_run : callable
+        Called at the end.
+    warm_up : int
+        Runs before, so that what stays (an optimizer's state) is there.
+
+    Raises
+    ------
+    StageError
+        If the process is killed: there is too little memory.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        try:
+            memory = pool.submit(_measure, build, arguments, name, warm_up).result()
+        except BrokenProcessPool:
+            raise StageError(
+                f"bench: the process that ran '{name}' was killed; too little memory? "
+                "Choose --size small, or a machine with more"
+            ) from None
+    on_run()
+    return memory
+
+
+def _measure(
+    build: Callable[..., dict[str, Rival]], arguments: tuple[Any, ...], name: str, warm_up: int
+) -> Memory:
+    rival = build(*arguments, (name,))[name]
+    for _ in range(warm_up):
+        rival.before()
+        rival.run()
+    rival.before()
+    base = _begin()
+    result = rival.run()
+    memory = Memory(base, _peak(), rival.delivered())
+    del result
+    return memory
+
+
+def _begin() -> int:
+    """Set the peak back and return what stands now."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    _CLEAR_REFS.write_text(_PEAK)
+    return _status("VmRSS")
+
+
+def _peak() -> int:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated()
+    return _status("VmHWM")
+
+
+def _status(key: str) -> int:
+    """Return a number of ``/proc/self/status``, in bytes."""
+    text = Path("/proc/self/status").read_text(encoding="ascii")
+    found = re.search(rf"^{key}:\s+(\d+) kB$", text, flags=re.M)
+    assert found is not None, key
+    return 1024 * int(found[1])

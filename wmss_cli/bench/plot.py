@@ -1,0 +1,46 @@
+"""The picture of a bench: the speed of each way, relative to the fastest of its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wmss_cli.bench.results import Report
+
+
+def plot_report(report: Report, path: Path) -> None:
+    """Draw a panel for each table, with a bar for each way, and save a picture.
+
+    Parameters
+    ----------
+    report : Report
+        With at least one table.
+    path : Path
+        Its ending says in which format.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    parts = report.parts
+    rows = [max(2, len(part.entries)) for part in parts]
+    figure, axes = plt.subplots(
+        len(parts),
+        1,
+        figsize=(9, sum(0.55 * n + 0.9 for n in rows)),
+        height_ratios=rows,
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis, part in zip(axes[:, 0], parts, strict=True):
+        timed = [(e.name, e.seconds) for e in part.entries if e.seconds is not None]
+        names = [name for name, _ in timed]
+        medians = [s.median for _, s in timed]
+        errors = [[s.median - s.low for _, s in timed], [s.high - s.median for _, s in timed]]
+        colors = ["C0" if name.startswith("wmss") else "C7" for name in names]
+        axis.barh(names, medians, xerr=errors, color=colors, height=0.6, capsize=3)
+        axis.invert_yaxis()
+        axis.set_title(part.title, fontsize=9, loc="left")
+        axis.set_xlabel("seconds: median, lowest and highest", fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

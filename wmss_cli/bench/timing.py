@@ -1,0 +1,229 @@
+"""Rivals in turns: A B C A B C …, with the machine's matrix-product rate measured between them."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wmss_cli.bench.results import Agreement, Rate, Spread
+from wmss_cli.core.errors import IntegrityError
+from wmss_cli.models.causal import device
+
+Values = dict[str, NDArray[np.float64]]
+"""Numbers of a run by their name, to be compared between rivals."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def _no_values(_: Any) -> Values:
+    return {}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One way to do the work.
+
+    Attributes
+    ----------
+    run : callable
+        Does the work once; only this is timed.
+    before : callable
+        Undoes what a run leaves behind.
+    read : callable
+        Takes what `run` returned and gives the values that all rivals must agree on.
+    delivered : callable
+        Bytes of what a run leaves for its caller (gradients), and was not there before.
+    """
+
+    run: Callable[[], Any]
+    before: Callable[[], None] = _nothing
+    read: Callable[[Any], Values] = _no_values
+    delivered: Callable[[], int] = lambda: 0
+
+
+class MatrixProduct:
+    """``torch.mm`` into memory that is there: what the machine can do at best.
+
+    Parameters
+    ----------
+    m, k, n : int
+        Sizes of ``[m, k] @ [n, k]ᵀ``, like those of the models in the bench.
+    dtype : torch.dtype
+        Of the models in the bench.
+    seconds : float
+        About how long one measurement takes.
+    """
+
+    def __init__(
+        self, m: int, k: int, n: int, dtype: torch.dtype = torch.float32, seconds: float = 0.3
+    ) -> None:
+        self.shape = f"[{m:,} x {k:,}] @ [{k:,} x {n:,}], {str(dtype).removeprefix('torch.')}"
+        self._a = torch.randn(m, k, dtype=dtype, device=device())
+        self._b = torch.randn(n, k, dtype=dtype, device=device())
+        self._out = torch.empty(m, n, dtype=dtype, device=device())
+        self._flops = 2 * m * k * n
+        self._repeats = 1
+        self.measure()
+        self._repeats = max(1, round(seconds * self.measure() / self._flops))
+
+    def measure(self) -> float:
+        """Return the rate now, in FLOP/s."""
+        synchronize()
+        begin = time.perf_counter()
+        for _ in range(self._repeats):
+            torch.mm(self._a, self._b.T, out=self._out)
+        synchronize()
+        return self._repeats * self._flops / (time.perf_counter() - begin)
+
+
+@dataclass
+class Timed:
+    """What :func:`alternate` measured, a value for each round.
+
+    Attributes
+    ----------
+    seconds : dict of str to list of float
+        By rival.
+    rates : list of float
+        Median matrix-product rate of each round, in FLOP/s; empty where none was asked for.
+    values : dict of str to list of Values
+        By rival; the round of warm-up is the first, so there is one more.
+    """
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    rates: list[float] = field(default_factory=list)
+    values: dict[str, list[Values]] = field(default_factory=dict)
+
+    def time(self, name: str) -> Spread:
+        """Return the seconds of a run."""
+        return Spread.of(self.seconds[name])
+
+    def per_second(self, name: str, amount: int) -> Spread:
+        """Return the speed of a rival that does so much in a run."""
+        return Spread.of([amount / s for s in self.seconds[name]])
+
+    def ratio(self, name: str, other: str) -> Spread:
+        """Return time / time of the other, taken in each round: drift of the machine cancels."""
+        pairs = zip(self.seconds[name], self.seconds[other], strict=True)
+        return Spread.of([one / two for one, two in pairs])
+
+    def limit(self, name: str, flops: float) -> Spread:
+        """Return the share of the matrix-product rate that a run's needed FLOPs reach."""
+        pairs = zip(self.seconds[name], self.rates, strict=True)
+        return Spread.of([flops / (s * rate) for s, rate in pairs])
+
+    def rate(self, shape: str) -> Rate:
+        """Return the matrix-product rate."""
+        return Rate(shape=shape, gflops=Spread.of([rate / 1e9 for rate in self.rates]))
+
+
+def alternate(
+    rivals: Mapping[str, Rival],
+    rounds: int,
+    product: MatrixProduct | None = None,
+    on_run: Callable[[], None] = _nothing,
+) -> Timed:
+    """Let each rival run in turns, first once to warm up and then so many rounds.
+
+    Parameters
+    ----------
+    rivals : mapping of str to Rival
+        By name.
+    rounds : int
+        That count.
+    product : MatrixProduct, optional
+        Measured before each run.
+    on_run : callable
+        Called after each run.
+    """
+    timed = Timed({name: [] for name in rivals}, [], {name: [] for name in rivals})
+    for count in range(rounds + 1):
+        rates = []
+        for name, rival in rivals.items():
+            if product is not None:
+                rates.append(product.measure())
+            rival.before()
+            gc.collect()
+            synchronize()
+            begin = time.perf_counter()
+            result = rival.run()
+            synchronize()
+            seconds = time.perf_counter() - begin
+            timed.values[name].append(rival.read(result))
+            del result
+            if count:
+                timed.seconds[name].append(seconds)
+            on_run()
+        if count and rates:
+            timed.rates.append(float(np.median(rates)))
+    return timed
+
+
+def compare(
+    timed: Timed, what: str, allowed: float, reference: str, relative: bool = False
+) -> Agreement:
+    """Compare a value of all rivals with that of one, in every round.
+
+    Parameters
+    ----------
+    timed : Timed
+        With the values.
+    what : str
+        Name of the value; a rival without it is not compared.
+    allowed : float
+        Largest difference, of the value itself or (if `relative`) as a share of it.
+    reference : str
+        The rival whose value is the right one.
+
+    Raises
+    ------
+    IntegrityError
+        If a rival gives something else: then their times say nothing.
+    """
+    worst = 0.0
+    for name, rounds in timed.values.items():
+        for found, right in zip(rounds, timed.values[reference], strict=True):
+            if what not in found:
+                continue
+            worst = max(
+                worst,
+                check_equal(what, name, found[what], reference, right[what], allowed, relative),
+            )
+    return Agreement(what=what, difference=worst, allowed=allowed, relative=relative)
+
+
+def check_equal(
+    what: str,
+    name: str,
+    found: NDArray[np.float64],
+    reference: str,
+    right: NDArray[np.float64],
+    allowed: float,
+    relative: bool = False,
+) -> float:
+    """Return the largest difference between two rivals' values (see :func:`compare`)."""
+    assert found.shape == right.shape, (what, found.shape, right.shape)
+    differences = np.abs(found - right) / (np.abs(right) if relative else 1.0)
+    worst = float(differences.max())
+    if not worst <= allowed:
+        place = int(differences.argmax())
+        raise IntegrityError(
+            f"bench: {what} of '{name}' is {found.flat[place]:.8g}, of '{reference}' "
+            f"{right.flat[place]:.8g}: they do not do the same work, so no times are compared"
+        )
+    return worst
+
+
+def synchronize() -> None:
+    """Wait until a GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

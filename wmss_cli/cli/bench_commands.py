@@ -1,0 +1,133 @@
+"""The command that measures: wmss bench."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from wmss_cli.cli import console, options
+from wmss_cli.cli.running import obtain
+
+if TYPE_CHECKING:
+    from wmss_cli.bench.results import Entry, Part, Ratio, Spread
+
+app = typer.Typer()
+
+
+@app.command("bench", short_help="Measure loss, step and scoring against other ways, here.")
+@options.spread
+def bench(
+    part: Annotated[Literal["loss", "step", "score", "all"], typer.Argument(help="What.")],
+    size: Annotated[
+        Literal["table", "small"],
+        typer.Option("--size", help="The sizes of the documentation, or seconds of work."),
+    ] = "table",
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Times that each way runs, after a warm-up.")
+    ] = 3,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the times: a .png.")] = None,
+    *,
+    common: options.Common,
+    launch: options.Launch,
+) -> None:
+    """Example: wmss bench loss --plot loss.png
+
+    Runs wmss's way and others in turns and shows medians, lowest and highest. The limit is what
+    the machine's matrix products, measured between the runs, would need for the same FLOPs.
+    Memory is measured in a process for each way. Prints the folder, or with --json the numbers.
+    """
+    from wmss_cli.bench.results import RESULTS_FILE, Report
+    from wmss_cli.stages.bench_config import PARTS, BenchConfig
+
+    resolved = options.configure(common.config, common.sets, launch.settings).config
+    config = BenchConfig(
+        parts=list(PARTS) if part == "all" else [part],
+        size=size,
+        rounds=rounds,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    done = obtain(resolved, "bench", config, {}, common, launch)
+    if done is None:
+        return
+    folder, _ = done
+    text = (folder / RESULTS_FILE).read_text(encoding="utf-8")
+    report = Report.model_validate_json(text)
+    if plot is not None:
+        from wmss_cli.bench.plot import plot_report
+
+        plot_report(report, plot)
+    if common.as_json:
+        console.print_json(report.model_dump(mode="json"))
+        return
+    machine = report.machine
+    console.err.print(f"{machine.device}, {machine.threads} threads, {machine.dtype}")
+    for measured in report.parts:
+        console.err.print(_shown(measured))
+    console.print_line(str(folder))
+
+
+def _shown(part: Part) -> Group:
+    return Group(*_blocks(part))
+
+
+def _blocks(part: Part) -> Iterator[RenderableType]:
+    yield Text(f"\n{part.bench}: {part.title}", style="bold")
+    yield _ways(part.entries)
+    yield _ratios(part.ratios)
+    if part.rate is not None:
+        rate = part.rate
+        yield Text(f"limit: {_range(rate.gflops)} GFLOP/s, {rate.shape}")
+    if part.memory:
+        yield Text(f"memory: {part.memory}")
+    for agreement in part.agreements:
+        kind = "relative " if agreement.relative else ""
+        yield Text(
+            f"{agreement.what}: largest {kind}difference {agreement.difference:.1e}, "
+            f"allowed {agreement.allowed:.0e}"
+        )
+
+
+def _ways(entries: tuple[Entry, ...]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("way", no_wrap=True)
+    for heading in ("seconds", f"{entries[0].unit}/s", "of limit", "memory"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for entry in entries:
+        table.add_row(
+            entry.name,
+            "" if entry.seconds is None else _range(entry.seconds),
+            "" if entry.per_second is None else f"{entry.per_second.median:,.4g}",
+            "" if entry.limit is None else f"{entry.limit.median:.0%}",
+            "" if entry.memory_bytes is None else f"{entry.memory_bytes / 2**30:.2f} GiB",
+        )
+    return table
+
+
+def _ratios(ratios: tuple[Ratio, ...]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("ratio", no_wrap=True)
+    for heading in ("of", "found", "goal", ""):
+        table.add_column(heading, no_wrap=True)
+    for ratio in ratios:
+        goal, verdict = "", Text("")
+        if ratio.goal is not None:
+            goal = f"{ratio.goal.sense} {ratio.goal.value:g}"
+            met = ratio.goal.is_met(ratio.value.median)
+            verdict = Text("yes", style="green") if met else Text("no", style="red")
+        table.add_row(ratio.name, ratio.quantity, _range(ratio.value), goal, verdict)
+    return table
+
+
+def _range(spread: Spread) -> str:
+    middle = f"{spread.median:.3g}"
+    if spread.low == spread.high:
+        return middle
+    return f"{middle} ({spread.low:.3g}-{spread.high:.3g})"

@@ -1,0 +1,71 @@
+"""How a command gets the result of one stage: here, or as jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from wmss_cli.cli import console, options, submitting
+from wmss_cli.cli.display import Display
+from wmss_cli.core import config as c
+from wmss_cli.core.artifact import Job
+from wmss_cli.core.manifest import Manifest, read_manifest
+
+
+def obtain(
+    resolved: c.Config,
+    stage: str,
+    section: c.Section,
+    inputs: Mapping[str, str],
+    common: options.Common,
+    launch: options.Launch,
+    shard: int | None = None,
+) -> tuple[Path, Manifest] | None:
+    """Run a stage, or submit it.
+
+    Parameters
+    ----------
+    section : Section
+        Of the stage.
+    inputs : mapping of str to str
+        Paths by role.
+    shard : int, optional
+        Only this part.
+
+    Returns
+    -------
+    (Path, Manifest) or None
+        The artifact; None where jobs were sent that are not done.
+    """
+    from wmss_cli.stages.pipeline import Plan, external, shard_job
+
+    plan = Plan(Path(resolved.run_dir))
+    sources = {role: external(Path(path)) for role, path in inputs.items()}
+    plan.add(stage, stage, section, sources)
+    (step,) = plan.steps
+    job = step.job if common.out is None else replace(step.job, out=str(common.out))
+    run_dir = Path(job.out).parent
+    if shard is not None:
+        job = shard_job(job, shard)
+    if resolved.launch.cluster == "slurm":
+        # Stages that are sent one by one are told apart by their folders.
+        step = replace(step, job=job, label=Path(job.out).name)
+        if not submitting.submit([step], run_dir, resolved, launch, common, adds=True):
+            return None
+        return Path(job.out), read_manifest(Path(job.out))
+    submitting.refuse_without_slurm(launch)
+    return Path(job.out), _run_here(job, resolved.launch.processes, common.force)
+
+
+def _run_here(job: Job, processes: int, force: bool) -> Manifest:
+    from wmss_cli.launch.local import run_local
+
+    display = Display(console.err)
+    with display.stage(job.stage) as watch:
+        outcome = run_local(job, processes, force, watch, display.say)
+    if outcome.was_done:
+        display.skipped(job.stage)
+    else:
+        display.finished(job.stage, outcome.manifest.work_seconds)
+    return outcome.manifest

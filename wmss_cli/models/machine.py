@@ -1,0 +1,71 @@
+"""What a machine can do at most: the rate of its matrix products, by measuring it."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+_LEAST = 3
+
+
+def matrix_product_rate(dtype: torch.dtype, device: torch.device, budget_s: float = 0.5) -> float:
+    """Return the rate of a big matrix product on one device, in FLOP/s.
+
+    It is the best of several products after a warm-up: the limit that a program is held against.
+    Processes that share a machine must measure at the same time, or each sees more of it than it
+    will have.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Of both factors.
+    device : torch.device
+        The GPU of this process, or the CPU with this process's threads.
+    budget_s : float
+        How long to measure, in seconds; three products are always done.
+    """
+    # Big enough to reach the limit, small enough for several in the time.
+    rows, inner, columns = (8192, 8192, 8192) if device.type == "cuda" else (2048, 1024, 4096)
+    left = torch.randn(rows, inner, device=device).to(dtype)
+    right = torch.randn(inner, columns, device=device).to(dtype)
+    product = torch.empty(rows, columns, device=device, dtype=dtype)
+
+    def seconds() -> float:
+        _wait(device)
+        begin = time.perf_counter()
+        torch.mm(left, right, out=product)
+        _wait(device)
+        return time.perf_counter() - begin
+
+    seconds()
+    end = time.perf_counter() + budget_s
+    best, done = float("inf"), 0
+    while done < _LEAST or time.perf_counter() < end:
+        best, done = min(best, seconds()), done + 1
+    return 2 * rows * inner * columns / best
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the most memory that this process ever held, in bytes.
+
+    Of a GPU: what torch allocated at most, since :func:`forget_peak`. Of a CPU: the process's
+    largest resident set since its start.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123
+        line = next(line for line in file if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def forget_peak(device: torch.device) -> None:
+    """Give back what was only measured with, and begin the peak of a GPU anew."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

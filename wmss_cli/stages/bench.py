@@ -1,0 +1,79 @@
+"""bench: fast paths and their rivals side by side on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from wmss_cli.bench import loss, score, step
+from wmss_cli.bench.results import RESULTS_FILE, Machine, Part, Report
+from wmss_cli.core.artifact import Job, open_draft
+from wmss_cli.core.files import write_json
+from wmss_cli.core.manifest import Manifest
+from wmss_cli.core.progress import ProgressWriter
+from wmss_cli.models.causal import device, dtype_of
+from wmss_cli.stages.bench_config import BenchConfig, PartName
+
+Measure = Callable[[int, Callable[[], None], Path], list[Part]]
+
+_WAYS = {"loss": 4, "step": 5, "score": 2}
+# Runs that count: each way in each round, in the warm-up, and for its memory.
+_LIBRARIES = ("wmss", "torch", "transformers", "deepspeed")
+
+
+def run(job: Job) -> Manifest:
+    """Measure, and write ``results.json`` (:class:`~wmss_cli.bench.results.Report`)."""
+    config = BenchConfig.model_validate(job.config)
+    with open_draft(job) as draft:
+        total = (config.rounds + 2) * sum(_WAYS[name] for name in config.parts)
+        progress = ProgressWriter(draft.folder, "runs", total)
+        done = 0
+
+        def on_run() -> None:
+            nonlocal done
+            done += 1
+            progress.update(done)
+
+        work = draft.folder / "scratch"
+        work.mkdir(exist_ok=True)
+        parts = [
+            part
+            for name in config.parts
+            for measure in _measures(name, config.size == "table")
+            for part in measure(config.rounds, on_run, work)
+        ]
+        report = Report(
+            size=config.size, rounds=config.rounds, machine=_machine(), parts=tuple(parts)
+        )
+        write_json(draft.folder / RESULTS_FILE, report.model_dump(mode="json"))
+        goals = [ratio for part in parts for ratio in part.ratios if ratio.goal is not None]
+        reached = sum(g.goal is not None and g.goal.is_met(g.value.median) for g in goals)
+        return draft.commit({"goals": len(goals), "goals_reached": reached}, scratch=["scratch"])
+
+
+def _measures(name: PartName, table: bool) -> list[Measure]:
+    """Return what measures the tables of a bench."""
+    if name == "loss":
+        size = loss.TABLE if table else loss.SMALL
+        return [lambda rounds, on_run, _: loss.measure(size, rounds, on_run)]
+    if name == "score":
+        scored = score.TABLE if table else score.SMALL
+        return [lambda *how: score.measure(scored, *how)]
+    pair, model = (step.TABLE, step.MODEL_TABLE) if table else (step.SMALL, step.MODEL_SMALL)
+    return [
+        lambda *how: step.measure(pair, *how),
+        lambda *how: step.measure_model(model, *how),
+    ]
+
+
+def _machine() -> Machine:
+    gpu = torch.cuda.is_available()
+    return Machine(
+        device=torch.cuda.get_device_name(device()) if gpu else "CPU",
+        threads=torch.get_num_threads(),
+        dtype=str(dtype_of("auto")).removeprefix("torch."),
+        versions={name: metadata.version(name) for name in _LIBRARIES},
+    )

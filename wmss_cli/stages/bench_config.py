@@ -1,0 +1,23 @@
+"""What ``wmss bench`` asks for; no torch is imported here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from wmss_cli.core.config import Count, Section
+
+PartName = Literal["loss", "step", "score"]
+PARTS: tuple[PartName, ...] = ("loss", "step", "score")
+
+
+class BenchConfig(Section):
+    """Which benches run, and how large."""
+
+    parts: list[PartName]
+    """In this order."""
+    size: Literal["table", "small"]
+    """`table`: the sizes of ``docs/performance.md``, for which there are goals."""
+    rounds: Count
+    """Times that each way runs, after a warm-up."""
+    started: str
+    """When it was asked for: each bench is an artifact of its own, even of equal options."""

@@ -1,0 +1,173 @@
+"""The last hidden states of a frozen weak model, computed once and read in every epoch.
+
+bf16, for the positions that predict a completion token, in a file of each rank that computed a
+part. All ranks read all files; the layout is written last, when all are whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from wmss_cli.core import files
+from wmss_cli.core.errors import StageError
+from wmss_cli.core.progress import ProgressWriter
+from wmss_cli.data.batches import by_length, collate
+from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models.causal import Precision, device, load_for_inference
+from wmss_cli.models.packed import hidden_states
+from wmss_cli.train.ranks import Ranks
+
+FOLDER = "weak-states"
+_LAYOUT = "layout.json"
+_BYTES = 2
+
+
+class WeakStates:
+    """Random access to the states of samples.
+
+    Parameters
+    ----------
+    folder : Path
+        Written by :func:`fill_weak_states`.
+    table : TokenTable
+        Of the samples.
+    rows : ndarray of int
+        The rows that have states, ascending, each once.
+    """
+
+    def __init__(self, folder: Path, table: TokenTable, rows: NDArray[np.int64]) -> None:
+        layout = json.loads((folder / _LAYOUT).read_text(encoding="utf-8"))
+        self._hidden_size: int = layout["hidden_size"]
+        self._bounds = np.array(layout["bounds"])
+        self._rows = rows
+        self._counts = _positions(table, rows)
+        self._ends = np.cumsum(self._counts)
+        assert self._bounds[-1] == len(rows), (self._bounds, len(rows))
+        self._parts = [
+            self._open(folder / _part_name(i), int(first), int(last))
+            for i, (first, last) in enumerate(zip(self._bounds[:-1], self._bounds[1:], strict=True))
+        ]
+
+    def _open(self, path: Path, first: int, last: int) -> NDArray[np.uint16]:
+        shape = (int(self._counts[first:last].sum()), self._hidden_size)
+        if shape[0] == 0:
+            return np.empty(shape, dtype=np.uint16)
+        return np.memmap(path, dtype=np.uint16, mode="r", shape=shape)
+
+    def of(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the states of samples one after the other, ``[positions, hidden]``, bf16."""
+        found = [np.empty((0, self._hidden_size), dtype=np.uint16)]
+        for place in np.searchsorted(self._rows, rows):
+            part = int(np.searchsorted(self._bounds, place, side="right")) - 1
+            before = int(self._bounds[part])
+            end = int(self._ends[place] - (self._ends[before - 1] if before else 0))
+            found.append(self._parts[part][end - int(self._counts[place]) : end])
+        return torch.from_numpy(np.concatenate(found)).view(torch.bfloat16)
+
+
+def fill_weak_states(
+    folder: Path,
+    model: Path,
+    precision: Precision,
+    table: TokenTable,
+    drawn: NDArray[np.int64],
+    max_batch_tokens: int,
+    ranks: Ranks,
+) -> WeakStates:
+    """Compute the states of all samples that are drawn, unless they are there; each rank a part.
+
+    Parameters
+    ----------
+    folder : Path
+        For the files.
+    model : Path
+        The weak model.
+    precision : {"auto", "bf16", "fp32"}
+        Of its weights.
+    table : TokenTable
+        Of the samples.
+    drawn : ndarray of int
+        Rows of the table, in any order, some of them several times.
+    max_batch_tokens : int
+        Of a forward pass.
+    ranks : Ranks
+        The processes that share the work.
+
+    Raises
+    ------
+    StageError
+        If the disk has no room for them.
+    """
+    rows = np.unique(drawn)
+    # Looked at by one rank, so that none sees what another has written since.
+    if not ranks.from_first((folder / _LAYOUT).is_file):
+        weak = load_for_inference(model, precision, packed=True)
+        hidden_size = int(weak.config.get_text_config().hidden_size)
+        counts = _positions(table, rows)
+        ranks.from_first(lambda: _make_room(folder, int(counts.sum()) * hidden_size * _BYTES))
+        shares = np.linspace(0, counts.sum(), ranks.world_size + 1)
+        bounds = np.searchsorted(np.cumsum(counts), shares, side="left")
+        bounds[[0, -1]] = 0, len(rows)
+        own = slice(*bounds[ranks.rank : ranks.rank + 2])
+        path = folder / _part_name(ranks.rank)
+        _compute(path, weak, table, rows[own], hidden_size, max_batch_tokens, ranks)
+        ranks.barrier()
+        layout = {"hidden_size": hidden_size, "bounds": bounds.tolist()}
+        ranks.from_first(lambda: files.write_json(folder / _LAYOUT, layout))
+    return WeakStates(folder, table, rows)
+
+
+def _compute(
+    path: Path,
+    model: PreTrainedModel,
+    table: TokenTable,
+    rows: NDArray[np.int64],
+    hidden_size: int,
+    max_batch_tokens: int,
+    ranks: Ranks,
+) -> None:
+    counts = _positions(table, rows)
+    starts = dict(zip(rows.tolist(), np.cumsum(counts) - counts, strict=True))
+    progress = ProgressWriter(path.parents[1], "weak states", len(rows)) if ranks.is_first else None
+    done = 0
+    with path.open("wb") as file, torch.inference_mode():
+        for batch in by_length(table.lengths, rows, max_batch_tokens):
+            states = hidden_states(model, collate(table, batch).to(device()))
+            narrow = states.to(torch.bfloat16).cpu()
+            for row, part in zip(
+                batch, narrow.split(_positions(table, batch).tolist()), strict=True
+            ):
+                file.seek(int(starts[int(row)]) * hidden_size * _BYTES)
+                file.write(part.contiguous().view(torch.uint8).numpy().tobytes())
+            done += len(batch)
+            if progress is not None:
+                progress.update(done)
+    files.fsync(path)
+
+
+def _make_room(folder: Path, needed: int) -> None:
+    folder.mkdir(exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    sizes = (
+        f"{needed / 1e9:.2f} GB for the weak model's hidden states, {free / 1e9:.2f} GB are free"
+    )
+    print(f"{folder}: {sizes}", flush=True)  # noqa: T201 - goes to the log of the stage
+    if needed > free:
+        raise StageError(f"{folder}: needs {sizes}; free some space or leave out joint.cache_weak")
+
+
+def _positions(table: TokenTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many positions of each row predict a token, as ``collate`` counts."""
+    return table.lengths[rows] - np.maximum(1, table.prompt_lengths[rows])
+
+
+def _part_name(rank: int) -> str:
+    return f"part-{rank:05d}.bf16"

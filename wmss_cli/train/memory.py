@@ -1,0 +1,358 @@
+"""What training holds on a GPU, from the shapes of its models, without torch.
+
+The engine is DeepSpeed 0.19 as :mod:`wmss_cli.train.engine` configures it: in bf16 the weights are
+bf16, and the sums of gradients, the master weights and Adam's two moments are fp32; in fp32 the
+engine keeps a master copy from ZeRO 1 on. The tests compare with what a run allocates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wmss_cli.models.shape import ModelShape
+
+FP32 = 4
+MOMENTS = 2 * FP32
+"""Of Adam, for each parameter."""
+
+BUCKET = 500_000_000
+"""DeepSpeed collects so many elements of gradients, then reduces them (`reduce_bucket_size`)."""
+LIVE = 1_000_000_000
+"""At ZeRO 3 so many elements of weights stay gathered (`stage3_max_live_parameters`)."""
+SUB_GROUP = 1_000_000_000
+"""ZeRO 3 steps over so many elements at a time (`sub_group_size`)."""
+LOGITS_BYTES = 512 * 2**20
+"""Of a chunk of the loss; as in :mod:`wmss_cli.train.losses`, which imports torch."""
+
+STAGES = (0, 1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The models of one engine, and how they are trained.
+
+    Attributes
+    ----------
+    strong : ModelShape
+        Learns.
+    weak : ModelShape or None
+        Its logits are mixed in.
+    weak_frozen : bool
+        Whether no gradient reaches the weak model.
+    bf16 : bool
+        Else fp32.
+    checkpointing : bool
+        Whether the backward pass recomputes the activations of each block.
+    """
+
+    strong: ModelShape
+    weak: ModelShape | None = None
+    weak_frozen: bool = False
+    bf16: bool = True
+    checkpointing: bool = False
+
+    @property
+    def width(self) -> int:
+        """Bytes of a weight, an activation and a gradient."""
+        return 2 if self.bf16 else FP32
+
+    @property
+    def models(self) -> tuple[ModelShape, ...]:
+        """All models, each of whose weights is there."""
+        return (self.strong,) if self.weak is None else (self.strong, self.weak)
+
+    @property
+    def learners(self) -> tuple[ModelShape, ...]:
+        """The models that gradients reach."""
+        return (self.strong,) if self.weak_frozen else self.models
+
+    @property
+    def parameters(self) -> int:
+        """Of all models."""
+        return sum(model.parameters for model in self.models)
+
+    @property
+    def trained_parameters(self) -> int:
+        """Of the models that gradients reach."""
+        return sum(model.parameters for model in self.learners)
+
+    @property
+    def largest(self) -> int:
+        """Elements of the largest weight that is trained: an embedding or a head."""
+        return max(model.head_parameters for model in self.learners)
+
+    @property
+    def heads(self) -> int:
+        """Elements of all heads."""
+        return sum(model.head_parameters for model in self.models)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one GPU.
+
+    Attributes
+    ----------
+    weights, gradients, optimizer : int
+        Held while gradients add up; the optimizer's are the master weights and Adam's moments.
+    buffers : int
+        What DeepSpeed collects gradients in, gathers weights in (ZeRO 3), and copies of these.
+    activations : int
+        Saved for the backward pass of one micro-batch.
+    working : int
+        What a block needs while it is recomputed, or its gradient formed.
+    loss : int
+        A chunk of logits, the heads' gradients in fp32, the hidden states that predict.
+    step_copies : int
+        Copies for the reduction and the optimizer step, when the activations are gone.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    buffers: int
+    activations: int
+    working: int
+    loss: int
+    step_copies: int
+
+    @property
+    def state(self) -> int:
+        """What is there whatever the micro-batch: weights, gradients, optimizer, buffers."""
+        return self.weights + self.gradients + self.optimizer + self.buffers
+
+    @property
+    def micro_batch(self) -> int:
+        """The most of a micro-batch at one time: in the loss, or in a block's backward pass."""
+        return self.activations + max(self.loss, self.working)
+
+    @property
+    def peak(self) -> int:
+        """The most at one time: in a micro-batch, or in the optimizer step."""
+        return self.state + max(self.micro_batch, self.step_copies)
+
+
+def memory(trained: Trained, zero_stage: int, world_size: int, tokens: int) -> Memory:
+    """Return what a GPU holds.
+
+    Parameters
+    ----------
+    trained : Trained
+        The models.
+    zero_stage : int
+        0 to 3; 0 is for fp32 alone.
+    world_size : int
+        Number of GPUs.
+    tokens : int
+        Of a micro-batch; all of them may predict.
+    """
+    assert zero_stage in STAGES
+    assert zero_stage > 0 or not trained.bf16
+    weights, gradients, optimizer = _states(trained, zero_stage, world_size)
+    return Memory(
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        buffers=_buffers(trained, zero_stage, world_size),
+        activations=activation_bytes(trained, tokens),
+        working=working_bytes(trained, tokens),
+        loss=loss_bytes(trained, tokens),
+        step_copies=_step_copies(trained, zero_stage, world_size),
+    )
+
+
+def _states(trained: Trained, zero_stage: int, world_size: int) -> tuple[int, int, int]:
+    """Return the bytes of weights, gradients, and the optimizer."""
+    width, learning = trained.width, trained.trained_parameters
+    share = padded(trained, world_size) // world_size
+    weights = width * trained.parameters
+    if zero_stage == 3:
+        weights = width * -(-trained.parameters // world_size)
+    optimizer = (FP32 + MOMENTS) * share if zero_stage else MOMENTS * learning
+    if zero_stage >= 2:
+        gradients = FP32 * share
+    elif trained.bf16:
+        # Of one backward pass in bf16, and their sum in fp32, whole.
+        gradients = width * learning + FP32 * padded(trained, world_size)
+    else:
+        gradients = FP32 * learning
+    return weights, gradients, optimizer
+
+
+def padded(trained: Trained, world_size: int) -> int:
+    """Return the trained parameters, as ZeRO pads them to equal shares.
+
+    There are two groups, with weight decay (matrices) and without (the rest); each is padded to a
+    multiple of twice the ranks.
+    """
+    vectors = sum(
+        model.hidden_size + model.layers * (model.block_parameters - model.block_matrix_parameters)
+        for model in trained.learners
+    )
+    unit = 2 * world_size
+    return sum(-(-n // unit) * unit for n in (trained.trained_parameters - vectors, vectors))
+
+
+def kept_buffers(trained: Trained, zero_stage: int, world_size: int) -> int:
+    """Return the bytes of the buffers that live on between two passes."""
+    if zero_stage == 0 or (zero_stage == 1 and trained.bf16):
+        return 0
+    kept = trained.width * BUCKET
+    if zero_stage == 3 and world_size > 1:
+        kept += trained.width * min(trained.parameters, max(LIVE, trained.heads))
+    return kept
+
+
+def _buffers(trained: Trained, zero_stage: int, world_size: int) -> int:
+    kept = kept_buffers(trained, zero_stage, world_size)
+    if not kept:
+        return 0
+    # What is reduced is flattened into a copy; a weight above a bucket's size goes alone.
+    copied = min(trained.trained_parameters, max(BUCKET, trained.largest))
+    return kept + trained.width * copied
+
+
+def _step_copies(trained: Trained, zero_stage: int, world_size: int) -> int:
+    learning = trained.trained_parameters
+    if zero_stage == 0:
+        # A bucket of gradients, flattened.
+        return FP32 * min(learning, BUCKET + trained.largest)
+    share = padded(trained, world_size) // world_size
+    # The norm of a gradient is taken in fp64.
+    norm = 8 * min(share, trained.largest)
+    if zero_stage == 3:
+        return max(norm, FP32 * min(share, SUB_GROUP))
+    if not trained.bf16:
+        return max(norm, FP32 * share)
+    if zero_stage == 2:
+        return norm
+    # ZeRO 1 sends all gradients at once, in bf16; small ones are flattened before.
+    return trained.width * learning + (FP32 * learning if learning <= BUCKET else 0)
+
+
+def activation_bytes(trained: Trained, tokens: int) -> int:
+    """Return what the forward pass of a micro-batch saves for the backward pass.
+
+    Parameters
+    ----------
+    trained : Trained
+        The models. A frozen one saves nothing.
+    tokens : int
+        Of a micro-batch.
+    """
+    return tokens * sum(_saved(model, trained) for model in trained.learners)
+
+
+def working_bytes(trained: Trained, tokens: int) -> int:
+    """Return what the block at work needs beside what is saved.
+
+    Measured, in thirds of what a block saves: one for the gradients on their way back, two for a
+    block that runs without saving (of a frozen model), and all three more for one that is
+    recomputed.
+    """
+    block = max(block_activations(model, trained.width) for model in trained.models)
+    thirds = 4 if trained.checkpointing else 2 if trained.weak_frozen else 1
+    return tokens * block * thirds // 3
+
+
+def _saved(model: ModelShape, trained: Trained) -> int:
+    """Return the bytes a token leaves behind in a model."""
+    if trained.checkpointing:
+        block = trained.width * model.hidden_size
+    else:
+        block = block_activations(model, trained.width)
+    # The rotations of queries and keys are made once: a sine and a cosine.
+    rotations = 2 * trained.width * model.head_dim
+    return model.layers * block + rotations + _norm(model.hidden_size, trained.width)
+
+
+def block_activations(model: ModelShape, width: int) -> int:
+    """Return the bytes that a token leaves behind in a block, for its backward pass.
+
+    Parameters
+    ----------
+    model : ModelShape
+        Of the block.
+    width : int
+        Bytes of an activation: 2 in bf16, 4 in fp32.
+    """
+    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+    norms = 2 * _norm(model.hidden_size, width)
+    # The inputs of the products with queries, keys and values, and with gate and up.
+    inputs = 2 * width * model.hidden_size
+    if model.qk_norm:
+        norms += _norm(model.head_dim, width) * (model.heads + model.kv_heads)
+    # Queries, keys and values; the result, and its logarithms of sums in fp32.
+    attention = width * 2 * (queries + keys) + FP32 * model.heads
+    # Gate, its activation, up, and their product.
+    feed_forward = 4 * width * model.intermediate_size
+    return norms + inputs + attention + feed_forward
+
+
+def _norm(size: int, width: int) -> int:
+    """Return what a norm saves of `size` numbers: fp32 input and scale, and what it multiplies."""
+    return FP32 * size + FP32 + width * size
+
+
+def loss_bytes(trained: Trained, tokens: int) -> int:
+    """Return what the chunked loss holds (:mod:`wmss_cli.train.losses`).
+
+    Parameters
+    ----------
+    trained : Trained
+        The models.
+    tokens : int
+        Of a micro-batch, all of which may predict.
+    """
+    vocabulary = trained.strong.vocab_size
+    # Narrow logits stand beside their fp32 copy, and so does the gradient.
+    per_logit = FP32 + 3 * trained.width if trained.bf16 else FP32
+    rows = max(1, min(tokens, LOGITS_BYTES // (vocabulary * per_logit)))
+    hidden = trained.width * sum(model.hidden_size for model in trained.models)
+    hidden += trained.width * sum(model.hidden_size for model in trained.learners)
+    heads = FP32 * sum(model.head_parameters for model in trained.learners)
+    # The product of a chunk, before it is added in fp32.
+    product = trained.width * trained.largest if trained.bf16 else 0
+    return rows * vocabulary * per_logit + tokens * hidden + heads + product
+
+
+def largest_micro_batch(
+    trained: Trained, zero_stage: int, world_size: int, usable: int, most: int
+) -> int:
+    """Return the most tokens of a micro-batch that fit, 0 where none does.
+
+    Parameters
+    ----------
+    trained, zero_stage, world_size
+        As of :func:`memory`.
+    usable : int
+        Bytes of a GPU.
+    most : int
+        Where the search ends.
+    """
+    return _last(lambda n: memory(trained, zero_stage, world_size, n).peak <= usable, most)
+
+
+def _last(holds: Callable[[int], bool], most: int) -> int:
+    """Return the last number from 1 to `most` for which a condition holds that ends once."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low
+
+
+def checkpoint_bytes(trained: Trained, zero_stage: int) -> int:
+    """Return the disk space of one checkpoint: weights, and the states of what is trained."""
+    states = (FP32 + MOMENTS if zero_stage else MOMENTS) * trained.trained_parameters
+    if zero_stage < 3:
+        return trained.width * trained.parameters + states
+    # At ZeRO 3 the master weights alone stand for what is trained.
+    frozen = trained.parameters - trained.trained_parameters
+    return trained.width * frozen + states
+
+
+def export_bytes(trained: Trained) -> int:
+    """Return the disk space of the models that are written at the end."""
+    return trained.width * trained.trained_parameters

@@ -1,0 +1,156 @@
+"""How fast a run is, held against what the machine can do: a few numbers after each step."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.causal import device
+from wmss_cli.models.machine import forget_peak, matrix_product_rate, peak_memory_bytes
+from wmss_cli.models.shape import ModelShape, train_flops
+from wmss_cli.train.pair import WeakStrongPair
+from wmss_cli.train.ranks import Ranks
+
+TIMING = ("seconds", "tokens_per_s", "share_of_limit", "peak_memory_gb", "seconds_left")
+"""The columns of ``metrics.jsonl`` that differ when the same steps are taken again."""
+
+_RECENT = 20
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a step needs by arithmetic (see :func:`wmss_cli.models.shape.train_flops`).
+
+    Where the weak model's hidden states are cached, it needs its head's product alone.
+    """
+
+    strong: ModelShape
+    weak: ModelShape | None
+    weak_mode: Literal["cotrain", "frozen"]
+    cached_head_parameters: int = 0
+
+    @classmethod
+    def of_pair(cls, pair: WeakStrongPair) -> StepCost:
+        """Read the shapes of the models that train.
+
+        Raises
+        ------
+        ConfigError
+            If a model is of an architecture whose FLOPs cannot be counted.
+        """
+        shapes = [
+            None if model is None else ModelShape.of_config(model.config.to_dict(), name)
+            for name, model in (("strong model", pair.strong), ("weak model", pair.weak))
+        ]
+        assert shapes[0] is not None
+        head = 0 if pair.weak_head is None else pair.weak_head.numel()
+        return cls(shapes[0], shapes[1], "frozen" if pair.weak_frozen else "cotrain", head)
+
+    def flops(self, lengths: Iterable[int], head_tokens: int) -> int:
+        """Return the FLOPs of a step on documents of these lengths, over all ranks."""
+        head = 2 * head_tokens * self.cached_head_parameters
+        return head + train_flops(self.strong, self.weak, self.weak_mode, lengths, head_tokens)
+
+
+@dataclass
+class Meter:
+    """Turns the time of each step into the numbers that tell how a run goes.
+
+    Attributes
+    ----------
+    steps : int
+        Optimizer steps in all.
+    rate_flops_per_s : float
+        What the machine can do at most: the matrix-product rates of all ranks together.
+    cost : StepCost or None
+        None where the FLOPs of the models cannot be counted; then no share is told.
+    """
+
+    steps: int
+    rate_flops_per_s: float
+    cost: StepCost | None
+    _recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    _taken: int = 0
+
+    @classmethod
+    def start(cls, pair: WeakStrongPair, dtype: torch.dtype, steps: int, ranks: Ranks) -> Meter:
+        """Measure the machine; all ranks call it together, just before the first step.
+
+        The log says what was measured, or that the models' FLOPs cannot be counted.
+
+        Parameters
+        ----------
+        pair : WeakStrongPair
+            What will train.
+        dtype : torch.dtype
+            Of its products.
+        steps : int
+            Optimizer steps in all.
+        ranks : Ranks
+            The processes that train together.
+        """
+        # Processes of one machine share it: each must measure while the others do.
+        ranks.barrier()
+        own = torch.tensor([matrix_product_rate(dtype, device())], dtype=torch.float64)
+        rate = float(ranks.sum(own)[0])
+        forget_peak(device())
+        try:
+            cost = StepCost.of_pair(pair)
+            said = f"the limit is {rate / 1e12:.4g} TFLOP/s, the rate of {dtype} matrix products"
+        except ConfigError as error:
+            cost = None
+            said = f"share_of_limit is not known: {error}"
+        if ranks.is_first:
+            print(said, flush=True)  # noqa: T201
+        return cls(steps, rate, cost)
+
+    def measure(
+        self, step: int, seconds: float, lengths: Iterable[int], head_tokens: int, ranks: Ranks
+    ) -> dict[str, float | None]:
+        """Return what is told of a step that was just taken; all ranks call it together.
+
+        Parameters
+        ----------
+        step : int
+            How many steps are done.
+        seconds : float
+            That this one took.
+        lengths : iterable of int
+            Tokens of each document of the global batch.
+        head_tokens : int
+            Its completion tokens.
+        ranks : Ranks
+            The processes that train together.
+
+        Returns
+        -------
+        dict
+            ``share_of_limit``: the FLOPs that the step needs, by its time and the machine's rate;
+            None where they cannot be counted. ``peak_memory_gb``: of the process that held most so
+            far, in 2^30 bytes. ``seconds_left``: the steps that are left at the pace of the last
+            ones.
+        """
+        share = None
+        if self.cost is not None:
+            needed = self.cost.flops(lengths, head_tokens)
+            share = round(needed / seconds / self.rate_flops_per_s, 4)
+        peak = ranks.largest(peak_memory_bytes(device()))
+        return {
+            "share_of_limit": share,
+            "peak_memory_gb": round(peak / 2**30, 3),
+            "seconds_left": round(self._pace(seconds) * (self.steps - step), 1),
+        }
+
+    def _pace(self, seconds: float) -> float:
+        """Return the median time of the last steps; the first one after a start warms up."""
+        self._taken += 1
+        if self._taken == 2:
+            self._recent.clear()
+        self._recent.append(seconds)
+        return statistics.median(self._recent)
