@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from commands import invoke
 
-from wmss_cli.bench.results import Report
+from wmss_cli.bench.results import Entry, Ratio, Report, Spread, at_most
+from wmss_cli.cli.bench_commands import _ratios, _ways
 
 
 @pytest.mark.slow
@@ -40,3 +41,15 @@ def test_a_bench_gives_times_memory_and_agreement(
     assert all(ratio.goal is None for p in report.parts for ratio in p.ratios)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert not (out / "scratch").exists()
+
+
+def test_speeds_are_written_out_and_goals_only_where_there_are_some() -> None:
+    second = Spread.of([1.0])
+    way = Entry(name="wmss", seconds=second, unit="tokens", per_second=Spread.of([15263.2]))
+    assert list(_ways((way,)).columns[2].cells) == ["15,263.2"]
+    free = Ratio(quantity="time", name="wmss / authors", value=Spread.of([0.7]))
+    bound = free.model_copy(update={"goal": at_most(0.65)})
+    assert [column.header for column in _ratios((free,)).columns] == ["ratio", "of", "found"]
+    table = _ratios((bound, free))
+    assert list(table.columns[3].cells) == ["at most 0.65", ""]
+    assert [str(cell) for cell in table.columns[4].cells] == ["no", ""]

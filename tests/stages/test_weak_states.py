@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -55,14 +54,12 @@ def test_each_rank_computes_a_part_and_reads_all(
 
 
 def test_a_disk_without_room_is_said_before_anything_is_computed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_disk: Callable[[str], Path],
 ) -> None:
-    usage: Any = namedtuple("usage", "total used free")
-    monkeypatch.setattr(weak_states.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 999))
-    with pytest.raises(
-        StageError, match=r"needs 0.00 GB for the weak .* leave out joint.cache_weak"
-    ):
-        weak_states._make_room(tmp_path / "states", 1000)
+    folder = small_disk("1m") / "states"
+    with pytest.raises(StageError, match=r"needs 0.01 GB for the .* leave out joint.cache_weak"):
+        weak_states._make_room(folder, 10_000_000)
+    weak_states._make_room(folder, 100_000)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The picture of a bench: the speed of each way, relative to the fastest of its table."""
+"""The picture of a bench: the seconds of each way."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from wmss_cli.cli import console, options
 from wmss_cli.cli.running import obtain
+from wmss_cli.cli.tables import number
 
 if TYPE_CHECKING:
     from wmss_cli.bench.results import Entry, Part, Ratio, Spread
@@ -104,7 +105,7 @@ def _ways(entries: tuple[Entry, ...]) -> Table:
         table.add_row(
             entry.name,
             "" if entry.seconds is None else _range(entry.seconds),
-            "" if entry.per_second is None else f"{entry.per_second.median:,.4g}",
+            "" if entry.per_second is None else number(entry.per_second.median),
             "" if entry.limit is None else f"{entry.limit.median:.0%}",
             "" if entry.memory_bytes is None else f"{entry.memory_bytes / 2**30:.2f} GiB",
         )
@@ -114,7 +115,8 @@ def _ways(entries: tuple[Entry, ...]) -> Table:
 def _ratios(ratios: tuple[Ratio, ...]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("ratio", no_wrap=True)
-    for heading in ("of", "found", "goal", ""):
+    has_goals = any(ratio.goal is not None for ratio in ratios)
+    for heading in ("of", "found", *(("goal", "") if has_goals else ())):
         table.add_column(heading, no_wrap=True)
     for ratio in ratios:
         goal, verdict = "", Text("")
@@ -122,7 +124,8 @@ def _ratios(ratios: tuple[Ratio, ...]) -> Table:
             goal = f"{ratio.goal.sense} {ratio.goal.value:g}"
             met = ratio.goal.is_met(ratio.value.median)
             verdict = Text("yes", style="green") if met else Text("no", style="red")
-        table.add_row(ratio.name, ratio.quantity, _range(ratio.value), goal, verdict)
+        shown = (goal, verdict) if has_goals else ()
+        table.add_row(ratio.name, ratio.quantity, _range(ratio.value), *shown)
     return table
 
 
