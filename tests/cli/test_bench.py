@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import invoke
+from table import make_token_table
 
 from wmss_cli.bench.results import Entry, Ratio, Report, Spread, at_most
 from wmss_cli.cli.bench_commands import _ratios, _ways
@@ -19,6 +20,8 @@ from wmss_cli.cli.bench_commands import _ratios, _ways
         ("loss", ["mixed loss"], {"loss", "gradient"}),
         ("step", ["an AdamW step", "an AdamW step"], {"loss"}),
         ("score", ["entropy"], {"entropy", "entropy, against a float64 loop"}),
+        ("generate", ["20 answers"], {"share of other answers"}),
+        ("cli", ["the help", "a run", "40 records with mathematical answers"], {"right answers"}),
     ],
 )
 def test_a_bench_gives_times_memory_and_agreement(
@@ -37,7 +40,7 @@ def test_a_bench_gives_times_memory_and_agreement(
         assert entry.seconds.low > 0.0
         assert entry.memory_bytes is not None
         assert entry.memory_bytes > 0
-        assert entry.limit is not None
+        assert (entry.limit is None) == (part == "cli")
     assert all(ratio.goal is None for p in report.parts for ratio in p.ratios)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert not (out / "scratch").exists()
@@ -51,5 +54,17 @@ def test_speeds_are_written_out_and_goals_only_where_there_are_some() -> None:
     bound = free.model_copy(update={"goal": at_most(0.65)})
     assert [column.header for column in _ratios((free,)).columns] == ["ratio", "of", "found"]
     table = _ratios((bound, free))
-    assert list(table.columns[3].cells) == ["at most 0.65", ""]
+    assert list(table.columns[3].cells) == ["<= 0.65", ""]
     assert [str(cell) for cell in table.columns[4].cells] == ["no", ""]
+
+
+def test_generation_is_measured_with_a_model_and_prompts_of_ones_own(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    tokens = make_token_table(tmp_path / "tokens", tiny_model, [(3 + i % 4, 5) for i in range(20)])
+    options = ("--size", "small", "--rounds", "1", "--out", str(tmp_path / "bench"), "--json")
+    done = invoke("bench", "generate", "--model", tiny_model, "--tokens", tokens, *options)
+    (part,) = Report.model_validate(json.loads(done.stdout)).parts
+    assert str(tiny_model) in part.title
+    alone = invoke("bench", "generate", "--model", tiny_model, *options)
+    assert "--model and --tokens go together" in alone.stderr

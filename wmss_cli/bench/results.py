@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 RESULTS_FILE = "results.json"
 
-Quantity = Literal["time", "memory", "speed", "limit"]
+Quantity = Literal["time", "memory", "speed", "limit", "calls"]
 
 
 class _Model(BaseModel):
@@ -81,7 +81,7 @@ class Ratio(_Model):
 
     Attributes
     ----------
-    quantity : {"time", "memory", "speed", "limit"}
+    quantity : {"time", "memory", "speed", "limit", "calls"}
         Of what.
     name : str
         Such as ``wmss / authors``.

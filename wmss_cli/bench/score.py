@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from wmss_cli.bench.memory import peak_memory
 from wmss_cli.bench.models import qwen3, random_model, shape_of
-from wmss_cli.bench.results import Entry, Part, Ratio, Spread, at_least
+from wmss_cli.bench.results import Part, Ratio, Spread, at_least
 from wmss_cli.bench.samples import GSM8K_LENGTHS, write_table
 from wmss_cli.bench.timing import MatrixProduct, Rival, alternate, check_equal, compare
 from wmss_cli.data.batches import by_length, collate
@@ -52,7 +52,7 @@ def measure(size: ScoreSize, rounds: int, on_run: Callable[[], None], work: Path
     rivals = build(size, table, names)
     shape = shape_of(_config(size))
     model = random_model(_config(size))
-    product = MatrixProduct(512, size.hidden_size, size.vocab_size, model.dtype)
+    product = MatrixProduct(model.dtype)
     timed = alternate(rivals, rounds, product, on_run)
     allowed = _ALLOWED if model.dtype == torch.float32 else _ALLOWED_NARROW
     exact = _float64_loop(model, TokenTable(Path(table)))
@@ -67,17 +67,6 @@ def measure(size: ScoreSize, rounds: int, on_run: Callable[[], None], work: Path
     ]
     memory = {name: peak_memory(build, (size, table), name, on_run).peak for name in names}
     flops = shape.forward_flops(map(sum, lengths), sum(c for _, c in lengths))
-    entries = [
-        Entry(
-            name=name,
-            seconds=timed.time(name),
-            unit="rows",
-            per_second=timed.per_second(name, size.samples),
-            limit=timed.limit(name, flops),
-            memory_bytes=memory[name],
-        )
-        for name in names
-    ]
     has_goals = size == TABLE and device().type == "cpu"
     ratios = [
         Ratio(
@@ -104,7 +93,7 @@ def measure(size: ScoreSize, rounds: int, on_run: Callable[[], None], work: Path
             title=f"entropy of {size.samples} samples of GSM8K's lengths, Qwen3 shape "
             f"{size.hidden_size} x {size.layers}, vocabulary {size.vocab_size:,}",
             memory="peak of the process",
-            entries=tuple(entries),
+            entries=timed.entries("rows", size.samples, memory, dict.fromkeys(names, flops)),
             ratios=tuple(ratios),
             rate=timed.rate(product.shape),
             agreements=tuple(agreements),

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import functional as F
 
+from wmss_cli.bench.authors import stacked_cross_entropy
 from wmss_cli.bench.memory import peak_memory
 from wmss_cli.bench.models import qwen3, random_model, shape_of, smollm2
-from wmss_cli.bench.results import Agreement, Entry, Goal, Part, Ratio, Spread, at_least, at_most
+from wmss_cli.bench.results import Agreement, Goal, Part, Ratio, Spread, at_least, at_most
 from wmss_cli.bench.samples import GSM8K_LENGTHS, Lengths, write_table
 from wmss_cli.bench.timing import MatrixProduct, Rival, Timed, Values, alternate, compare
 from wmss_cli.core.config import TrainConfig
@@ -105,7 +105,7 @@ def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path)
             title=f"an AdamW step on {size.samples} samples of GSM8K's lengths, {tokens:,} tokens, "
             f"Qwen3 shape {size.hidden_size} x {size.layers}, vocabulary {size.vocab_size:,}",
             memory="peak of the process",
-            entries=_entries(names, timed, memory, flops, tokens),
+            entries=timed.entries("tokens", tokens, memory, flops),
             ratios=tuple(ratios),
             rate=timed.rate(rate.shape),
             agreements=(_agreement(timed),),
@@ -133,7 +133,7 @@ def measure_model(
             title=f"an AdamW step on {size.samples} samples of {_FULL} tokens, SmolLM2's shape "
             f"with {size.layers} layers",
             memory="peak of the process",
-            entries=_entries((SFT,), timed, memory, flops, tokens),
+            entries=timed.entries("tokens", tokens, memory, flops),
             ratios=(share,),
             rate=timed.rate(rate.shape),
             sizes=asdict(size),
@@ -147,32 +147,11 @@ def _measure(
     lengths = _lengths(size)
     table = work / f"step-{size.vocab_size}-{len(lengths)}"
     write_table(table, lengths, size.vocab_size)
-    hidden = int(_model_config(size)["hidden_size"])
-    product = MatrixProduct(512, hidden, size.vocab_size, dtype_of("auto"))
+    product = MatrixProduct(dtype_of("auto"))
     timed = alternate(build(size, str(table), names), rounds, product, on_run)
     arguments = (size, str(table))
     memory = {name: peak_memory(build, arguments, name, on_run, 1).peak for name in names}
     return timed, memory, product, {name: _flops(size, name) for name in names}
-
-
-def _entries(
-    names: Sequence[str],
-    timed: Timed,
-    memory: dict[str, int],
-    flops: dict[str, int],
-    tokens: int,
-) -> tuple[Entry, ...]:
-    return tuple(
-        Entry(
-            name=name,
-            seconds=timed.time(name),
-            unit="tokens",
-            per_second=timed.per_second(name, tokens),
-            limit=timed.limit(name, flops[name]),
-            memory_bytes=memory[name],
-        )
-        for name in names
-    )
 
 
 def _agreement(timed: Timed) -> Agreement:
@@ -277,12 +256,9 @@ class _AuthorsPair(WeakStrongPair):
         for model in (self.strong, self.weak):
             if model.config._attn_implementation != "sdpa":
                 model.set_attn_implementation("sdpa")
-        strong, weak = (m(ids, use_cache=False).logits for m in (self.strong, self.weak))
-        both = torch.stack([strong, weak])
-        shares = both.new_tensor([self.mix_lambda, 1.0 - self.mix_lambda]).view(2, 1, 1, 1)
-        mixed = (both * shares).sum(dim=0).float()
+        logits = [m(ids, use_cache=False).logits[0] for m in (self.weak, self.strong)]
+        # As in transformers: the labels shift by one, and the prompt is ignored.
         labels = torch.full_like(batch.input_ids, -100)
-        labels[batch.predicting + 1] = batch.targets
-        # As in transformers: the logits shift by one, and the prompt is ignored.
-        total = F.cross_entropy(mixed[0, :-1], labels[1:], ignore_index=-100, reduction="sum")
+        labels[batch.predicting] = batch.targets
+        total = stacked_cross_entropy(logits, labels, self.mix_lambda)
         return total / denominator, torch.stack([total.detach().double()] * 2)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wmss_cli.bench.results import Agreement, Rate, Spread
+from wmss_cli.bench.results import Agreement, Entry, Rate, Spread
 from wmss_cli.core.errors import IntegrityError
 from wmss_cli.models.causal import device
+from wmss_cli.models.machine import product_sizes
 
 Values = dict[str, NDArray[np.float64]]
 """Numbers of a run by their name, to be compared between rivals."""
@@ -42,12 +43,15 @@ class Rival:
         Takes what `run` returned and gives the values that all rivals must agree on.
     delivered : callable
         Bytes of what a run leaves for its caller (gradients), and was not there before.
+    warm_up : callable or None
+        A shorter work that comes first; None for the work itself.
     """
 
     run: Callable[[], Any]
     before: Callable[[], None] = _nothing
     read: Callable[[Any], Values] = _no_values
     delivered: Callable[[], int] = lambda: 0
+    warm_up: Callable[[], Any] | None = None
 
 
 class MatrixProduct:
@@ -55,20 +59,17 @@ class MatrixProduct:
 
     Parameters
     ----------
-    m, k, n : int
-        Sizes of ``[m, k] @ [n, k]ᵀ``, like those of the models in the bench.
     dtype : torch.dtype
         Of the models in the bench.
     seconds : float
         About how long one measurement takes.
     """
 
-    def __init__(
-        self, m: int, k: int, n: int, dtype: torch.dtype = torch.float32, seconds: float = 0.3
-    ) -> None:
+    def __init__(self, dtype: torch.dtype, seconds: float = 0.3) -> None:
+        m, k, n = product_sizes(device())
         self.shape = f"[{m:,} x {k:,}] @ [{k:,} x {n:,}], {str(dtype).removeprefix('torch.')}"
-        self._a = torch.randn(m, k, dtype=dtype, device=device())
-        self._b = torch.randn(n, k, dtype=dtype, device=device())
+        self._a = torch.randn(m, k, device=device()).to(dtype)
+        self._b = torch.randn(k, n, device=device()).to(dtype)
         self._out = torch.empty(m, n, dtype=dtype, device=device())
         self._flops = 2 * m * k * n
         self._repeats = 1
@@ -80,7 +81,7 @@ class MatrixProduct:
         synchronize()
         begin = time.perf_counter()
         for _ in range(self._repeats):
-            torch.mm(self._a, self._b.T, out=self._out)
+            torch.mm(self._a, self._b, out=self._out)
         synchronize()
         return self._repeats * self._flops / (time.perf_counter() - begin)
 
@@ -96,7 +97,7 @@ class Timed:
     rates : list of float
         Median matrix-product rate of each round, in FLOP/s; empty where none was asked for.
     values : dict of str to list of Values
-        By rival; the round of warm-up is the first, so there is one more.
+        By rival.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
@@ -120,6 +121,36 @@ class Timed:
         """Return the share of the matrix-product rate that a run's needed FLOPs reach."""
         pairs = zip(self.seconds[name], self.rates, strict=True)
         return Spread.of([flops / (s * rate) for s, rate in pairs])
+
+    def entries(
+        self,
+        unit: str,
+        amount: int,
+        memory: Mapping[str, int],
+        flops: Mapping[str, float] | None = None,
+    ) -> tuple[Entry, ...]:
+        """Return the row of each rival.
+
+        Parameters
+        ----------
+        unit, amount : str, int
+            What a run works on, and how many of it.
+        memory : mapping of str to int
+            Peak of each rival, in bytes.
+        flops : mapping of str to float, optional
+            Of each rival, as far as a run needs them.
+        """
+        return tuple(
+            Entry(
+                name=name,
+                seconds=self.time(name),
+                unit=unit,
+                per_second=self.per_second(name, amount),
+                limit=None if flops is None else self.limit(name, flops[name]),
+                memory_bytes=memory.get(name),
+            )
+            for name in self.seconds
+        )
 
     def rate(self, shape: str) -> Rate:
         """Return the matrix-product rate."""
@@ -155,13 +186,13 @@ def alternate(
             gc.collect()
             synchronize()
             begin = time.perf_counter()
-            result = rival.run()
+            result = rival.run() if count or rival.warm_up is None else rival.warm_up()
             synchronize()
             seconds = time.perf_counter() - begin
-            timed.values[name].append(rival.read(result))
-            del result
             if count:
                 timed.seconds[name].append(seconds)
+                timed.values[name].append(rival.read(result))
+            del result
             on_run()
         if count and rates:
             timed.rates.append(float(np.median(rates)))

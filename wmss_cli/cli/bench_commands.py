@@ -16,6 +16,7 @@ from rich.text import Text
 from wmss_cli.cli import console, options
 from wmss_cli.cli.running import obtain
 from wmss_cli.cli.tables import number
+from wmss_cli.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from wmss_cli.bench.results import Entry, Part, Ratio, Spread
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command("bench", short_help="Measure loss, step and scoring against other ways, here.")
+@app.command("bench", short_help="Measure this program against other ways, on this machine.")
 @options.spread
 def bench(
-    part: Annotated[Literal["loss", "step", "score", "all"], typer.Argument(help="What.")],
+    part: Annotated[
+        Literal["loss", "step", "score", "generate", "cli", "all"], typer.Argument(help="What.")
+    ],
     size: Annotated[
         Literal["table", "small"],
         typer.Option("--size", help="The sizes of the documentation, or seconds of work."),
@@ -34,6 +37,12 @@ def bench(
     rounds: Annotated[
         int, typer.Option("--rounds", min=1, help="Times that each way runs, after a warm-up.")
     ] = 3,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="generate: with this one, and --tokens.")
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option("--tokens", help="generate: prompts of this token table.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the times: a .png.")] = None,
     *,
     common: options.Common,
@@ -48,11 +57,15 @@ def bench(
     from wmss_cli.bench.results import RESULTS_FILE, Report
     from wmss_cli.stages.bench_config import PARTS, BenchConfig
 
+    if (model is None) != (tokens is None):
+        raise ConfigError("--model and --tokens go together: the table is of the model's tokenizer")
     resolved = options.configure(common.config, common.sets, launch.settings).config
     config = BenchConfig(
         parts=list(PARTS) if part == "all" else [part],
         size=size,
         rounds=rounds,
+        model=str(model.resolve()) if model else None,
+        tokens=str(tokens.resolve()) if tokens else None,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     done = obtain(resolved, "bench", config, {}, common, launch)
@@ -121,7 +134,7 @@ def _ratios(ratios: tuple[Ratio, ...]) -> Table:
     for ratio in ratios:
         goal, verdict = "", Text("")
         if ratio.goal is not None:
-            goal = f"{ratio.goal.sense} {ratio.goal.value:g}"
+            goal = f"{'<=' if ratio.goal.sense == 'at most' else '>='} {ratio.goal.value:g}"
             met = ratio.goal.is_met(ratio.value.median)
             verdict = Text("yes", style="green") if met else Text("no", style="red")
         shown = (goal, verdict) if has_goals else ()

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.allocator import keep_freed_memory
 from wmss_cli.models.packed import check_packing, pack_attention
 
 Precision = Literal["auto", "bf16", "fp32"]
@@ -77,6 +78,7 @@ def load_for_inference(folder: Path, precision: Precision, packed: bool = False)
 
     See :func:`load_packed` if `packed`, else :func:`load_model`.
     """
+    keep_freed_memory()
     model = load_packed(folder, precision) if packed else load_model(folder, precision)
     torch.nn.Module.to(model, device())
     model.eval()

@@ -9,6 +9,14 @@ import torch
 _LEAST = 3
 
 
+def product_sizes(device: torch.device) -> tuple[int, int, int]:
+    """Return m, k, n of a product ``[m, k] @ [k, n]`` that a device does at its best rate.
+
+    Big enough to reach the limit, small enough for several in half a second.
+    """
+    return (8192, 8192, 8192) if device.type == "cuda" else (2048, 1024, 4096)
+
+
 def matrix_product_rate(dtype: torch.dtype, device: torch.device, budget_s: float = 0.5) -> float:
     """Return the rate of a big matrix product on one device, in FLOP/s.
 
@@ -25,8 +33,7 @@ def matrix_product_rate(dtype: torch.dtype, device: torch.device, budget_s: floa
     budget_s : float
         How long to measure, in seconds; three products are always done.
     """
-    # Big enough to reach the limit, small enough for several in the time.
-    rows, inner, columns = (8192, 8192, 8192) if device.type == "cuda" else (2048, 1024, 4096)
+    rows, inner, columns = product_sizes(device)
     left = torch.randn(rows, inner, device=device).to(dtype)
     right = torch.randn(inner, columns, device=device).to(dtype)
     product = torch.empty(rows, columns, device=device, dtype=dtype)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wmss_cli.models.logits import write_logits
+
 LOGITS_BYTES = 256 * 2**20
 """Memory for the logits of a chunk of tokens."""
 
@@ -37,9 +39,11 @@ def head_entropy(hidden: Tensor, head: Tensor, logits_bytes: int = LOGITS_BYTES)
     # Narrow logits stand beside their fp32 copy.
     per_logit = hidden.itemsize + (dtype.itemsize if dtype != hidden.dtype else 0)
     size = max(1, logits_bytes // (len(head) * per_logit))
+    buffer = hidden.new_empty(min(size, len(hidden)), len(head))
     for first in range(0, len(hidden), size):
-        z = (hidden[first : first + size] @ head.T).to(dtype)
-        entropy[first : first + size] = _entropy_of(z)
+        chunk = hidden[first : first + size]
+        z = write_logits(buffer[: len(chunk)], chunk, head)
+        entropy[first : first + size] = _entropy_of(z.to(dtype))
     return entropy
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from wmss_cli.bench import loss, score, step
+from wmss_cli.bench import command, generate, loss, score, step
 from wmss_cli.bench.results import RESULTS_FILE, Machine, Part, Report
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.files import write_json
@@ -19,7 +21,7 @@ from wmss_cli.stages.bench_config import BenchConfig, PartName
 
 Measure = Callable[[int, Callable[[], None], Path], list[Part]]
 
-_WAYS = {"loss": 4, "step": 5, "score": 2}
+_WAYS = {"loss": 3, "step": 5, "score": 2, "generate": 3, "cli": 5}
 # Runs that count: each way in each round, in the warm-up, and for its memory.
 _LIBRARIES = ("wmss", "torch", "transformers", "deepspeed")
 
@@ -42,7 +44,7 @@ def run(job: Job) -> Manifest:
         parts = [
             part
             for name in config.parts
-            for measure in _measures(name, config.size == "table")
+            for measure in _measures(name, config)
             for part in measure(config.rounds, on_run, work)
         ]
         report = Report(
@@ -54,18 +56,25 @@ def run(job: Job) -> Manifest:
         return draft.commit({"goals": len(goals), "goals_reached": reached}, scratch=["scratch"])
 
 
-def _measures(name: PartName, table: bool) -> list[Measure]:
+def _measures(name: PartName, config: BenchConfig) -> list[Measure]:
     """Return what measures the tables of a bench."""
-    if name == "loss":
-        size = loss.TABLE if table else loss.SMALL
-        return [lambda rounds, on_run, _: loss.measure(size, rounds, on_run)]
-    if name == "score":
-        scored = score.TABLE if table else score.SMALL
-        return [lambda *how: score.measure(scored, *how)]
-    pair, model = (step.TABLE, step.MODEL_TABLE) if table else (step.SMALL, step.MODEL_SMALL)
+    own = generate.Own(config.model, config.tokens) if config.model and config.tokens else None
+    known: dict[PartName, list[tuple[Callable[..., list[Part]], Any, Any]]] = {
+        "loss": [(loss.measure, loss.TABLE, loss.SMALL)],
+        "step": [
+            (step.measure, step.TABLE, step.SMALL),
+            (step.measure_model, step.MODEL_TABLE, step.MODEL_SMALL),
+        ],
+        "score": [(score.measure, score.TABLE, score.SMALL)],
+        "generate": [(partial(generate.measure, own=own), generate.TABLE, generate.SMALL)],
+        "cli": [
+            (measure, command.TABLE, command.SMALL)
+            for measure in (command.measure_help, command.measure_status, command.measure_curate)
+        ],
+    }
     return [
-        lambda *how: step.measure(pair, *how),
-        lambda *how: step.measure_model(model, *how),
+        partial(measure, table if config.size == "table" else small)
+        for measure, table, small in known[name]
     ]
 
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from wmss_cli.core.config import Count, Section
 
-PartName = Literal["loss", "step", "score"]
-PARTS: tuple[PartName, ...] = ("loss", "step", "score")
+PartName = Literal["loss", "step", "score", "generate", "cli"]
+PARTS: tuple[PartName, ...] = ("loss", "step", "score", "generate", "cli")
 
 
 class BenchConfig(Section):
@@ -19,5 +19,9 @@ class BenchConfig(Section):
     """`table`: the sizes of ``docs/performance.md``, for which there are goals."""
     rounds: Count
     """Times that each way runs, after a warm-up."""
+    model: str | None = None
+    """Folder of the model that generates; None for random weights in SmolLM2-135M's shape."""
+    tokens: str | None = None
+    """Token table whose prompts it continues; None exactly where `model` is."""
     started: str
     """When it was asked for: each bench is an artifact of its own, even of equal options."""

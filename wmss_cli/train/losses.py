@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from wmss_cli.models.logits import write_logits
+
 LOGITS_BYTES = 512 * 2**20
 """Memory for the logits of a chunk. Products of smaller chunks are slower."""
 
@@ -96,17 +98,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         own = torch.empty_like(per_token)
         # With one model and lambda 1, the mixed loss is the model's own.
         is_own = len(sides) == 1 and mix_lambda == 1.0
-        buffer: Tensor | None = None
         size = _chunk_size(strong, strong_head, logits_bytes)
+        buffer = strong.new_empty(size, len(strong_head), dtype=dtype)
         for first in range(0, len(strong), size):
             chunk = slice(first, min(first + size, len(strong)))
             target = targets[chunk, None]
-            z = sides[0].logits(chunk, buffer)
-            buffer = z if buffer is None else buffer
+            z = sides[0].mix_into(buffer[: chunk.stop - first], 0.0, 1.0, chunk)
             if not is_own:
                 own[chunk] = _token_losses(z, target)
             if len(sides) == 2:
-                sides[1].mix_into(z, mix_lambda, chunk)
+                sides[1].mix_into(z, mix_lambda, sides[1].share, chunk)
             elif not is_own:
                 z.mul_(mix_lambda)
             per_token[chunk] = _softmax_minus_one_hot(z, target)
@@ -145,22 +146,13 @@ class _Side:
             else None
         )
 
-    def logits(self, chunk: slice, buffer: Tensor | None) -> Tensor:
-        """Return the chunk's logits ``[chunk, vocab]``, at least fp32, in `buffer` if it fits."""
+    def mix_into(self, z: Tensor, keep: float, share: float, chunk: slice) -> Tensor:
+        """Set z ``[chunk, vocab]``, at least fp32, to keep * z + share * own logits; return it."""
         hidden = self.hidden[chunk]
-        if hidden.dtype.itemsize < 4:
-            return (hidden @ self.head.T).float()
-        if buffer is None:
-            return hidden @ self.head.T
-        return torch.mm(hidden, self.head.T, out=buffer[: len(hidden)])
-
-    def mix_into(self, z: Tensor, mix_lambda: float, chunk: slice) -> None:
-        """Set z to lambda * z + (1 - lambda) * own logits."""
-        hidden = self.hidden[chunk]
-        if hidden.dtype.itemsize < 4:
-            z.mul_(mix_lambda).add_(hidden @ self.head.T, alpha=self.share)
-        else:
-            z.addmm_(hidden, self.head.T, beta=mix_lambda, alpha=self.share)
+        if hidden.dtype == z.dtype:
+            return write_logits(z, hidden, self.head, keep, share)
+        own = hidden @ self.head.T
+        return z.mul_(keep).add_(own, alpha=share) if keep else z.copy_(own)
 
     def accumulate(self, gradient: Tensor, chunk: slice) -> None:
         """Add what the gradient of the chunk's mixed logits means for hidden states and head."""

@@ -15,6 +15,7 @@ import deepspeed
 import torch
 import torch.distributed as dist
 
+from wmss_cli.models.allocator import keep_freed_memory
 from wmss_cli.models.causal import device
 
 # Ranks wait while the first one writes a model or converts a checkpoint; the launcher ends
@@ -93,6 +94,7 @@ def join() -> Ranks:
     ]
     assert not missing, f"the launcher did not set {', '.join(missing)}"
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    keep_freed_memory()
     # A C++ build of half a minute for CPU ranks on one host; gloo serves them as well.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if torch.cuda.is_available():

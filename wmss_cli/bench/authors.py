@@ -1,0 +1,28 @@
+"""The mixed loss in the way of the paper's authors: all logits of both models, stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def stacked_cross_entropy(
+    logits: Sequence[Tensor], labels: Tensor, mix_lambda: float, ignore_index: int = -100
+) -> Tensor:
+    """Return the sum of the losses in nats, the gradient left to autograd.
+
+    Parameters
+    ----------
+    logits : sequence of Tensor
+        ``[tokens, vocab]`` of the weak and of the strong model.
+    labels : Tensor
+        ``[tokens]``.
+    mix_lambda : float
+        Share of the strong model.
+    """
+    stacked = torch.stack(list(logits))
+    mixed = (1.0 - mix_lambda) * stacked[0] + mix_lambda * stacked[1]
+    return F.cross_entropy(mixed.float(), labels, ignore_index=ignore_index, reduction="sum")
