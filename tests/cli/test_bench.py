@@ -21,7 +21,7 @@ from wmss_cli.cli.bench_commands import _ratios, _ways
         ("step", ["an AdamW step", "an AdamW step"], {"loss"}),
         ("score", ["entropy"], {"entropy", "entropy, against a float64 loop"}),
         ("generate", ["20 answers"], {"share of other answers"}),
-        ("cli", ["the help", "a run", "40 records with mathematical answers"], {"right answers"}),
+        ("cli", ["the help", "a run", "40 mathematical records"], {"right answers"}),
     ],
 )
 def test_a_bench_gives_times_memory_and_agreement(

@@ -62,11 +62,22 @@ def test_every_help_begins_with_an_example(path: list[str], option: str) -> None
 
 @pytest.mark.parametrize("arguments", [["--help"], ["config", "show"], ["curate", "nowhere.jsonl"]])
 def test_what_needs_no_torch_does_not_import_it(arguments: list[str]) -> None:
+    imported = imported_by(*arguments)
+    assert "wmss_cli.cli.options" in imported
+    assert not imported & {"torch", "transformers", "deepspeed", "datasets"}
+
+
+def test_the_help_builds_no_configuration() -> None:
+    imported = imported_by("--help")
+    assert "wmss_cli.cli.options" in imported
+    assert not imported & {"pydantic", "yaml", "wmss_cli.core.config"}
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """Return the names of all modules that a command imports."""
     command = [sys.executable, "-X", "importtime", *WMSS[1:], *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "wmss_cli.core.config" in imported
-    assert not imported & {"torch", "transformers", "deepspeed", "datasets"}
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 
 def test_the_version() -> None:

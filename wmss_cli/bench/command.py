@@ -40,7 +40,7 @@ class CliSize:
         return wanted if self == TABLE else None
 
 
-TABLE = CliSize(10_000, 4000, 10_000, 100_000)
+TABLE = CliSize(10_000, 2000, 10_000, 100_000)
 SMALL = CliSize(100, 40, 40, 80)
 
 
@@ -145,9 +145,7 @@ def measure_curate(
             goal=size.goal(at_most(1.1)),
         ),
     ]
-    title = (
-        f"{size.records:,} records with mathematical answers, 2 workers; math-verify in one process"
-    )
+    title = f"{size.records:,} mathematical records, 2 workers; math-verify in one process"
     part = _part(title, "records", size.records, timed, ratios, size)
     return [part.model_copy(update={"agreements": (compare(timed, "right answers", 0, ALONE),)})]
 

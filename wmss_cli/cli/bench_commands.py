@@ -110,16 +110,19 @@ def _blocks(part: Part) -> Iterator[RenderableType]:
 
 
 def _ways(entries: tuple[Entry, ...]) -> Table:
+    has_limit = any(entry.limit is not None for entry in entries)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("way", no_wrap=True)
-    for heading in ("seconds", f"{entries[0].unit}/s", "of limit", "memory"):
+    limit = ("of limit",) if has_limit else ()
+    for heading in ("seconds", f"{entries[0].unit}/s", *limit, "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     for entry in entries:
+        share = "" if entry.limit is None else f"{entry.limit.median:.0%}"
         table.add_row(
             entry.name,
             "" if entry.seconds is None else _range(entry.seconds),
             "" if entry.per_second is None else number(entry.per_second.median),
-            "" if entry.limit is None else f"{entry.limit.median:.0%}",
+            *((share,) if has_limit else ()),
             "" if entry.memory_bytes is None else f"{entry.memory_bytes / 2**30:.2f} GiB",
         )
     return table

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 
-from wmss_cli.core.progress import Progress
+if TYPE_CHECKING:
+    from wmss_cli.core.progress import Progress
+
 
 _PLAIN_EVERY_S = 10.0
 _WIDE = 100
@@ -22,7 +25,7 @@ _PACE = {
     "peak_memory_gb": "{:.1f} GB",
 }
 
-Watch = Callable[[Progress | None], None]
+Watch = Callable[["Progress | None"], None]
 
 
 class Display:

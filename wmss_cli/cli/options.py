@@ -7,11 +7,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from wmss_cli.core.resolve import Resolved, resolve
+if TYPE_CHECKING:
+    from wmss_cli.core.resolve import Resolved
+
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file with the options of all stages.")
@@ -144,6 +146,8 @@ def configure(
     options : mapping
         Dotted key to (name of the option, value or None).
     """
+    from wmss_cli.core.resolve import resolve
+
     given = {
         key: (name, value) for key, (name, value) in options.items() if value not in (None, [])
     }

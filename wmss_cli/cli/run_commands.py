@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wmss_cli.cli import console, options, submitting, tables
 from wmss_cli.cli.display import Display
-from wmss_cli.core import config as c
 from wmss_cli.core.resources import packaged
+
+if TYPE_CHECKING:
+    from wmss_cli.core import config as c
+
 
 app = typer.Typer()
 

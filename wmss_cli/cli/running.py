@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wmss_cli.cli import console, options, submitting
 from wmss_cli.cli.display import Display
-from wmss_cli.core import config as c
-from wmss_cli.core.artifact import Job
-from wmss_cli.core.manifest import Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from wmss_cli.core import config as c
+    from wmss_cli.core.artifact import Job
+    from wmss_cli.core.manifest import Manifest
 
 
 def obtain(
@@ -38,6 +41,7 @@ def obtain(
     (Path, Manifest) or None
         The artifact; None where jobs were sent that are not done.
     """
+    from wmss_cli.core.manifest import read_manifest
     from wmss_cli.stages.pipeline import Plan, external, shard_job
 
     plan = Plan(Path(resolved.run_dir))

@@ -15,7 +15,6 @@ from rich.table import Table
 from wmss_cli.cli import console, options
 from wmss_cli.cli.display import Display
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.resolve import flatten
 from wmss_cli.core.resources import packaged
 
 app = typer.Typer()
@@ -134,6 +133,8 @@ def show(config: options.Config = None, sets: options.Set = None, as_json: Json 
     The strongest source wins: options, then --set, then the YAML file, then the defaults.
     """
     resolved = options.configure(config, sets, {})
+    from wmss_cli.core.resolve import flatten
+
     leaves = flatten(resolved.config)
     if as_json:
         console.print_json(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from wmss_cli.cli import console, options, tables
 from wmss_cli.cli.running import obtain
-from wmss_cli.core import config as c
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.resolve import Resolved
+
+if TYPE_CHECKING:
+    from wmss_cli.core import config as c
+    from wmss_cli.core.resolve import Resolved
+
 
 app = typer.Typer()
 

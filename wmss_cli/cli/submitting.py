@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 
 from wmss_cli.cli import console, options
 from wmss_cli.cli.display import Display
-from wmss_cli.core import config as c
 from wmss_cli.core.errors import ConfigError, SlurmError
+
+if TYPE_CHECKING:
+    from wmss_cli.core import config as c
 
 
 def refuse_without_slurm(launch: options.Launch) -> None:

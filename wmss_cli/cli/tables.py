@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group
@@ -12,7 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from wmss_cli.cli.display import duration
-from wmss_cli.core.manifest import Manifest
+
+if TYPE_CHECKING:
+    from wmss_cli.core.manifest import Manifest
+
 
 _HIDDEN = ("tokenizer", "stop_token_ids", "statistics")
 
