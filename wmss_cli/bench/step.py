@@ -200,7 +200,8 @@ def _join_alone() -> None:
 
 
 def _rival(size: Size, table: TokenTable, name: str) -> Rival:
-    config = TrainConfig()
+    # One process has nothing to shard; bf16 takes its fp32 weights from ZeRO.
+    config = TrainConfig(zero_stage=0 if device().type == "cpu" else 1)
     shape = _model_config(size)
     strong = random_model(shape, seed=0)
     weak = None if name == SFT else random_model(shape, seed=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import deepspeed
 import torch
+import torch.distributed as dist
 from deepspeed.runtime.engine import DeepSpeedEngine
 
 from wmss_cli.core.config import TrainConfig
@@ -47,6 +48,9 @@ def build_engine(
         config=_deepspeed_config(config, load_universal),
         dist_init_required=False,
     )
+    if dist.get_world_size() == 1 and config.zero_stage == 0:
+        # Nobody to average with, and DeepSpeed would copy all gradients to average them.
+        engine.enable_backward_allreduce = False
     return engine
 
 
