@@ -208,6 +208,12 @@ def test_disk_is_for_kept_checkpoints_one_more_and_the_models() -> None:
 # Models.
 
 
+def test_the_cached_states_of_a_frozen_weak_model_take_disk_too() -> None:
+    without = joint(weak_mode="frozen").disk_bytes
+    states = WORK.samples * WORK.completion_tokens * SHAPE.hidden_size * 2
+    assert joint(weak_mode="frozen", cache_weak=True).disk_bytes == without + states
+
+
 def test_a_config_json_is_enough(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(QWEN3_4B))
     config = Config(model=str(tmp_path))

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwen3Config
 
+from wmss_cli.models.allocator import keep_freed_memory
 from wmss_cli.models.causal import device, dtype_of
 from wmss_cli.models.shape import ModelShape
 
@@ -52,6 +53,8 @@ def smollm2(layers: int = 30, vocab_size: int = 49_152) -> dict[str, Any]:
 
 def random_model(config: dict[str, Any], seed: int = 0) -> PreTrainedModel:
     """Make a model on this process's device, in the data type that training has there."""
+    # As where a stage loads one.
+    keep_freed_memory()
     kind = {"qwen3": Qwen3Config, "llama": LlamaConfig}[config["model_type"]]
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -82,7 +82,8 @@ class TrainingForecast(_Result):
     gpu_hours: float
     checkpoint_bytes: int
     disk_bytes: int
-    """Checkpoints that are kept, the one being written, and the models at the end."""
+    """Checkpoints that are kept, the one being written, the models at the end, and the hidden
+    states of ``joint.cache_weak``."""
     warnings: list[str]
 
 
@@ -210,9 +211,17 @@ def _training(
         hours=hours,
         gpu_hours=hours * gpus.count,
         checkpoint_bytes=checkpoint,
-        disk_bytes=kept + export_bytes(trained),
+        disk_bytes=kept + export_bytes(trained) + _cached_bytes(config, shape, work, multiplier),
         warnings=_warnings(stage, config, trained, gpus, tokens, use),
     )
+
+
+def _cached_bytes(config: TrainConfig, shape: ModelShape, work: Workload, multiplier: float) -> int:
+    """Return the most that the weak model's hidden states take, in bf16."""
+    if not isinstance(config, JointConfig) or not config.cache_weak:
+        return 0
+    samples = work.samples * min(1.0, multiplier)
+    return round(samples * work.completion_tokens * shape.hidden_size * 2)
 
 
 def _trained(config: TrainConfig, shape: ModelShape) -> Trained:
