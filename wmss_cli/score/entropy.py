@@ -48,18 +48,16 @@ def head_entropy(hidden: Tensor, head: Tensor, logits_bytes: int = LOGITS_BYTES)
 
 
 def _entropy_of(z: Tensor) -> Tensor:
+    """Return the entropies of rows of logits; z is used up."""
     size = _CPU_ROWS if z.device.type == "cpu" else len(z)
-    log_p, p = torch.empty_like(z[:size]), torch.empty_like(z[:size])
+    buffer = torch.empty_like(z[:size])
     parts = []
     for rows in z.split(size):
-        count = len(rows)
-        torch.log_softmax(rows, dim=-1, out=log_p[:count])
-        torch.exp(log_p[:count], out=p[:count])
-        # log_softmax adds up a large vocabulary in plain fp32, which leaves sum p off 1 by some
-        # 1e-5; the entropy of p / sum p is right.
-        norm = p[:count].sum(dim=-1)
-        energy = torch.linalg.vecdot(p[:count], log_p[:count])
-        parts.append(norm.log() - energy / norm)
+        # With q = exp(z - max z): p = q / sum q, and H = log sum q - sum q (z - max z) / sum q.
+        rows.sub_(rows.amax(dim=-1, keepdim=True))
+        q = torch.exp(rows, out=buffer[: len(rows)])
+        norm = q.sum(dim=-1)
+        parts.append(norm.log() - torch.linalg.vecdot(q, rows) / norm)
     return torch.cat(parts).clamp_min(0.0)
 
 
