@@ -63,7 +63,9 @@ def test_the_cut_of_a_global_batch_does_not_change_the_loss(tmp_path: Path) -> N
 def test_more_ranks_than_samples_are_refused(tmp_path: Path) -> None:
     job = make_joint_job(tmp_path, global_batch_size=1)
     codes, error = run_workers(job, tmp_path / "control", world_size=2)
-    assert codes == [3, 3]
+    # The rank that ends last may meet a lost connection instead.
+    assert 3 in codes
+    assert 0 not in codes
     assert error is not None
     assert "global_batch_size 1 is less than the 2 processes" in error["message"]
 
