@@ -68,3 +68,5 @@ def test_generation_is_measured_with_a_model_and_prompts_of_ones_own(
     assert str(tiny_model) in part.title
     alone = invoke("bench", "generate", "--model", tiny_model, *options)
     assert "--model and --tokens go together" in alone.stderr
+    loss = invoke("bench", "loss", "--model", tiny_model, "--tokens", tokens, *options)
+    assert "are for generate" in loss.stderr

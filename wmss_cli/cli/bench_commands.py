@@ -59,6 +59,8 @@ def bench(
 
     if (model is None) != (tokens is None):
         raise ConfigError("--model and --tokens go together: the table is of the model's tokenizer")
+    if model is not None and part not in ("generate", "all"):
+        raise ConfigError(f"--model and --tokens are for generate; leave them out of {part}")
     resolved = options.configure(common.config, common.sets, launch.settings).config
     config = BenchConfig(
         parts=list(PARTS) if part == "all" else [part],
