@@ -25,11 +25,10 @@ def rows_of_logits(draw: st.DrawFn) -> Floats:
     return draw(hnp.arrays(np.float64, shape, elements=st.floats(-300, 300)))
 
 
-def entropy_of(logits: Floats, rows_at_once: int = 1000) -> torch.Tensor:
+def entropy_of(logits: Floats, columns: int | None = None) -> torch.Tensor:
     """Give the op logits of the test's choice: they are hidden states, the head is the unit."""
-    vocab = logits.shape[1]
-    head = torch.eye(vocab, dtype=torch.float64)
-    return head_entropy(torch.from_numpy(logits), head, rows_at_once * vocab * 8)
+    head = torch.eye(logits.shape[1], dtype=torch.float64)
+    return head_entropy(torch.from_numpy(logits), head, columns)
 
 
 def plain_entropy(logits: Floats) -> Floats:
@@ -37,8 +36,8 @@ def plain_entropy(logits: Floats) -> Floats:
 
 
 @given(rows_of_logits(), st.integers(1, 15))
-def test_equals_the_definition_in_chunks_of_any_size(logits: Floats, rows_at_once: int) -> None:
-    got = entropy_of(logits, rows_at_once).numpy()
+def test_equals_the_definition_in_blocks_of_any_size(logits: Floats, columns: int) -> None:
+    got = entropy_of(logits, columns).numpy()
     np.testing.assert_allclose(got, plain_entropy(logits), rtol=1e-12, atol=1e-12)
 
 
@@ -72,7 +71,7 @@ def test_a_real_vocabulary_to_1e_5() -> None:
     hidden = torch.randn(20, 64, generator=generator)
     head = torch.randn(151_936, 64, generator=generator) * 0.4
     expected = plain_entropy((hidden.double() @ head.double().T).numpy())
-    got = head_entropy(hidden, head, logits_bytes=7 * 151_936 * 4).numpy()
+    got = head_entropy(hidden, head).numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=0)
 
 
@@ -86,6 +85,12 @@ def test_narrow_logits_are_summed_in_single_precision(dtype: torch.dtype) -> Non
     assert got.dtype == torch.float32
     expected = plain_entropy((hidden @ head.T).double().numpy())
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5)
+
+
+def test_more_tokens_than_a_block_holds() -> None:
+    hidden, head = torch.randn(5000, 8), torch.randn(37, 8)
+    expected = plain_entropy((hidden.double() @ head.double().T).numpy())
+    np.testing.assert_allclose(head_entropy(hidden, head).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_no_tokens_have_no_entropy() -> None:

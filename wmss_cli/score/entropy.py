@@ -5,20 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wmss_cli.models.logits import write_logits
-
-LOGITS_BYTES = 256 * 2**20
-"""Memory for the logits of a chunk of tokens."""
-
-_CPU_ROWS = 8
-# Rows of logits that stay in a CPU's cache while the entropy passes over them several times.
+_TOKENS = 2048
+_CPU_COLUMNS = 1024
+_GPU_COLUMNS = 16_384
+# A block of so many tokens and columns stays in a CPU's cache while it is passed over.
 
 
-def head_entropy(hidden: Tensor, head: Tensor, logits_bytes: int = LOGITS_BYTES) -> Tensor:
+def head_entropy(hidden: Tensor, head: Tensor, columns: int | None = None) -> Tensor:
     """Return H = -sum p log p of the distributions softmax(hidden @ headᵀ), in nats.
 
-    A chunk of tokens at a time goes through the head. log p is z less its log-sum-exp, in fp32
-    where the logits are narrower.
+    Some columns of the logits at a time, which are gone before the next ones come: their sums are
+    taken relative to the greatest logit so far. All sums are in fp32 where the logits are narrower.
 
     Parameters
     ----------
@@ -26,39 +23,40 @@ def head_entropy(hidden: Tensor, head: Tensor, logits_bytes: int = LOGITS_BYTES)
         ``[tokens, hidden]``, the last hidden states.
     head : Tensor
         ``[vocab, hidden]``, finite.
-    logits_bytes : int
-        Memory for the logits of a chunk, in bytes.
+    columns : int, optional
+        Of the vocabulary at a time; without it what suits the device.
 
     Returns
     -------
     Tensor
         ``[tokens]``.
     """
+    if columns is None:
+        columns = _CPU_COLUMNS if hidden.device.type == "cpu" else _GPU_COLUMNS
+    blocks = max(1, -(-len(hidden) // _TOKENS))
+    return torch.cat([_entropy(rows, head, columns) for rows in hidden.chunk(blocks)])
+
+
+def _entropy(hidden: Tensor, head: Tensor, columns: int) -> Tensor:
+    """With q = exp(z - max z): p = q / sum q, and H = log sum q - sum q (z - max z) / sum q."""
     dtype = torch.promote_types(hidden.dtype, torch.float32)
-    entropy = torch.empty(len(hidden), dtype=dtype, device=hidden.device)
-    # Narrow logits stand beside their fp32 copy.
-    per_logit = hidden.itemsize + (dtype.itemsize if dtype != hidden.dtype else 0)
-    size = max(1, logits_bytes // (len(head) * per_logit))
-    buffer = hidden.new_empty(min(size, len(hidden)), len(head))
-    for first in range(0, len(hidden), size):
-        chunk = hidden[first : first + size]
-        z = write_logits(buffer[: len(chunk)], chunk, head)
-        entropy[first : first + size] = _entropy_of(z.to(dtype))
-    return entropy
-
-
-def _entropy_of(z: Tensor) -> Tensor:
-    """Return the entropies of rows of logits; z is used up."""
-    size = _CPU_ROWS if z.device.type == "cpu" else len(z)
-    buffer = torch.empty_like(z[:size])
-    parts = []
-    for rows in z.split(size):
-        # With q = exp(z - max z): p = q / sum q, and H = log sum q - sum q (z - max z) / sum q.
-        rows.sub_(rows.amax(dim=-1, keepdim=True))
-        q = torch.exp(rows, out=buffer[: len(rows)])
-        norm = q.sum(dim=-1)
-        parts.append(norm.log() - torch.linalg.vecdot(q, rows) / norm)
-    return torch.cat(parts).clamp_min(0.0)
+    # The lowest number and not minus infinity, which nothing can be subtracted from.
+    top = hidden.new_full((len(hidden), 1), torch.finfo(dtype).min, dtype=dtype)
+    sum_q = hidden.new_zeros(len(hidden), dtype=dtype)
+    sum_qz = torch.zeros_like(sum_q)
+    for weights in head.split(columns):
+        z = (hidden @ weights.T).to(dtype)
+        new_top = torch.maximum(top, z.amax(dim=-1, keepdim=True))
+        # What was summed relative to the old maximum.
+        shift = (top - new_top).squeeze(1)
+        shrink = shift.exp()
+        sum_qz.add_(sum_q * shift).mul_(shrink)
+        sum_q.mul_(shrink)
+        q = z.sub_(new_top).exp()
+        sum_q += q.sum(dim=-1)
+        sum_qz += torch.linalg.vecdot(q, z)
+        top = new_top
+    return (sum_q.log() - sum_qz / sum_q).clamp_min(0.0)
 
 
 def mean_by_row(values: Tensor, tokens_per_row: Tensor) -> Tensor:
