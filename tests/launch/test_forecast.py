@@ -214,6 +214,14 @@ def test_the_cached_states_of_a_frozen_weak_model_take_disk_too() -> None:
     assert joint(weak_mode="frozen", cache_weak=True).disk_bytes == without + states
 
 
+def test_later_epochs_over_cached_states_cost_no_weak_model() -> None:
+    cached = [joint(weak_mode="frozen", cache_weak=True, epochs=n).flops for n in (1.0, 3.0)]
+    computed = [joint(weak_mode="frozen", epochs=n).flops for n in (1.0, 3.0)]
+    assert cached[0] == computed[0]
+    saved = 2 * SHAPE.forward_flops(WORK.lengths, 0) * WORK.samples / len(WORK.lengths)
+    assert computed[1] - cached[1] == pytest.approx(saved)
+
+
 def test_a_config_json_is_enough(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(QWEN3_4B))
     config = Config(model=str(tmp_path))

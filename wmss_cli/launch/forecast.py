@@ -187,6 +187,11 @@ def _training(
     head_tokens = round(work.completion_tokens * len(work.lengths))
     mode: Literal["cotrain", "frozen"] = "frozen" if trained.weak_frozen else "cotrain"
     flops = drawn * train_flops(trained.strong, trained.weak, mode, work.lengths, head_tokens)
+    cached = _cached_share(config, multiplier)
+    if cached:
+        # Beyond the first time, a sample passes through the weak model's head alone.
+        again_drawn = max(0.0, samples - cached * work.samples) / len(work.lengths)
+        flops -= again_drawn * shape.forward_flops(work.lengths, 0)
     again = drawn * sum(model.forward_flops(work.lengths, 0) for model in trained.learners)
     again *= config.gradient_checkpointing
     hours = (flops + again) / (share * gpus.tflops * 1e12 * gpus.count) / 3600
@@ -211,17 +216,21 @@ def _training(
         hours=hours,
         gpu_hours=hours * gpus.count,
         checkpoint_bytes=checkpoint,
-        disk_bytes=kept + export_bytes(trained) + _cached_bytes(config, shape, work, multiplier),
+        disk_bytes=kept + export_bytes(trained) + _cached_bytes(cached, shape, work),
         warnings=_warnings(stage, config, trained, gpus, tokens, use),
     )
 
 
-def _cached_bytes(config: TrainConfig, shape: ModelShape, work: Workload, multiplier: float) -> int:
-    """Return the most that the weak model's hidden states take, in bf16."""
+def _cached_share(config: TrainConfig, multiplier: float) -> float:
+    """Return how many of the samples have their weak hidden states stored, at most."""
     if not isinstance(config, JointConfig) or not config.cache_weak:
-        return 0
-    samples = work.samples * min(1.0, multiplier)
-    return round(samples * work.completion_tokens * shape.hidden_size * 2)
+        return 0.0
+    return min(1.0, multiplier)
+
+
+def _cached_bytes(share: float, shape: ModelShape, work: Workload) -> int:
+    """Return the most that the weak model's hidden states take, in bf16."""
+    return round(share * work.samples * work.completion_tokens * shape.hidden_size * 2)
 
 
 def _trained(config: TrainConfig, shape: ModelShape) -> Trained:
