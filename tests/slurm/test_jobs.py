@@ -268,6 +268,17 @@ def test_the_doctor_looks_from_two_nodes(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["profile.yaml"]
 
 
+def test_a_bench_measures_on_a_node(tmp_path: Path) -> None:
+    write_profile(tmp_path)
+    sent = ("--cluster", "slurm", "--profile", "profile.yaml", "--wait")
+    small = ("--size", "small", "--rounds", "1")
+    done = wmss(tmp_path, "bench", "loss", *small, *sent, "--out", "run/bench", "--json")
+    assert done.returncode == 0, done.stderr
+    (part,) = json.loads(done.stdout)["parts"]
+    assert part["bench"] == "loss"
+    assert read_manifest(tmp_path / "run" / "bench").job_id is not None
+
+
 def test_init_writes_a_profile_of_the_cluster(tmp_path: Path) -> None:
     assert wmss(tmp_path, "init", "--profile").stdout == "cluster.yaml\n"
     text = (tmp_path / "cluster.yaml").read_text()

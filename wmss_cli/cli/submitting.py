@@ -64,7 +64,9 @@ def submit(
     _remember(run_dir, common.config, display)
     if all(link.state == "done" for link in sent):
         return True
-    _show(sent, profile, run_dir, common.as_json)
+    # One JSON document: what was waited for, not what was sent.
+    if not (launch.wait and common.as_json):
+        _show(sent, profile, run_dir, common.as_json)
     if launch.wait:
         from wmss_cli.cli.following import follow
 
