@@ -55,7 +55,8 @@ The strongest source wins:
 - The value of `--set` is read as YAML: `--set data=[a.jsonl,b.jsonl.zst]`, `--set model=null`.
 - `run_dir`, `model`, `data`, `task_data`, `eval_files` and YAML files among `tasks` are paths. In
   a YAML file they are relative to that file, on the command line to the current folder. A `model`
-  of the form `owner/name` in a YAML file is a hub id, unless there is such a folder beside the file.
+  of the form `owner/name` in a YAML file is a hub id, unless there is such a folder beside the
+  file.
 - An unknown key, a key that stands twice and a value of the wrong type are errors (exit code 3)
   that name the file and the line.
 - A top-level `seed` goes to every section with a seed that the sources do not set.
