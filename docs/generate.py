@@ -53,9 +53,10 @@ The strongest source wins:
 
 - Keys are dotted: `sft.epochs` is `epochs` in the section `sft`.
 - The value of `--set` is read as YAML: `--set data=[a.jsonl,b.jsonl.zst]`, `--set model=null`.
-- `run_dir`, `model`, `data` and `eval_files` are paths. In a YAML file they are relative to that
-  file, on the command line to the current folder. A `model` of the form `owner/name` in a YAML
-  file is a hub id, unless there is such a folder beside the file.
+- `run_dir`, `model`, `data`, `task_data`, `eval_files` and YAML files among `tasks` are paths. In
+  a YAML file they are relative to that file, on the command line to the current folder. A `model`
+  of the form `owner/name` in a YAML file is a hub id, unless there is such a folder beside the
+  file.
 - An unknown key, a key that stands twice and a value of the wrong type are errors (exit code 3)
   that name the file and the line.
 - A top-level `seed` goes to every section with a seed that the sources do not set.
@@ -77,13 +78,14 @@ _RULES = """## Rules between options
 - `joint.mix_lambda` 0 is refused: the strong model would get no gradient.
 - With `iterations` above 1, `joint.next_weak: cotrained` needs `joint.weak_mode: cotrain` and
   `joint.weak_logits: model`.
-- `wmss run` needs `model`, `data` and `eval_files`.
+- `wmss run` needs `model`, `data`, and `tasks` or `eval_files`.
+- `eval.samples` above 1 and `eval.top_p` below 1 need an `eval.temperature` above 0.
 - `tokenize.system_prompt` and `eval.system_prompt` are two options: change both together.
 """
 
-_TOP_LEVEL = """No fingerprint holds these as they are: `model`, `data` and `eval_files` count by
-their content, `seed` through the sections, and the others decide where results go and which steps
-there are.
+_TOP_LEVEL = """No fingerprint holds these as they are: `model`, `data`, `tasks` and `eval_files`
+count by their content, `seed` through the sections, and the others decide where results go and
+which steps there are.
 
 """
 
@@ -119,8 +121,8 @@ _PROFILE_RULES = """## Rules between values
 
 - `tasks_per_node` is at most `gpus_per_node`, where that is above 0: each process needs a GPU.
 - `signal_lead_s` and 60 s more fit into `time_limit_min`.
-- `global_batch_size` of the [configuration](configuration.md) is a multiple of `micro_batch_size`
-  times `train.nodes` times `train.tasks_per_node`.
+- `global_batch_size` of the [configuration](configuration.md) is at least `train.nodes` times
+  `train.tasks_per_node`.
 - A control character (a line break, too) in any text is refused.
 - A name in `environment` that looks like a secret is refused: its value would stand in a script.
 - `sbatch` takes long names in lower case, without dashes in front. These are refused, since wmss

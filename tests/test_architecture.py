@@ -35,6 +35,8 @@ LIGHT_MODULES = (
     "wmss_cli.bench.plot",
     "wmss_cli.bench.results",
     "wmss_cli.data.tokens",
+    "wmss_cli.evaluate.comparison",
+    "wmss_cli.evaluate.tasks",
     "wmss_cli.models.folder",
     "wmss_cli.models.shape",
     "wmss_cli.stages.bench_config",

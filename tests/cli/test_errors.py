@@ -100,7 +100,7 @@ def test_an_option_of_the_wrong_kind_of_value() -> None:
     ("arguments", "line"),
     [
         (["curate"], "no data: give files, or set data in the YAML file"),
-        (["eval", "--model", "x"], "no problems: give --task NAME=FILE, or set eval_files"),
+        (["eval", "--model", "x"], "no problems: give --tasks NAME or --task NAME=FILE"),
         (["eval", "--task", "gsm8k"], "--task gsm8k: expected NAME=FILE, as in gsm8k=gsm8k.jsonl"),
         (["sft", "--tokens", "x"], "no model: give --model, or set model in the YAML file"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +11,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate.generate import Engine, Generation, choose, generate, open_engine
+from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.evaluate.static import write_static
 from wmss_cli.models.tokenizer import load_tokenizer
 
 PROMPTS = ["Tom has 3 apples.", "How many?", "Anna buys 12 more books, then loses 5.", "x"]
+
+
+def in_order(found: Iterator[tuple[int, Generation]]) -> list[Generation]:
+    return [generation for _, generation in sorted(found, key=lambda pair: pair[0])]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ def test_every_engine_gives_the_same_in_the_order_of_the_prompts(
     engine: Engine,
 ) -> None:
     write = open_engine(engine, tiny_model, "fp32", 3)
-    answers = generate(write, tokenizer, ids, 16, [tokenizer.eos_token_id])
+    answers = in_order(generate(write, tokenizer, ids, 16, [tokenizer.eos_token_id]))
     expected = [tokenizer.decode(argmax(model, prompt, 16)) for prompt in ids]
     assert answers == [Generation(text, 16, "length") for text in expected]
     assert len(set(expected)) == len(PROMPTS)
@@ -69,8 +75,8 @@ def test_the_stop_token_is_neither_counted_nor_shown(
     before = tokens[: tokens.index(stop)]
     write = partial(write_static, model, slots=4)
 
-    first, *_ = generate(write, tokenizer, ids, 16, [stop])
-    empty, *_ = generate(write, tokenizer, ids, 16, [tokens[0]])
+    first, *_ = in_order(generate(write, tokenizer, ids, 16, [stop]))
+    empty, *_ = in_order(generate(write, tokenizer, ids, 16, [tokens[0]]))
 
     assert first == Generation(tokenizer.decode(before), len(before), "stop")
     assert empty == Generation("", 0, "stop")
@@ -88,15 +94,41 @@ def test_special_tokens_are_counted_but_not_shown(
     shown = [token for token, piece in zip(tokens, pieces, strict=True) if piece != special]
 
     write = partial(write_static, model, slots=4)
-    answers = generate(write, other, [prompt], 5, [tokenizer.eos_token_id])
+    answers = in_order(generate(write, other, [prompt], 5, [tokenizer.eos_token_id]))
 
     assert answers == [Generation(tokenizer.decode(shown), 5, "length")]
 
 
-def test_reports_finished_prompts_and_their_tokens(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: list[list[int]]
+@pytest.mark.parametrize("engine", ["static", "continuous", "plain"])
+def test_what_is_drawn_is_the_same_for_the_same_seeds(
+    tokenizer: PreTrainedTokenizerBase, ids: list[list[int]], tiny_model: Path, engine: Engine
 ) -> None:
-    seen: list[tuple[int, int]] = []
-    write = partial(write_static, model, slots=3)
-    generate(write, tokenizer, ids, 5, [tokenizer.eos_token_id], lambda *at: seen.append(at))
-    assert seen == [(1, 5), (2, 10), (3, 15), (4, 20)]
+    write = open_engine(engine, tiny_model, "fp32", 3)
+
+    def draw(*seeds: int) -> list[str]:
+        sampling = Sampling(1.0, 1.0, seeds)
+        found = generate(write, tokenizer, ids, 16, [tokenizer.eos_token_id], sampling)
+        return [generation.text for generation in in_order(found)]
+
+    assert draw(1, 2, 3, 4) == draw(1, 2, 3, 4)
+    assert draw(1, 2, 3, 4) != draw(5, 6, 7, 8)
+
+
+def test_what_is_drawn_does_not_depend_on_the_neighbours(
+    tokenizer: PreTrainedTokenizerBase, ids: list[list[int]], tiny_model: Path
+) -> None:
+    sampling = Sampling(1.0, 0.9, (1, 2, 3, 4))
+    alone, together = (
+        in_order(
+            generate(
+                open_engine("static", tiny_model, "fp32", slots),
+                tokenizer,
+                ids,
+                16,
+                [tokenizer.eos_token_id],
+                sampling,
+            )
+        )
+        for slots in (1, 4)
+    )
+    assert alone == together

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations, product
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
-from wmss_cli.evaluate.statistics import wilson_interval
+from wmss_cli.evaluate.statistics import (
+    bootstrap_interval,
+    holm,
+    majority_is_correct,
+    paired_difference,
+    pass_at_k,
+    wilson_interval,
+)
 
 
 @st.composite
@@ -48,3 +57,80 @@ def test_all_right_is_not_certainty() -> None:
     low, high = wilson_interval(10, 10)
     assert high == 1.0
     assert low == pytest.approx(0.7225, abs=1e-4)
+
+
+@given(st.integers(1, 8), st.data())
+def test_pass_at_k_is_the_share_of_choices_with_a_right_answer(n: int, data: st.DataObject) -> None:
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    answers = [True] * c + [False] * (n - c)
+    choices = list(combinations(answers, k))
+    expected = sum(any(choice) for choice in choices) / len(choices)
+    assert pass_at_k(np.array([c]), n, k)[0] == pytest.approx(expected)
+
+
+def test_pass_at_k_of_many_answers() -> None:
+    assert pass_at_k(np.array([0, 1, 1000]), 1000, 500).tolist() == pytest.approx([0.0, 0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("answers", "correct", "majority"),
+    [
+        (["4", "5", "4"], [True, False, True], True),
+        (["5", "5", "4"], [False, False, True], False),
+        (["4", "5"], [True, False], True),
+        (["x  + 1", "x + 1", "2", "2"], [True, True, False, False], True),
+        ([None, None, "4"], [False, False, True], True),
+        ([None, None], [False, False], False),
+    ],
+)
+def test_the_majority_of_the_answers(
+    answers: list[str | None], correct: list[bool], majority: bool
+) -> None:
+    assert majority_is_correct(answers, correct) is majority
+
+
+def test_the_bootstrap_interval_is_near_the_normal_one() -> None:
+    values = np.random.default_rng(0).beta(2, 3, 2000)
+    low, high = bootstrap_interval(values)
+    half = norm.ppf(0.975) * values.std() / math.sqrt(len(values))
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=1e-3)
+
+
+def test_the_bootstrap_interval_is_the_same_every_time() -> None:
+    values = np.array([0.0, 1.0, 0.25, 0.5])
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_single_answers_are_compared_by_mcnemar(pairs: list[tuple[bool, bool]]) -> None:
+    first, second = np.array(pairs, dtype=float).T
+    found = paired_difference(first, second)
+    gained = sum(b and not a for a, b in pairs)
+    lost = sum(a and not b for a, b in pairs)
+    expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert found.p == pytest.approx(expected)
+    assert found.mean == pytest.approx((gained - lost) / len(pairs))
+    assert found.low <= found.mean + 1e-12
+    assert found.high >= found.mean - 1e-12
+
+
+def test_shares_are_compared_by_flipping_signs() -> None:
+    first = np.array([0.0, 0.25, 0.5, 0.75, 0.5, 0.25])
+    second = np.array([0.25, 0.5, 0.75, 1.0, 0.25, 0.5])
+    change = second - first
+    flips = [abs(np.dot(signs, change)) for signs in product((-1, 1), repeat=6)]
+    expected = np.mean(np.array(flips) >= abs(change.sum()) - 1e-9)
+    assert paired_difference(first, second).p == pytest.approx(expected, abs=0.02)
+
+
+def test_two_equal_models_do_not_differ() -> None:
+    same = np.array([0.5, 0.25, 1.0])
+    found = paired_difference(same, same)
+    assert (found.mean, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_p_values_are_corrected_for_their_number() -> None:
+    # The example of R's p.adjust.
+    assert holm([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
+    assert holm([0.04, 0.01]) == pytest.approx([0.04, 0.02])
+    assert holm([0.7, 0.6]) == [1.0, 1.0]

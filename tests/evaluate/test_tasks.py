@@ -1,79 +1,91 @@
+"""Tasks: the benchmarks that ship, and those of one's own."""
+
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.evaluate.tasks import Problem, read_task
+from wmss_cli.evaluate.tasks import Task, read_spec, read_tasks, shipped, task_inputs
 
-GOOD = '{"id": "a", "question": "1+1?", "answer": "2"}\n'
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "sums.jsonl"
+NINE = ("aime2025", "math500", "amc23", "aqua", "gsm8k", "mawps", "svamp", "humaneval", "mbpp")
 
 
-def test_reads_rows_in_order_and_ignores_other_keys_and_blank_lines(file: Path) -> None:
-    file.write_text(GOOD + '\n{"id": "b", "question": "½+½?", "answer": "1", "level": 3}')
-    assert read_task("sums", file, None) == [
-        Problem("sums", "a", "1+1?", "2"),
-        Problem("sums", "b", "½+½?", "1"),
-    ]
+def test_the_nine_benchmarks_ship_and_two_that_are_easily_confused_with_them() -> None:
+    assert set(shipped()) == {*NINE, "mawps_qwen2065", "mbpp_sanitized"}
+    for name, path in shipped().items():
+        task = read_spec(path)
+        assert task.name == name
+        assert task.rows
+        assert task.source is not None
 
 
-@pytest.mark.parametrize("written", ["27", "27.0", "-3", "1e-7", "123456789012345678901234567890"])
-def test_a_number_stays_as_it_is_written(file: Path, written: str) -> None:
-    file.write_text(f'{{"id": 7, "question": "?", "answer": {written}}}\n')
-    assert read_task("sums", file, None) == [Problem("sums", "7", "?", written)]
+@pytest.mark.parametrize("name", shipped())
+def test_the_checksums_are_those_of_the_real_files(shared_data: Path, name: str) -> None:
+    content = (shared_data / f"{name}.jsonl").read_bytes()
+    assert read_spec(shipped()[name]).sha256 == sha256(content).hexdigest()
 
 
-def test_a_line_separator_inside_a_text_does_not_end_the_row(file: Path) -> None:
-    file.write_text(GOOD.replace("1+1?", "1\u20281"), encoding="utf-8")
-    assert read_task("sums", file, None)[0].question == "1\u20281"
+def test_a_name_stands_for_its_rows_in_the_data_folder() -> None:
+    assert task_inputs(["gsm8k"], "data", {}) == {
+        "task-gsm8k": "data/gsm8k.jsonl",
+        "spec-gsm8k": str(shipped()["gsm8k"]),
+    }
 
 
-def test_the_limit_takes_the_first_rows_and_reads_no_further(file: Path) -> None:
-    file.write_text(GOOD + GOOD.replace('"a"', '"b"') + "broken\n")
-    assert [problem.id for problem in read_task("sums", file, 2)] == ["a", "b"]
+def test_a_file_of_a_known_name_is_that_task_and_any_other_is_plain_math() -> None:
+    inputs = task_inputs([], None, {"aqua": "a.jsonl", "sums": "s.jsonl"})
+    (aqua, rows), (sums, _) = read_tasks(inputs)
+    assert (aqua.grader, rows) == ("choice", Path("a.jsonl"))
+    assert sums == Task(name="sums", title="sums", grader="math")
+
+
+def test_a_task_of_ones_own_is_one_yaml_file(tmp_path: Path) -> None:
+    spec = tmp_path / "physics.yaml"
+    spec.write_text("title: Physics\ngrader: number\nfile: rows.jsonl\nmax_new_tokens: 100\n")
+    inputs = task_inputs([str(spec)], None, {})
+    ((task, rows),) = read_tasks(inputs)
+    assert (task.name, task.title, task.max_new_tokens) == ("physics", "Physics", 100)
+    assert rows == tmp_path / "rows.jsonl"
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("tasks", "folder", "files", "message"),
     [
-        (GOOD + GOOD[:20], "sums.jsonl:2: not JSON"),
-        (GOOD + "[]", "sums.jsonl:2: not a JSON object"),
-        ('{"id": "a", "question": "?"}', "sums.jsonl:1: no 'answer'; a row needs id"),
-        ('{"id": "a", "question": "?", "answer": null}', "sums.jsonl:1: 'answer' has to be text"),
-        ('{"id": "a", "question": "?", "answer": true}', "'answer' has to be text or a number"),
-        ('{"id": "a", "question": " ", "answer": "2"}', "'question' has to be .* not empty"),
-        (GOOD + GOOD, "sums.jsonl:2: the id 'a' stands twice"),
-        ("\n", "sums.jsonl: no rows; eval_files.sums needs"),
+        (["gsm8"], "data", {}, "task gsm8: unknown; did you mean gsm8k"),
+        (["zebra"], "data", {}, "task zebra: unknown; there are aime2025, amc23"),
+        (["gsm8k"], None, {}, "task gsm8k: task_data is not set; name the folder with gsm8k.jsonl"),
+        (["gsm8k", "gsm8k"], "data", {}, "task gsm8k stands twice"),
+        (["gsm8k"], "data", {"gsm8k": "x.jsonl"}, "task gsm8k stands twice"),
+        (["nowhere.yaml"], None, {}, "nowhere.yaml: no such task"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(file: Path, rows: str, message: str) -> None:
-    file.write_text(rows)
-    with pytest.raises(ConfigError, match=message) as caught:
-        read_task("sums", file, None)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_no_text_file(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no such evaluation file; check eval_files.sums"):
-        read_task("sums", file, None)
-    with pytest.raises(ConfigError, match="this is a folder"):
-        read_task("sums", tmp_path, None)
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="not UTF-8"):
-        read_task("sums", file, None)
+def test_what_cannot_be_meant_is_said_in_one_line(
+    tasks: list[str], folder: str | None, files: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        task_inputs(tasks, folder, files)
 
 
 @pytest.mark.parametrize(
-    ("name", "rows"),
-    [("gsm8k", 1319), ("math500", 500), ("amc23", 40), ("aime2025", 30), ("svamp", 1000)],
+    ("content", "message"),
+    [
+        ("title: [", "own.yaml: not a YAML file"),
+        ("- a", "own.yaml: expected keys and values"),
+        ("grader: math", "own.yaml: title: Field required"),
+        ("title: A\ngrader: poetry", "own.yaml: grader: Input should be 'math'"),
+        ("title: A\nrow: 3", "own.yaml: row: Extra inputs are not permitted"),
+    ],
 )
-def test_reads_the_public_benchmarks(shared_data: Path, name: str, rows: int) -> None:
-    problems = read_task(name, shared_data / f"{name}.jsonl", None)
-    assert len(problems) == rows
-    assert all(problem.task == name for problem in problems)
+def test_a_yaml_file_that_is_no_task(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        read_spec(path)
+
+
+def test_no_task_at_all() -> None:
+    with pytest.raises(ConfigError, match="nothing to evaluate on; name at least one task"):
+        read_tasks({"model": "x"})

@@ -107,6 +107,7 @@ def test_the_metrics_count_by_task_and_over_all(
     low, high = wilson_interval(2, 3)
     assert metrics["tasks"]["sums"] == {
         "n": 3,
+        "samples": 1,
         "correct": 2,
         "accuracy": pytest.approx(2 / 3),
         "ci_low": pytest.approx(low),
@@ -116,6 +117,7 @@ def test_the_metrics_count_by_task_and_over_all(
     }
     assert metrics["tasks"]["left"]["accuracy"] == 0.0
     assert metrics["accuracy"] == 0.5
+    assert metrics["task_mean"] == pytest.approx(1 / 3)
     assert (metrics["ci_low"], metrics["ci_high"]) == pytest.approx(wilson_interval(2, 4))
     assert metrics["generated_tokens"] == 4 * length
     assert metrics["tokens_per_s"] > 0
@@ -145,6 +147,38 @@ def test_bad_inputs_are_refused_before_anything_is_written(
         evaluate.run(job(model, files, tmp_path / "out"))
     assert not (tmp_path / "out.partial").exists()
     assert not (tmp_path / "out.shards").exists()
+
+
+def test_a_task_says_how_long_an_answer_may_be(
+    model: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    spec = tmp_path / "left.yaml"
+    spec.write_text("title: Left\nmax_new_tokens: 6\n")
+    task = job(model, files, tmp_path / "out")
+    metrics = evaluate.run(replace(task, inputs={**task.inputs, "spec-left": str(spec)})).metrics
+    truncated = {name: found["truncated"] for name, found in metrics["tasks"].items()}
+    assert truncated == {"sums": 0, "left": 1}
+
+
+def test_several_answers_to_each_problem(
+    model: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    options = {"samples": 3, "temperature": 5.0, "max_new_tokens": 8}
+    metrics = evaluate.run(job(model, files, tmp_path / "out", **options)).metrics
+    found = rows(tmp_path / "out")
+    assert [(row["id"], row["sample"]) for row in found[:4]] == [
+        *(("q0", n) for n in range(3)),
+        ("q1", 0),
+    ]
+    assert len({row["text"] for row in found}) == len(found) == 12
+    assert metrics["tasks"]["sums"]["n"] == 3
+    assert metrics["tasks"]["sums"]["samples"] == 3
+    assert set(metrics["tasks"]["sums"]["pass_at_k"]) == {"1", "2", "3"}
+
+    evaluate.run(job(model, files, tmp_path / "again", **options, shards=2, batch_size=1))
+    assert rows(tmp_path / "again") == found
+    evaluate.run(job(model, files, tmp_path / "other", **options, seed=1))
+    assert not {row["text"] for row in rows(tmp_path / "other")} & {row["text"] for row in found}
 
 
 # Shards.
@@ -228,6 +262,33 @@ def test_an_interrupted_eval_answers_only_the_rest(
     assert [row["id"] for row in rows(Path(sharded.out))] == ["q0", "q1", "q2", "q3"]
 
 
+def test_an_interrupted_shard_goes_on_behind_the_last_answer(
+    model: Path, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = job(model, files, tmp_path / "whole"), job(model, files, tmp_path / "cut")
+    evaluate.run(whole)
+    written = eval_shard.append_json_line
+    names: list[str] = []
+
+    def killed_after_two(path: Path, row: dict[str, Any]) -> None:
+        written(path, row)
+        names.append(row["id"])
+        if len(names) == 2:
+            # The next one is cut off in the middle.
+            with path.open("a") as file:
+                file.write('{"task": "sums", "id"')
+            raise InterruptedRunError("stopped")
+
+    monkeypatch.setattr(eval_shard, "append_json_line", killed_after_two)
+    with pytest.raises(InterruptedRunError):
+        evaluate.run(cut)
+    evaluate.run(cut)
+
+    assert sorted(names) == ["q0", "q1", "q2", "q3"]
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    assert not list(tmp_path.glob("cut*/answers"))
+
+
 def test_shards_that_other_jobs_answered_are_merged_without_the_model(
     sharded: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,10 +322,10 @@ def test_a_shard_that_was_changed_is_an_integrity_error(sharded: Job) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows[:1], r"1 missing rows \(first: left q3\)"),
-        (lambda rows: rows + rows[:1], r"1 duplicate rows \(first: sums q0\)"),
+        (lambda rows: rows[:1], r"1 missing rows \(first: left q3 0\)"),
+        (lambda rows: rows + rows[:1], r"1 duplicate rows \(first: sums q0 0\)"),
         # The same id in another task is another problem.
-        (lambda rows: [*rows, {**rows[0], "task": "left"}], r"1 foreign rows \(first: left q0\)"),
+        (lambda rows: [*rows, {**rows[0], "task": "left"}], r"1 foreign rows \(first: left q0 0\)"),
     ],
 )
 def test_every_problem_is_joined_exactly_once(sharded: Job, change: Any, message: str) -> None:
@@ -273,7 +334,9 @@ def test_every_problem_is_joined_exactly_once(sharded: Job, change: Any, message
     artifact.discard(first)
     with artifact.open_draft(shard_job(sharded, 0)) as draft:
         write_parquet(draft.folder / "generations.parquet", wrong, GENERATION)
-        draft.commit({"answers": 2, "generation_seconds": 1.0, "dtype": "torch.float32"})
+        draft.commit(
+            {"answers": 2, "generation_seconds": 1.0, "new_tokens": 1, "dtype": "torch.float32"}
+        )
     with pytest.raises(IntegrityError, match=message) as caught:
         evaluate.run_merge(sharded)
     assert "run eval again with --force" in str(caught.value)

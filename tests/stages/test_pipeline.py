@@ -218,10 +218,12 @@ def test_other_data_in_the_same_file_is_another_plan(base: dict[str, Any]) -> No
     assert all(before[label].out != after[label].out for label in ("curate", "sft", "report"))
 
 
-@pytest.mark.parametrize("missing", ["model", "data", "eval_files"])
-def test_what_is_not_set_is_named(base: dict[str, Any], missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "named"), [("model", "model"), ("data", "data"), ("eval_files", "tasks")]
+)
+def test_what_is_not_set_is_named(base: dict[str, Any], missing: str, named: str) -> None:
     del base[missing]
-    with pytest.raises(ConfigError, match=f"{missing} is not set; the pipeline needs it"):
+    with pytest.raises(ConfigError, match=f"{named} is not set; the pipeline needs it"):
         plan(base)
 
 

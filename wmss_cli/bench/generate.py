@@ -22,7 +22,7 @@ from wmss_cli.core.errors import IntegrityError
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.evaluate.continuous import write_continuous
 from wmss_cli.evaluate.generate import STATIC_SLOTS, choose
-from wmss_cli.evaluate.plain import greedy, write_plain
+from wmss_cli.evaluate.plain import settings, write_plain
 from wmss_cli.evaluate.static import write_static
 from wmss_cli.models.causal import device, load_for_inference
 from wmss_cli.models.shape import ModelShape
@@ -181,7 +181,7 @@ def _batches(
         for row, i in enumerate(rows):
             ids[row, width - len(prompt_ids[i]) :] = torch.tensor(prompt_ids[i])
             mask[row, width - len(prompt_ids[i]) :] = 1
-        with torch.inference_mode(), greedy(model, max_new_tokens, stop_token_ids):
+        with torch.inference_mode(), settings(model, max_new_tokens, stop_token_ids):
             output = cast(Any, model).generate(
                 input_ids=ids.to(model.device), attention_mask=mask.to(model.device)
             )

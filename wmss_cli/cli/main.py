@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 import wmss_cli
 from wmss_cli.cli import (
+    answer_commands,
     bench_commands,
     cluster_commands,
     console,
@@ -52,6 +53,7 @@ for group in (
     run_commands,
     plan_commands,
     stage_commands,
+    answer_commands,
     cluster_commands,
     setup_commands,
     bench_commands,

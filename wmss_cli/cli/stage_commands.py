@@ -229,10 +229,19 @@ def joint_train(
     _run(resolved, "joint_train", resolved.joint, inputs, common, launch)
 
 
-@app.command("eval", short_help="Answer and grade the problems of some files.")
+@app.command("eval", short_help="Answer and grade the problems of benchmarks.")
 @options.spread
 def evaluate(
     tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks", metavar="NAME,…", help="Benchmarks, or YAML files of your own [tasks]."
+        ),
+    ] = None,
+    task_data: Annotated[
+        str | None, typer.Option("--task-data", help="Folder with NAME.jsonl of each benchmark.")
+    ] = None,
+    files: Annotated[
         list[str] | None,
         typer.Option("--task", metavar="NAME=FILE", help="A file of problems [eval_files]."),
     ] = None,
@@ -240,8 +249,14 @@ def evaluate(
     max_new_tokens: Annotated[
         int | None, typer.Option("--max-new-tokens", help="Longest answer.")
     ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Answers to each problem.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Of the draws; 0 is greedy.")
+    ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", help="Only the first problems of each file.")
+        int | None, typer.Option("--limit", help="Only the first problems of each task.")
     ] = None,
     shards: Annotated[int | None, typer.Option("--shards", help="Parts to answer.")] = None,
     shard: Annotated[
@@ -251,27 +266,34 @@ def evaluate(
     common: options.Common,
     launch: options.Launch,
 ) -> None:
-    """Example: wmss eval --model runs/a/wmss --task gsm8k=gsm8k.jsonl --out runs/a/eval-wmss
+    """Example: wmss eval -m runs/a/wmss --tasks gsm8k,math500 --task-data data --out runs/a/eval
 
-    Greedy generation, answers graded by math-verify; one row per problem in
-    OUT/generations.parquet, accuracy with its 95 % Wilson interval.
+    One graded row per answer in OUT/generations.parquet, and each task's accuracy with its 95 %
+    interval. Greedy by default; with --samples and --temperature mean@n, pass@k and maj@n. An
+    interrupted run goes on behind the last answer.
     """
-    files = dict(_split_task(task) for task in tasks or [])
+    from wmss_cli.evaluate.tasks import task_inputs
+
+    named = dict(_split_task(file) for file in files or [])
     resolved = _configure(
         common,
         launch,
         {
             "model": ("--model", model),
-            "eval_files": ("--task", files or None),
+            "tasks": ("--tasks", tasks.split(",") if tasks else None),
+            "task_data": ("--task-data", task_data),
+            "eval_files": ("--task", named or None),
+            "eval.samples": ("--samples", samples),
+            "eval.temperature": ("--temperature", temperature),
             "eval.max_new_tokens": ("--max-new-tokens", max_new_tokens),
             "eval.limit": ("--limit", limit),
             "eval.shards": ("--shards", shards),
         },
     ).config
-    if not resolved.eval_files:
-        raise ConfigError("no problems: give --task NAME=FILE, or set eval_files in the YAML file")
-    inputs = {"model": _model(resolved.model)}
-    inputs |= {f"task-{name}": path for name, path in resolved.eval_files.items()}
+    asked = task_inputs(resolved.tasks, resolved.task_data, resolved.eval_files)
+    if not asked:
+        raise ConfigError("no problems: give --tasks NAME or --task NAME=FILE")
+    inputs = {"model": _model(resolved.model), **asked}
     _run(resolved, "eval", resolved.eval, inputs, common, launch, shard)
 
 

@@ -213,14 +213,24 @@ class CurriculumConfig(Section):
 
 
 class EvalConfig(Section):
-    """Greedy generation and grading."""
+    """Generation and grading."""
 
     EXECUTION = frozenset({"shards", "workers", "engine", "batch_size"})
 
     shards: Count = 1
     """Parts that are answered and graded one by one; each is kept when it is done."""
     max_new_tokens: Count = 4096
-    """Longest answer, in tokens; an answer that reaches it is counted as truncated."""
+    """Longest answer, in tokens; an answer that reaches it is counted as truncated. A task may ask
+    for more: AIME 2025 and AMC 23 have 8192."""
+    samples: Count = 1
+    """Answers to each problem. More than one give mean@n, pass@k and maj@n."""
+    temperature: NonNegative = 0.0
+    """0 is greedy: the most probable token, always."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Draw only from the most probable tokens that together have this probability."""
+    prompt: Literal["paper", "boxed"] = "paper"
+    """`paper`: the question alone; the system prompt says what an answer looks like. `boxed`: it
+    asks to put the final answer within a box, too, as Qwen's evaluation does."""
     engine: Literal["auto", "static", "continuous", "vllm", "plain"] = "auto"
     """What writes the answers. `static`: finished answers give their place to the next prompts.
     `continuous`: transformers' paged attention. `vllm` comes with the extra `vllm`. `plain`: one by
@@ -237,6 +247,25 @@ class EvalConfig(Section):
     """`auto` is bf16 on a GPU and fp32 on a CPU."""
     workers: Count = 2
     """Processes that grade answers."""
+    seed: int = 0
+    """Of the draws: each answer has its own, made from it, the task, the problem and its number."""
+
+    @model_validator(mode="after")
+    def _draws_differ(self) -> EvalConfig:
+        if self.temperature == 0.0 and (self.samples > 1 or self.top_p < 1.0):
+            raise ValueError("samples and top_p need a temperature above 0: greedy answers are one")
+        return self
+
+
+class GradeConfig(Section):
+    """Grading of answers that are there: what `wmss grade` takes from the section of eval."""
+
+    EXECUTION = frozenset({"workers"})
+
+    verify_timeout_s: Positive
+    """As in `eval`."""
+    workers: Count
+    """As in `eval`."""
 
 
 class AnalyzeConfig(Section):
@@ -272,8 +301,12 @@ class Config(Section):
     """The base model M0: a Hugging Face folder, an artifact of wmss, or a hub id."""
     data: list[str] = []
     """Records in the AM-1.4M format: .jsonl, .jsonl.zst or .parquet files."""
+    tasks: list[str] = []
+    """Benchmarks: names such as `gsm8k`, or YAML files of your own."""
+    task_data: str | None = None
+    """Folder with `NAME.jsonl` for each benchmark, as `wmss data fetch` writes it."""
     eval_files: dict[str, str] = {}
-    """Evaluation files by name: .jsonl with `id`, `question` and `answer`."""
+    """Further evaluation files by name: .jsonl with `id`, `question` and `answer`."""
     iterations: Count = 1
     """K: how often curriculum and joint training are repeated."""
     controls: list[Literal["continued_sft", "softening"]] = []

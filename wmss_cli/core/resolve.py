@@ -248,6 +248,10 @@ def _anchor(key: Key, value: Any, folder: Path) -> Any:
             return value if is_hub_id else absolute(value)
         case ("data",) if isinstance(value, list):
             return [absolute(path) for path in value]
+        case ("task_data",):
+            return absolute(value)
+        case ("tasks",) if isinstance(value, list):
+            return [absolute(name) if _names_a_file(str(name)) else name for name in value]
         case ("eval_files",) if isinstance(value, dict):
             return {name: absolute(path) for name, path in value.items()}
     return value

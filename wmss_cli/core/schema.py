@@ -67,8 +67,9 @@ ACTIVE = pa.schema(
 )
 GENERATION = pa.schema(
     [
-        pa.field("task", pa.string(), nullable=False),  # name of the evaluation file
+        pa.field("task", pa.string(), nullable=False),  # name of the task
         pa.field("id", pa.string(), nullable=False),  # id of the row in that file
+        pa.field("sample", pa.int32(), nullable=False),  # which answer to it, from 0
         pa.field("prompt", pa.string(), nullable=False),  # as the model saw it
         pa.field("text", pa.string(), nullable=False),  # as the model answered
         pa.field("reference_answer", pa.string(), nullable=False),

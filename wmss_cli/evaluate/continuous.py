@@ -1,14 +1,16 @@
-"""Greedy generation by transformers' continuous batching, with paged attention."""
+"""Generation by transformers' continuous batching, with paged attention."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import torch
 from transformers import PreTrainedModel
 
 from wmss_cli.core.errors import ConfigError, StageError
-from wmss_cli.evaluate.plain import greedy
+from wmss_cli.evaluate.plain import settings
+from wmss_cli.evaluate.sampling import Sampling
 
 _CPU_SLOTS = 64
 
@@ -19,8 +21,12 @@ def write_continuous(
     max_new_tokens: int,
     stop_token_ids: Sequence[int],
     slots: int | None = None,
+    sampling: Sampling | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Continue prompts by the most probable token, as many at a time as the memory holds.
+    """Continue prompts, as many at a time as the memory holds.
+
+    What is drawn depends on the first prompt's seed and on how the prompts meet: transformers
+    draws for all of them at once.
 
     Other parameters and what is yielded as in :func:`wmss_cli.evaluate.static.write_static`.
 
@@ -42,10 +48,12 @@ def write_continuous(
     options = _options(model, min(slots or len(prompt_ids), len(prompt_ids)), longest)
     # Prompts with much in common come one after the other: what they share is read once.
     order = sorted(range(len(prompt_ids)), key=lambda i: prompt_ids[i])
+    if sampling is not None:
+        torch.manual_seed(sampling.seeds[0])
     with (
-        greedy(model, max_new_tokens, stop_token_ids) as settings,
+        settings(model, max_new_tokens, stop_token_ids, sampling) as chosen,
         cast(Any, model).continuous_batching_context_manager(
-            generation_config=settings, continuous_batching_config=options, block=True, timeout=5
+            generation_config=chosen, continuous_batching_config=options, block=True, timeout=5
         ) as manager,
     ):
         for index in order:

@@ -1,25 +1,39 @@
-"""Greedy generation by the engine of one's choice."""
+"""Generation by the engine of one's choice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from wmss_cli.evaluate.continuous import write_continuous
 from wmss_cli.evaluate.plain import write_plain
+from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.evaluate.static import write_static
 from wmss_cli.evaluate.vllm import check_vllm, load_vllm, write_vllm
 from wmss_cli.models.causal import Precision, dtype_of, load_for_inference
 
 Engine = Literal["auto", "static", "continuous", "vllm", "plain"]
-Write = Callable[[Sequence[list[int]], int, Sequence[int]], Iterator[tuple[int, list[int]]]]
-"""(prompts, most new tokens, stop tokens) to (index of the prompt, continuation), in any order."""
+
+
+class Write(Protocol):
+    """(prompts, most new tokens, stop tokens) to (index of the prompt, continuation)."""
+
+    def __call__(
+        self,
+        prompt_ids: Sequence[list[int]],
+        max_new_tokens: int,
+        stop_token_ids: Sequence[int],
+        *,
+        sampling: Sampling | None = None,
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Yield in any order."""
+
 
 STATIC_SLOTS = 64
 """Measured: the more, the faster, until the keys and values outweigh the weights."""
@@ -62,8 +76,8 @@ def choose(engine: Engine) -> Engine:
 def open_engine(engine: Engine, folder: Path, precision: Precision, slots: int | None) -> Write:
     """Load a model into an engine.
 
-    All engines write the same, up to rounding: where two tokens are almost equally probable, one
-    may write the other.
+    All engines write the same greedy answers, up to rounding: where two tokens are almost equally
+    probable, one may write the other. What they draw differs.
 
     Parameters
     ----------
@@ -99,9 +113,9 @@ def generate(
     prompt_ids: Sequence[list[int]],
     max_new_tokens: int,
     stop_token_ids: Sequence[int],
-    on_progress: Callable[[int, int], None] = lambda _done, _tokens: None,
-) -> list[Generation]:
-    """Continue each prompt by the most probable token, again and again.
+    sampling: Sampling | None = None,
+) -> Iterator[tuple[int, Generation]]:
+    """Continue each prompt.
 
     Parameters
     ----------
@@ -115,21 +129,18 @@ def generate(
         Longest continuation, in tokens.
     stop_token_ids : sequence of int
         Each of them ends a continuation.
-    on_progress : callable
-        Is given the number of finished prompts and of their tokens, after each prompt.
+    sampling : Sampling, optional
+        How tokens are drawn; without it the most probable one is taken.
 
-    Returns
-    -------
-    list of Generation
-        In the order of the prompts.
+    Yields
+    ------
+    index : int
+        Of the prompt; in any order.
+    generation : Generation
     """
-    done: dict[int, Generation] = {}
-    tokens = 0
-    for index, written in write(prompt_ids, max_new_tokens, stop_token_ids):
-        done[index] = _read(written, tokenizer, stop_token_ids)
-        tokens += done[index].tokens
-        on_progress(len(done), tokens)
-    return [done[i] for i in range(len(prompt_ids))]
+    written = write(prompt_ids, max_new_tokens, stop_token_ids, sampling=sampling)
+    for index, tokens in written:
+        yield index, _read(tokens, tokenizer, stop_token_ids)
 
 
 def _read(

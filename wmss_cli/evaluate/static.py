@@ -1,4 +1,4 @@
-"""Greedy generation in slots: a finished answer gives its place to the next prompt.
+"""Generation in slots: a finished answer gives its place to the next prompt.
 
 What all prompts begin with (the system prompt, mostly) goes through the model once. No prompt is
 padded on the left, no row waits for the longest one, and the head runs for one position of a row.
@@ -12,10 +12,12 @@ from itertools import takewhile
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.evaluate.sampling import Sampling, draw
 from wmss_cli.evaluate.slots import Slots, states
 
 _PREFILL_TOKENS = 2048
@@ -55,8 +57,9 @@ def write_static(
     max_new_tokens: int,
     stop_token_ids: Sequence[int],
     slots: int,
+    sampling: Sampling | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Continue prompts by the most probable token, as many at a time as there are slots.
+    """Continue prompts, as many at a time as there are slots.
 
     Parameters
     ----------
@@ -70,6 +73,8 @@ def write_static(
         Each of them ends a continuation.
     slots : int
         Most prompts at a time; up to rounding it has no influence on the result.
+    sampling : Sampling, optional
+        How tokens are drawn; without it the most probable one is taken.
 
     Yields
     ------
@@ -96,21 +101,28 @@ def write_static(
     waiting = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
     stops = set(stop_token_ids)
     answers: list[_Answer] = []
+    seeds = sampling.seeds if sampling else ()
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     while waiting or answers:
         while waiting and len(answers) < slots:
             rows = _take(waiting, prompt_ids, len(shared), slots - len(answers))
             if len(prompt_ids[rows[0]]) - 1 > len(shared):
-                own = [prompt_ids[i][len(shared) : -1] for i in rows]
-                cache.fill(len(answers), _read(model, _repeated(prefix, len(rows)), own))
+                rest = [prompt_ids[i][len(shared) : -1] for i in rows]
+                cache.fill(len(answers), _read(model, _repeated(prefix, len(rows)), rest))
             answers += [_Answer(i, len(prompt_ids[i]) - 1, prompt_ids[i][-1]) for i in rows]
-        best = _step(model, cache, answers)
+        logits = _step(model, cache, answers)
+        if sampling is None:
+            chosen = cast(list[int], logits.argmax(-1).tolist())
+        else:
+            own = [generators[answer.index] for answer in answers]
+            chosen = draw(logits, sampling.temperature, sampling.top_p, own)
         # From the end, so that the answer that takes a free place has had its turn.
         for row in reversed(range(len(answers))):
             answer = answers[row]
             answer.length += 1
-            answer.last = best[row]
-            answer.written.append(best[row])
-            if best[row] in stops or len(answer.written) == max_new_tokens:
+            answer.last = chosen[row]
+            answer.written.append(chosen[row])
+            if chosen[row] in stops or len(answer.written) == max_new_tokens:
                 yield answer.index, answer.written
                 final = answers.pop()
                 if final is not answer:
@@ -133,8 +145,8 @@ def _take(waiting: list[int], prompt_ids: Sequence[list[int]], shared: int, free
     return [waiting.pop() for _ in range(count)]
 
 
-def _step(model: PreTrainedModel, cache: Slots, answers: Sequence[_Answer]) -> list[int]:
-    """Return the most probable next token of each answer."""
+def _step(model: PreTrainedModel, cache: Slots, answers: Sequence[_Answer]) -> Tensor:
+    """Return the logits of each answer's next token, ``[answers, vocab]``."""
     lengths = [answer.length for answer in answers]
     position_ids, attention_mask = cache.begin_step(lengths, model.dtype, model.device)
     out = cast(Any, model)(
@@ -144,7 +156,7 @@ def _step(model: PreTrainedModel, cache: Slots, answers: Sequence[_Answer]) -> l
         past_key_values=cache,
         use_cache=True,
     )
-    return cast(list[int], out.logits[:, -1].argmax(-1).tolist())
+    return cast(Tensor, out.logits[:, -1])
 
 
 def _read(

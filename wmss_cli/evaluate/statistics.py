@@ -1,8 +1,20 @@
-"""How sure an accuracy is."""
+"""How sure an accuracy is, what several answers to a problem say, and whether two models differ."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
 from scipy.stats import binomtest
+
+_RESAMPLES = 10_000
+_CHUNK = 1_000
+_SEED = 0
+
+Floats = NDArray[np.float64]
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -27,3 +39,165 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     """
     interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def bootstrap_interval(values: Floats, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a mean over problems.
+
+    The problems are drawn anew, not the answers: those to one problem are not independent.
+
+    Parameters
+    ----------
+    values : ndarray
+        ``[problems]``, such as the share of right answers to each.
+    confidence : float
+        As in :func:`wilson_interval`.
+
+    References
+    ----------
+    B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979).
+    """
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(_resampled_means(values), [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def pass_at_k(correct: NDArray[np.int64], n: int, k: int) -> Floats:
+    """Return the unbiased estimate of pass@k for each problem, 1 - C(n - c, k) / C(n, k).
+
+    Parameters
+    ----------
+    correct : ndarray of int
+        ``[problems]``: c, how many of the answers to each are right.
+    n : int
+        How many answers there are to each.
+    k : int
+        At most `n`.
+
+    References
+    ----------
+    M. Chen et al., "Evaluating large language models trained on code" (2021), Eq. 1.
+    """
+    assert 1 <= k <= n
+    wrong = n - np.asarray(correct)
+    some_miss = wrong >= k
+    safe = np.where(some_miss, wrong, k)
+    # Of logarithms, since the binomial coefficients of many answers are no floats any more.
+    misses = np.exp(_log_choose(safe, k) - _log_choose(np.asarray(n), k))
+    return 1.0 - np.where(some_miss, misses, 0.0)
+
+
+def majority_is_correct(answers: Sequence[str | None], correct: Sequence[bool]) -> bool:
+    """Say whether the most frequent answer to a problem is right (maj@n).
+
+    Answers are equal where they are written alike. Of equally frequent ones the first counts, and
+    no answer at all has no vote.
+
+    References
+    ----------
+    X. Wang et al., "Self-consistency improves chain of thought reasoning in language models"
+    (2022).
+    """
+    votes: dict[str, int] = {}
+    verdicts: dict[str, bool] = {}
+    for answer, is_correct in zip(answers, correct, strict=True):
+        if answer is not None:
+            written = " ".join(answer.split())
+            votes[written] = votes.get(written, 0) + 1
+            verdicts.setdefault(written, is_correct)
+    return verdicts[max(votes, key=lambda written: votes[written])] if votes else False
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a paired comparison of two models on the same problems found.
+
+    Attributes
+    ----------
+    n : int
+        Problems.
+    mean : float
+        Accuracy of the second less that of the first.
+    low, high : float
+        Its 95 % bootstrap interval over problems.
+    p : float
+        Probability of a difference at least as large where both models are equally good: exact
+        McNemar test with one answer to each problem, else a sign-flip test.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_difference(first: Floats, second: Floats) -> Difference:
+    """Compare two models on the same problems.
+
+    Parameters
+    ----------
+    first, second : ndarray
+        ``[problems]``: the share of right answers to each; 0 and 1 with one answer.
+
+    References
+    ----------
+    Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12 (1947).
+    """
+    change = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
+    low, high = bootstrap_interval(change)
+    single = bool(np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all())
+    p = _mcnemar(change) if single else _sign_flips(change)
+    return Difference(len(change), float(change.mean()), low, high, p)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p values that are corrected for how many they are, in their order.
+
+    References
+    ----------
+    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6 (1979).
+    """
+    order = np.argsort(np.asarray(p), kind="stable")
+    corrected = np.empty(len(p))
+    highest = 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
+        corrected[place] = highest
+    return [float(value) for value in corrected]
+
+
+def _mcnemar(change: Floats) -> float:
+    gained, lost = int((change > 0).sum()), int((change < 0).sum())
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def _sign_flips(change: Floats) -> float:
+    """Return how often the mean is as far from zero when each problem's sign is thrown anew."""
+    moved = change[change != 0.0]
+    if not len(moved):
+        return 1.0
+    rng = np.random.default_rng(_SEED)
+    observed = abs(moved.sum())
+    as_far = 0
+    for _ in range(_RESAMPLES // _CHUNK):
+        signs = rng.integers(0, 2, (_CHUNK, len(moved))) * 2 - 1
+        # A sum of the same terms in another order is not the same to the last bit.
+        as_far += int((np.abs(signs @ moved) >= observed - 1e-9).sum())
+    return (as_far + 1) / (_RESAMPLES + 1)
+
+
+def _resampled_means(values: Floats) -> Floats:
+    rng = np.random.default_rng(_SEED)
+    parts = []
+    for _ in range(_RESAMPLES // _CHUNK):
+        drawn = rng.integers(0, len(values), (_CHUNK, len(values)))
+        parts.append(np.asarray(values, dtype=np.float64)[drawn].mean(axis=1))
+    return np.concatenate(parts)
+
+
+def _log_choose(n: NDArray[np.int64], k: int) -> Floats:
+    logarithm: Floats = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return logarithm

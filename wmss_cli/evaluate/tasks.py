@@ -1,82 +1,191 @@
-"""Evaluation files: one problem a line, with the answer that counts as right."""
+"""Tasks: what a benchmark is called, how its rows become questions, and how answers are graded.
+
+A task is one YAML file. The nine benchmarks of the paper ship with wmss in ``configs/tasks``.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.resources import packaged
 
-_KEYS = ("id", "question", "answer")
+TASK_ROLE, SPEC_ROLE = "task-", "spec-"
+"""Roles of a job's inputs: the rows of a task, and its YAML file."""
 
-
-@dataclass(frozen=True)
-class Problem:
-    """A question and its answer; `id` is unique within its task."""
-
-    task: str
-    id: str
-    question: str
-    answer: str
+Grader = Literal["math", "number", "choice", "humaneval", "mbpp"]
+Style = Literal["paper", "boxed"]
 
 
-def read_task(name: str, path: Path, limit: int | None) -> list[Problem]:
-    """Read an evaluation file.
+class Source(BaseModel):
+    """Where the rows were published: a file at a commit of a public repository."""
 
-    Parameters
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repository: str
+    """``OWNER/NAME`` on GitHub."""
+    commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+    path: str
+    format: str
+    """How the file's rows are read."""
+
+
+class Task(BaseModel):
+    """One benchmark.
+
+    Attributes
     ----------
     name : str
-        Of the task.
-    path : Path
-        A ``.jsonl`` file with ``id``, ``question`` and ``answer`` in each row; other keys are
-        ignored. Numbers are taken as they are written.
-    limit : int or None
-        Take only the first rows.
+        Of the YAML file.
+    title : str
+        For tables and reports.
+    grader : str
+        How an answer is compared with the reference: ``math`` (math-verify), ``number`` (within a
+        tolerance), ``choice`` (a letter), ``humaneval`` or ``mbpp`` (tests that a program passes).
+    rows : int, optional
+        How many there are; another number is an error.
+    where : mapping
+        Only rows with these values count.
+    max_new_tokens : int, optional
+        Longest answer, where the task asks for another one than `eval.max_new_tokens`.
+    file : str, optional
+        The rows, beside the YAML file; for tasks of one's own.
+    sha256 : str, optional
+        Of the file of rows as ``wmss data fetch`` writes it.
+    source : Source, optional
+        Where the rows come from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    grader: Grader = "math"
+    rows: int | None = None
+    where: dict[str, str] = {}
+    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    file: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    source: Source | None = None
+
+
+def shipped() -> dict[str, Path]:
+    """Return the YAML files of the tasks that ship with wmss, by name."""
+    return {path.stem: path for path in sorted(packaged("configs/tasks").glob("*.yaml"))}
+
+
+def read_spec(path: Path) -> Task:
+    """Read the YAML file of a task.
 
     Raises
     ------
     ConfigError
-        If the file is missing, empty, or one of the rows taken is not as said above.
+        If it cannot be read, or says what no task says.
     """
-    problems: dict[str, Problem] = {}
     try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if limit is not None and len(problems) == limit:
-                    break
-                if not line.strip():
-                    continue
-                where = f"{path}:{number}"
-                problem = _problem(name, line, where)
-                if problem.id in problems:
-                    raise ConfigError(
-                        f"{where}: the id {problem.id!r} stands twice; give each row its own"
-                    )
-                problems[problem.id] = problem
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such evaluation file; check eval_files.{name}") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: this is a folder; eval_files.{name} takes a file") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; eval_files.{name} takes a .jsonl") from None
-    if not problems:
-        raise ConfigError(f"{path}: no rows; eval_files.{name} needs at least one problem")
-    return list(problems.values())
-
-
-def _problem(task: str, line: str, where: str) -> Problem:
+        raise ConfigError(f"{path}: no such task; give the name of one, or its YAML file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected keys and values, such as title and grader")
     try:
-        # As text, so that 27.0 and 1e-7 stay as they are written.
-        row: Any = json.loads(line, parse_int=str, parse_float=str)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{where}: not JSON ({error.msg}); mend or remove the row") from None
-    if not isinstance(row, dict):
-        raise ConfigError(f"{where}: not a JSON object; expected {', '.join(_KEYS)}")
-    for key in _KEYS:
-        if key not in row:
-            raise ConfigError(f"{where}: no {key!r}; a row needs {', '.join(_KEYS)}")
-        if not isinstance(row[key], str) or not row[key].strip():
-            raise ConfigError(f"{where}: {key!r} has to be text or a number, and not empty")
-    return Problem(task, row["id"], row["question"], row["answer"])
+        return Task.model_validate({"name": path.stem, **content})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {key}: {first['msg']}") from None
+
+
+def task_inputs(
+    tasks: Iterable[str], folder: str | None, files: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the inputs of an evaluation, by role: the rows and the YAML file of each task.
+
+    Parameters
+    ----------
+    tasks : iterable of str
+        Names of tasks that ship with wmss, or paths of YAML files.
+    folder : str or None
+        Where ``NAME.jsonl`` stands for each of the first.
+    files : mapping of str to str
+        Further files of rows by name. A name that ships with wmss is that task.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such task, or nothing says where its rows are.
+    """
+    known = shipped()
+    inputs: dict[str, str] = {}
+    for reference in tasks:
+        spec = _spec_path(reference, known)
+        task = read_spec(spec)
+        if f"{TASK_ROLE}{task.name}" in inputs or task.name in files:
+            raise ConfigError(f"task {task.name} stands twice; give it once")
+        inputs[f"{TASK_ROLE}{task.name}"] = str(_rows_path(task, spec, folder))
+        inputs[f"{SPEC_ROLE}{task.name}"] = str(spec)
+    for name, path in files.items():
+        inputs[f"{TASK_ROLE}{name}"] = path
+        if name in known:
+            inputs[f"{SPEC_ROLE}{name}"] = str(known[name])
+    return inputs
+
+
+def read_tasks(inputs: Mapping[str, str]) -> list[tuple[Task, Path]]:
+    """Return the tasks among a job's inputs, each with the file of its rows.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or a YAML file cannot be read.
+    """
+    found = []
+    for role, path in inputs.items():
+        if role.startswith(TASK_ROLE):
+            name = role.removeprefix(TASK_ROLE)
+            spec = inputs.get(f"{SPEC_ROLE}{name}")
+            task = read_spec(Path(spec)) if spec else Task(name=name, title=name)
+            found.append((task, Path(path)))
+    if not found:
+        raise ConfigError("nothing to evaluate on; name at least one task in tasks or eval_files")
+    return found
+
+
+def _spec_path(reference: str, known: Mapping[str, Path]) -> Path:
+    if reference.endswith((".yaml", ".yml")):
+        return Path(reference)
+    if reference in known:
+        return known[reference]
+    near = get_close_matches(reference, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    raise ConfigError(f"task {reference}: unknown; {hint}")
+
+
+def _rows_path(task: Task, spec: Path, folder: str | None) -> Path:
+    if task.file is not None:
+        return spec.parent / task.file
+    if folder is None:
+        raise ConfigError(
+            f"task {task.name}: task_data is not set; name the folder with {task.name}.jsonl, "
+            "as 'wmss data fetch' writes it"
+        )
+    return Path(folder) / f"{task.name}.jsonl"
+
+
+def describe_task(task: Task) -> dict[str, Any]:
+    """Return what ``wmss data tasks`` shows of a task."""
+    return {
+        "task": task.name,
+        "title": task.title,
+        "rows": task.rows,
+        "grader": task.grader,
+        "max_new_tokens": task.max_new_tokens,
+    }

@@ -1,4 +1,4 @@
-"""Greedy generation by vLLM, which the extra `vllm` installs."""
+"""Generation by vLLM, which the extra `vllm` installs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.evaluate.sampling import Sampling
 
 
 def check_vllm() -> None:
@@ -57,9 +58,13 @@ def load_vllm(folder: Path, dtype: str, slots: int | None) -> Any:
 
 
 def write_vllm(
-    llm: Any, prompt_ids: Sequence[list[int]], max_new_tokens: int, stop_token_ids: Sequence[int]
+    llm: Any,
+    prompt_ids: Sequence[list[int]],
+    max_new_tokens: int,
+    stop_token_ids: Sequence[int],
+    sampling: Sampling | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Continue prompts by the most probable token; the answers come all at once, in order.
+    """Continue prompts; the answers come all at once, in order.
 
     Parameters
     ----------
@@ -70,14 +75,20 @@ def write_vllm(
     """
     from vllm import SamplingParams
 
-    settings = SamplingParams(
-        temperature=0.0,
-        max_tokens=max_new_tokens,
-        stop_token_ids=list(stop_token_ids),
-        # The end of sequence is among the stop tokens; the tokenizer's own has no say.
-        ignore_eos=True,
-        detokenize=False,
-    )
+    drawn = {} if sampling is None else {"top_p": sampling.top_p}
+    settings = [
+        SamplingParams(
+            temperature=0.0 if sampling is None else sampling.temperature,
+            seed=None if sampling is None else sampling.seeds[index],
+            max_tokens=max_new_tokens,
+            stop_token_ids=list(stop_token_ids),
+            # The end of sequence is among the stop tokens; the tokenizer's own has no say.
+            ignore_eos=True,
+            detokenize=False,
+            **drawn,
+        )
+        for index in range(len(prompt_ids))
+    ]
     prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
     for index, output in enumerate(llm.generate(prompts, settings, use_tqdm=False)):
         yield index, list(output.outputs[0].token_ids)

@@ -1,29 +1,33 @@
-"""One shard of eval: an artifact of its own, so that what is answered stays answered."""
+"""One shard of eval: an artifact of its own, and what is answered stays answered."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import EvalConfig
-from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.files import append_json_line, read_json_lines, write_json_lines
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import GENERATION, write_parquet
 from wmss_cli.data.chat import Renderer
-from wmss_cli.evaluate.generate import Generation, generate, open_engine
-from wmss_cli.evaluate.tasks import Problem, read_task
+from wmss_cli.evaluate.generate import generate, open_engine
+from wmss_cli.evaluate.problems import Problem, read_problems
+from wmss_cli.evaluate.sampling import Sampling, seed_of
+from wmss_cli.evaluate.tasks import Task, read_tasks
 from wmss_cli.models.causal import dtype_of
 from wmss_cli.models.tokenizer import load_tokenizer
-from wmss_cli.verify.pool import check_all
+from wmss_cli.stages.grading import grade
 
 GENERATIONS_FILE = "generations.parquet"
-TASK_ROLE = "task-"
+_ANSWERS_FOLDER = "answers"
 
 Row = dict[str, Any]
+Key = tuple[str, str, int]
 
 
 class EvalShardConfig(EvalConfig):
@@ -33,11 +37,25 @@ class EvalShardConfig(EvalConfig):
     """From 0."""
 
 
+class Wanted(NamedTuple):
+    """One answer that is asked for."""
+
+    task: Task
+    problem: Problem
+    sample: int
+
+    @property
+    def key(self) -> Key:
+        """What no two of them share."""
+        return self.problem.task, self.problem.id, self.sample
+
+
 def run(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
     """Let a model answer the problems of one shard, and grade what it wrote.
 
     Inputs as in :func:`wmss_cli.stages.evaluate.run`. Writes ``generations.parquet`` with the
-    shard's rows.
+    shard's rows. Each answer is written down as soon as it is there, so that an interrupted shard
+    goes on where it was.
 
     Parameters
     ----------
@@ -51,98 +69,115 @@ def run(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Ma
     Raises
     ------
     ConfigError
-        If there is no evaluation file, or one of them or the model cannot be read.
+        If there is no task, or its rows or the model cannot be read.
     """
     config = EvalShardConfig.model_validate(job.config)
     # Dealt like cards, so that every shard has its part of each task.
-    problems = read_problems(job.inputs, config.limit)[config.shard :: config.shards]
-    with open_draft(job) as draft:
+    wanted = read_wanted(job.inputs, config)[config.shard :: config.shards]
+    with open_draft(job, resumable=True) as draft:
+        file = draft.folder / _ANSWERS_FOLDER / "answers.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        there = _read_answers(file)
+        # What goes on behind a line that was cut off would be lost with it.
+        write_json_lines(file, there.values())
+        left = [one for one in wanted if one.key not in there]
         if progress is None:
-            progress = ProgressWriter(draft.folder, "answers", len(problems), before)
-        rows: list[Row] = []
+            progress = ProgressWriter(draft.folder, "answers", len(wanted), len(there))
+            before = 0
+        before += len(there)
         seconds = 0.0
-        if problems:
+        if left:
             model = Path(job.inputs["model"])
-            rows, seconds = _answer(model, config, problems, progress, before)
-        graded = list(_grade(rows, config))
+            seconds = _answer(model, config, left, file, progress, before)
+        answers = _read_answers(file)
+        rows = [{**answers[one.key], "reference_answer": one.problem.answer} for one in wanted]
+        problems = {one.key[:2]: (one.task, one.problem) for one in wanted}
+        graded = list(grade(rows, problems, config.workers, config.verify_timeout_s))
         write_parquet(draft.folder / GENERATIONS_FILE, graded, GENERATION)
-        return draft.commit(
-            {
-                "answers": len(graded),
-                "generated_tokens": sum(row["tokens"] for row in graded),
-                "generation_seconds": seconds,
-                "dtype": str(dtype_of(config.precision)),
-            }
-        )
+        metrics = {
+            "answers": len(graded),
+            "generated_tokens": sum(row["tokens"] for row in graded),
+            "resumed_answers": len(there),
+            "new_tokens": sum(answers[one.key]["tokens"] for one in left),
+            "generation_seconds": seconds,
+            "dtype": str(dtype_of(config.precision)),
+        }
+        return draft.commit(metrics, scratch=(_ANSWERS_FOLDER,))
 
 
-def read_problems(inputs: Mapping[str, str], limit: int | None) -> list[Problem]:
-    """Read the problems of all evaluation files among a job's inputs, in their order.
+def read_wanted(inputs: Mapping[str, str], config: EvalConfig) -> list[Wanted]:
+    """Return all answers that the tasks among a job's inputs ask for, in their order.
 
     Raises
     ------
     ConfigError
-        If there is no evaluation file, or one of them cannot be read.
+        If there is no task, or one of them cannot be read.
     """
-    problems = [
-        problem
-        for role, path in inputs.items()
-        if role.startswith(TASK_ROLE)
-        for problem in read_task(role.removeprefix(TASK_ROLE), Path(path), limit)
+    return [
+        Wanted(task, problem, sample)
+        for task, path in read_tasks(inputs)
+        for problem in read_problems(task, path, config.limit, config.prompt)
+        for sample in range(config.samples)
     ]
-    if not problems:
-        raise ConfigError("nothing to evaluate on; name at least one file in eval_files")
-    return problems
 
 
 def _answer(
     folder: Path,
     config: EvalConfig,
-    problems: Sequence[Problem],
+    wanted: Sequence[Wanted],
+    file: Path,
     progress: ProgressWriter,
     before: int,
-) -> tuple[list[Row], float]:
-    """Return the answers, without the columns of the grading, and the seconds they took."""
+) -> float:
+    """Append each answer to a file, without the columns of the grading; return the seconds."""
     tokenizer = load_tokenizer(folder)
     renderer = Renderer(tokenizer, config.system_prompt)
-    questions = [problem.question for problem in problems]
-    prompt_ids = renderer.prompt_ids(questions)
     write = open_engine(config.engine, folder, config.precision, config.batch_size)
     started = time.perf_counter()
-    generations = generate(
-        write,
-        tokenizer,
-        prompt_ids,
-        config.max_new_tokens,
-        renderer.stop_token_ids,
-        lambda done, tokens: progress.update(
-            before + done, tokens_per_s=tokens / (time.perf_counter() - started)
-        ),
-    )
-    seconds = time.perf_counter() - started
-    prompts = [renderer.prompt_text(question) for question in questions]
-    return [_row(*answer) for answer in zip(problems, prompts, generations, strict=True)], seconds
+    done = tokens = 0
+    for max_new_tokens, some in _by_length(wanted, config.max_new_tokens):
+        questions = [one.problem.question for one in some]
+        sampling = _sampling(some, config)
+        generations = generate(
+            write,
+            tokenizer,
+            renderer.prompt_ids(questions),
+            max_new_tokens,
+            renderer.stop_token_ids,
+            sampling,
+        )
+        for index, generation in generations:
+            row = {
+                "task": some[index].problem.task,
+                "id": some[index].problem.id,
+                "sample": some[index].sample,
+                "prompt": renderer.prompt_text(questions[index]),
+                **asdict(generation),
+            }
+            append_json_line(file, row)
+            done += 1
+            tokens += generation.tokens
+            seconds = time.perf_counter() - started
+            progress.update(before + done, tokens_per_s=tokens / seconds)
+    return time.perf_counter() - started
 
 
-def _row(problem: Problem, prompt: str, generation: Generation) -> Row:
-    return {
-        "task": problem.task,
-        "id": problem.id,
-        "prompt": prompt,
-        "text": generation.text,
-        "reference_answer": problem.answer,
-        "tokens": generation.tokens,
-        "finish_reason": generation.finish_reason,
-    }
+def _by_length(wanted: Sequence[Wanted], usual: int) -> list[tuple[int, list[Wanted]]]:
+    """Group answers by how long they may be: an engine has one limit at a time."""
+    groups: dict[int, list[Wanted]] = {}
+    for one in wanted:
+        groups.setdefault(one.task.max_new_tokens or usual, []).append(one)
+    return sorted(groups.items())
 
 
-def _grade(rows: Sequence[Row], config: EvalConfig) -> Iterator[Row]:
-    """Add the columns of the grading to answers, old ones or new ones."""
-    answers = ((row, row["text"], row["reference_answer"]) for row in rows)
-    for row, verdict in check_all(answers, config.workers, config.verify_timeout_s):
-        yield {
-            **row,
-            "extracted": verdict.extracted,
-            "correct": verdict.correct,
-            "reason": verdict.reason,
-        }
+def _sampling(wanted: Sequence[Wanted], config: EvalConfig) -> Sampling | None:
+    if config.temperature == 0.0:
+        return None
+    seeds = tuple(seed_of(config.seed, *one.key) for one in wanted)
+    return Sampling(config.temperature, config.top_p, seeds)
+
+
+def _read_answers(file: Path) -> dict[Key, Row]:
+    """Return what is there; a line that was cut off is not."""
+    rows = read_json_lines(file) if file.exists() else []
+    return {(row["task"], row["id"], row["sample"]): row for row in rows}

@@ -15,6 +15,7 @@ from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import Config, Section, SftConfig, TrainConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import fingerprint, reference
+from wmss_cli.evaluate.tasks import task_inputs
 from wmss_cli.models.folder import find_model
 
 SHARDED = {"score_entropy": "score_shard", "eval": "eval_shard"}
@@ -97,14 +98,16 @@ def plan_pipeline(config: Config) -> Plan:
     Parameters
     ----------
     config : Config
-        With `model`, `data` and `eval_files`.
+        With `model`, `data`, and `tasks` or `eval_files`.
 
     Raises
     ------
     ConfigError
         If an input is missing, or choices exclude each other.
     """
-    _check(config, ("model", "data", "eval_files"))
+    _check(config, ("model", "data"))
+    if not (config.tasks or config.eval_files):
+        raise ConfigError("tasks is not set; the pipeline needs it or eval_files to evaluate on")
     plan = Plan(Path(config.run_dir))
     base, examples, tokens = _plan_tokens(plan, config)
     sft = plan.add("sft", "sft", config.sft, {"strong": base, "tokens": tokens})
@@ -139,7 +142,8 @@ def plan_pipeline(config: Config) -> Plan:
     for control in config.controls:
         made = _control(control, plan, config, {**before, "tokens": tokens, "active": active})
         trained[control], models[control] = made, made.part("model")
-    tasks = {f"task-{name}": external(Path(file)) for name, file in config.eval_files.items()}
+    asked = task_inputs(config.tasks, config.task_data, config.eval_files)
+    tasks = {role: external(Path(path)) for role, path in asked.items()}
     evals = {
         name: plan.add(f"eval-{name}", "eval", config.eval, {"model": model, **tasks})
         for name, model in models.items()

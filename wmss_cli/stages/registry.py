@@ -21,6 +21,7 @@ MODULES = {
     "joint_train": "joint_train",
     "eval": "evaluate",
     "eval_shard": "eval_shard",
+    "grade": "grade",
     "analyze": "analyze",
     "report": "report",
     "probe": "probe",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -44,7 +45,7 @@ def run_missing(job: Job, run_shard: RunShard, folder: Path, unit: str, total: i
 
 
 def read_shards(
-    job: Job, file: str, schema: pa.Schema, key: Sequence[str], wanted: Sequence[tuple[str, ...]]
+    job: Job, file: str, schema: pa.Schema, key: Sequence[str], wanted: Sequence[tuple[Any, ...]]
 ) -> tuple[pa.Table, list[Manifest]]:
     """Check all shards and join their rows.
 
@@ -94,7 +95,7 @@ def read_shards(
 
 
 def in_order(
-    rows: pa.Table, key: Sequence[str], wanted: Sequence[tuple[str, ...]], job: Job
+    rows: pa.Table, key: Sequence[str], wanted: Sequence[tuple[Any, ...]], job: Job
 ) -> pa.Table:
     """Put rows into the order of `wanted`, each exactly once (see :func:`read_shards`)."""
     found = list(zip(*(rows[column].to_pylist() for column in key), strict=True))
@@ -107,7 +108,8 @@ def in_order(
     for kind, values in problems.items():
         if values:
             raise IntegrityError(
-                f"{job.out}.shards: {len(values)} {kind} rows (first: {' '.join(values[0])}); "
+                f"{job.out}.shards: {len(values)} {kind} rows (first: "
+                f"{' '.join(str(part) for part in values[0])}); "
                 f"run {_command(job)} again with --force"
             )
     return rows.take([places[value] for value in wanted])

@@ -1,0 +1,71 @@
+"""Two evaluations of the same problems, compared in pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.schema import GENERATION, write_parquet
+from wmss_cli.evaluate.comparison import ALL, Shares, compare, read_shares
+
+
+def shares(**correct: str) -> Shares:
+    """Say which of a task's problems are right: ``sums="110"``."""
+    return {
+        task: {f"q{i}": float(digit) for i, digit in enumerate(digits)}
+        for task, digits in correct.items()
+    }
+
+
+def test_each_task_and_all_problems() -> None:
+    first = shares(easy="1111111111", hard="0000000000")
+    second = shares(easy="1111111111", hard="1111111110")
+    easy, hard, everything = compare(first, second)
+    assert (easy.task, hard.task, everything.task) == ("easy", "hard", ALL)
+    assert (easy.p, easy.is_significant) == (1.0, False)
+    assert (hard.first, hard.second) == (0.0, 0.9)
+    # McNemar: nine gained, none lost; twice that by Holm for two tasks.
+    assert hard.difference.p == pytest.approx(2 / 2**9)
+    assert hard.p == pytest.approx(4 / 2**9)
+    assert hard.is_significant
+    assert everything.difference.n == 20
+    assert everything.p == pytest.approx(2 / 2**9)
+
+
+def test_a_small_difference_is_noise() -> None:
+    (only,) = compare(shares(sums="1100110011"), shares(sums="1110110011"))
+    assert only.difference.mean == pytest.approx(0.1)
+    assert not only.is_significant
+    assert only.difference.low <= 0.0
+
+
+def test_the_order_of_the_problems_does_not_matter() -> None:
+    second = {"sums": dict(reversed(shares(sums="110")["sums"].items()))}
+    (only,) = compare(shares(sums="110"), second)
+    assert only.difference.mean == 0.0
+    assert only.p == 1.0
+
+
+def test_only_what_both_have_is_compared() -> None:
+    rows = compare(shares(sums="11", left="10"), shares(left="10", other="1"))
+    assert [row.task for row in rows] == ["left"]
+    with pytest.raises(ConfigError, match="no task in common: sums on one side, other"):
+        compare(shares(sums="1"), shares(other="1"))
+
+
+def test_other_problems_cannot_be_compared() -> None:
+    with pytest.raises(ConfigError, match=r"task sums: 1 problems stand on one side only .*q2"):
+        compare(shares(sums="11"), shares(sums="110"))
+
+
+def test_several_answers_are_shares(tmp_path: Path) -> None:
+    def row(problem: str, sample: int, correct: bool) -> dict[str, object]:
+        texts = {"prompt": "?", "text": "", "reference_answer": "1", "reason": ""}
+        keys = {"task": "sums", "id": problem, "sample": sample, "correct": correct}
+        return {**texts, **keys, "extracted": None, "tokens": 1, "finish_reason": "stop"}
+
+    rows = [row("a", 0, True), row("a", 1, False), row("b", 0, True), row("b", 1, True)]
+    write_parquet(tmp_path / "generations.parquet", rows, GENERATION)
+    assert read_shares(tmp_path) == {"sums": {"a": 0.5, "b": 1.0}}

@@ -1,0 +1,75 @@
+"""Grading anew gives today's verdicts to yesterday's answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wmss_cli.core.artifact import Job
+from wmss_cli.core.config import GradeConfig
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.schema import GENERATION, read_parquet, write_parquet
+from wmss_cli.stages import grade
+
+
+def answer(problem: str, text: str, correct: bool) -> dict[str, Any]:
+    return {
+        "task": "sums",
+        "id": problem,
+        "sample": 0,
+        "prompt": f"{problem}?",
+        "text": text,
+        "reference_answer": "2",
+        "extracted": None,
+        "correct": correct,
+        "reason": "no_answer",
+        "tokens": 3,
+        "finish_reason": "stop",
+    }
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    """Three answers that an earlier grader could not read."""
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    texts = {"a": "<answer>2</answer>", "b": "<answer>3</answer>", "c": "no idea"}
+    rows = [answer(problem, text, correct=False) for problem, text in texts.items()]
+    write_parquet(folder / "generations.parquet", rows, GENERATION)
+    return folder
+
+
+def job(answers: Path, problems: str, tmp_path: Path) -> Job:
+    file = tmp_path / "sums.jsonl"
+    rows = [{"id": name, "question": f"{name}?", "answer": "2"} for name in problems]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = GradeConfig(verify_timeout_s=10.0, workers=1)
+    return Job(
+        stage="grade",
+        config=config.model_dump(mode="json"),
+        identity=config.identity(),
+        inputs={"answers": str(answers), "task-sums": str(file)},
+        out=str(tmp_path / "out"),
+    )
+
+
+def test_only_the_verdicts_change(answers: Path, tmp_path: Path) -> None:
+    manifest = grade.run(job(answers, "abcd", tmp_path))
+    before, after = (
+        read_parquet(folder / "generations.parquet", GENERATION)
+        for folder in (answers, tmp_path / "out")
+    )
+    assert after["correct"].to_pylist() == [True, False, False]
+    assert after["extracted"].to_pylist()[:2] == ["2", "3"]
+    for column in ("task", "id", "sample", "prompt", "text", "tokens", "finish_reason"):
+        assert after[column] == before[column]
+    assert manifest.metrics["changed_verdicts"] == 1
+    assert manifest.metrics["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_an_answer_to_an_unknown_problem(answers: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the problem sums c is not among the tasks"):
+        grade.run(job(answers, "ab", tmp_path))

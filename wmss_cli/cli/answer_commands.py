@@ -1,0 +1,100 @@
+"""The commands about answers that are there: wmss grade, wmss compare."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from wmss_cli.cli import console, options, tables
+from wmss_cli.cli.running import obtain
+
+if TYPE_CHECKING:
+    from wmss_cli.evaluate.comparison import Comparison
+
+app = typer.Typer()
+
+
+@app.command("grade", short_help="Grade answers anew; nothing is generated.")
+@options.spread
+def grade(
+    answers: Annotated[Path, typer.Argument(help="Written by 'wmss eval'.")],
+    *,
+    common: options.Common,
+    launch: options.Launch,
+) -> None:
+    """Example: wmss grade runs/a/eval-wmss --out runs/a/eval-wmss-regraded
+
+    Reads the tasks that the answers belong to, and writes the same answers with the verdicts of
+    today's graders.
+    """
+    from wmss_cli.core.config import GradeConfig
+    from wmss_cli.core.manifest import read_manifest
+    from wmss_cli.evaluate.tasks import SPEC_ROLE, TASK_ROLE
+
+    resolved = options.configure(common.config, common.sets, launch.settings).config
+    section = GradeConfig(
+        verify_timeout_s=resolved.eval.verify_timeout_s, workers=resolved.eval.workers
+    )
+    inputs = {
+        role: source.path
+        for role, source in read_manifest(answers).inputs.items()
+        if role.startswith((TASK_ROLE, SPEC_ROLE))
+    }
+    done = obtain(resolved, "grade", section, {"answers": str(answers), **inputs}, common, launch)
+    if done is None:
+        return
+    out, manifest = done
+    if common.as_json:
+        console.print_json(manifest.model_dump(mode="json"))
+    else:
+        console.err.print(tables.summary(manifest))
+        console.print_line(str(out))
+
+
+@app.command("compare", short_help="Say whether two models differ by more than noise.")
+def compare(
+    first: Annotated[Path, typer.Argument(help="Written by 'wmss eval' or 'wmss grade'.")],
+    second: Annotated[Path, typer.Argument(help="Of another model, on the same problems.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+) -> None:
+    """Example: wmss compare runs/a/eval-sft runs/a/eval-wmss
+
+    Compares problem by problem: the exact McNemar test with one answer to each, else a sign-flip
+    test; the interval is a bootstrap over problems. Over several tasks p is corrected by Holm.
+    """
+    from wmss_cli.evaluate.comparison import compare as compare_shares
+    from wmss_cli.evaluate.comparison import read_shares
+
+    rows = compare_shares(read_shares(first), read_shares(second))
+    if as_json:
+        console.print_json([_plain(row) for row in rows])
+    else:
+        console.out.print(_table(rows))
+
+
+def _plain(row: Comparison) -> dict[str, Any]:
+    return {**asdict(row), "is_significant": row.is_significant}
+
+
+def _table(rows: list[Comparison]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    for name in ("problems", "first", "second", "difference (95 %)", "p", "more than noise"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        d = row.difference
+        table.add_row(
+            row.task,
+            f"{d.n:,}",
+            f"{100 * row.first:.1f}",
+            f"{100 * row.second:.1f}",
+            f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})",
+            f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001",
+            "yes" if row.is_significant else "no",
+        )
+    return table

@@ -1,0 +1,178 @@
+"""The rows of a task as problems: what the model is asked, and what its answer is held against."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.evaluate.tasks import Grader, Style, Task
+
+Row = dict[str, Any]
+
+_BOXED = "\nPlease reason step by step, and put your final answer within \\boxed{}."
+_LETTER = re.compile(r"\s*\(?([A-Z])\s*[).:]\s*")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem of a task.
+
+    Attributes
+    ----------
+    task, id : str
+        An id stands once in its task.
+    question : str
+        What the model is asked.
+    answer : str
+        What its answer is held against: a value, a letter, or the tests of a program.
+    row : mapping
+        All columns of the row, for the grader.
+    """
+
+    task: str
+    id: str
+    question: str
+    answer: str
+    row: Mapping[str, Any]
+
+
+def read_problems(
+    task: Task, path: Path, limit: int | None = None, style: Style = "paper"
+) -> list[Problem]:
+    """Read the problems of a task.
+
+    Parameters
+    ----------
+    task : Task
+        How rows are read.
+    path : Path
+        A ``.jsonl`` file. Numbers are taken as they are written.
+    limit : int, optional
+        Take only the first problems.
+    style : {"paper", "boxed"}
+        ``paper``: the question alone, since the system prompt says what an answer looks like.
+        ``boxed``: it asks for a box, too, as Qwen's evaluation does.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, or a row is not as the task says.
+    """
+    problems: dict[str, Problem] = {}
+    count = 0
+    for where, row in _rows(path, task.name):
+        if any(row.get(key) != value for key, value in task.where.items()):
+            continue
+        count += 1
+        if limit is not None and count > limit:
+            break
+        problem = _problem(task, row, where, style)
+        if problem.id in problems:
+            raise ConfigError(f"{where}: the id {problem.id!r} stands twice; give each row its own")
+        problems[problem.id] = problem
+    if not problems:
+        raise ConfigError(f"{path}: no rows; task {task.name} needs at least one problem")
+    if limit is None and task.rows is not None and len(problems) != task.rows:
+        raise ConfigError(
+            f"{path}: {len(problems)} problems, but {task.title} has {task.rows}; fetch it again"
+        )
+    return list(problems.values())
+
+
+def _rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield f"{path}:{number}", _row(line, f"{path}:{number}")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such evaluation file; check task {name}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: this is a folder; task {name} takes a file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; task {name} takes a .jsonl") from None
+
+
+def _row(line: str, where: str) -> Row:
+    try:
+        # As text, so that 27.0 and 1e-7 stay as they are written.
+        row = json.loads(line, parse_int=str, parse_float=str)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where}: not JSON ({error.msg}); mend or remove the row") from None
+    if not isinstance(row, dict):
+        raise ConfigError(f"{where}: not a JSON object; expected columns such as id and question")
+    return row
+
+
+def _problem(task: Task, row: Row, where: str, style: Style) -> Problem:
+    needed, make = _KINDS[task.grader]
+    for key in needed:
+        if key not in row:
+            raise ConfigError(f"{where}: no {key!r}; a row needs {', '.join(needed)}")
+    texts = [key for key in needed if not key.endswith(("_list", "options"))]
+    for key in texts:
+        if not isinstance(row[key], str) or not row[key].strip():
+            raise ConfigError(f"{where}: {key!r} has to be text or a number, and not empty")
+    question, answer = make(row, where)
+    if style == "boxed" and task.grader in ("math", "number", "choice"):
+        question += _BOXED
+    return Problem(task.name, row["id"], question, answer, row)
+
+
+def _value(row: Row, where: str) -> tuple[str, str]:
+    del where
+    return row["question"], row["answer"]
+
+
+def _choice(row: Row, where: str) -> tuple[str, str]:
+    options = _texts(row, "options", where)
+    lettered = []
+    for number, option in enumerate(options):
+        letter = chr(ord("A") + number)
+        marked = _LETTER.match(option)
+        text = option[marked.end() :] if marked and marked[1] == letter else option
+        lettered.append(f"({letter}) {text.strip()}")
+    if len(row["answer"]) != 1 or not 0 <= ord(row["answer"]) - ord("A") < len(options):
+        raise ConfigError(f"{where}: 'answer' has to be the letter of one of the options")
+    return f"{row['question']}\nAnswer Choices: {' '.join(lettered)}", row["answer"]
+
+
+def _humaneval(row: Row, where: str) -> tuple[str, str]:
+    del where
+    question = (
+        "Please provide a self-contained Python script that solves the following problem in a "
+        f"markdown code block:\n```python\n{row['prompt'].strip()}\n```"
+    )
+    return question, row["test"]
+
+
+def _mbpp(row: Row, where: str) -> tuple[str, str]:
+    tests = "\n".join(_texts(row, "test_list", where))
+    question = (
+        "Please provide a self-contained Python script that solves the following problem in a "
+        f"markdown code block:\n{row['prompt'].strip()}\nYour code should pass these tests:\n"
+        f"```python\n{tests}\n```"
+    )
+    return question, tests
+
+
+def _texts(row: Row, key: str, where: str) -> Sequence[str]:
+    values = row[key]
+    if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
+        raise ConfigError(f"{where}: {key!r} has to be a list of texts, and not empty")
+    return values
+
+
+_KINDS: Mapping[Grader, tuple[tuple[str, ...], Callable[[Row, str], tuple[str, str]]]] = {
+    "math": (("id", "question", "answer"), _value),
+    "number": (("id", "question", "answer"), _value),
+    "choice": (("id", "question", "options", "answer"), _choice),
+    "humaneval": (("id", "prompt", "entry_point", "test"), _humaneval),
+    "mbpp": (("id", "prompt", "test_list"), _mbpp),
+}
+"""By the grader: the columns that a row needs, and what makes question and answer of them."""
