@@ -82,10 +82,15 @@ def _plain(row: Comparison) -> dict[str, Any]:
 
 
 def _table(rows: list[Comparison]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption="change: second less first, in points; real: p < 0.05",
+        caption_justify="left",
+    )
     table.add_column("task", no_wrap=True)
-    for name in ("problems", "first", "second", "difference (95 %)", "p", "more than noise"):
-        table.add_column(name, justify="right")
+    for name in ("n", "first", "second", "change", "95 %", "p", "real"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         d = row.difference
         table.add_row(
@@ -93,7 +98,8 @@ def _table(rows: list[Comparison]) -> Table:
             f"{d.n:,}",
             f"{100 * row.first:.1f}",
             f"{100 * row.second:.1f}",
-            f"{100 * d.mean:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})",
+            f"{100 * d.mean:+.1f}",
+            f"{100 * d.low:+.1f} to {100 * d.high:+.1f}",
             f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001",
             "yes" if row.is_significant else "no",
         )

@@ -38,10 +38,9 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
         by_task.setdefault(row["task"], []).append(row)
     tasks = {task: _summary(answers) for task, answers in by_task.items()}
     shares = np.concatenate([_shares(answers) for answers in by_task.values()])
-    single = all(task["samples"] == 1 for task in tasks.values())
     return {
         "tasks": tasks,
-        **_accuracy(shares, single),
+        **_accuracy(shares),
         "task_mean": float(np.mean([task["accuracy"] for task in tasks.values()])),
     }
 
@@ -62,7 +61,7 @@ def _summary(rows: Sequence[Row]) -> dict[str, Any]:
         "n": len(problems),
         "samples": samples,
         "correct": sum(row["correct"] for row in rows),
-        **_accuracy(_shares(rows), samples == 1),
+        **_accuracy(_shares(rows)),
         "truncated": sum(row["finish_reason"] == "length" for row in rows),
         "mean_tokens": round(sum(row["tokens"] for row in rows) / len(rows), 1),
     }
@@ -92,9 +91,13 @@ def _shares(rows: Sequence[Row]) -> NDArray[np.float64]:
     )
 
 
-def _accuracy(shares: NDArray[np.float64], single: bool) -> dict[str, float]:
-    """Return the mean with its 95 % interval: Wilson's with a single answer to each problem."""
-    if single:
+def _accuracy(shares: NDArray[np.float64]) -> dict[str, float]:
+    """Return the mean with its 95 % interval.
+
+    Wilson's where the answers to each problem agree, as a single one does: a bootstrap would be
+    certain of a model that solves nothing.
+    """
+    if np.isin(shares, (0.0, 1.0)).all():
         low, high = wilson_interval(int(shares.sum()), len(shares))
     else:
         low, high = bootstrap_interval(shares)
