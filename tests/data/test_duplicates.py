@@ -1,0 +1,111 @@
+"""Equal samples and nearly equal ones."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wmss_cli.data.duplicates import PERMUTATIONS, Deduplicator, originals, signature
+from wmss_cli.data.words import ngrams, words
+
+
+def test_case_punctuation_and_white_space_make_no_difference() -> None:
+    seen = Deduplicator()
+    assert seen.is_new("Tom has 3 apples.", "<answer>3</answer>")
+    assert not seen.is_new("tom  has\n3 APPLES", "<answer> 3 </answer>")
+    assert seen.is_new("Tom has 4 apples.", "<answer>3</answer>")
+    assert seen.is_new("Tom has 3 apples. answer", "3 answer")
+
+
+def jaccard(a: str, b: str) -> float:
+    one, other = (set(ngrams(words(text), 5)) for text in (a, b))
+    return len(one & other) / len(one | other)
+
+
+def text(rng: random.Random, length: int) -> list[str]:
+    return [f"w{rng.randrange(10_000)}" for _ in range(length)]
+
+
+def changed(rng: random.Random, original: list[str], edits: int) -> list[str]:
+    copy = list(original)
+    for place in rng.sample(range(len(copy)), edits):
+        copy[place] = f"x{rng.randrange(10_000)}"
+    return copy
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32), st.integers(0, 40))
+def test_equal_values_estimate_the_overlap(seed: int, edits: int) -> None:
+    rng = random.Random(seed)
+    first = text(rng, 400)
+    a, b = " ".join(first), " ".join(changed(rng, first, edits))
+    estimate = float((signature(a) == signature(b)).mean())
+    # Five standard errors.
+    assert estimate == pytest.approx(jaccard(a, b), abs=5 * 0.5 / PERMUTATIONS**0.5)
+
+
+def test_near_duplicates_go_and_the_first_of_a_cluster_stays() -> None:
+    rng = random.Random(0)
+    first, other = text(rng, 300), text(rng, 300)
+    rows = [first, other, changed(rng, first, 2), first, changed(rng, other, 2), text(rng, 300)]
+    found = originals(np.stack([signature(" ".join(row)) for row in rows]), 0.8)
+    assert found.tolist() == [0, 1, 0, 0, 1, 5]
+
+
+def test_a_chain_is_no_cluster() -> None:
+    # Each is near the one before; what is compared is the one that stays.
+    rng = random.Random(1)
+    chain = [text(rng, 300)]
+    for _ in range(6):
+        chain.append(changed(rng, chain[-1], 4))
+    rows = np.stack([signature(" ".join(row)) for row in chain])
+    found = originals(rows, 0.8)
+    for row, original in enumerate(found):
+        assert found[original] == original
+        if original != row:
+            assert (rows[row] == rows[original]).mean() >= 0.8
+    assert 1 < len(set(found)) < len(chain)
+
+
+@pytest.mark.parametrize("threshold", [0.7, 0.8, 0.9])
+def test_bands_find_what_a_comparison_of_all_pairs_finds(threshold: float) -> None:
+    rng = random.Random(2)
+    rows = []
+    for _ in range(30):
+        original = text(rng, 200)
+        rows += [original, changed(rng, original, rng.randrange(12))]
+    rng.shuffle(rows)
+    signatures = np.stack([signature(" ".join(row)) for row in rows])
+    found = originals(signatures, threshold)
+    missed = 0
+    staying: list[int] = []
+    for row in range(len(rows)):
+        near = [o for o in staying if (signatures[o] == signatures[row]).mean() >= threshold]
+        missed += bool(near) != (found[row] != row)
+        if not near:
+            staying.append(row)
+    # The bands are laid out so that few pairs just above the threshold are missed.
+    assert missed <= 4
+    assert any(found != np.arange(len(rows)))
+
+
+def test_short_and_empty_texts_are_compared_as_a_whole() -> None:
+    rows = np.stack([signature(t) for t in ("two words", "", "Two words!", "other words")])
+    assert originals(rows, 0.8).tolist() == [0, 1, 0, 3]
+
+
+def test_there_may_be_none() -> None:
+    assert originals(np.empty((0, PERMUTATIONS), np.uint32), 0.8).tolist() == []
+
+
+def test_real_questions_are_hardly_near_each_other(shared_data: Path) -> None:
+    with (shared_data / "gsm8k.jsonl").open(encoding="utf-8") as lines:
+        questions = [json.loads(line)["question"] for line in lines][:400]
+    found = originals(np.stack([signature(question) for question in questions]), 0.8)
+    assert (found != np.arange(len(found))).sum() <= 1
