@@ -114,7 +114,7 @@ def test_how_a_stage_runs_does_not_change_its_identity(
 @pytest.mark.parametrize(
     ("section", "what_it_makes"),
     [
-        (c.CurateConfig, {"deduplicate": False}),
+        (c.CurateConfig, {"deduplicate": "none"}),
         (c.TokenizeConfig, {"system_prompt": ""}),
         (c.SftConfig, {"seed": 1}),
         (c.JointConfig, {"mix_lambda": 0.42}),

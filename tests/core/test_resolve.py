@@ -159,8 +159,8 @@ def test_an_unknown_key(tmp_path: Path, text: str, line: str) -> None:
             "config.yaml:2: tokenize.too_long: input should be 'drop' or 'truncate' (given: 'cut')",
         ),
         (
-            "curate: {deduplicate: 1}\n",
-            "config.yaml:1: curate.deduplicate: input should be a valid boolean (given: 1)",
+            "joint: {cache_weak: 1}\n",
+            "config.yaml:1: joint.cache_weak: input should be a valid boolean (given: 1)",
         ),
         (
             "data: a.jsonl\n",

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmss_cli.core.schema import example_id
-from wmss_cli.data.filters import Deduplicator, check_format
+from wmss_cli.data.filters import check_format
 
 PLAIN = st.text().filter(lambda text: "<" not in text)
 
@@ -66,10 +65,3 @@ def test_every_real_r1_trace_of_a_kept_record_has_the_form(shared_data: Path) ->
     kept = [row["messages"][1]["content"] for row in rows if row["meta"]["expected_keep"]]
     assert kept
     assert all(check_format(completion) is None for completion in kept)
-
-
-@given(st.lists(st.tuples(st.text(max_size=2), st.text(max_size=2))))
-def test_only_the_first_of_equal_examples_is_new(pairs: list[tuple[str, str]]) -> None:
-    seen = Deduplicator()
-    new = [pair for pair in pairs if seen.is_new(example_id(*pair))]
-    assert new == list(dict.fromkeys(pairs))

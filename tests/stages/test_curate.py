@@ -16,11 +16,12 @@ import zstandard
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import CurateConfig
-from wmss_cli.core.errors import ConfigError, DataError
+from wmss_cli.core.errors import ConfigError, DataError, IntegrityError
 from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.schema import EXAMPLE, REJECTED, example_id, read_parquet
 from wmss_cli.data.filters import REASONS
-from wmss_cli.stages import curate
+from wmss_cli.stages import curate, curate_shard
+from wmss_cli.stages.pipeline import shard_jobs
 
 Row = dict[str, Any]
 
@@ -182,7 +183,7 @@ def test_order_and_content_do_not_depend_on_the_workers(tmp_path: Path) -> None:
 
 def test_duplicates_stay_where_that_is_asked_for(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "data.jsonl", [record("2 + 2?", "4", "4")] * 3)
-    manifest = curate_files(tmp_path / "curated", [path], deduplicate=False)
+    manifest = curate_files(tmp_path / "curated", [path], deduplicate="none")
     assert manifest.metrics["kept"] == 3
 
 
@@ -228,3 +229,105 @@ def test_nothing_left_is_an_error_that_counts_the_reasons(tmp_path: Path) -> Non
     # What the message points to is there, though the artifact is not.
     assert pq.read_table(tmp_path / "curated.partial" / "rejected.parquet").num_rows == 4
     assert not (tmp_path / "curated").exists()
+
+
+# Shards, copies, benchmarks.
+
+
+def long_question(first: str) -> str:
+    return (
+        f"{first} has 16 ducks that lay one egg a day, and sells all but three. How many is that?"
+    )
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Records that meet each other and a benchmark across any cut."""
+    thoughts = " ".join(f"step {i} follows from step {i - 1}" for i in range(1, 60))
+    nearly = record("Count the ducks.", "13", "13")
+    nearly["messages"][1]["content"] = f"<think>{thoughts}</think> <answer>13</answer>"
+    again = json.loads(json.dumps(nearly).replace("step 30 follows", "step 30 comes"))
+    rows = [record(f"{i} + {i}?", str(2 * i), str(2 * i)) for i in range(8)]
+    rows += [nearly, rows[3], again, record(long_question("Janet"), "13", "13"), "{"]
+    rows += [record("2 + 2?", "5", "4"), rows[3]]
+    return write_jsonl(tmp_path / "mixed.jsonl", rows)
+
+
+@pytest.fixture
+def ducks(tmp_path: Path) -> Path:
+    path = tmp_path / "ducks.jsonl"
+    path.write_text(json.dumps({"id": "d1", "question": long_question("Anna"), "answer": "13"}))
+    return path
+
+
+def curate_job(out: Path, data: Path, task: Path, **options: Any) -> Job:
+    config = CurateConfig(**options)
+    return Job(
+        stage="curate",
+        config=config.model_dump(mode="json"),
+        identity=config.identity(),
+        inputs={"data-0000": str(data), "task-ducks": str(task)},
+        out=str(out),
+    )
+
+
+def test_copies_and_benchmark_questions_go(mixed: Path, ducks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "curated"
+    manifest = curate.run(curate_job(out, mixed, ducks))
+    assert {row["row"]: (row["reason"], row["detail"]) for row in rejected_rows(out)} == {
+        10: ("duplicate", ""),
+        11: ("near_duplicate", "of record 9"),
+        12: (
+            "contaminated",
+            "ducks d1: has 16 ducks that lay one egg a day and sells all but",
+        ),
+        13: (
+            "unreadable",
+            "not JSON: Expecting property name enclosed in double quotes at column 2",
+        ),
+        14: ("wrong_answer", "answer '5', reference '4'"),
+        15: ("duplicate", ""),
+    }
+    assert manifest.metrics["kept"] == len(kept_rows(out)) == 9
+    assert manifest.metrics["decontaminated_against"] == ["ducks"]
+    card = (out / "card.md").read_text()
+    assert "9 of 15 records are kept." in card
+    assert "| contaminated | 1 | 6.7% |" in card
+    assert "Benchmark questions looked for: ducks." in card
+    assert manifest.fingerprint in card
+    assert (out / "lengths.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("shards", [2, 3, 20])
+def test_shards_do_not_change_what_is_kept(
+    mixed: Path, ducks: Path, tmp_path: Path, shards: int
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    one = curate.run(curate_job(whole, mixed, ducks))
+    job = curate_job(cut, mixed, ducks, shards=shards)
+    for piece in shard_jobs(job):
+        curate_shard.run(piece)
+    many = curate.run_merge(job)
+    assert rejected_rows(cut) == rejected_rows(whole)
+    assert kept_rows(cut) == kept_rows(whole)
+    assert (many.fingerprint, many.digest, many.metrics) == (
+        one.fingerprint,
+        one.digest,
+        one.metrics,
+    )
+    assert not Path(f"{cut}.shards").exists()
+
+
+def test_a_missing_shard_is_not_merged_over(mixed: Path, ducks: Path, tmp_path: Path) -> None:
+    job = curate_job(tmp_path / "cut", mixed, ducks, shards=2)
+    curate_shard.run(shard_jobs(job)[0])
+    with pytest.raises(IntegrityError, match="shard 1 is missing or older than its inputs"):
+        curate.run_merge(job)
+
+
+def test_near_copies_stay_where_only_exact_ones_are_unwanted(
+    mixed: Path, ducks: Path, tmp_path: Path
+) -> None:
+    manifest = curate.run(curate_job(tmp_path / "out", mixed, ducks, deduplicate="exact"))
+    assert "near_duplicate" not in manifest.metrics["rejected"]
+    assert manifest.metrics["kept"] == 10

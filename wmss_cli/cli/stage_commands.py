@@ -26,6 +26,9 @@ ModelOption = Annotated[
 TokensOption = Annotated[
     Path, typer.Option("--tokens", "-t", help="Token table, written by 'wmss tokenize'.")
 ]
+TaskDataOption = Annotated[
+    str | None, typer.Option("--task-data", help="Folder with NAME.jsonl of each benchmark.")
+]
 RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")]
 EpochsOption = Annotated[float | None, typer.Option("--epochs", help="Passes over the samples.")]
 
@@ -39,8 +42,21 @@ def curate(
             help=".jsonl, .jsonl.zst or .parquet files (config: data).", show_default=False
         ),
     ] = None,
+    decontaminate: Annotated[
+        str | None,
+        typer.Option(
+            "--decontaminate",
+            metavar="NAME,…",
+            help="Benchmarks whose questions must not be trained on [decontaminate].",
+        ),
+    ] = None,
+    task_data: TaskDataOption = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that check answers.")
+    ] = None,
+    shards: Annotated[int | None, typer.Option("--shards", help="Parts to check.")] = None,
+    shard: Annotated[
+        int | None, typer.Option("--shard", help="Check only this part, from 0; do not merge.")
     ] = None,
     *,
     common: options.Common,
@@ -49,16 +65,27 @@ def curate(
     """Example: wmss curate am.jsonl.zst --out runs/a/curated
 
     Reads records in the AM-1.4M format, keeps well-formed samples whose math answer
-    math-verify accepts, removes exact duplicates, and writes every rejected row's id and
-    reason beside the kept ones. Prints the folder.
+    math-verify accepts, removes copies and near copies, and writes every rejected row's id and
+    reason beside the kept ones, with a data card. Prints the folder.
     """
+    from wmss_cli.evaluate.tasks import task_inputs
+
     resolved = _configure(
-        common, launch, {"data": ("DATA", data), "curate.workers": ("--workers", workers)}
+        common,
+        launch,
+        {
+            "data": ("DATA", data),
+            "decontaminate": ("--decontaminate", decontaminate and decontaminate.split(",")),
+            "task_data": ("--task-data", task_data),
+            "curate.workers": ("--workers", workers),
+            "curate.shards": ("--shards", shards),
+        },
     ).config
     if not resolved.data:
         raise ConfigError("no data: give files, or set data in the YAML file")
     inputs = {f"data-{i:04d}": path for i, path in enumerate(resolved.data)}
-    _run(resolved, "curate", resolved.curate, inputs, common, launch)
+    inputs |= task_inputs(resolved.decontaminate, resolved.task_data, {})
+    _run(resolved, "curate", resolved.curate, inputs, common, launch, shard)
 
 
 @app.command("tokenize", short_help="Render and tokenise the kept records, once for all stages.")
@@ -238,9 +265,7 @@ def evaluate(
             "--tasks", metavar="NAME,…", help="Benchmarks, or YAML files of your own [tasks]."
         ),
     ] = None,
-    task_data: Annotated[
-        str | None, typer.Option("--task-data", help="Folder with NAME.jsonl of each benchmark.")
-    ] = None,
+    task_data: TaskDataOption = None,
     files: Annotated[
         list[str] | None,
         typer.Option("--task", metavar="NAME=FILE", help="A file of problems [eval_files]."),

@@ -45,10 +45,16 @@ class Section(BaseModel):
 class CurateConfig(Section):
     """Which records are kept."""
 
-    EXECUTION = frozenset({"workers"})
+    EXECUTION = frozenset({"workers", "shards"})
 
-    deduplicate: bool = True
-    """Reject a record whose prompt and completion both equal those of an earlier one."""
+    deduplicate: Literal["none", "exact", "near"] = "near"
+    """`exact` rejects a record whose prompt and completion both equal those of an earlier one, but
+    for case and white space; `near` one that is nearly equal to an earlier one, too."""
+    near_threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
+    """From this overlap on (Jaccard, of the sets of five words in a row, estimated by MinHash) two
+    records are nearly equal."""
+    shards: Count = 1
+    """Parts that are checked one by one; what is done is not done again."""
     verify_timeout_s: Positive = 10.0
     """Time limit for checking one answer, in seconds; a check that exceeds it is a rejection."""
     limit: Count | None = None
@@ -305,6 +311,9 @@ class Config(Section):
     """Benchmarks: names such as `gsm8k`, or YAML files of your own."""
     task_data: str | None = None
     """Folder with `NAME.jsonl` for each benchmark, as `wmss data fetch` writes it."""
+    decontaminate: list[str] = []
+    """Benchmarks, as in `tasks`, that must not be trained on: curation rejects a record that holds
+    13 words in a row of a question, or whose prompt is a question. The paper does not do this."""
     eval_files: dict[str, str] = {}
     """Further evaluation files by name: .jsonl with `id`, `question` and `answer`."""
     iterations: Count = 1

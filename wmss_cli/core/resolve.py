@@ -250,7 +250,7 @@ def _anchor(key: Key, value: Any, folder: Path) -> Any:
             return [absolute(path) for path in value]
         case ("task_data",):
             return absolute(value)
-        case ("tasks",) if isinstance(value, list):
+        case ("tasks",) | ("decontaminate",) if isinstance(value, list):
             return [absolute(name) if _names_a_file(str(name)) else name for name in value]
         case ("eval_files",) if isinstance(value, dict):
             return {name: absolute(path) for name, path in value.items()}

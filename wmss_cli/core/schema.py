@@ -36,6 +36,22 @@ REJECTED = pa.schema(
         pa.field("detail", pa.string(), nullable=False),  # what was found, for people
     ]
 )
+JUDGED = pa.schema(
+    [
+        pa.field("place", pa.int64(), nullable=False),  # of the record among all, from 0
+        pa.field("example_id", pa.string()),  # null where the record could not be read
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),  # these three are empty if it is rejected
+        pa.field("completion", pa.string(), nullable=False),
+        pa.field("reference_answer", pa.string()),
+        pa.field("reason", pa.string()),  # null where the record is kept
+        pa.field("detail", pa.string(), nullable=False),
+        pa.field("content_key", pa.binary(16)),  # null where no duplicate is looked for
+        pa.field("signature", pa.binary(512)),  # MinHash; null where the record is rejected
+    ]
+)
 TOKENS = pa.schema(
     [
         pa.field("example_id", pa.string(), nullable=False),

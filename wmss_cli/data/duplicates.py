@@ -8,8 +8,7 @@ compare at all is found by locality-sensitive hashing: signatures in bands, of w
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterator
+from unicodedata import normalize
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
@@ -22,30 +21,19 @@ PERMUTATIONS = 128
 
 _WORDS = 5
 _SEED = 1
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 Signatures = NDArray[np.uint32]
 
 
-class Deduplicator:
-    """Remember which samples were there: 16 bytes each, and what a set needs on top."""
+def content_key(prompt: str, completion: str) -> bytes:
+    """Return 16 bytes that samples of the same content share.
 
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def is_new(self, *texts: str) -> bool:
-        """Say whether a sample comes for the first time, and remember it.
-
-        Parameters
-        ----------
-        *texts : str
-            Its parts; case, punctuation and white space make no difference.
-        """
-        content = "\0".join(" ".join(words(text)) for text in texts)
-        digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()[:16]
-        if digest in self._seen:
-            return False
-        self._seen.add(digest)
-        return True
+    Case and white space make no difference, and neither do forms that Unicode holds for
+    compatibility. Punctuation does: it is what an expression or a program is made of.
+    """
+    parts = (" ".join(normalize("NFKC", text).casefold().split()) for text in (prompt, completion))
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def signature(text: str) -> Signatures:
@@ -62,16 +50,57 @@ def signature(text: str) -> Signatures:
     return np.asarray(hashed.hashvalues, dtype=np.uint32)
 
 
-def originals(signatures: Signatures, threshold: float) -> NDArray[np.int64]:
-    """Return for each sample the one that stands for it: an earlier one, or itself.
-
-    Samples are looked at in their order, and each is compared with those that stay: so the first
-    one of a cluster stays, whatever it is cut into.
+def band_keys(signatures: Signatures, threshold: float) -> NDArray[np.uint64]:
+    """Return a key for each band of signatures: samples that share one may be near-duplicates.
 
     Parameters
     ----------
     signatures : ndarray
-        ``[samples, PERMUTATIONS]``; may be mapped from a file.
+        ``[samples, PERMUTATIONS]``.
+    threshold : float
+        Decides on the number of bands.
+
+    Returns
+    -------
+    ndarray of uint64
+        ``[samples, bands]``.
+
+    References
+    ----------
+    P. Indyk and R. Motwani, "Approximate nearest neighbors" (1998).
+    """
+    layout = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+    keys = np.zeros((len(signatures), layout.b), dtype=np.uint64)
+    for band in range(layout.b):
+        for value in signatures[:, band * layout.r : (band + 1) * layout.r].T:
+            # A polynomial in an odd number, modulo 2^64.
+            keys[:, band] = keys[:, band] * _MULTIPLIER + value + np.uint64(1)
+    return keys
+
+
+def suspects(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the samples that share a key with another one, in order."""
+    shared = np.zeros(len(keys), dtype=bool)
+    for band in keys.T:
+        _, places, counts = np.unique(band, return_inverse=True, return_counts=True)
+        shared |= counts[places] > 1
+    return np.flatnonzero(shared)
+
+
+def originals(
+    keys: NDArray[np.uint64], signatures: Signatures, threshold: float
+) -> NDArray[np.int64]:
+    """Return for each sample the one that stands for it: an earlier one, or itself.
+
+    Samples are looked at in their order, and each is compared with those that stay: so the first
+    one of a cluster stays.
+
+    Parameters
+    ----------
+    keys : ndarray
+        ``[samples, bands]``, of :func:`band_keys`.
+    signatures : ndarray
+        ``[samples, PERMUTATIONS]``.
     threshold : float
         From this share of equal values on, a sample is a near-duplicate.
 
@@ -79,41 +108,18 @@ def originals(signatures: Signatures, threshold: float) -> NDArray[np.int64]:
     -------
     ndarray of int
         ``[samples]``.
-
-    References
-    ----------
-    P. Indyk and R. Motwani, "Approximate nearest neighbors" (1998), for the bands.
     """
     found = np.arange(len(signatures), dtype=np.int64)
-    # By band and content: samples that stay and may be like another one.
-    staying: dict[tuple[int, int], list[int]] = defaultdict(list)
-    places: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for band, groups in enumerate(_shared_bands(signatures, threshold)):
-        for group, members in enumerate(groups):
-            for sample in members:
-                places[int(sample)].append((band, group))
-    for sample in sorted(places):
-        candidates = sorted({other for place in places[sample] for other in staying[place]})
+    staying: dict[tuple[int, int], list[int]] = {}
+    for sample in range(len(signatures)):
+        places = list(enumerate(keys[sample].tolist()))
+        candidates = sorted({other for place in places for other in staying.get(place, ())})
         if candidates:
             equal = (signatures[candidates] == signatures[sample]).mean(axis=1)
             near = np.flatnonzero(equal >= threshold)
             if len(near):
                 found[sample] = candidates[int(near[0])]
                 continue
-        for place in places[sample]:
-            staying[place].append(sample)
+        for place in places:
+            staying.setdefault(place, []).append(sample)
     return found
-
-
-def _shared_bands(
-    signatures: Signatures, threshold: float
-) -> Iterator[list[NDArray[np.int64]]]:
-    """Yield, for each band, the groups of samples that are equal in it, of two and more."""
-    layout = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
-    for band in range(layout.b):
-        part = np.ascontiguousarray(signatures[:, band * layout.r : (band + 1) * layout.r])
-        keys = part.view(np.dtype((np.void, part.dtype.itemsize * layout.r))).ravel()
-        order = np.argsort(keys, kind="stable")
-        starts = np.flatnonzero(np.r_[True, keys[order][1:] != keys[order][:-1]])
-        groups = np.split(order, starts[1:])
-        yield [group for group in groups if len(group) > 1]

@@ -1,4 +1,4 @@
-"""Which records are kept: the reasons for a rejection, the format, exact duplicates."""
+"""Which records are kept: the reasons for a rejection, and the format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ REASONS: Mapping[str, str] = {
     "format": "not one <think>…</think> followed by one <answer>…</answer>",
     "no_reference": "neither a reference answer nor a test to check the answer by",
     "no_verifier": "nothing here can check an answer of this kind",
+    "contaminated": "holds a question of a benchmark; the detail names it",
     "duplicate": "prompt and completion both equal those of an earlier record",
+    "near_duplicate": "nearly equal to an earlier record that is kept; the detail names it",
     "wrong_answer": "the answer differs from the reference",
     "no_answer": "nothing in the answer can be compared with the reference",
     "bad_reference": "the reference cannot be read",
@@ -57,24 +59,3 @@ def check_format(completion: str) -> str | None:
     if after.strip():
         return "text after </answer>"
     return None if answer.strip() else "the answer is empty"
-
-
-class Deduplicator:
-    """Remember which examples were there: 16 bytes each, and what a set needs on top."""
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def is_new(self, example_id: str) -> bool:
-        """Say whether an example comes for the first time, and remember it.
-
-        Parameters
-        ----------
-        example_id : str
-            As :func:`wmss_cli.core.schema.example_id` makes it.
-        """
-        digest = bytes.fromhex(example_id)
-        if digest in self._seen:
-            return False
-        self._seen.add(digest)
-        return True

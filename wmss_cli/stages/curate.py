@@ -1,61 +1,53 @@
 """curate: records as they come → the examples that are worth training on, and why not the rest.
 
-Cheap checks first (readable, format, has something to be checked by, new), then the answer is
-verified in worker processes. Everything is streamed; the order is that of the input.
+Shards judge each record by itself; then duplicates are looked for among all of them, once.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from wmss_cli.core.artifact import Job, open_draft
+from wmss_cli.analyze.card import write_card
+from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import CurateConfig
-from wmss_cli.core.errors import ConfigError, DataError
+from wmss_cli.core.errors import DataError
 from wmss_cli.core.manifest import Manifest
-from wmss_cli.core.progress import ProgressWriter
-from wmss_cli.core.schema import EXAMPLE, REJECTED, example_id
-from wmss_cli.data.filters import REASONS, Deduplicator, check_format
-from wmss_cli.data.sources import ENDINGS, Record, read_records
-from wmss_cli.verify.answer import Verdict, check_math
-from wmss_cli.verify.pool import Check, run_checks
+from wmss_cli.core.schema import EXAMPLE, REJECTED
+from wmss_cli.data.duplicates import PERMUTATIONS, band_keys, originals, suspects
+from wmss_cli.data.filters import REASONS
+from wmss_cli.evaluate.tasks import TASK_ROLE
+from wmss_cli.stages import curate_shard
+from wmss_cli.stages.curate_shard import DATA_ROLE, JUDGED_FILE
+from wmss_cli.stages.pipeline import shard_jobs
+from wmss_cli.stages.shards import check_shards, remove_shards, run_missing
+from wmss_cli.stages.tables import TableWriter
 
 EXAMPLES_FILE = "examples.parquet"
 REJECTED_FILE = "rejected.parquet"
-DATA_ROLE = "data-"
 
-VERIFIERS: dict[str, Callable[[str, str], Verdict]] = {"math": check_math}
-"""How an answer of each kind is checked: completion and reference to a verdict."""
-
-_ROWS_PER_GROUP = 512
-_DETAIL_CHARS = 200
+_ROWS_PER_BATCH = 256
 _UNREADABLE_SHOWN = 5
 
-
-@dataclass(frozen=True)
-class _Decision:
-    """A record and what became of it; it is kept where there is no reason against it."""
-
-    record: Record
-    example_id: str | None
-    reason: str | None = None
-    detail: str = ""
+Row = dict[str, Any]
 
 
 def run(job: Job) -> Manifest:
     """Keep the well-formed, new records whose answer is right.
 
-    Inputs: ``data-0000``, ``data-0001``, … (files of records). Writes ``examples.parquet`` and,
-    for every other record, its id and the reason into ``rejected.parquet``, whose ``file`` is
-    the input's role and the file's name without its ending.
+    Inputs: ``data-0000``, ``data-0001``, … (files of records) and, to look for their questions,
+    ``task-NAME`` and ``spec-NAME`` as of :func:`wmss_cli.stages.evaluate.run`. Writes
+    ``examples.parquet``; for every other record its id and the reason into ``rejected.parquet``,
+    whose ``file`` is the input's role and the file's name without its ending; and a data card,
+    ``card.md`` with ``lengths.png``.
 
     Raises
     ------
@@ -64,146 +56,156 @@ def run(job: Job) -> Manifest:
     DataError
         If a file is damaged, there is no record at all, or none is kept.
     """
-    config = CurateConfig.model_validate(job.config)
-    roles = sorted(role for role in job.inputs if role.startswith(DATA_ROLE))
-    if not roles:
-        raise ConfigError("nothing to curate; name at least one file in data")
-    paths = [Path(job.inputs[role]) for role in roles]
-    records = read_records(paths, config.limit)
-    labels = {str(path): _label(role, path) for role, path in zip(roles, paths, strict=True)}
-    tally = _Tally()
     with open_draft(job) as draft:
-        progress = ProgressWriter(draft.folder, "records", total=None)
-        with (
-            closing(_decide(records, config)) as decisions,
-            _Table(draft.folder / EXAMPLES_FILE, EXAMPLE) as examples,
-            _Table(draft.folder / REJECTED_FILE, REJECTED) as rejected,
-        ):
-            for decision in decisions:
-                tally.count(decision)
-                if decision.reason is None:
-                    examples.append(_example_row(decision))
-                else:
-                    rejected.append(_rejected_row(decision, labels))
-                progress.update(tally.records, kept=tally.kept)
-        where = ", ".join(str(path) for path in paths)
-        if not tally.records:
-            raise DataError(f"{where}: no records; check that this is the right file")
-        if not tally.kept:
-            raise DataError(
-                f"{where}: none of {tally.records} records kept ({tally.reasons()}); "
-                f"see {draft.folder / REJECTED_FILE}"
-            )
-        return draft.commit(tally.metrics())
+        run_missing(job, curate_shard.run, draft.folder, "records", None)
+        return _merge(job, draft)
 
 
-def _decide(records: Iterable[Record], config: CurateConfig) -> Generator[_Decision, None, None]:
-    """Yield what becomes of each record, in their order."""
-    candidates = _candidates(records, config)
-    for decision, verdict in run_checks(candidates, config.workers, config.verify_timeout_s):
-        if verdict is None or verdict.correct:
-            yield decision
-        else:
-            yield replace(decision, reason=verdict.reason, detail=_detail(decision, verdict))
+def run_merge(job: Job) -> Manifest:
+    """Put together what other jobs have judged.
+
+    Raises
+    ------
+    IntegrityError
+        If the shards are not whole (see :func:`~wmss_cli.stages.shards.check_shards`).
+    """
+    with open_draft(job) as draft:
+        return _merge(job, draft)
 
 
-def _candidates(
-    records: Iterable[Record], config: CurateConfig
-) -> Iterator[tuple[_Decision, Check | None]]:
-    """Apply the cheap checks; what passes them comes with the check that is left to do."""
-    seen = Deduplicator()
-    for record in records:
-        if record.problem is not None:
-            yield _Decision(record, None, "unreadable", record.problem), None
+def _merge(job: Job, draft: Draft) -> Manifest:
+    config = CurateConfig.model_validate(job.config)
+    check_shards(job)
+    files = [Path(piece.out) / JUDGED_FILE for piece in shard_jobs(job)]
+    threshold = config.near_threshold if config.deduplicate == "near" else None
+    copies = _copies(files, threshold)
+    paths = {role: path for role, path in job.inputs.items() if role.startswith(DATA_ROLE)}
+    tally = _Tally(paths)
+    with (
+        TableWriter(draft.folder / EXAMPLES_FILE, EXAMPLE) as examples,
+        TableWriter(draft.folder / REJECTED_FILE, REJECTED) as rejected,
+    ):
+        for row in _in_order(files):
+            if row["place"] in copies:
+                row["reason"], row["detail"] = copies[row["place"]]
+            tally.count(row)
+            (examples if row["reason"] is None else rejected).append(row)
+    where = ", ".join(paths.values())
+    if not tally.records:
+        raise DataError(f"{where}: no records; check that this is the right file")
+    if not tally.kept:
+        raise DataError(
+            f"{where}: none of {tally.records} records kept ({tally.reasons()}); "
+            f"see {draft.folder / REJECTED_FILE}"
+        )
+    metrics = tally.metrics()
+    metrics["decontaminated_against"] = [
+        role.removeprefix(TASK_ROLE) for role in job.inputs if role.startswith(TASK_ROLE)
+    ]
+    prints = {role: source.fingerprint for role, source in draft.inputs.items()}
+    write_card(draft.folder, metrics, tally.words, {**prints, "this artifact": draft.fingerprint})
+    manifest = draft.commit(metrics)
+    remove_shards(job)
+    return manifest
+
+
+def _copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[str, str]]:
+    """Return why a record goes that an earlier one makes superfluous, by its place."""
+    tables = [pq.read_table(file, columns=["place", "content_key", "reason"]) for file in files]
+    places = np.concatenate([table["place"].to_numpy() for table in tables])
+    keys = [key for table in tables for key in table["content_key"].to_pylist()]
+    kept = np.concatenate([table["reason"].is_null().to_numpy() for table in tables])
+    order = np.argsort(places)
+    seen: set[bytes] = set()
+    copies: dict[int, tuple[str, str]] = {}
+    for row in order.tolist():
+        key = keys[row]
+        if key is None:
             continue
-        identity = example_id(record.prompt, record.completion)
-        kind, gold = _reference(record)
-        if (wrong := check_format(record.completion)) is not None:
-            yield _Decision(record, identity, "format", wrong), None
-        elif kind is None:
-            yield _Decision(record, identity, "no_reference"), None
-        elif kind not in VERIFIERS:
-            yield _Decision(record, identity, "no_verifier", kind), None
-        elif config.deduplicate and not seen.is_new(identity):
-            yield _Decision(record, identity, "duplicate"), None
-        else:
-            check = Check(VERIFIERS[kind], record.completion, gold)
-            yield _Decision(record, identity), check
+        if key in seen:
+            copies[int(places[row])] = ("duplicate", "")
+            kept[row] = False
+        seen.add(key)
+    if threshold is None:
+        return copies
+    # In the order of the records: the first of a cluster stays.
+    left = order[kept[order]]
+    near = left[suspects(_band_keys(files, threshold)[left])]
+    signatures = _signatures(files, near)
+    found = originals(band_keys(signatures, threshold), signatures, threshold)
+    for row, original in zip(near.tolist(), near[found].tolist(), strict=True):
+        if original != row:
+            detail = f"of record {places[original] + 1}"
+            copies[int(places[row])] = ("near_duplicate", detail)
+    return copies
 
 
-def _reference(record: Record) -> tuple[str | None, str]:
-    """Return of which kind the answer is, and what it is checked against."""
-    if record.reference_answer is not None:
-        return "math", record.reference_answer
-    if record.test_case and record.test_case.get("test_code"):
-        return "code", str(record.test_case["test_code"])
-    return None, ""
+def _band_keys(files: Sequence[Path], threshold: float) -> NDArray[np.uint64]:
+    """Return the keys of all rows, file after file; those of rejected ones mean nothing."""
+    return np.concatenate([band_keys(part, threshold) for _, part in _signature_batches(files)])
 
 
-def _detail(decision: _Decision, verdict: Verdict) -> str:
-    expected = f"reference {_short(decision.record.reference_answer)}"
-    if verdict.extracted is None:
-        return expected
-    return f"answer {_short(verdict.extracted)}, {expected}"
+def _signatures(files: Sequence[Path], rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Return the signatures of some rows, in their order."""
+    found = np.empty((len(rows), PERMUTATIONS), dtype=np.uint32)
+    for first, part in _signature_batches(files):
+        here = np.flatnonzero((rows >= first) & (rows < first + len(part)))
+        found[here] = part[rows[here] - first]
+    return found
 
 
-def _short(text: str | None) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= _DETAIL_CHARS else f"{shown[:_DETAIL_CHARS]}…"
+def _signature_batches(files: Sequence[Path]) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+    """Yield the number of the first row, and signatures ``[rows, PERMUTATIONS]``."""
+    nothing = bytes(4 * PERMUTATIONS)
+    first = 0
+    yield first, np.empty((0, PERMUTATIONS), dtype=np.uint32)
+    for file in files:
+        for batch in pq.ParquetFile(file).iter_batches(4 * _ROWS_PER_BATCH, columns=["signature"]):
+            content = b"".join(value or nothing for value in batch["signature"].to_pylist())
+            part = np.frombuffer(content, dtype=np.uint32).reshape(-1, PERMUTATIONS)
+            yield first, part
+            first += len(part)
 
 
-def _label(role: str, path: Path) -> str:
-    """Name an input by what stays the same where the data move or are packed otherwise."""
-    ending = max((e for e in ENDINGS if path.name.endswith(e)), key=len)
-    return f"{role}:{path.name.removesuffix(ending)}"
+def _in_order(files: Sequence[Path]) -> Iterator[Row]:
+    """Yield the rows of all shards in the order of the records."""
+    columns = ["place", *dict.fromkeys([*EXAMPLE.names, *REJECTED.names])]
+    return heapq.merge(*(_rows(file, columns) for file in files), key=lambda row: row["place"])
 
 
-def _example_row(decision: _Decision) -> dict[str, Any]:
-    record = decision.record
-    return {
-        "example_id": decision.example_id,
-        "source": record.source,
-        "prompt": record.prompt,
-        "completion": record.completion,
-        "reference_answer": record.reference_answer,
-    }
-
-
-def _rejected_row(decision: _Decision, labels: dict[str, str]) -> dict[str, Any]:
-    record = decision.record
-    return {
-        "example_id": decision.example_id,
-        "file": labels[record.file],
-        "row": record.row,
-        "source": record.source,
-        "reason": decision.reason,
-        "detail": decision.detail,
-    }
+def _rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+    for batch in pq.ParquetFile(file).iter_batches(_ROWS_PER_BATCH, columns=list(columns)):
+        yield from batch.to_pylist()
 
 
 @dataclass
 class _Tally:
     """The table of counts."""
 
+    paths: dict[str, str]
     records: int = 0
     kept: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     total_by_source: Counter[str] = field(default_factory=Counter)
     kept_by_source: Counter[str] = field(default_factory=Counter)
+    words: Counter[int] = field(default_factory=Counter)
+    """How many kept samples have so many words."""
     unreadable: list[str] = field(default_factory=list)
 
-    def count(self, decision: _Decision) -> None:
-        record = decision.record
+    def count(self, row: Row) -> None:
+        reason = row["reason"]
         self.records += 1
-        self.total_by_source[record.source] += 1
-        if decision.reason is None:
+        self.total_by_source[row["source"]] += 1
+        if reason is None:
             self.kept += 1
-            self.kept_by_source[record.source] += 1
+            self.kept_by_source[row["source"]] += 1
+            self.words[len(row["prompt"].split()) + len(row["completion"].split())] += 1
             return
-        assert decision.reason in REASONS, decision.reason
-        self.rejected[decision.reason] += 1
-        if record.problem is not None and len(self.unreadable) < _UNREADABLE_SHOWN:
-            self.unreadable.append(f"{record.file}:{record.row}: {record.problem}")
+        assert reason in REASONS, reason
+        self.rejected[reason] += 1
+        if reason == "unreadable" and len(self.unreadable) < _UNREADABLE_SHOWN:
+            path = self.paths[row["file"].partition(":")[0]]
+            self.unreadable.append(f"{path}:{row['row']}: {row['detail']}")
 
     def reasons(self) -> str:
         return ", ".join(f"{count} {reason}" for reason, count in self.rejected.most_common())
@@ -219,36 +221,3 @@ class _Tally:
             },
             "first_unreadable": self.unreadable,
         }
-
-
-class _Table:
-    """A Parquet file that is written a few rows at a time."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(path, schema)
-        self._schema = schema
-        self._rows: list[dict[str, Any]] = []
-
-    def __enter__(self) -> _Table:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self._flush()
-        finally:
-            self._writer.close()
-
-    def append(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= _ROWS_PER_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-            self._rows.clear()

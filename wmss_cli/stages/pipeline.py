@@ -18,7 +18,7 @@ from wmss_cli.core.manifest import fingerprint, reference
 from wmss_cli.evaluate.tasks import task_inputs
 from wmss_cli.models.folder import find_model
 
-SHARDED = {"score_entropy": "score_shard", "eval": "eval_shard"}
+SHARDED = {"curate": "curate_shard", "score_entropy": "score_shard", "eval": "eval_shard"}
 """Stages that can be cut into shards, and the stage that does one of them."""
 
 
@@ -142,8 +142,7 @@ def plan_pipeline(config: Config) -> Plan:
     for control in config.controls:
         made = _control(control, plan, config, {**before, "tokens": tokens, "active": active})
         trained[control], models[control] = made, made.part("model")
-    asked = task_inputs(config.tasks, config.task_data, config.eval_files)
-    tasks = {role: external(Path(path)) for role, path in asked.items()}
+    tasks = _inputs(task_inputs(config.tasks, config.task_data, config.eval_files))
     evals = {
         name: plan.add(f"eval-{name}", "eval", config.eval, {"model": model, **tasks})
         for name, model in models.items()
@@ -188,12 +187,17 @@ def token_table(config: Config) -> Path:
     return Path(tokens.path)
 
 
+def _inputs(paths: Mapping[str, str]) -> dict[str, Output]:
+    return {role: external(Path(path)) for role, path in paths.items()}
+
+
 def _plan_tokens(plan: Plan, config: Config) -> tuple[Output, Output, Output]:
     """Plan what comes before any training; return the base model, the examples, the tokens."""
     assert config.model is not None
     base = external(find_model(config.model))
-    data = {f"data-{i:04d}": external(Path(path)) for i, path in enumerate(config.data)}
-    examples = plan.add("curate", "curate", config.curate, data)
+    data = {f"data-{i:04d}": path for i, path in enumerate(config.data)}
+    benchmarks = task_inputs(config.decontaminate, config.task_data, {})
+    examples = plan.add("curate", "curate", config.curate, _inputs({**data, **benchmarks}))
     inputs = {"examples": examples, "model": base}
     return base, examples, plan.add("tokenize", "tokenize", config.tokenize, inputs)
 

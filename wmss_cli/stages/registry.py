@@ -13,6 +13,7 @@ from wmss_cli.core.manifest import Manifest
 MODULES = {
     "demo_data": "demo_data",
     "curate": "curate",
+    "curate_shard": "curate_shard",
     "tokenize": "tokenize",
     "sft": "sft",
     "score_entropy": "score_entropy",

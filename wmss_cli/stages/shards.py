@@ -19,7 +19,7 @@ from wmss_cli.stages.pipeline import shard_jobs
 RunShard = Callable[[Job, ProgressWriter, int], Manifest]
 
 
-def run_missing(job: Job, run_shard: RunShard, folder: Path, unit: str, total: int) -> None:
+def run_missing(job: Job, run_shard: RunShard, folder: Path, unit: str, total: int | None) -> None:
     """Do the shards that are missing, one after the other, with one progress for the whole.
 
     Parameters
@@ -33,8 +33,8 @@ def run_missing(job: Job, run_shard: RunShard, folder: Path, unit: str, total: i
         Where the progress is written.
     unit : str
         What is counted; a shard reports how many it holds as a metric of this name.
-    total : int
-        How many there are in all shards.
+    total : int or None
+        How many there are in all shards; None where that is not known.
     """
     pieces = {piece.out: (piece, finished(piece)) for piece in shard_jobs(job)}
     done = sum(there.metrics[unit] for _, there in pieces.values() if there is not None)
@@ -75,7 +75,25 @@ def read_shards(
         If a shard is missing, was changed or was computed in another precision, or a row is
         missing, duplicate or foreign.
     """
-    parts: list[pa.Table] = []
+    manifests = check_shards(job)
+    parts = [read_parquet(Path(piece.out) / file, schema) for piece in shard_jobs(job)]
+    dtypes = sorted({manifest.metrics["dtype"] for manifest in manifests})
+    if len(dtypes) > 1:
+        raise IntegrityError(
+            f"{job.out}.shards: made partly in {' and partly in '.join(dtypes)}; set "
+            f"{job.stage}.precision and run {_command(job)} again with --force"
+        )
+    return in_order(pa.concat_tables(parts), key, wanted, job), manifests
+
+
+def check_shards(job: Job) -> list[Manifest]:
+    """Check that all shards are there and as they were written; return their manifests.
+
+    Raises
+    ------
+    IntegrityError
+        If a shard is missing or was changed.
+    """
     manifests: list[Manifest] = []
     for shard, piece in enumerate(shard_jobs(job)):
         if finished(piece) is None:
@@ -84,14 +102,7 @@ def read_shards(
                 f"{_command(job)} again, it does only what is missing"
             )
         manifests.append(verify(Path(piece.out)))
-        parts.append(read_parquet(Path(piece.out) / file, schema))
-    dtypes = sorted({manifest.metrics["dtype"] for manifest in manifests})
-    if len(dtypes) > 1:
-        raise IntegrityError(
-            f"{job.out}.shards: made partly in {' and partly in '.join(dtypes)}; set "
-            f"{job.stage}.precision and run {_command(job)} again with --force"
-        )
-    return in_order(pa.concat_tables(parts), key, wanted, job), manifests
+    return manifests
 
 
 def in_order(

@@ -1,0 +1,104 @@
+"""The data card: what a curated data set holds, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from numpy.typing import NDArray
+
+CARD_FILE = "card.md"
+LENGTHS_FILE = "lengths.png"
+
+_BINS = 40
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def write_card(
+    folder: Path, metrics: Mapping[str, Any], words: Mapping[int, int], prints: Mapping[str, str]
+) -> None:
+    """Write ``card.md`` and ``lengths.png``.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to.
+    metrics : mapping
+        Of curate: counts by reason and by source.
+    words : mapping of int to int
+        How many of the kept samples have so many words, prompt and completion together.
+    prints : mapping of str to str
+        Fingerprints by what they are of.
+    """
+    lengths = np.array(sorted(words))
+    counts = np.array([words[length] for length in lengths.tolist()])
+    plot_lengths(lengths, counts, folder / LENGTHS_FILE)
+    text = "\n".join(_lines(metrics, lengths, counts, prints)) + "\n"
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+
+
+def plot_lengths(lengths: NDArray[np.int64], counts: NDArray[np.int64], path: Path) -> None:
+    """Draw how long samples are, and save a PNG.
+
+    Parameters
+    ----------
+    lengths, counts : ndarray of int
+        ``[n]``: in words, and how many samples have that length.
+    path : Path
+        Of the picture.
+    """
+    figure, axis = plt.subplots(figsize=(7, 3.5), layout="constrained")
+    low, high = max(1, int(lengths.min())), int(lengths.max()) + 1
+    axis.hist(lengths, bins=np.geomspace(low, high, _BINS).tolist(), weights=counts)
+    axis.set_xscale("log")
+    axis.set_xlabel("words, prompt and completion")
+    axis.set_ylabel("samples")
+    axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _lines(
+    metrics: Mapping[str, Any],
+    lengths: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    prints: Mapping[str, str],
+) -> Iterator[str]:
+    yield "# Data card"
+    yield ""
+    yield f"{metrics['kept']:,} of {metrics['records']:,} records are kept."
+    yield ""
+    yield "| rejected because | records | share |"
+    yield "| --- | --- | --- |"
+    for reason, count in metrics["rejected"].items():
+        yield f"| {reason} | {count:,} | {count / metrics['records']:.1%} |"
+    yield ""
+    against = metrics["decontaminated_against"]
+    yield f"Benchmark questions looked for: {', '.join(against) if against else 'none'}."
+    yield ""
+    yield "| source | records | kept | share of what is kept |"
+    yield "| --- | --- | --- | --- |"
+    for source, count in metrics["by_source"].items():
+        share = count["kept"] / metrics["kept"]
+        yield f"| {source or '(none)'} | {count['total']:,} | {count['kept']:,} | {share:.1%} |"
+    yield ""
+    marks = np.searchsorted(counts.cumsum(), np.array(_QUANTILES) * counts.sum())
+    shown = ", ".join(
+        f"{length:,} ({share:.0%})"
+        for length, share in zip(lengths[marks].tolist(), _QUANTILES, strict=True)
+    )
+    yield f"Words of a sample, prompt and completion (share that is not longer): {shown}."
+    yield ""
+    yield f"![lengths]({LENGTHS_FILE})"
+    yield ""
+    yield "| fingerprint of | |"
+    yield "| --- | --- |"
+    for name, fingerprint in prints.items():
+        yield f"| {name} | `{fingerprint}` |"

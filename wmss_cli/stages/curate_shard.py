@@ -1,0 +1,228 @@
+"""One shard of curate: each of its records is judged by itself.
+
+Cheap checks first (readable, format, has something to be checked by, holds no benchmark question,
+new in this shard), then the answer is verified in worker processes. Everything is streamed; the
+order is that of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wmss_cli.core.artifact import Job, open_draft
+from wmss_cli.core.config import CurateConfig
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.manifest import Manifest
+from wmss_cli.core.progress import ProgressWriter
+from wmss_cli.core.schema import JUDGED, example_id
+from wmss_cli.data.contamination import Benchmarks, Question
+from wmss_cli.data.duplicates import content_key, signature
+from wmss_cli.data.filters import check_format
+from wmss_cli.data.sources import ENDINGS, Record, read_records
+from wmss_cli.evaluate.problems import read_problems
+from wmss_cli.evaluate.tasks import TASK_ROLE, read_tasks
+from wmss_cli.stages.tables import TableWriter
+from wmss_cli.verify.answer import Verdict, check_math
+from wmss_cli.verify.pool import Check, run_checks
+
+JUDGED_FILE = "judged.parquet"
+DATA_ROLE = "data-"
+
+VERIFIERS: dict[str, Callable[[str, str], Verdict]] = {"math": check_math}
+"""How an answer of each kind is checked: completion and reference to a verdict."""
+
+_DETAIL_CHARS = 200
+
+
+class CurateShardConfig(CurateConfig):
+    """The options of curate, and which part this is."""
+
+    shard: int
+    """From 0."""
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """A record and what became of it; it is kept where there is no reason against it."""
+
+    place: int
+    record: Record
+    example_id: str | None
+    content_key: bytes | None = None
+    reason: str | None = None
+    detail: str = ""
+
+
+def run(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
+    """Judge every record of a shard by itself.
+
+    Inputs as of :func:`wmss_cli.stages.curate.run`. Writes ``judged.parquet``, a row for each
+    record.
+
+    Parameters
+    ----------
+    job : Job
+        Of the shard.
+    progress : ProgressWriter, optional
+        Of the whole stage; without it the shard counts for itself, in its own folder.
+    before : int
+        Records that count as done in `progress` when the shard begins.
+
+    Raises
+    ------
+    ConfigError
+        If there is no input, or one is missing or of an unknown kind.
+    DataError
+        If a file is damaged.
+    """
+    config = CurateShardConfig.model_validate(job.config)
+    roles = sorted(role for role in job.inputs if role.startswith(DATA_ROLE))
+    if not roles:
+        raise ConfigError("nothing to curate; name at least one file in data")
+    paths = [Path(job.inputs[role]) for role in roles]
+    labels = {str(path): _label(role, path) for role, path in zip(roles, paths, strict=True)}
+    # Dealt like cards, so that all shards are of one kind.
+    records = (
+        (place, record)
+        for place, record in enumerate(read_records(paths, config.limit))
+        if place % config.shards == config.shard
+    )
+    benchmarks = _benchmarks(job.inputs)
+    done = kept = 0
+    with open_draft(job) as draft:
+        if progress is None:
+            progress = ProgressWriter(draft.folder, "records", None, before)
+        with (
+            closing(_decide(records, config, benchmarks)) as decisions,
+            TableWriter(draft.folder / JUDGED_FILE, JUDGED) as table,
+        ):
+            for decision in decisions:
+                done += 1
+                kept += decision.reason is None
+                table.append(_row(decision, labels, config))
+                progress.update(before + done, kept=kept)
+        return draft.commit({"records": done})
+
+
+def _benchmarks(inputs: Mapping[str, str]) -> Benchmarks | None:
+    """Return the questions of the tasks among the inputs; None where there is no task."""
+    if not any(role.startswith(TASK_ROLE) for role in inputs):
+        return None
+    return Benchmarks(
+        Question(task.name, problem.id, problem.row.get("question") or problem.row["prompt"])
+        for task, path in read_tasks(inputs)
+        for problem in read_problems(task, path)
+    )
+
+
+def _decide(
+    records: Iterable[tuple[int, Record]], config: CurateConfig, benchmarks: Benchmarks | None
+) -> Generator[_Decision, None, None]:
+    """Yield what becomes of each record, in their order."""
+    candidates = _candidates(records, config, benchmarks)
+    for decision, verdict in run_checks(candidates, config.workers, config.verify_timeout_s):
+        if verdict is None or verdict.correct:
+            yield decision
+        else:
+            yield replace(decision, reason=verdict.reason, detail=_detail(decision, verdict))
+
+
+def _candidates(
+    records: Iterable[tuple[int, Record]], config: CurateConfig, benchmarks: Benchmarks | None
+) -> Iterator[tuple[_Decision, Check | None]]:
+    """Apply the cheap checks; what passes them comes with the check that is left to do."""
+    seen: set[bytes] = set()
+    for place, record in records:
+        if record.problem is not None:
+            yield _Decision(place, record, None, None, "unreadable", record.problem), None
+            continue
+        identity = example_id(record.prompt, record.completion)
+        kind, gold = _reference(record)
+        reason, detail = _refusal(record, kind, benchmarks)
+        if reason is not None:
+            yield _Decision(place, record, identity, None, reason, detail), None
+            continue
+        key = _content_key(record, config)
+        if key is not None and key in seen:
+            yield _Decision(place, record, identity, key, "duplicate"), None
+            continue
+        if key is not None:
+            seen.add(key)
+        assert kind is not None
+        check = Check(VERIFIERS[kind], record.completion, gold)
+        yield _Decision(place, record, identity, key), check
+
+
+def _refusal(
+    record: Record, kind: str | None, benchmarks: Benchmarks | None
+) -> tuple[str | None, str]:
+    """Return why a record is rejected that need not be verified, and what was found."""
+    if (wrong := check_format(record.completion)) is not None:
+        return "format", wrong
+    if kind is None:
+        return "no_reference", ""
+    if kind not in VERIFIERS:
+        return "no_verifier", kind
+    if benchmarks is not None and (met := benchmarks.match(record.prompt, record.completion)):
+        return "contaminated", f"{met.task} {met.id}: {met.how}"
+    return None, ""
+
+
+def _reference(record: Record) -> tuple[str | None, str]:
+    """Return of which kind the answer is, and what it is checked against."""
+    if record.reference_answer is not None:
+        return "math", record.reference_answer
+    if record.test_case and record.test_case.get("test_code"):
+        return "code", str(record.test_case["test_code"])
+    return None, ""
+
+
+def _detail(decision: _Decision, verdict: Verdict) -> str:
+    expected = f"reference {_short(decision.record.reference_answer)}"
+    if verdict.extracted is None:
+        return expected
+    return f"answer {_short(verdict.extracted)}, {expected}"
+
+
+def _short(text: str | None) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= _DETAIL_CHARS else f"{shown[:_DETAIL_CHARS]}…"
+
+
+def _label(role: str, path: Path) -> str:
+    """Name an input by what stays the same where the data move or are packed otherwise."""
+    ending = max((e for e in ENDINGS if path.name.endswith(e)), key=len)
+    return f"{role}:{path.name.removesuffix(ending)}"
+
+
+def _row(decision: _Decision, labels: Mapping[str, str], config: CurateConfig) -> dict[str, Any]:
+    record, kept = decision.record, decision.reason is None
+    wants_signature = kept and config.deduplicate == "near"
+    return {
+        "place": decision.place,
+        "example_id": decision.example_id,
+        "file": labels[record.file],
+        "row": record.row,
+        "source": record.source,
+        "prompt": record.prompt if kept else "",
+        "completion": record.completion if kept else "",
+        "reference_answer": record.reference_answer if kept else None,
+        "reason": decision.reason,
+        "detail": decision.detail,
+        "content_key": decision.content_key,
+        "signature": _signature(record) if wants_signature else None,
+    }
+
+
+def _content_key(record: Record, config: CurateConfig) -> bytes | None:
+    if config.deduplicate == "none":
+        return None
+    return content_key(record.prompt, record.completion)
+
+
+def _signature(record: Record) -> bytes:
+    return signature(f"{record.prompt}\n{record.completion}").tobytes()
