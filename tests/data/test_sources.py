@@ -203,7 +203,9 @@ def test_a_parquet_file_that_is_none_is_an_error(tmp_path: Path) -> None:
 def test_a_parquet_file_without_messages_says_what_it_has(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     pq.write_table(pa.table({"question": ["2 + 2?"]}), path)
-    with pytest.raises(DataError, match=r"no column 'messages' \(found: question\)"):
+    with pytest.raises(
+        DataError, match=r"neither a column 'messages' nor 'prompt' .*\(found: question\)"
+    ):
         list(read_records([path]))
 
 
@@ -239,3 +241,14 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, ending: str) -> None
         peaks.append(peak_memory(path))
     assert peaks[1] < 1.2 * peaks[0]
     assert peaks[1] < 0.5 * sum(len(json.dumps(row)) for row in rows)
+
+
+def test_plain_prompts_and_completions(tmp_path: Path) -> None:
+    rows = [{"prompt": "2 + 2?", "completion": "4", "reference_answer": 4, "source": "sums"}]
+    lines, table = tmp_path / "data.jsonl", tmp_path / "data.parquet"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), table)
+    for path in (lines, table):
+        assert list(read_records([path])) == [
+            Record(str(path), 1, "sums", "2 + 2?", "4", reference_answer="4")
+        ]

@@ -126,7 +126,9 @@ def test_a_broken_row_is_reported_with_its_file_and_line(tmp_path: Path) -> None
         (None, "data-0001:second", 3),
     ]
     assert manifest.metrics["rejected"] == {"unreadable": 2}
-    assert manifest.metrics["first_unreadable"][0] == f"{second}:2: no list of messages"
+    assert (
+        manifest.metrics["first_unreadable"][0] == f"{second}:2: no list of messages, and no prompt"
+    )
 
 
 def test_decides_as_expected_on_real_records(tmp_path: Path, shared_data: Path) -> None:
@@ -331,3 +333,17 @@ def test_near_copies_stay_where_only_exact_ones_are_unwanted(
     manifest = curate.run(curate_job(tmp_path / "out", mixed, ducks, deduplicate="exact"))
     assert "near_duplicate" not in manifest.metrics["rejected"]
     assert manifest.metrics["kept"] == 10
+
+
+def test_plain_records_without_references_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "Say hello.", "completion": "Hello!"},
+        {"prompt": "Say hello.", "completion": "hello!"},
+        {"prompt": "2 + 2?", "completion": "\\boxed{5}", "reference_answer": 4},
+        {"prompt": "3 + 3?", "completion": "It is 6.", "reference_answer": "6", "source": "sums"},
+        {"prompt": "Nothing."},
+    ]
+    path = write_jsonl(tmp_path / "plain.jsonl", rows)
+    manifest = curate_files(tmp_path / "out", [path], format="any", unverifiable="keep")
+    assert [row["completion"] for row in kept_rows(tmp_path / "out")] == ["Hello!", "It is 6."]
+    assert manifest.metrics["rejected"] == {"duplicate": 1, "wrong_answer": 1, "unreadable": 1}

@@ -47,6 +47,10 @@ class CurateConfig(Section):
 
     EXECUTION = frozenset({"workers", "shards"})
 
+    format: Literal["tags", "any"] = "tags"
+    """`tags`: exactly one <think>…</think> and one <answer>…</answer>; `any`: no matter how."""
+    unverifiable: Literal["reject", "keep"] = "reject"
+    """What happens to a record that has nothing to check its answer by."""
     deduplicate: Literal["none", "exact", "near"] = "near"
     """`exact` rejects a record whose prompt and completion both equal those of an earlier one, but
     for case and white space; `near` one that is nearly equal to an earlier one, too."""

@@ -1,9 +1,11 @@
-"""Read records in the AM-1.4M format from .jsonl, .jsonl.zst and .parquet files.
+"""Read records from .jsonl, .jsonl.zst and .parquet files.
 
-One record is ``{"messages": [user, assistant]}`` with ``{"role", "content", "info"}`` each; the
-user's ``info`` holds ``source``, ``reference_answer`` and ``test_case``. Files are streamed by
-pyarrow in bounded memory. (The streaming of ``datasets`` ends without an error where a .zst
-file is cut off, ends the whole file at one bad byte, and holds a whole row group of Parquet.)
+In the format of AM-1.4M a record is ``{"messages": [user, assistant]}`` with ``{"role",
+"content", "info"}`` each; the user's ``info``, which may be missing, holds ``source``,
+``reference_answer`` and ``test_case``. Plain records are ``{"prompt", "completion"}``, with these
+three beside them if there are any. Files are streamed by pyarrow in bounded memory. (The streaming
+of ``datasets`` ends without an error where a .zst file is cut off, ends the whole file at one bad
+byte, and holds a whole row group of Parquet.)
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import pyarrow.parquet as pq
 from wmss_cli.core.errors import ConfigError, DataError
 
 ENDINGS = (".jsonl", ".jsonl.zst", ".parquet")
+_COLUMNS = ("messages", "prompt", "completion", "source", "reference_answer", "test_case")
 _ROWS_PER_BATCH = 16
 _BUFFER_BYTES = 2**20
 
@@ -144,10 +147,15 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
     number = 0
     try:
         with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
-            if "messages" not in file.schema_arrow.names:
-                found = ", ".join(file.schema_arrow.names)
-                raise DataError(f"{path}: no column 'messages' (found: {found})")
-            for batch in file.iter_batches(_ROWS_PER_BATCH, columns=["messages"]):
+            names = file.schema_arrow.names
+            if "messages" not in names and not {"prompt", "completion"} <= set(names):
+                found = ", ".join(names)
+                raise DataError(
+                    f"{path}: neither a column 'messages' nor 'prompt' and 'completion' "
+                    f"(found: {found})"
+                )
+            columns = [name for name in _COLUMNS if name in names]
+            for batch in file.iter_batches(_ROWS_PER_BATCH, columns=columns):
                 for row in _values(batch):
                     number += 1
                     yield number, row
@@ -184,8 +192,14 @@ class _UnreadableError(Exception):
 
 def _fields(value: Any) -> dict[str, Any]:
     messages = value.get("messages") if isinstance(value, dict) else None
+    if messages is None and isinstance(value, dict) and "prompt" in value:
+        return {
+            "prompt": _written(value.get("prompt"), "prompt"),
+            "completion": _written(value.get("completion"), "completion"),
+            **_about(value, ""),
+        }
     if not isinstance(messages, list):
-        raise _UnreadableError("no list of messages")
+        raise _UnreadableError("no list of messages, and no prompt")
     if not all(isinstance(message, dict) for message in messages):
         raise _UnreadableError("a message is not an object")
     roles = [message.get("role") for message in messages]
@@ -198,32 +212,38 @@ def _fields(value: Any) -> dict[str, Any]:
         info = {}
     if not isinstance(info, dict):
         raise _UnreadableError("the user's info is not an object")
+    return {
+        "prompt": _written(user.get("content"), "the user's content"),
+        "completion": _written(assistant.get("content"), "the assistant's content"),
+        **_about(info, "info."),
+    }
+
+
+def _about(info: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return what is known of a sample beside its text."""
     test_case = info.get("test_case")
     if not isinstance(test_case, dict | None):
-        raise _UnreadableError("info.test_case is not an object")
+        raise _UnreadableError(f"{where}test_case is not an object")
     return {
-        "source": _text(info.get("source") or "", "info.source"),
-        "prompt": _content(user),
-        "completion": _content(assistant),
-        "reference_answer": _reference(info.get("reference_answer")),
+        "source": _text(info.get("source") or "", f"{where}source"),
+        "reference_answer": _reference(info.get("reference_answer"), f"{where}reference_answer"),
         "test_case": test_case,
     }
 
 
-def _content(message: dict[str, Any]) -> str:
-    name = f"the {message['role']}'s content"
-    text = _text(message.get("content"), name)
+def _written(value: Any, name: str) -> str:
+    text = _text(value, name)
     if not text.strip():
         raise _UnreadableError(f"{name} is empty")
     return text
 
 
-def _reference(value: Any) -> str | None:
+def _reference(value: Any, name: str) -> str | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if value is None or value == "":
         return None
-    return _text(value, "info.reference_answer").strip() or None
+    return _text(value, name).strip() or None
 
 
 def _text(value: Any, name: str) -> str:

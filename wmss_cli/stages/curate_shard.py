@@ -142,7 +142,7 @@ def _candidates(
             continue
         identity = example_id(record.prompt, record.completion)
         kind, gold = _reference(record)
-        reason, detail = _refusal(record, kind, benchmarks)
+        reason, detail = _refusal(record, kind, config, benchmarks)
         if reason is not None:
             yield _Decision(place, record, identity, None, reason, detail), None
             continue
@@ -152,20 +152,19 @@ def _candidates(
             continue
         if key is not None:
             seen.add(key)
-        assert kind is not None
-        check = Check(VERIFIERS[kind], record.completion, gold)
+        check = None if kind is None else Check(VERIFIERS[kind], record.completion, gold)
         yield _Decision(place, record, identity, key), check
 
 
 def _refusal(
-    record: Record, kind: str | None, benchmarks: Benchmarks | None
+    record: Record, kind: str | None, config: CurateConfig, benchmarks: Benchmarks | None
 ) -> tuple[str | None, str]:
     """Return why a record is rejected that need not be verified, and what was found."""
-    if (wrong := check_format(record.completion)) is not None:
+    if config.format == "tags" and (wrong := check_format(record.completion)) is not None:
         return "format", wrong
-    if kind is None:
+    if kind is None and config.unverifiable == "reject":
         return "no_reference", ""
-    if kind not in VERIFIERS:
+    if kind is not None and kind not in VERIFIERS:
         return "no_verifier", kind
     if benchmarks is not None and (met := benchmarks.match(record.prompt, record.completion)):
         return "contaminated", f"{met.task} {met.id}: {met.how}"
