@@ -53,10 +53,10 @@ The strongest source wins:
 
 - Keys are dotted: `sft.epochs` is `epochs` in the section `sft`.
 - The value of `--set` is read as YAML: `--set data=[a.jsonl,b.jsonl.zst]`, `--set model=null`.
-- `run_dir`, `model`, `data`, `task_data`, `eval_files` and YAML files among `tasks` are paths. In
-  a YAML file they are relative to that file, on the command line to the current folder. A `model`
-  of the form `owner/name` in a YAML file is a hub id, unless there is such a folder beside the
-  file.
+- `run_dir`, `model`, `data`, `task_data`, `eval_files` and YAML files among `tasks` and
+  `decontaminate` are paths. In a YAML file they are relative to that file, on the command line to
+  the current folder. A `model` of the form `owner/name` in a YAML file is a hub id, unless there is
+  such a folder beside the file.
 - An unknown key, a key that stands twice and a value of the wrong type are errors (exit code 3)
   that name the file and the line.
 - A top-level `seed` goes to every section with a seed that the sources do not set.
@@ -83,9 +83,9 @@ _RULES = """## Rules between options
 - `tokenize.system_prompt` and `eval.system_prompt` are two options: change both together.
 """
 
-_TOP_LEVEL = """No fingerprint holds these as they are: `model`, `data`, `tasks` and `eval_files`
-count by their content, `seed` through the sections, and the others decide where results go and
-which steps there are.
+_TOP_LEVEL = """No fingerprint holds these as they are: `model`, `data`, `tasks`,
+`decontaminate` and `eval_files` count by their content, `seed` through the sections, and the others
+decide where results go and which steps there are.
 
 """
 
