@@ -12,6 +12,7 @@ matplotlib.use("agg")
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 
 CARD_FILE = "card.md"
@@ -58,6 +59,8 @@ def plot_lengths(lengths: NDArray[np.int64], counts: NDArray[np.int64], path: Pa
     low, high = max(1, int(lengths.min())), int(lengths.max()) + 1
     axis.hist(lengths, bins=np.geomspace(low, high, _BINS).tolist(), weights=counts)
     axis.set_xscale("log")
+    for plain in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        plain(LogFormatter(minor_thresholds=(2.0, 0.5)))
     axis.set_xlabel("words, prompt and completion")
     axis.set_ylabel("samples")
     axis.grid(alpha=0.3)
