@@ -1,4 +1,4 @@
-"""The commands about answers that are there: wmss grade, wmss compare."""
+"""The commands about answers that are there: wmss grade, wmss compare, wmss report."""
 
 from __future__ import annotations
 
@@ -75,6 +75,47 @@ def compare(
         console.print_json([_plain(row) for row in rows])
     else:
         console.out.print(_table(rows))
+
+
+@app.command("report", short_help="Write a page with methods, benchmarks and wrong answers.")
+def report(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]FOLDER…",
+            help="Written by 'wmss eval' or 'wmss grade', or the folder of a run.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder.")] = Path("report"),
+    most: Annotated[int, typer.Option("--wrong", min=0, help="Wrong answers of each task.")] = 20,
+) -> None:
+    """Example: wmss report sft=runs/a/eval-sft wmss=runs/a/eval-wmss --out report
+
+    Writes report.html, which needs no other file, and report.md. The best of a benchmark is
+    marked where paired tests support it. Names such as wmss@1 and wmss@2 become a curve by epoch.
+    """
+    from wmss_cli.analyze.page import render_html, render_markdown
+    from wmss_cli.core.files import write_text
+    from wmss_cli.evaluate.comparison import read_shares
+    from wmss_cli.evaluate.evaluations import differences, open_evaluations
+    from wmss_cli.evaluate.standings import standings
+
+    found = open_evaluations(runs)
+    shares = {one.name: read_shares(one.folder) for one in found}
+    table = standings(shares, {one.name: one.manifest.metrics for one in found})
+    page = render_html(
+        table.tasks,
+        table.cells,
+        table.means,
+        differences({one.name: one.options() for one in found}),
+        {one.name: one.wrong_answers(most) for one in found},
+        most,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "report.html", page)
+    write_text(out / "report.md", render_markdown(table.tasks, table.cells, table.means))
+    console.print_line(str(out / "report.html"))
 
 
 def _plain(row: Comparison) -> dict[str, Any]:

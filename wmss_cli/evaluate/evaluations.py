@@ -1,0 +1,132 @@
+"""Evaluations that are there: what a model was asked, what it wrote, and how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.manifest import MANIFEST, Manifest, read_manifest
+from wmss_cli.core.schema import GENERATION, read_parquet
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model on some tasks.
+
+    Attributes
+    ----------
+    name : str
+        Of the method.
+    folder : Path
+        Written by eval or grade.
+    manifest : Manifest
+        Of that artifact.
+    """
+
+    name: str
+    folder: Path
+    manifest: Manifest
+
+    def wrong_answers(self, most: int) -> list[Row]:
+        """Return the first wrong answers to each task, at most so many."""
+        rows = read_parquet(self.folder / "generations.parquet", GENERATION).to_pylist()
+        shown: list[Row] = []
+        counts: dict[str, int] = {}
+        for row in rows:
+            if not row["correct"] and counts.get(row["task"], 0) < most:
+                counts[row["task"]] = counts.get(row["task"], 0) + 1
+                shown.append(row)
+        return shown
+
+    def options(self) -> dict[str, Any]:
+        """Return how it was evaluated and how the model was trained, by dotted keys."""
+        found = dict(_flat("eval", self.manifest.config))
+        model = self.manifest.inputs.get("model")
+        if model is not None:
+            # A trained model is a folder inside the artifact of its training.
+            trained = Path(model.path).parent
+            if (trained / MANIFEST).is_file():
+                training = read_manifest(trained)
+                found |= dict(_flat(training.stage, training.config))
+        return found
+
+
+def open_evaluations(references: Sequence[str]) -> list[Evaluation]:
+    """Find evaluations.
+
+    Parameters
+    ----------
+    references : sequence of str
+        ``NAME=FOLDER`` or ``FOLDER``: written by eval or grade, or the folder of a run, which
+        stands for all the evaluations of its report.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or two have the same name.
+    """
+    found: list[Evaluation] = []
+    for reference in references:
+        name, equals, path = reference.rpartition("=")
+        folder = Path(path)
+        if (folder / MANIFEST).is_file():
+            found.append(_open(name if equals else folder.name, folder))
+        else:
+            prefix = f"{name}/" if equals else ""
+            found += [_open(f"{prefix}{method}", at) for method, at in _of_run(folder)]
+    names = [evaluation.name for evaluation in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two evaluations are named {name}; name them: NAME=FOLDER")
+    return found
+
+
+def differences(options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the options in which methods differ.
+
+    Parameters
+    ----------
+    options : mapping
+        By method and key.
+
+    Returns
+    -------
+    dict
+        By key and method; a dash where a method has no such option.
+    """
+    keys = dict.fromkeys(key for found in options.values() for key in found)
+    shown = {
+        key: {method: str(found.get(key, "-")) for method, found in options.items()} for key in keys
+    }
+    return {key: values for key, values in shown.items() if len(set(values.values())) > 1}
+
+
+def _open(name: str, folder: Path) -> Evaluation:
+    manifest = read_manifest(folder)
+    if manifest.stage not in ("eval", "grade"):
+        raise ConfigError(f"{folder}: written by {manifest.stage}, not by eval or grade")
+    return Evaluation(name, folder, manifest)
+
+
+def _of_run(folder: Path) -> Iterator[tuple[str, Path]]:
+    reports = sorted(folder.glob("report-*/results.json"), key=lambda path: path.stat().st_mtime)
+    if not reports:
+        raise ConfigError(
+            f"{folder}: neither an evaluation nor a run with a report; give NAME=FOLDER of "
+            "what 'wmss eval' wrote"
+        )
+    results = json.loads(reports[-1].read_text(encoding="utf-8"))
+    for role, stage in results["stages"].items():
+        if role.startswith("eval-"):
+            yield role.removeprefix("eval-"), Path(stage["artifact"])
+
+
+def _flat(prefix: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        yield f"{prefix}.{key}", inner

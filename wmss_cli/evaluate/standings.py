@@ -1,0 +1,100 @@
+"""Methods by benchmarks, as in Table 1; the best is marked where paired tests support it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wmss_cli.evaluate.comparison import SIGNIFICANT, Shares, compare
+from wmss_cli.evaluate.statistics import holm
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The accuracy of one method on one task.
+
+    Attributes
+    ----------
+    accuracy, low, high : float
+        With the 95 % interval.
+    is_best : bool
+        Whether it is better than that of every other method by more than noise: each paired
+        test below 0.05, corrected by Holm's method for the number of other methods.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Standings:
+    """All methods on all tasks.
+
+    Attributes
+    ----------
+    tasks : tuple of str
+        In the order of the first method, then of the others.
+    cells : dict
+        By method and task; tasks that a method was not evaluated on are missing.
+    means : dict of str to float
+        By method: the mean over the tasks; only for methods that have all of them.
+    """
+
+    tasks: tuple[str, ...]
+    cells: dict[str, dict[str, Cell]]
+    means: dict[str, float]
+
+
+def standings(shares: Mapping[str, Shares], metrics: Mapping[str, Mapping[str, Any]]) -> Standings:
+    """Compare methods on the tasks that they have in common.
+
+    Parameters
+    ----------
+    shares : mapping
+        Of :func:`wmss_cli.evaluate.comparison.read_shares`, by method.
+    metrics : mapping
+        Of :func:`wmss_cli.evaluate.summary.summarize`, by method.
+
+    Raises
+    ------
+    ConfigError
+        If two methods have other problems in one task.
+    """
+    tasks = tuple(dict.fromkeys(task for found in metrics.values() for task in found["tasks"]))
+    best = {task: _best(task, shares) for task in tasks}
+    cells = {
+        method: {
+            task: Cell(score["accuracy"], score["ci_low"], score["ci_high"], best[task] == method)
+            for task, score in found["tasks"].items()
+        }
+        for method, found in metrics.items()
+    }
+    means = {
+        method: float(np.mean([cell.accuracy for cell in row.values()]))
+        for method, row in cells.items()
+        if len(row) == len(tasks)
+    }
+    return Standings(tasks, cells, means)
+
+
+def _best(task: str, shares: Mapping[str, Shares]) -> str | None:
+    """Return the method that is better than all others by more than noise."""
+    there = {method: found[task] for method, found in shares.items() if task in found}
+    if len(there) < 2:
+        return None
+    first = max(there, key=lambda method: float(np.mean(list(there[method].values()))))
+    rows = [
+        compare({task: other}, {task: there[first]})[0]
+        for method, other in there.items()
+        if method != first
+    ]
+    corrected = holm([row.difference.p for row in rows])
+    is_best = all(
+        row.difference.mean > 0 and p < SIGNIFICANT for row, p in zip(rows, corrected, strict=True)
+    )
+    return first if is_best else None
