@@ -9,7 +9,7 @@ demo: .venv/.installed            ## the whole method on a tiny model, from noth
 	$(BIN)/wmss demo
 
 test: .venv/.installed            ## the whole suite
-	tests/slurm/install.sh
+	tests/install.sh
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.installed           ## format, lint, types

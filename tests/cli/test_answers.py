@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import error_of, invoke
+from matplotlib import pyplot as plt
 
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import EvalConfig
@@ -74,6 +79,40 @@ def test_report_writes_a_page_and_a_table(evaluations: tuple[Path, Path], tmp_pa
     assert "0 + 0? &lt;b&gt;" in page
     assert "<script" not in page
     assert "http" not in page
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_page(evaluations: tuple[Path, Path], tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing = "no Chromium; tests/install.sh installs it"
+        if os.environ.get("WMSS_REQUIRE_CHROMIUM") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    weak, strong = evaluations
+    invoke("report", f"sft={weak}", f"wmss={strong}", "--out", tmp_path / "page")
+    page, picture = tmp_path / "page" / "report.html", tmp_path / "page.png"
+    # As root, in a container, Chromium's own sandbox cannot start.
+    browser = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1000,800"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    subprocess.run(
+        [*browser, profile, f"--screenshot={picture}", page.as_uri()],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    shown = subprocess.run(
+        [*browser, profile, "--dump-dom", page.as_uri()],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout
+    pixels = plt.imread(picture)
+    assert pixels.shape[:2] == (800, 1000)
+    # The page is more than its background.
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 20
+    assert '<td class="best">83.3' in shown
 
 
 def test_names_with_epochs_become_a_curve(evaluations: tuple[Path, Path], tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def require_slurm() -> None:
     }
     problem = ""
     if missing:
-        problem = f"{', '.join(sorted(missing))} not installed; run tests/slurm/install.sh as root"
+        problem = f"{', '.join(sorted(missing))} not installed; run tests/install.sh as root"
     elif os.geteuid() != 0:
         problem = "a Slurm cluster is started by root only; run the tests as root"
     if problem and os.environ.get("WMSS_REQUIRE_SLURM") == "1":

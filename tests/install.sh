@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Installs Slurm, munge and MariaDB for tests/slurm where that can be done; quiet when they are there.
+# Installs what tests need beside Python where that can be done: Slurm with munge and MariaDB for
+# tests/slurm, and Chromium to open pages. Quiet when they are there.
 set -euo pipefail
 PATH="$PATH:/usr/sbin:/sbin"
 
 missing=()
-for program in munged:munge mariadbd:mariadb-server slurmdbd:slurmdbd slurmctld:slurm-wlm; do
+for program in munged:munge mariadbd:mariadb-server slurmdbd:slurmdbd slurmctld:slurm-wlm chromium:chromium; do
   command -v "${program%%:*}" >/dev/null || missing+=("${program##*:}")
 done
 [ "${#missing[@]}" -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-  echo "no Slurm for tests/slurm: run as root on Debian or Ubuntu to have ${missing[*]} installed"
+  echo "some tests are left out: run as root on Debian or Ubuntu to have ${missing[*]} installed"
   exit 0
 fi
 
@@ -24,5 +25,5 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq || true
 if ! apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; then
-  echo "no Slurm for tests/slurm: apt-get could not install ${missing[*]}"
+  echo "some tests are left out: apt-get could not install ${missing[*]}"
 fi
