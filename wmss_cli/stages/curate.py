@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -112,20 +113,13 @@ def _merge(job: Job, draft: Draft) -> Manifest:
 def _copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[str, str]]:
     """Return why a record goes that an earlier one makes superfluous, by its place."""
     tables = [pq.read_table(file, columns=["place", "content_key", "reason"]) for file in files]
-    places = np.concatenate([table["place"].to_numpy() for table in tables])
-    keys = [key for table in tables for key in table["content_key"].to_pylist()]
-    kept = np.concatenate([table["reason"].is_null().to_numpy() for table in tables])
+    judged = pa.concat_tables(tables)
+    places = judged["place"].to_numpy()
+    kept = judged["reason"].is_null().to_numpy().copy()
+    copied = _repeated(judged["content_key"], places)
+    kept[copied] = False
+    copies = {int(place): ("duplicate", "") for place in places[copied]}
     order = np.argsort(places)
-    seen: set[bytes] = set()
-    copies: dict[int, tuple[str, str]] = {}
-    for row in order.tolist():
-        key = keys[row]
-        if key is None:
-            continue
-        if key in seen:
-            copies[int(places[row])] = ("duplicate", "")
-            kept[row] = False
-        seen.add(key)
     if threshold is None:
         return copies
     # In the order of the records: the first of a cluster stays.
@@ -138,6 +132,22 @@ def _copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[s
             detail = f"of record {places[original] + 1}"
             copies[int(places[row])] = ("near_duplicate", detail)
     return copies
+
+
+def _repeated(keys: pa.ChunkedArray, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows whose key a row with a lower place has, too; null is no key."""
+    there = np.flatnonzero(keys.is_valid().to_numpy())
+    parts = [
+        # Two numbers for 16 bytes.
+        np.frombuffer(b"".join(chunk.drop_null().to_pylist()), dtype=np.uint64).reshape(-1, 2)
+        for chunk in keys.chunks
+    ]
+    first, second = np.concatenate([*parts, np.empty((0, 2), np.uint64)]).T
+    order = np.lexsort((places[there], second, first))
+    first, second = first[order], second[order]
+    same = (first[1:] == first[:-1]) & (second[1:] == second[:-1])
+    rows: NDArray[np.int64] = there[order[1:][same]]
+    return rows
 
 
 def _band_keys(files: Sequence[Path], threshold: float) -> NDArray[np.uint64]:
