@@ -76,6 +76,8 @@ def test_finds_all_boxes_with_balanced_braces(contents: list[str]) -> None:
         (r"\boxed {4}", ["4"]),
         (r"$\boxed{12 $ and $13 }.$", ["12 $ and $13"]),
         (r"\boxed{}", [""]),
+        (r"\boxed{\left\{ x \right.}", [r"\left\{ x \right."]),
+        (r"\boxed{\{1\}} and \boxed{2}", [r"\{1\}", "2"]),
         (r"\boxed{4", ["4"]),
         ("no box", []),
     ],

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 Place = Literal["boxed", "statement", "whole", "prose", "last_number", "last_letter"]
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?P<token>[^\s{}]))")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _STATEMENT = re.compile(
     # "The answer to the question is", "**Final answer:**", GSM8K's "####".
     r"\banswers?\b[*_\"']*(?:\s+[^\s.:=]+){0,5}?\s*(?:\b(?:is|are|be|equals)\b|[:=])\s*[*_:]*"
@@ -180,12 +181,10 @@ def _is_cut_off(text: str) -> bool:
 
 
 def _closing_brace(text: str, start: int) -> int:
+    r"""Return where the brace closes that was opened before `start`; ``\\{`` is no brace."""
     depth = 1
-    for position in range(start, len(text)):
-        if text[position] == "{":
-            depth += 1
-        elif text[position] == "}":
-            depth -= 1
-            if depth == 0:
-                return position
+    for brace in _BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return brace.start()
     return len(text)
