@@ -66,6 +66,11 @@ def test_letters_that_are_named_and_not_denied(text: str, named: list[str | None
     assert LETTERS.named(text) == named
 
 
+@pytest.mark.parametrize("text", ["A or ", "A, ", "not A and ", "A is ", "(A) "])
+def test_a_model_that_repeats_itself_costs_no_time(text: str) -> None:
+    assert set(LETTERS.named(text * 3000)) <= {None, "A"}
+
+
 def test_options_lose_their_labels() -> None:
     assert option_texts(["A)23", "(B) 56", "C)C)79", "D: x", "None of these"]) == [
         *("23", "56", "79", "x", "None of these")

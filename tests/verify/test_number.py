@@ -67,6 +67,11 @@ def test_words_that_change_the_value_are_no_units(text: str) -> None:
     assert without_unit(text) == text
 
 
+@pytest.mark.parametrize("text", [" ", "1,", "1 ", "- ", "1 abc "])
+def test_a_model_that_repeats_itself_costs_no_time(text: str) -> None:
+    assert quantity(text * 3000) is None
+
+
 @given(decimals, st.integers(0, 6))
 def test_a_value_rounds_to_itself_from_two_decimals_on(value: Decimal, places: int) -> None:
     rounded = round(value, places)

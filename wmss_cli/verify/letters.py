@@ -23,7 +23,8 @@ _OPERATORS = ("=", "+", "*", "/", "^", "_", "<", ">")
 _NOUN = re.compile(
     r"\s+(?!(?:is|was|are|has|can|must|would|as|by|because|since|so|but|which|or|and|nor)\b)[a-z]"
 )
-_JOINED = r"\s*(?:,?\s*(?:or|and|nor|ou|oder|y|o|et|und|或|和)\b|[,/&])\s*"
+# Each text fits in one way only: with two, a list of letters would take exponential time.
+_JOINED = r"\s*(?:(?:,\s*)?(?:or|and|nor|ou|oder|y|o|et|und|或|和)\b|[,/&])\s*"
 
 
 class Letters:
@@ -40,7 +41,7 @@ class Letters:
         upper, either = f"[A-{last}]", f"[A-{last}a-{last.lower()}]"
         one = _ALONE.format(rf"(?:\(({either})\)|({upper}))")
         self._one = re.compile(one)
-        several = rf"{one}(?:{_JOINED}{one})*"
+        several = rf"{one}(?:{_JOINED}{one}){{0,{count}}}"
         self._denied = re.compile(rf"(?i:{_DENY}){several}|{several}{_DENIED}")
         self._only = re.compile(rf"(?:(?i:option|choice)\s+)?[(\[]?({either})[)\].:]*")
         # "B) 56", "(B) 56", "B: 56", "C Cecile".

@@ -20,10 +20,10 @@ _SCALES = {
 }
 # A unit is a word, two with a slash, or stands in \text{}. A dozen and percent are no units.
 _QUANTITY = re.compile(
-    r"\s*(?P<sign>-?)\\?[$€£¥]?\s*(?P<number>-?\d[\d,]*(?:\.\d+)?)"
+    r"(?P<sign>-?)\\?[$€£¥]?\s*(?P<number>-?\d[\d,]*(?:\.\d+)?)"
     rf"(?:\s+(?P<scale>{'|'.join(filter(None, _SCALES))})\b)?"
     r"(?:\s+(?!percent|pct|dozen)(?:[A-Za-z]{3,}(?:[ /][A-Za-z]{2,})*|(?:[A-Za-z]{2,}|m)/[A-Za-z]+)"
-    r")?\.?\s*"
+    r")?\.?"
 )
 # As many decimals as a rounded answer must have to be taken for the exact one.
 _LEAST_DECIMALS = 2
@@ -64,7 +64,7 @@ def decimal_comma(text: str) -> str | None:
 
 def without_unit(text: str) -> str:
     """Return the number alone where the text is a number with a currency or a unit in words."""
-    match = _QUANTITY.fullmatch(text)
+    match = _QUANTITY.fullmatch(text.strip())
     return match["sign"] + match["number"] if match and not match["scale"] else text
 
 
@@ -76,7 +76,7 @@ def quantity(text: str) -> Decimal | None:
     >>> quantity("$18.50"), quantity("3 million dollars"), quantity("3 x")
     (Decimal('18.50'), Decimal('3E+6'), None)
     """
-    match = _QUANTITY.fullmatch(text)
+    match = _QUANTITY.fullmatch(text.strip())
     if match is None:
         return plain_number(text)
     number = plain_number(match["sign"] + match["number"])

@@ -27,7 +27,7 @@ _SIGNS = str.maketrans(
 )
 _ROOT_SIGN = re.compile(r"√\s*(\d+|[A-Za-z]|(?=[({]))")
 _MIXED = re.compile(r"(?<![\d.])(\d+)\s+(\d+)/(\d+)(?![\d.])")
-_TEXT_NUMBER = re.compile(r"\s*\\text\s*\{\s*(\\?\$?-?\d[^{}]*)\}\s*")
+_TEXT_NUMBER = re.compile(r"\\text\s*\{\s*(\\?\$?-?\d[^{}]*)\}\s*")
 _SOLUTIONS = re.compile(r"(?<![,\s])\s*\\quad\s*\\text\{\s*(?:and|or)\s*\}\s*\\quad")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf)\s*\{([^{}]*)\}")
 _SPACING = re.compile(
