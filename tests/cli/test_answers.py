@@ -34,6 +34,7 @@ def write_evaluation(folder: Path, verdicts: Sequence[bool], **options: Any) -> 
             "extracted": str(i),
             "correct": correct,
             "reason": "correct" if correct else "wrong_answer",
+            "found_in": "boxed",
             "tokens": 4,
             "finish_reason": "stop",
         }

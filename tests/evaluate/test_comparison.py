@@ -64,7 +64,14 @@ def test_several_answers_are_shares(tmp_path: Path) -> None:
     def row(problem: str, sample: int, correct: bool) -> dict[str, object]:
         texts = {"prompt": "?", "text": "", "reference_answer": "1", "reason": ""}
         keys = {"task": "sums", "id": problem, "sample": sample, "correct": correct}
-        return {**texts, **keys, "extracted": None, "tokens": 1, "finish_reason": "stop"}
+        return {
+            **texts,
+            **keys,
+            "extracted": None,
+            "found_in": None,
+            "tokens": 1,
+            "finish_reason": "stop",
+        }
 
     rows = [row("a", 0, True), row("a", 1, False), row("b", 0, True), row("b", 1, True)]
     write_parquet(tmp_path / "generations.parquet", rows, GENERATION)

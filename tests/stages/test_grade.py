@@ -26,6 +26,7 @@ def answer(problem: str, text: str, correct: bool) -> dict[str, Any]:
         "extracted": None,
         "correct": correct,
         "reason": "no_answer",
+        "found_in": None,
         "tokens": 3,
         "finish_reason": "stop",
     }
@@ -64,6 +65,7 @@ def test_only_the_verdicts_change(answers: Path, tmp_path: Path) -> None:
     )
     assert after["correct"].to_pylist() == [True, False, False]
     assert after["extracted"].to_pylist()[:2] == ["2", "3"]
+    assert after["found_in"].to_pylist() == ["whole", "whole", None]
     for column in ("task", "id", "sample", "prompt", "text", "tokens", "finish_reason"):
         assert after[column] == before[column]
     assert manifest.metrics["changed_verdicts"] == 1

@@ -1,56 +1,13 @@
-"""Where the answer stands in a completion, and whether it equals the reference."""
+"""Whether the answer of a completion equals the reference."""
 
 from __future__ import annotations
 
-import json
-import random
-from pathlib import Path
-
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from math_verify import parse, verify
 
-from wmss_cli.verify.answer import Verdict, check_math, extract_answer
-from wmss_cli.verify.pool import check_all
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        (r"<think>2 + 2</think> <answer> \boxed{4} </answer>", r"\boxed{4}"),
-        ("<think>a</think><answer>first</answer> no: <answer>last</answer>", "last"),
-        ("<think>2 + 2</think> It is 4.", "It is 4."),
-        ("2 + 2 </think> <answer>4</answer>", "4"),
-        ("It is 4.", "It is 4."),
-        ("<answer>4</answer>", "4"),
-        ("<think>so <answer>5</answer>?</think> <answer>4</answer>", "4"),
-        ("<think>so <answer>5</answer>?</think> 4", "4"),
-    ],
-)
-def test_the_answer_follows_the_thinking(text: str, answer: str) -> None:
-    assert extract_answer(text) == answer
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        r"<think>so \boxed{4}",
-        r"<think>a</think> <think>again \boxed{4}",
-        r"<think>a</think> <answer>\boxed{4}",
-        "<think>a</think> <answer> </answer>",
-        "<think>a</think>",
-        "",
-    ],
-)
-def test_what_is_unfinished_or_empty_is_no_answer(text: str) -> None:
-    assert extract_answer(text) is None
-    assert check_math(text, "4") == Verdict(False, None, "no_answer")
-
-
-@given(st.text(), st.text().filter(lambda text: "<" not in text))
-def test_finds_whatever_stands_in_the_tags(thinking: str, answer: str) -> None:
-    text = f"<think>{thinking}</think><answer>{answer}</answer>"
-    assert extract_answer(text) == (answer.strip() or None)
+from wmss_cli.verify.answer import Verdict, check_math, is_equal
 
 
 @pytest.mark.parametrize(
@@ -62,17 +19,54 @@ def test_finds_whatever_stands_in_the_tags(thinking: str, answer: str) -> None:
         (r"\boxed{18 dollars}", "€18"),
         (r"\boxed{4.00} dollars", "$4"),
         (r"\boxed{1800}", "1,800"),
+        (r"\boxed{1 800}", "1800"),
         (r"\boxed{1\,800}", "1800"),
         (r"\boxed{0.5}", r"\frac{1}{2}"),
         (r"\boxed{\dfrac 12}", "1/2"),
+        (r"\boxed{2 1/2}", "2.5"),
+        (r"\boxed{275/2}", r"137 \frac{1}{2}"),
+        (r"\boxed{3 million}", "3,000,000"),
+        (r"\boxed{3.0 \times 10^8}", "300000000"),
         (r"\boxed{15}", r"15\mbox{ cm}^2"),
+        (r"\boxed{\text{5 miles}}", "5"),
+        (r"\boxed{5\ \mathrm{m/s}}", "5"),
+        (r"\boxed{106°}", r"106^\circ"),
         (r"\boxed{18}", "18%"),
+        (r"\boxed{34\%}", r"\dfrac{17}{50}"),
         (r"\boxed{18}", "$18$"),
+        (r"\boxed{\approx 3.14}", "3.14"),
+        (r"\boxed{x = 5}", "5"),
+        (r"\boxed{5}", "x=5"),
+        (r"\boxed{3+2x}", "y = 2x + 3"),
+        (r"\boxed{-5x+7y-11z-4=0}", "5x - 7y + 11z + 4 = 0"),
         (r"\boxed{2, 3}", "3, 2"),
+        (r"\boxed{3, 5, \text{ and } 7}", "3, 5, 7"),
+        (r"\boxed{(1,2)}", "a=1, b=2"),
+        (r"\boxed{1-\sqrt5, 1+\sqrt5, -2}", r"\{1\pm\sqrt{5},-2\}"),
+        (r"$p=5,q=2;p=7,q=2$", r"\boxed{p=5, q=2 \quad \text{and} \quad p=7, q=2}"),
+        (r"\boxed{x>5}", r"(5,\infty)"),
+        (r"\boxed{-2 \le x \le 7}", r"x \in [-2,7]"),
+        (
+            r"\boxed{\begin{bmatrix} -\frac13 \\ \frac23 \end{bmatrix}}",
+            r"\begin{pmatrix} -1/3 \\ 2/3 \end{pmatrix}",
+        ),
+        (r"\boxed{2√113}", r"2\sqrt{113}"),
+        (r"\boxed{52_{8}}", "52_8"),
+        (r"\boxed{52}", "52_8"),
         (r"First \boxed{20}, corrected: \boxed{18}", "18"),
         (r"\boxed{1} and \boxed{2}", r"\{1, 2\}"),
+        (r"\boxed{\boxed{18}}", "18"),
+        (r"\boxed{18", "18"),
         ("The answer is 18.", "18"),
+        ("The answer is 18 because 9 + 9 = 18, and 20 is more.", "18"),
+        ("The answer is **even**.", r"\text{even}"),
+        ("#### 18", "18"),
         ("18", "18"),
+        ("Therefore 18", "18"),
+        ("They pay 9 and 9, so 9 + 9 = 18 dollars.", "18"),
+        ("1.22", "1,22"),
+        ("1000,99", "1000.99"),
+        ("比例为13/28", "13/28"),
         ("Evelyn", r"\text{Evelyn}"),
         (r"3\sqrt{13}", r"3\sqrt{13}"),
     ],
@@ -90,8 +84,23 @@ def test_equal_values_are_equal_however_written(answer: str, gold: str) -> None:
         (r"\boxed{18, 20}", "18"),
         (r"\boxed{}", "18"),
         (r"\boxed{3}", "3 million"),
+        (r"\boxed{1 1/2}", "11/2"),
         (r"\boxed{4.667}", r"\frac{14}{3}"),
+        (r"\boxed{\sqrt{2}}", "1.41"),
+        (r"\boxed{50}", "0.5"),
         (r"\boxed{(\frac{\pi}{2}, 3)}", r"(3, \frac{\pi}{2})"),
+        (r"\boxed{[3,4]}", "(3,4]"),
+        (r"\boxed{x<5}", r"x\le 5"),
+        (r"\boxed{y=5}", "x=5"),
+        (r"\boxed{52_9}", "52_8"),
+        (r"\boxed{53_8}", "52_8"),
+        (r"\boxed{3}", r"3\sqrt{13}"),
+        (r"3\sqrt{13}", "3"),
+        (r"\boxed{5 \text{ or } 6}", "5"),
+        (r"\boxed{\text{not even}}", r"\text{even}"),
+        (r"\boxed{18}. Wait, \boxed{20}", "18"),
+        (r"The answer is 18. \boxed{20}", "18"),
+        ("The answer is 18. No, the answer is 20.", "18"),
         ("I do not know.", "18"),
     ],
 )
@@ -101,13 +110,26 @@ def test_other_values_are_not(answer: str, gold: str) -> None:
     assert verdict.reason in ("wrong_answer", "no_answer")
 
 
-def test_says_what_was_compared() -> None:
+def test_says_what_was_compared_and_where_it_stood() -> None:
     verdict = check_math(r"<think>x</think> <answer>So \boxed{1{,}800}.</answer>", "1799")
-    assert verdict == Verdict(False, "1,800", "wrong_answer")
+    assert verdict == Verdict(False, "1,800", "wrong_answer", "boxed")
+    verdict = check_math("They pay $18$ in all.", "18")
+    assert verdict == Verdict(True, "18", "correct", "prose")
 
 
-def test_a_blank_reference_is_a_bad_one() -> None:
-    assert check_math(r"\boxed{4}", " ").reason == "bad_reference"
+def test_no_answer_is_compared_with_nothing() -> None:
+    assert check_math(r"<think>so \boxed{4}", "4") == Verdict(False, None, "no_answer")
+    assert check_math("I do not know.", "4") == Verdict(False, None, "no_answer")
+
+
+@pytest.mark.parametrize("gold", [" ", "\n", "$$"])
+def test_a_reference_without_anything_is_a_bad_one(gold: str) -> None:
+    assert check_math(r"\boxed{\frac{1}{2}}", gold).reason == "bad_reference"
+
+
+def test_decimals_are_compared_to_so_many_places() -> None:
+    assert not check_math(r"\boxed{0.333}", r"\frac{1}{3}").correct
+    assert check_math(r"\boxed{0.333}", r"\frac{1}{3}", decimal_places=3).correct
 
 
 @given(st.integers(), st.integers())
@@ -117,29 +139,52 @@ def test_integers_are_equal_to_themselves_only(answer: int, gold: int) -> None:
     assert check_math(text, f"{answer:,}").correct
 
 
-def test_agrees_with_the_public_grading_cases(shared_data: Path) -> None:
-    lines = (shared_data / "grading_cases.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    cases = [r for r in rows if r["core"] and r["task"] in ("math", "gsm8k")]
-    answers = [(row["id"], row["response"], row["gold"]) for row in cases]
-    verdicts = dict(check_all(answers, workers=2, timeout_s=20.0))
-    wrong = [row["id"] for row in cases if verdicts[row["id"]].correct != row["expected"]]
-    # 2 of 183 when this was written: a comma that may be a list, and an interval as a chain.
-    assert len(wrong) <= 0.02 * len(cases), wrong
+@settings(max_examples=20)
+@given(st.integers(-(10**9), 10**9))
+@pytest.mark.parametrize(
+    "form",
+    [
+        *(
+            r"\boxed{{{}}}",
+            r"\boxed{{x = {}}}",
+            r"\boxed{{{}.00}}",
+            r"\boxed{{{} \text{{ apples}}}}",
+        ),
+        *("The answer is {}.", "#### {}", "**Answer:** {} apples", "<answer>{}</answer>"),
+        *("so $x = {}$", r"so \[ {} \]"),
+    ],
+)
+def test_integers_are_read_in_all_forms(form: str, value: int) -> None:
+    for written in (str(value), f"{value:,}", f"{value:,}".replace(",", "{,}")):
+        assert check_math(form.format(written), str(value)).correct
 
 
-@pytest.mark.parametrize("name", ["gsm8k", "math500"])
-def test_references_equal_themselves_and_no_other(shared_data: Path, name: str) -> None:
-    lines = (shared_data / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    golds = [str(json.loads(line)["answer"]) for line in lines[:200]]
-    others = random.Random(0).sample(golds, len(golds))
-    items = [
-        (gold == given, f"<think>x</think><answer>It is \\boxed{{{given}}}.</answer>", gold)
-        for gold, given in [*zip(golds, golds, strict=True), *zip(golds, others, strict=True)]
-    ]
-    wrong = [
-        (expected, verdict)
-        for expected, verdict in check_all(items, workers=2, timeout_s=20.0)
-        if verdict.correct != expected
-    ]
-    assert wrong == []
+@settings(max_examples=20)
+@given(st.lists(st.integers(-99, 99), min_size=2, max_size=5, unique=True))
+def test_a_list_is_equal_in_any_order_and_a_tuple_is_not(values: list[int]) -> None:
+    shuffled = values[::-1]
+    assert is_equal(_listed(shuffled), _listed(values))
+    assert is_equal(rf"\{{{_listed(shuffled)}\}}", _listed(values))
+    assert not is_equal(f"({_listed(shuffled)})", f"({_listed(values)})")
+    assert not is_equal(_listed(values[1:]), _listed(values))
+
+
+@settings(max_examples=40)
+@given(st.integers(-99, 98), st.integers(1, 99), *[st.sampled_from(["(]", "[)", "()", "[]"])] * 2)
+def test_intervals_differ_in_their_ends(start: int, width: int, one: str, other: str) -> None:
+    body = f"{start}, {start + width}"
+    answer, gold = (f"{ends[0]}{body}{ends[1]}" for ends in (one, other))
+    assert is_equal(rf"x \in {answer}", rf"x \in {gold}") == (one == other)
+
+
+plain = st.one_of(st.integers(-(10**6), 10**6), st.decimals(-1000, 1000, places=3, allow_nan=False))
+
+
+@given(plain, plain)
+def test_plain_numbers_are_decided_as_math_verify_does(answer: object, gold: object) -> None:
+    parsed = [parse(rf"\boxed{{{side}}}", parsing_timeout=None) for side in (gold, answer)]
+    assert is_equal(str(answer), str(gold)) == verify(*parsed, timeout_seconds=None)
+
+
+def _listed(values: list[int]) -> str:
+    return ", ".join(map(str, values))

@@ -92,6 +92,9 @@ GENERATION = pa.schema(
         pa.field("extracted", pa.string()),  # the answer read from the text, null if there is none
         pa.field("correct", pa.bool_(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),  # why it is (not) correct
+        pa.field(
+            "found_in", pa.string()
+        ),  # place of the extracted answer, as docs/grading.md names
         pa.field("tokens", pa.int32(), nullable=False),  # generated, the stop token not counted
         pa.field("finish_reason", pa.string(), nullable=False),  # stop or length
     ]

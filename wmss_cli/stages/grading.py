@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate.problems import Problem
 from wmss_cli.evaluate.tasks import Task
 from wmss_cli.verify.answer import Verdict, check_math
+from wmss_cli.verify.graders import check_choice, check_number
 from wmss_cli.verify.pool import Check, run_checks
 
 Row = dict[str, Any]
-
-_GRADERS: dict[str, Callable[[str, str], Verdict]] = {"math": check_math, "number": check_math}
 
 
 def grade(
@@ -43,10 +43,20 @@ def grade(
             "extracted": verdict.extracted,
             "correct": verdict.correct,
             "reason": verdict.reason,
+            "found_in": verdict.found_in,
         }
 
 
 def _check(row: Row, task: Task, problem: Problem) -> Check:
-    if task.grader not in _GRADERS:
-        raise ConfigError(f"task {task.name}: nothing here grades {task.grader} yet")
-    return Check(_GRADERS[task.grader], row["text"], problem.answer)
+    return Check(_grader(task, problem), row["text"], problem.answer)
+
+
+def _grader(task: Task, problem: Problem) -> Callable[[str, str], Verdict]:
+    match task.grader:
+        case "math":
+            return check_math
+        case "number":
+            return check_number
+        case "choice":
+            return partial(check_choice, options=tuple(problem.row["options"]))
+    raise ConfigError(f"task {task.name}: nothing here grades {task.grader} yet")

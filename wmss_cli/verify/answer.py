@@ -1,4 +1,4 @@
-"""Read the answer out of a completion, and compare it with the reference by math-verify.
+"""Compare the answer of a completion with the reference: by writing, as numbers, by math-verify.
 
 Nothing here limits the time: :mod:`wmss_cli.verify.pool` runs it in processes that it can kill.
 """
@@ -9,23 +9,31 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from math_verify import parse, verify
 from sympy import Basic, MatrixBase
 
+from wmss_cli.verify.extract import (
+    Place,
+    boxes,
+    extract_answer,
+    is_delimited,
+    is_prose,
+    math_places,
+)
+from wmss_cli.verify.number import decimal_comma, quantity, without_unit
+from wmss_cli.verify.writing import in_latex, tidy, writing
+
 # It warns in every process that its own time limit is off; the pool has the limit.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
-_BOX = "\\boxed"
-_SIMPLE_BOX = re.compile(r"\\boxed\{([^{}]*)\}")
-_THIN_SPACE_THOUSANDS = re.compile(r"(?<=\d)\\[,!:; ](?=\d{3}(?!\d))")
-# Words that multiply are no unit: "3 million" is not 3.
-_QUANTITY = re.compile(
-    r"\s*\\?[$€£¥]?\s*(?P<number>-?\d[\d,]*(?:\.\d+)?)"
-    r"(?:\s+(?!percent|pct|hundred|thousand|million|billion|trillion|dozen)"
-    r"[A-Za-z]{3,}(?:[ /][A-Za-z]{2,})*)?\.?\s*"
-)
+DECIMAL_PLACES = 6
+"""Decimals to which an answer is compared where one side is a decimal number."""
+
+# math-verify does not see the base: 52 to the base 8 and to the base 9 are one to it.
+_NUMERAL = re.compile(r"([0-9A-F]+)_\{?(\d+)\}?")
 
 
 @dataclass(frozen=True)
@@ -41,59 +49,32 @@ class Verdict:
     reason : str
         ``correct``, ``wrong_answer``, ``no_answer`` (none found, or nothing in it can be
         read), ``bad_reference`` (the reference cannot be read), ``timeout`` or ``crash``.
+    found_in : str or None
+        The place of what was compared, one of :data:`~wmss_cli.verify.extract.Place`; None
+        where no answer was found.
     """
 
     correct: bool
     extracted: str | None
     reason: str
+    found_in: Place | None = None
 
 
-def extract_answer(text: str) -> str | None:
-    r"""Return the part of a completion that counts as the answer.
-
-    That is what stands inside the last ``<answer>…</answer>`` after the thinking; without
-    answer tags, all that follows ``</think>``; without any tags, the whole text. What is
-    unfinished (thinking without an end, an answer that is cut off) is no answer.
-
-    Parameters
-    ----------
-    text : str
-        The completion.
-
-    Returns
-    -------
-    str or None
-        The answer without surrounding white space, None if there is none.
-
-    Examples
-    --------
-    >>> extract_answer(r"<think>2 + 2</think> <answer>It is \boxed{4}.</answer>")
-    'It is \\boxed{4}.'
-    """
-    rest = text.rpartition("</think>")[2]
-    if "<think>" in rest:
-        return None
-    end = rest.rfind("</answer>")
-    start = rest.rfind("<answer>", 0, end) if end >= 0 else -1
-    if start >= 0:
-        rest = rest[start + len("<answer>") : end]
-    elif "<answer>" in rest:
-        return None
-    return rest.strip() or None
-
-
-def check_math(text: str, gold: str) -> Verdict:
+def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Verdict:
     r"""Compare the answer of a completion with a mathematical reference.
 
-    With several boxes the last one counts, or all of them together as a set.
+    The first of the :func:`~wmss_cli.verify.extract.math_places` in which something can be read
+    counts, right or wrong.
 
     Parameters
     ----------
     text : str
-        The completion; its answer is found by :func:`extract_answer`.
+        The completion; its answer is found by :func:`~wmss_cli.verify.extract.extract_answer`.
     gold : str
         The reference: a number, LaTeX with or without delimiters, an amount of money,
         a number with its unit.
+    decimal_places : int
+        Decimals to which numbers are compared where one side is a decimal number.
 
     Returns
     -------
@@ -107,37 +88,98 @@ def check_math(text: str, gold: str) -> Verdict:
     answer = extract_answer(text)
     if answer is None:
         return Verdict(False, None, "no_answer")
+    if not gold.strip():
+        return Verdict(False, answer, "bad_reference")
+    for found in math_places(answer):
+        prose = found.place != "boxed" and is_prose(found.texts[0])
+        shown: str | None = None
+        for candidate in found.texts:
+            compared = _compare(candidate, gold, decimal_places, prose)
+            if compared is not None and compared.equal:
+                return Verdict(True, compared.shown, "correct", found.place)
+            if compared is not None and shown is None:
+                shown = compared.shown
+        if shown is not None:
+            return Verdict(False, shown, "wrong_answer", found.place)
+    if not _parse_reference(tidy(gold)):
+        return Verdict(False, answer, "bad_reference")
+    return Verdict(False, None, "no_answer")
+
+
+def is_equal(answer: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> bool:
+    """Say whether two formulas, numbers or words are the same; see :func:`check_math`."""
+    compared = _compare(answer, gold, decimal_places, is_prose(answer))
+    return compared is not None and compared.equal
+
+
+class _Compared(NamedTuple):
+    """Whether they are equal, and what of the answer was compared."""
+
+    equal: bool
+    shown: str
+
+
+def _compare(answer: str, gold: str, decimal_places: int, prose: bool) -> _Compared | None:
+    """Compare by the cheapest way that decides; None where one of them cannot be read."""
+    answer, gold = tidy(answer), tidy(gold)
+    if (equal := _quick(answer, gold)) is not None:
+        return _Compared(equal, answer)
     expected = _parse_reference(gold)
     if not expected:
-        return Verdict(False, answer, "bad_reference")
+        return None
     shown: str | None = None
-    for found in _readings(answer):
-        reading = _text(found)
-        shown = shown or reading
+    for found in _readings(answer, prose):
+        reading = _text(found) if prose else answer
+        # A sentence in which there is no mathematics is no answer, unless it is the reference.
+        if not prose or any(isinstance(value, Basic | MatrixBase) for value in found):
+            shown = shown or reading
         # math-verify is not symmetric: the reference comes first.
-        if verify(expected, found, timeout_seconds=None, allow_set_relation_comp=True):
-            return Verdict(True, reading, "correct")
-    return Verdict(False, shown, "wrong_answer" if shown else "no_answer")
+        if verify(
+            expected,
+            found,
+            float_rounding=decimal_places,
+            timeout_seconds=None,
+            allow_set_relation_comp=True,
+        ):
+            return _Compared(True, reading)
+    return None if shown is None else _Compared(False, shown)
 
 
+def _quick(answer: str, gold: str) -> bool | None:
+    """Decide without sympy where the writing or two plain numbers do."""
+    if writing(answer) == writing(gold) != "":
+        return True
+    numeral, expected_numeral = _NUMERAL.fullmatch(answer), _NUMERAL.fullmatch(gold)
+    if numeral and expected_numeral:
+        return numeral.groups() == expected_numeral.groups()
+    value, expected = quantity(answer), quantity(gold)
+    if value is None or expected is None:
+        return None
+    if value == expected:
+        return True
+    both_whole = value == value.to_integral_value() and expected == expected.to_integral_value()
+    return False if both_whole else None
+
+
+@lru_cache(maxsize=16)
 def _parse_reference(gold: str) -> list[Any]:
-    gold = _tidy(gold)
-    if _is_delimited(gold):
+    """Return all that a reference may mean; it is read again for each place of an answer."""
+    if boxes(gold) or is_delimited(gold):
         return list(parse(gold, parsing_timeout=None))
-    found = list(parse(_boxed(_number(gold)), parsing_timeout=None)) if gold.strip() else []
+    found: list[Any] = []
+    for text in filter(None, (without_unit(in_latex(gold)), decimal_comma(gold))):
+        found += parse(_boxed(text), parsing_timeout=None)
     if not any(isinstance(value, Basic | MatrixBase) for value in found):
         found += parse(gold, parsing_timeout=None)
     return found
 
 
-def _readings(answer: str) -> Iterator[list[Any]]:
+def _readings(answer: str, prose: bool) -> Iterator[list[Any]]:
     """Yield what the answer may mean, the likeliest first."""
-    answer = _SIMPLE_BOX.sub(lambda box: _boxed(_number(box[1])), _tidy(answer))
-    candidates = [answer]
-    if _BOX in answer:
-        candidates.insert(0, answer[answer.rfind(_BOX) :])
-    elif not _is_delimited(answer) and "\n" not in answer:
-        candidates.append(_boxed(answer))
+    formula = answer if is_delimited(answer) else without_unit(in_latex(answer))
+    candidates = [answer if prose else _boxed(formula)]
+    if (decimal := decimal_comma(answer)) is not None:
+        candidates.append(_boxed(decimal))
     for candidate in candidates:
         found = list(parse(candidate, parsing_timeout=None))
         if found:
@@ -149,19 +191,5 @@ def _text(found: list[Any]) -> str:
     return next((value for value in found if isinstance(value, str)), str(found[0]))
 
 
-def _tidy(text: str) -> str:
-    return _THIN_SPACE_THOUSANDS.sub(",", text)
-
-
-def _number(text: str) -> str:
-    """Return the number alone where the text is a number with a currency or a unit in words."""
-    quantity = _QUANTITY.fullmatch(text)
-    return quantity["number"] if quantity else text
-
-
 def _boxed(text: str) -> str:
-    return f"{_BOX}{{{text}}}"
-
-
-def _is_delimited(text: str) -> bool:
-    return any(mark in text for mark in (_BOX, "\\(", "\\[")) or text.count("$") >= 2
+    return rf"\boxed{{{text}}}"

@@ -1,0 +1,80 @@
+"""Plain numbers: commas, units, rounding."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmss_cli.verify.number import (
+    decimal_comma,
+    join_thousands,
+    plain_number,
+    quantity,
+    rounds_to,
+    without_unit,
+)
+
+decimals = st.decimals(-(10**12), 10**12, places=4)
+
+
+@given(decimals)
+def test_a_number_is_read_with_commas_blanks_or_nothing_between_thousands(value: Decimal) -> None:
+    for text in (f"{value:f}", f"{value:,f}", f"{value:,f}".replace(",", " ")):
+        assert plain_number(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "18, 20", "1,5", "12 34", "x", "1e5", "1.2.3", "."])
+def test_what_is_no_plain_number(text: str) -> None:
+    assert plain_number(text) is None
+
+
+@pytest.mark.parametrize(
+    "text", [r"1\,800", r"1{,}800", r"1\!800", r"1,\!800", r"1,\! 800", "1,800"]
+)
+def test_thousands_are_written_with_a_comma(text: str) -> None:
+    assert join_thousands(text) == "1,800"
+
+
+def test_a_comma_is_a_decimal_comma_only_where_it_is_not_between_thousands() -> None:
+    assert decimal_comma("1000,99") == "1000.99"
+    assert decimal_comma("1,500") is decimal_comma("1, 5") is decimal_comma("1,5,7") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("$18.50", "18.50"),
+        (r"\$18", "18"),
+        ("-$18", "-18"),
+        ("€18.", "18"),
+        ("18 dollars", "18"),
+        ("12 km/h", "12"),
+        ("5 miles per hour", "5"),
+        ("3 million", "3000000"),
+        ("1.5 thousand people", "1500"),
+    ],
+)
+def test_a_quantity_is_its_number(text: str, value: str) -> None:
+    assert quantity(text) == Decimal(value)
+
+
+@pytest.mark.parametrize("text", ["2 dozen", "5 percent", "3 x", "5 - 2", r"3\sqrt{2}", "5%"])
+def test_words_that_change_the_value_are_no_units(text: str) -> None:
+    assert quantity(text) is None
+    assert without_unit(text) == text
+
+
+@pytest.mark.parametrize("text", [" ", "1,", "1 ", "- ", "1 abc "])
+def test_a_model_that_repeats_itself_costs_no_time(text: str) -> None:
+    assert quantity(text * 3000) is None
+
+
+@given(decimals, st.integers(0, 6))
+def test_a_value_rounds_to_itself_from_two_decimals_on(value: Decimal, places: int) -> None:
+    rounded = round(value, places)
+    assert rounds_to(rounded, value) == (places >= 2)
+    step = Decimal(1).scaleb(-places)
+    assert not rounds_to(rounded + step + step, value)

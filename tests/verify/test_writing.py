@@ -1,0 +1,41 @@
+"""What is written in many ways and means the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from wmss_cli.verify.writing import in_latex, tidy, writing
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (r"\left( 3, \dfrac{\pi}{2} \right)", r"(3,\frac{\pi}{2})"),
+        (r"\text{(C)}", "C"),
+        (r"\textbf{C}", "(C)"),
+        (r"\text{Evelyn}", "evelyn"),
+        (r"$12:00$", "12:00"),
+        (r"3\,x", "3x"),
+    ],
+)
+def test_the_same_in_other_writing(one: str, other: str) -> None:
+    assert writing(one) == writing(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("1 1/2", "11/2"), ("X", "x"), ("(3,4]", "(3,4)"), ("3x", "3y"), ("AB", "A")]
+)
+def test_what_only_looks_alike(one: str, other: str) -> None:
+    assert writing(one) != writing(other)
+
+
+def test_signs_of_plain_text_become_latex() -> None:
+    assert in_latex("5(√3 + 1)") == r"5(\sqrt{3} + 1)"
+    assert in_latex("√(5)") == r"\sqrt(5)"
+    assert in_latex("45°") == r"45^\circ "
+    assert in_latex("2 1/2") == r"2\frac{1}{2}"
+
+
+def test_and_between_solutions_binds_less_than_a_comma() -> None:
+    assert tidy(r"p=5, q=2 \quad \text{and} \quad p=7, q=2") == "p=5, q=2; p=7, q=2"
+    assert tidy(r"p=5, \quad \text{and} \quad q=2") == r"p=5, \quad \text{and} \quad q=2"

@@ -1,0 +1,190 @@
+r"""Where the answer stands in a completion.
+
+First the part that counts (:func:`extract_answer`), then the places in it, in the order in which
+they are asked (:func:`math_places`): a box, a statement such as "the answer is", the whole part
+where it is a formula, and last what stands at the end of its prose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+Place = Literal["boxed", "statement", "whole", "prose", "last_number", "last_letter"]
+
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?P<token>[^\s{}]))")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_STATEMENT = re.compile(
+    # "The answer to the question is", "**Final answer:**", GSM8K's "####".
+    r"\banswers?\b[*_\"']*(?:\s+[^\s.:=]+){0,5}?\s*(?:\b(?:is|are|be|equals)\b|[:=])\s*[*_:]*"
+    r"|^\#{4}(?!\#)"
+    r"|\b(?:réponse|respuesta|resposta|risposta|antwort|ответ)\b(?:\s+[^\s.:=]+){0,5}?\s*"
+    r"(?:\b(?:est|es|é|è|ist)\b|:)"
+    r"|(?:答案|答え|정답)\s*[是为為は은:：]*",  # noqa: RUF001
+    re.IGNORECASE | re.MULTILINE,
+)
+_DELIMITED = re.compile(r"\\\(|\\\[|\$[^$]+\$", re.DOTALL)
+_TEXT_COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname)\w*\s*\{[^{}]*\}")
+_COMMAND = re.compile(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_OPENING_WORD = re.compile(r"\s*[A-Z][a-z]{2,}[,:]?\s+\S*\d")
+# Chinese, Japanese and Korean sentences have no spaces to count words by.
+_SENTENCE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]{2,}")
+_LAST_NUMBER = re.compile(r"(?<![\d.,])-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?")
+
+
+class Found(NamedTuple):
+    """A place with an answer.
+
+    Attributes
+    ----------
+    place : str
+        ``boxed``, ``statement``, ``whole`` (a part that is nothing but the answer), ``prose``
+        (the last formula or number of a text), ``last_number`` or ``last_letter``.
+    texts : tuple of str
+        What stands there; where it can be taken in two ways, the likelier one first.
+    """
+
+    place: Place
+    texts: tuple[str, ...]
+
+
+def extract_answer(text: str) -> str | None:
+    r"""Return the part of a completion that counts as the answer.
+
+    That is what stands inside the last ``<answer>…</answer>`` after the thinking; without
+    answer tags, all that follows ``</think>``; without any tags, the whole text. What is
+    unfinished (thinking without an end, an answer or a last box that is cut off) is no answer.
+
+    Parameters
+    ----------
+    text : str
+        The completion.
+
+    Returns
+    -------
+    str or None
+        The answer without surrounding white space, None if there is none.
+
+    Examples
+    --------
+    >>> extract_answer(r"<think>2 + 2</think> <answer>It is \boxed{4}.</answer>")
+    'It is \\boxed{4}.'
+    """
+    rest = text.rpartition("</think>")[2]
+    if "<think>" in rest:
+        return None
+    end = rest.rfind("</answer>")
+    start = rest.rfind("<answer>", 0, end) if end >= 0 else -1
+    if start >= 0:
+        rest = rest[start + len("<answer>") : end]
+    elif "<answer>" in rest or _is_cut_off(rest):
+        return None
+    return rest.strip() or None
+
+
+def boxes(text: str) -> list[str]:
+    r"""Return what stands in each ``\boxed{}`` or ``\fbox{}``, with balanced braces.
+
+    A box whose brace is never closed goes on to the end of the text; :func:`extract_answer` lets
+    such a one through only inside of ``<answer>…</answer>``, where it cannot be cut off.
+
+    Examples
+    --------
+    >>> boxes(r"first \boxed{\frac{1}{2}}, then \boxed 5")
+    ['\\frac{1}{2}', '5']
+    """
+    found = []
+    position = 0
+    while box := _BOX.search(text, position):
+        position = box.end()
+        if box["token"]:
+            found.append(box["token"])
+            continue
+        end = _closing_brace(text, position)
+        found.append(text[position:end].strip())
+        position = end
+    return found
+
+
+def statement(text: str) -> str | None:
+    """Return what follows the last "the answer is" (or "Answer:") of a text.
+
+    Examples
+    --------
+    >>> statement("The answer is 4, no: the answer is 5.")
+    '5.'
+    """
+    stated = list(_STATEMENT.finditer(text))
+    return (text[stated[-1].end() :].strip() or None) if stated else None
+
+
+def math_places(answer: str) -> Iterator[Found]:
+    r"""Yield where a mathematical answer may stand, in the order of what counts.
+
+    1. ``boxed``: the last box; or all boxes together, as a list. Where there is a box, nothing
+       else counts.
+    2. ``statement``: what follows the last "the answer is".
+    3. ``whole``: all of it, where it is one formula or number and no prose.
+    4. ``prose``: its last formula or number, as math-verify finds it.
+    5. ``last_number``: the last number or fraction, whatever stands around it.
+
+    Parameters
+    ----------
+    answer : str
+        From :func:`extract_answer`.
+    """
+    boxed = list(dict.fromkeys(boxes(answer)))
+    if boxed:
+        # A value that is boxed again at the end is the last one all the same.
+        last = boxes(answer)[-1]
+        yield Found("boxed", (last, ", ".join(boxed)) if len(boxed) > 1 else (last,))
+        return
+    if (stated := statement(answer)) is not None:
+        line = stated.partition("\n")[0].strip("* ").rstrip("*. ")
+        # math-verify then takes what stands next to the word, not what stands last.
+        yield Found("statement", (f"answer: {stated}" if is_prose(line) else line,))
+    if not is_prose(answer):
+        yield Found("whole", (answer,))
+        return
+    yield Found("prose", (answer,))
+    numbers = _LAST_NUMBER.findall(answer)
+    if numbers:
+        yield Found("last_number", (numbers[-1].rstrip(","),))
+
+
+def is_delimited(text: str) -> bool:
+    """Say whether a text marks its formulas, with dollars or LaTeX brackets."""
+    return _DELIMITED.search(text) is not None
+
+
+def is_prose(text: str) -> bool:
+    r"""Say whether a text is more than one formula: words, or formulas that it marks.
+
+    Words inside ``\text{}``, and a unit behind a number, are no prose.
+    """
+    bare = _COMMAND.sub(" ", _TEXT_COMMAND.sub(" ", text))
+    words = (
+        len(_WORD.findall(bare)) > 1
+        or _OPENING_WORD.match(bare) is not None
+        or _SENTENCE.search(bare) is not None
+    )
+    return "\n" in text or is_delimited(text) or words
+
+
+def _is_cut_off(text: str) -> bool:
+    started = list(_BOX.finditer(text))
+    if not started or started[-1]["token"]:
+        return False
+    return _closing_brace(text, started[-1].end()) == len(text)
+
+
+def _closing_brace(text: str, start: int) -> int:
+    r"""Return where the brace closes that was opened before `start`; ``\\{`` is no brace."""
+    depth = 1
+    for brace in _BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return brace.start()
+    return len(text)

@@ -1,0 +1,127 @@
+r"""Which letter of a multiple-choice question a completion names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+_MARKS = re.compile(r"\\[()\[\],;:! ]|[$*_`\"']|\\(?:left|right|quad)")
+_CONTRACTED_NOT = re.compile(r"(?:n['’]t\b|(?<=\bcan)not\b)")  # noqa: RUF001
+# A letter is alone unless it is a part of a word; Chinese has no spaces, so \b will not do.
+_ALONE = r"(?<![A-Za-zÀ-ÿ\\]){}(?![A-Za-zÀ-ÿ])"
+_DENY = (
+    r"(?:\b(?:not|cannot|neither|never|rather\s+than|instead\s+of|eliminate|exclude|rule\s+out)"
+    r"|\b(?:non|pas|nicht|keine?|нет?)|不是|并非|非)"
+    r"(?:\s+(?:be|equal\s+to|options?|choices?|answers?))*\s*"
+)
+_DENIED = (
+    r"\s+(?:is|are|was|would\s+be|can|could|does|do)"
+    r"\s+(?:not|wrong|incorrect|false|impossible|too)\b"
+)
+_OPERATORS = ("=", "+", "*", "/", "^", "_", "<", ">")
+_NOUN = re.compile(
+    r"\s+(?!(?:is|was|are|has|can|must|would|as|by|because|since|so|but|which|or|and|nor)\b)[a-z]"
+)
+# Each text fits in one way only: with two, a list of letters would take exponential time.
+_JOINED = r"\s*(?:(?:,\s*)?(?:or|and|nor|ou|oder|y|o|et|und|或|和)\b|[,/&])\s*"
+
+
+class Letters:
+    """Reads the letters from A on.
+
+    Parameters
+    ----------
+    count : int
+        How many letters there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        last = chr(ord("A") + count - 1)
+        upper, either = f"[A-{last}]", f"[A-{last}a-{last.lower()}]"
+        one = _ALONE.format(rf"(?:\(({either})\)|({upper}))")
+        self._one = re.compile(one)
+        several = rf"{one}(?:{_JOINED}{one}){{0,{count}}}"
+        self._denied = re.compile(rf"(?i:{_DENY}){several}|{several}{_DENIED}")
+        self._only = re.compile(rf"(?:(?i:option|choice)\s+)?[(\[]?({either})[)\].:]*")
+        # "B) 56", "(B) 56", "B: 56", "C Cecile".
+        self._label = re.compile(
+            rf"(?:[(\[]({either})[)\]]|({upper})\s*[).:]|({upper})(?=\s+(?:[A-Z]\w|\d)))\s*"
+        )
+
+    def only(self, text: str) -> str | None:
+        r"""Return the letter that a text consists of, alone or as the label of an option.
+
+        Examples
+        --------
+        >>> letters = Letters(5)
+        >>> letters.only(r"\text{(b)}"), letters.only("B) 56"), letters.only("E = mc^2")
+        ('B', 'B', None)
+        """
+        text = _plain(text)
+        if match := self._only.fullmatch(text):
+            return _letter(match)
+        match = self._label.match(text)
+        # "(A) is too small, so (B)" is no label of one option.
+        if match is None or self.named(text[match.end() :]):
+            return None
+        return _letter(match)
+
+    def named(self, text: str) -> list[str | None]:
+        """Return the letters that a text names and does not deny, in their order.
+
+        Several in one breath ("A or B") are one None: they choose nothing.
+
+        Examples
+        --------
+        >>> letters = Letters(5)
+        >>> letters.named("It is not A, so I think it's B"), letters.named("A or B")
+        (['B'], [None])
+        """
+        text = self._denied.sub(" ", _plain(text))
+        named: list[str | None] = []
+        end = None
+        for match in self._one.finditer(text):
+            if _is_symbol(text, match) or _is_article(text, match):
+                continue
+            letter = _letter(match)
+            if end is not None and re.fullmatch(_JOINED, text[end : match.start()]):
+                named[-1] = letter if named[-1] == letter else None
+            else:
+                named.append(letter)
+            end = match.end()
+        return named
+
+
+def option_texts(options: Sequence[str]) -> list[str]:
+    """Return the options without their labels: ``A)23``, ``(A) 23`` and ``A)A)23`` are ``23``."""
+    texts = []
+    for index, option in enumerate(options):
+        label = re.compile(rf"\s*\(?{chr(ord('A') + index)}\s*[).:]\s*")
+        text = option
+        while match := label.match(text):
+            text = text[match.end() :]
+        texts.append(text.strip())
+    return texts
+
+
+def _plain(text: str) -> str:
+    text = _CONTRACTED_NOT.sub(" not", _COMMAND.sub(r"\1", text))
+    return _MARKS.sub(" ", text).strip()
+
+
+def _letter(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group).upper()
+
+
+def _is_symbol(text: str, match: re.Match[str]) -> bool:
+    """Say whether a letter is part of a formula, as in ``E = mc^2``."""
+    if match[0].startswith("("):
+        return False
+    before, after = text[: match.start()].rstrip(), text[match.end() :]
+    return before.endswith(_OPERATORS) or after.lstrip().startswith(_OPERATORS)
+
+
+def _is_article(text: str, match: re.Match[str]) -> bool:
+    """Say whether a letter is a word, as in "A car", and not as in "A is right"."""
+    return match[0] == "A" and _NOUN.match(text, match.end()) is not None

@@ -1,0 +1,84 @@
+r"""One way of writing for what has many: spaces, signs, mixed fractions, words in ``\text{}``."""
+
+from __future__ import annotations
+
+import re
+
+from wmss_cli.verify.number import join_thousands
+
+_SIGNS = str.maketrans(
+    {
+        "−": "-",  # noqa: RUF001
+        "–": "-",  # noqa: RUF001
+        "×": r"\times ",  # noqa: RUF001
+        "·": r"\cdot ",
+        "÷": r"\div ",
+        "π": r"\pi ",
+        "°": r"^\circ ",
+        "≤": r"\le ",
+        "≥": r"\ge ",
+        "≠": r"\ne ",
+        "∞": r"\infty ",
+        "∪": r"\cup ",  # noqa: RUF001
+        "±": r"\pm ",
+        "²": "^2",
+        "³": "^3",
+    }
+)
+_ROOT_SIGN = re.compile(r"√\s*(\d+|[A-Za-z]|(?=[({]))")
+_MIXED = re.compile(r"(?<![\d.])(\d+)\s+(\d+)/(\d+)(?![\d.])")
+_TEXT_NUMBER = re.compile(r"\\text\s*\{\s*(\\?\$?-?\d[^{}]*)\}\s*")
+_SOLUTIONS = re.compile(r"(?<![,\s])\s*\\quad\s*\\text\{\s*(?:and|or)\s*\}\s*\\quad")
+_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf)\s*\{([^{}]*)\}")
+_SPACING = re.compile(
+    r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle|\\[,!;: ]|\\[()\[\]]|\$|\s+"
+)
+# Between two digits a space means something: 1 1/2 is not 11/2.
+_GAP = re.compile(r"(?<!\d) +| +(?!\d)")
+_CHOICE = re.compile(r"\(([A-Za-z])\)")
+
+
+def tidy(text: str) -> str:
+    r"""Return a text with commas for thousands, and a semicolon for ``\quad\text{and}\quad``.
+
+    Examples
+    --------
+    >>> tidy(r"1{,}800"), tidy(r"a=1, b=2 \quad \text{or} \quad a=3, b=4")
+    ('1,800', 'a=1, b=2; a=3, b=4')
+    """
+    return _SOLUTIONS.sub(";", join_thousands(text)).strip()
+
+
+def in_latex(formula: str) -> str:
+    r"""Return a formula with the signs and the mixed fractions of plain text in LaTeX.
+
+    Examples
+    --------
+    >>> in_latex("2√3"), in_latex("1 1/2"), in_latex(r"\text{5 miles}")
+    ('2\\sqrt{3}', '1\\frac{1}{2}', '5 miles')
+    """
+    formula = _MIXED.sub(r"\1\\frac{\2}{\3}", _TEXT_NUMBER.sub(r"\1", formula))
+    return _ROOT_SIGN.sub(_root, formula).translate(_SIGNS)
+
+
+def writing(text: str) -> str:
+    r"""Return a formula or a word as it is compared letter by letter.
+
+    What is equal so is equal in value; case matters in formulas, not in words.
+
+    Examples
+    --------
+    >>> writing(r"\left( 3, \dfrac{\pi}{2} \right)") == writing(r"(3,\frac{\pi}{2})")
+    True
+    >>> writing(r"\text{(C)}"), writing(r"\text{Evelyn}."), writing("1 1/2")
+    ('C', 'evelyn', '1 1/2')
+    """
+    text = _SPACING.sub(" ", _TEXT.sub(r"\1", text)).strip(" .")
+    text = _GAP.sub("", text.replace("dfrac", "frac").replace("tfrac", "frac"))
+    if choice := _CHOICE.fullmatch(text):
+        return choice[1]
+    return text.casefold() if len(text) > 1 and text.isalpha() else text
+
+
+def _root(match: re.Match[str]) -> str:
+    return rf"\sqrt{{{match[1]}}}" if match[1] else r"\sqrt"
