@@ -98,7 +98,7 @@ class Run:
     tests : str
         Test code, of ``tests`` and ``pytest``.
     entry_point : str
-        Function, or method of a class ``Solution``, of ``calls``.
+        Function that is tested; for ``calls`` also a method of a class ``Solution``.
     calls : str
         A JSON list of lists of arguments, of ``calls``.
     """
