@@ -92,7 +92,10 @@ def read_tests(test_case: Mapping[str, Any] | None) -> Tests | None:
     """
     if not test_case:
         return None
-    case = {**test_case, **_loads(test_case.get("input_output") or {})}
+    more = _loads(test_case.get("input_output") or {})
+    if not isinstance(more, dict):
+        raise DataError("input_output is no object")
+    case = {**test_case, **more}
     entry_point = case.get("test_entry_point") or case.get("fn_name")
     if code := case.get("test_code") or case.get("assert_case"):
         text = code if isinstance(code, str) else "\n".join(map(str, code))
@@ -105,7 +108,13 @@ def read_tests(test_case: Mapping[str, Any] | None) -> Tests | None:
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         raise DataError("inputs and outputs are not two lists of the same length")
     if entry_point:
-        return CallTests(entry_point, tuple(map(_arguments, inputs)), tuple(map(_result, outputs)))
+        # As APPS has them, or as LiveCodeBench: a line of JSON for each argument, and the result.
+        if inputs and isinstance(inputs[0], str):
+            inputs = [[_loads(line) for line in text.splitlines()] for text in map(str, inputs)]
+            outputs = list(map(_loads, outputs))
+        if not all(isinstance(arguments, list) for arguments in inputs):
+            raise DataError("the arguments of a call are no list")
+        return CallTests(entry_point, tuple(inputs), tuple(outputs))
     return InputTests(tuple(map(_text, inputs)), tuple(map(_text, outputs)))
 
 
@@ -136,7 +145,8 @@ def _first_called(assertion: str) -> str | None:
     """Return the first function in an assertion, one that Python does not have where there is."""
     calls = (n.func for n in ast.walk(_parse(assertion)) if isinstance(n, ast.Call))
     names = [function.id for function in calls if isinstance(function, ast.Name)]
-    return next((name for name in names if not hasattr(builtins, name)), (names or [None])[0])
+    foreign = [name for name in names if not hasattr(builtins, name)]
+    return next(iter(foreign or names), None)
 
 
 def _loads(value: Any) -> Any:
@@ -152,19 +162,6 @@ def _loads(value: Any) -> Any:
 def _text(value: Any) -> str:
     """Return a standard input or output; some sets hold it as a list of lines."""
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _arguments(value: Any) -> list[Any]:
-    """Return the arguments of a call: a list, or a line of JSON for each."""
-    if isinstance(value, str):
-        return [_loads(line) for line in value.splitlines() if line.strip()]
-    if not isinstance(value, list):
-        raise DataError("the arguments of a call are no list")
-    return value
-
-
-def _result(value: Any) -> Any:
-    return _loads(value) if isinstance(value, str) else value
 
 
 def needs_pytest(code: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 import warnings
 from collections.abc import Sequence
 
@@ -11,8 +12,8 @@ from wmss_cli.verify.answer import extract_answer
 
 # ``` or more, or ~~~; the closing fence is at least as long. An unclosed block is no block.
 _FENCED = re.compile(
-    r"^[ \t]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)[^\n`]*\n"
-    r"(?P<code>.*?)^[ \t]*(?P=fence)[`~]*[ \t]*$",
+    r"^(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)[^\n`]*\n"
+    r"(?P<code>.*?)^[ \t]*(?P=fence)[`~]*[ \t\r]*$",
     re.DOTALL | re.MULTILINE,
 )
 _PYTHON = ("", "python", "python3", "py", "py3")
@@ -32,7 +33,10 @@ def fenced_blocks(text: str) -> list[str]:
     Blocks of another language are left out; one without a language counts as Python.
     """
     return [
-        found["code"] for found in _FENCED.finditer(text) if found["language"].lower() in _PYTHON
+        # The block of an item of a list is indented as a whole.
+        textwrap.dedent(found["code"]) if found["indent"] else found["code"]
+        for found in _FENCED.finditer(text)
+        if found["language"].lower() in _PYTHON
     ]
 
 
