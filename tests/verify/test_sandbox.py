@@ -310,6 +310,20 @@ def test_small_files_fill_a_small_disk_only(level: Level) -> None:
     assert "No space left" in outcome.detail
 
 
+@pytest.mark.parametrize("result", ["correct", "passed", "broken", "", "\udcff"])
+def test_a_result_of_the_program_is_not_believed(result: str, level: Level) -> None:
+    text = result.encode(errors="surrogateescape")
+    outcome = run(f"import os\nos.pwrite(3, {text!r}, 0)\nos._exit(7)", level)
+    assert outcome.reason in ("crash", "exit_early")
+
+
+@pytest.mark.parametrize(
+    "program", ["print('\0')", "print('\ud800')", "\ufeffprint(1)", "(" * 9999]
+)
+def test_odd_programs_are_only_wrong(program: str, level: Level) -> None:
+    assert run(program, level).reason in ("error", "memory", "passed")
+
+
 def test_runs_do_not_see_each_other(level: Level) -> None:
     runs = [Run("import sys; sys.secret = 1; x = 1"), Run("import sys; sys.secret")]
     outcomes = run_sandboxed(runs, PATIENT, level)

@@ -133,12 +133,13 @@ def _be_runner(run: dict[str, Any], request: dict[str, Any], files: list[int]) -
         sys.argv = [_PROGRAM_FILE]
         outcome, detail = _run(run)
     except BaseException as error:
-        outcome, detail = "broken", _describe(error)
+        detail = _describe(error)
     finally:
-        result = f"{outcome}\n{detail}".encode(errors="replace")
-        truncate(_RESULT_FD, 0)
-        write(_RESULT_FD, result, 0)
-        end(0 if outcome == "passed" else 1)
+        try:
+            truncate(_RESULT_FD, 0)
+            write(_RESULT_FD, f"{outcome}\n{detail}".encode(errors="replace"), 0)
+        finally:  # whatever the program did to its files, it does not go on as the supervisor
+            end(0 if outcome == "passed" else 1)
 
 
 def _take_files(files: list[int]) -> None:

@@ -33,6 +33,8 @@ Level = Literal["bubblewrap", "landlock", "none"]
 LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock", "none")
 """From the safest to none at all."""
 
+# What a runner itself may say; all else is seen from outside.
+_REASONS = ("passed", "failed", "error", "exit_early", "memory", "crash")
 # To start and to report, on a busy machine.
 _GRACE_S = 20.0
 _CODE = "import sys; sys.path[:0] = sys.argv[1:]; from wmss_cli.verify.harness import main; main()"
@@ -215,7 +217,7 @@ def reaches(level: Level) -> str:
         program = f"try:\n    open({secret.name!r})\nexcept OSError:\n    print('hidden')"
         try:
             (outcome,) = run_sandboxed([Run(program)], Limits(), level)
-        except SandboxError as error:
+        except (SandboxError, OSError) as error:
             return str(error)
     if outcome.reason != "passed":
         return f"a program does not run: {outcome.reason} {outcome.detail}"
@@ -242,7 +244,7 @@ def find_level(unsafe: bool = False) -> Level:
     told = "; ".join(f"{level}: {problem}" for level, problem in problems.items())
     raise SandboxError(
         f"programs of models cannot be run safely on this machine ({told}); allow user "
-        "namespaces, or use a kernel of 6.2 or later with Landlock"
+        "namespaces (Linux 5.3 or later), or use Landlock (6.2 or later)"
     )
 
 
@@ -359,6 +361,8 @@ def _outcome(report: dict[str, Any], level: Level) -> Outcome:
         reason, detail = "crash", f"signal {-status}"
     elif not said:
         reason, detail = "exit_early", f"exit code {status}"
+    elif said not in _REASONS or (said == "passed" and status != 0):
+        reason, detail = "crash", f"its result is not one of the harness: {said[:40]!r}"
     else:
         reason = said
     stdout = report["output"].decode(errors="replace")
