@@ -12,6 +12,7 @@ import functools
 import marshal
 import os
 import platform
+import re
 import secrets
 import select
 import signal
@@ -181,7 +182,8 @@ def run_sandboxed(
     with contextlib.ExitStack() as stack:
         scratch = None
         if level != "bubblewrap":
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="wmss-program-"))
+            scratch = tempfile.mkdtemp(prefix="wmss-program-")
+            stack.callback(_remove, scratch)
         head = {
             "level": level,
             "runs": len(runs),
@@ -237,11 +239,12 @@ def find_level(unsafe: bool = False) -> Level:
     SandboxError
         Nothing works, and `unsafe` is not set.
     """
-    problems = {level: reaches(level) for level in LEVELS if level != "none" or unsafe}
-    for level, problem in problems.items():
-        if not problem:
+    problems = []
+    for level in LEVELS if unsafe else LEVELS[:-1]:
+        if not (problem := reaches(level)):
             return level
-    told = "; ".join(f"{level}: {problem}" for level, problem in problems.items())
+        problems.append(f"{level}: {problem}")
+    told = "; ".join(problems)
     raise SandboxError(
         f"programs of models cannot be run safely on this machine ({told}); allow user "
         "namespaces (Linux 5.3 or later), or use Landlock (6.2 or later)"
@@ -285,7 +288,7 @@ def _import_path() -> list[str]:
 
 
 def _resource_limits(limits: Limits, level: Level) -> dict[str, int | None]:
-    kernel = tuple(int(part) for part in platform.release().split(".")[:2])
+    kernel = tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2])
     apart = level == "bubblewrap" and kernel >= _COUNTS_THREADS_APART
     return {
         "cpu_s": limits.cpu_s,
@@ -338,6 +341,14 @@ def _start(
         stderr.seek(0)
         complaint = stderr.read(4096).decode(errors="replace").strip().splitlines()
         return stdout.read(), complaint[-1] if complaint else ""
+
+
+def _remove(folder: str) -> None:
+    """Delete what a program left: folders without rights, or nested deeper than Python can go."""
+    remove = ["rm", "-rf", folder]
+    if subprocess.run(remove, stderr=subprocess.DEVNULL, check=False).returncode:
+        subprocess.run(["chmod", "-R", "u+rwx", folder], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(remove, check=True)
 
 
 def _wait(process: int, timeout_s: float) -> None:
