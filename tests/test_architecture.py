@@ -45,7 +45,7 @@ LIGHT_MODULES = (
     "wmss_cli.stages.probe_config",
     "wmss_cli.stages.registry",
     "wmss_cli.train.memory",
-    "wmss_cli.verify.namespaces",
+    "wmss_cli.verify.sandbox",
 )
 
 MAX_LINES = 400

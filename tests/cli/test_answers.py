@@ -35,6 +35,7 @@ def write_evaluation(folder: Path, verdicts: Sequence[bool], **options: Any) -> 
             "correct": correct,
             "reason": "correct" if correct else "wrong_answer",
             "found_in": "boxed",
+            "sandbox": None,
             "tokens": 4,
             "finish_reason": "stop",
         }

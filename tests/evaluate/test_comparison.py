@@ -69,6 +69,7 @@ def test_several_answers_are_shares(tmp_path: Path) -> None:
             **keys,
             "extracted": None,
             "found_in": None,
+            "sandbox": None,
             "tokens": 1,
             "finish_reason": "stop",
         }

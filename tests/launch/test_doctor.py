@@ -8,13 +8,22 @@ import pytest
 from packaging.requirements import Requirement
 
 from wmss_cli.launch import doctor
+from wmss_cli.verify import sandbox
 
 
 def test_looks_at_all_that_wmss_needs() -> None:
     findings = {finding.what: finding for finding in doctor.examine()}
-    assert {"python", "CPU cores", "memory", "disk here", "hub", "GPUs"} <= findings.keys()
+    assert {
+        "python",
+        "CPU cores",
+        "memory",
+        "disk here",
+        "hub",
+        "GPUs",
+        "sandbox",
+    } <= findings.keys()
     assert {"torch", "transformers", "deepspeed", "math-verify"} <= findings.keys()
-    assert "pytest" not in findings, "what only developers need is not asked for"
+    assert "mypy" not in findings, "what only developers need is not asked for"
     assert not [f for f in findings.values() if f.state == "missing"], "the suite runs here"
     assert findings["CPU cores"].found == str(len(os.sched_getaffinity(0)))
     assert all(finding.advice for finding in findings.values() if finding.state != "ok")
@@ -56,3 +65,21 @@ def test_a_disk_that_is_nearly_full_is_noted(monkeypatch: pytest.MonkeyPatch) ->
     finding = doctor._disk()
     assert (finding.state, finding.found) == ("note", "3 GiB free")
     assert "set run_dir to a larger disk" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("works", "state", "found", "advice"),
+    [
+        ({"bubblewrap", "landlock"}, "ok", "bubblewrap", ""),
+        ({"landlock"}, "note", "landlock (degraded)", "see more of this machine; forbidden"),
+        (set(), "note", "none", "allow user namespaces"),
+    ],
+)
+def test_says_in_what_sandbox_programs_run(
+    works: set[str], state: str, found: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sandbox, doctor):
+        monkeypatch.setattr(module, "reaches", lambda level: "" if level in works else "forbidden")
+    finding = doctor._sandbox()
+    assert (finding.state, finding.found) == (state, found)
+    assert advice in finding.advice

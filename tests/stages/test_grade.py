@@ -27,6 +27,7 @@ def answer(problem: str, text: str, correct: bool) -> dict[str, Any]:
         "correct": correct,
         "reason": "no_answer",
         "found_in": None,
+        "sandbox": None,
         "tokens": 3,
         "finish_reason": "stop",
     }
@@ -47,7 +48,7 @@ def job(answers: Path, problems: str, tmp_path: Path) -> Job:
     file = tmp_path / "sums.jsonl"
     rows = [{"id": name, "question": f"{name}?", "answer": "2"} for name in problems]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = GradeConfig(verify_timeout_s=10.0, workers=1)
+    config = GradeConfig(verify_timeout_s=10.0, workers=1, unsafe_programs=False)
     return Job(
         stage="grade",
         config=config.model_dump(mode="json"),

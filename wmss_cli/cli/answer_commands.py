@@ -38,7 +38,9 @@ def grade(
 
     resolved = options.configure(common.config, common.sets, launch.settings).config
     section = GradeConfig(
-        verify_timeout_s=resolved.eval.verify_timeout_s, workers=resolved.eval.workers
+        verify_timeout_s=resolved.eval.verify_timeout_s,
+        workers=resolved.eval.workers,
+        unsafe_programs=resolved.eval.unsafe_programs,
     )
     inputs = {
         role: source.path

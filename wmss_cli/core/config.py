@@ -45,12 +45,14 @@ class Section(BaseModel):
 class CurateConfig(Section):
     """Which records are kept."""
 
-    EXECUTION = frozenset({"workers", "shards"})
+    EXECUTION = frozenset({"workers", "shards", "unsafe_programs"})
 
     format: Literal["tags", "any"] = "tags"
     """`tags`: exactly one <think>…</think> and one <answer>…</answer>; `any`: no matter how."""
     unverifiable: Literal["reject", "keep"] = "reject"
     """What happens to a record that has nothing to check its answer by."""
+    unsafe_programs: bool = False
+    """Run programs of models without a sandbox where none works; else that is an error."""
     deduplicate: Literal["none", "exact", "near"] = "near"
     """`exact` rejects a record whose prompt and completion both equal those of an earlier one, but
     for case and white space; `near` one that is nearly equal to an earlier one, too."""
@@ -225,7 +227,7 @@ class CurriculumConfig(Section):
 class EvalConfig(Section):
     """Generation and grading."""
 
-    EXECUTION = frozenset({"shards", "workers", "engine", "batch_size"})
+    EXECUTION = frozenset({"shards", "workers", "engine", "batch_size", "unsafe_programs"})
 
     shards: Count = 1
     """Parts that are answered and graded one by one; each is kept when it is done."""
@@ -257,6 +259,8 @@ class EvalConfig(Section):
     """`auto` is bf16 on a GPU and fp32 on a CPU."""
     workers: Count = 2
     """Processes that grade answers."""
+    unsafe_programs: bool = False
+    """Run programs of models without a sandbox where none works; else that is an error."""
     seed: int = 0
     """Of the draws: each answer has its own, made from it, the task, the problem and its number."""
 
@@ -270,8 +274,10 @@ class EvalConfig(Section):
 class GradeConfig(Section):
     """Grading of answers that are there: what `wmss grade` takes from the section of eval."""
 
-    EXECUTION = frozenset({"workers"})
+    EXECUTION = frozenset({"workers", "unsafe_programs"})
 
+    unsafe_programs: bool
+    """As in `eval`."""
     verify_timeout_s: Positive
     """As in `eval`."""
     workers: Count

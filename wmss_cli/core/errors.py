@@ -36,6 +36,12 @@ class NonFiniteLossError(WmssError, ValueError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 
 
+class SandboxError(WmssError, RuntimeError):
+    """Programs that a model wrote cannot be confined on this machine."""
+
+    exit_code = 3
+
+
 class SlurmError(WmssError, RuntimeError):
     """Slurm refused, or did not answer."""
 

@@ -95,6 +95,7 @@ GENERATION = pa.schema(
         pa.field(
             "found_in", pa.string()
         ),  # place of the extracted answer, as docs/grading.md names
+        pa.field("sandbox", pa.string()),  # level at which a program was run, null where none was
         pa.field("tokens", pa.int32(), nullable=False),  # generated, the stop token not counted
         pa.field("finish_reason", pa.string(), nullable=False),  # stop or length
     ]

@@ -8,7 +8,6 @@ REASONS: Mapping[str, str] = {
     "unreadable": "not a record of one question and one answer; the detail says what is wrong",
     "format": "not one <think>…</think> followed by one <answer>…</answer>",
     "no_reference": "neither a reference answer nor a test to check the answer by",
-    "no_verifier": "nothing here can check an answer of this kind",
     "contaminated": "holds a question of a benchmark; the detail names it",
     "duplicate": "prompt and completion both equal those of an earlier record",
     "near_duplicate": "nearly equal to an earlier record that is kept; the detail names it",
@@ -17,6 +16,13 @@ REASONS: Mapping[str, str] = {
     "bad_reference": "the reference cannot be read",
     "timeout": "the check took longer than verify_timeout_s",
     "crash": "the check ended its process, by memory for example",
+    "no_code": "the answer holds no program",
+    "failed": "a test of the program fails",
+    "error": "the program ends with an exception",
+    "exit_early": "the program ends itself before its tests are done",
+    "memory": "the program needs more memory than it may have",
+    "output": "the program prints more than it may",
+    "forged": "the program passes tests that it cannot pass",
 }
 """Every reason for which curation rejects a record, and what it means."""
 

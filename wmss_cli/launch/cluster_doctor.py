@@ -194,9 +194,9 @@ def _findings(rows: list[dict[str, Any]], speed: float, train: Resources) -> Ite
     )
     yield _each(
         rows,
-        "user_namespaces",
-        ("user namespaces", "on all nodes: programs can be run in a sandbox"),
-        ("not on", "programs of models can only run in a weaker sandbox there"),
+        "bubblewrap",
+        ("sandbox", "bubblewrap runs on all nodes"),
+        ("no bubblewrap on", "programs of models can only run in a weaker sandbox there"),
         optional=True,
     )
 

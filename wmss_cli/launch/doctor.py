@@ -13,7 +13,8 @@ from typing import Literal
 from packaging.requirements import Requirement
 from pydantic import BaseModel, ConfigDict
 
-from wmss_cli.verify.namespaces import has_user_namespaces
+from wmss_cli.core.errors import SandboxError
+from wmss_cli.verify.sandbox import find_level, reaches
 
 _GIB = 2**30
 _LITTLE_DISK_GIB = 20
@@ -141,10 +142,12 @@ def _hub() -> Finding:
 
 
 def _sandbox() -> Finding:
-    there = has_user_namespaces()
-    return Finding(
-        what="user namespaces",
-        state="ok" if there else "note",
-        found="allowed" if there else "not allowed, or unshare is missing",
-        advice="" if there else "programs of models can only run in a weaker sandbox here",
-    )
+    """Say in what programs of models run here, by running one."""
+    try:
+        level = find_level()
+    except SandboxError as error:
+        return Finding(what="sandbox", state="note", found="none", advice=str(error))
+    if level == "bubblewrap":
+        return Finding(what="sandbox", state="ok", found=level)
+    advice = f"programs of models see more of this machine; {reaches('bubblewrap')}"
+    return Finding(what="sandbox", state="note", found=f"{level} (degraded)", advice=advice)

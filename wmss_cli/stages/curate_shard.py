@@ -7,15 +7,16 @@ order is that of the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import CurateConfig
-from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.errors import ConfigError, DataError
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import JUDGED, example_id
@@ -27,13 +28,14 @@ from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import TASK_ROLE, read_tasks
 from wmss_cli.stages.tables import TableWriter
 from wmss_cli.verify.answer import Verdict, check_math
+from wmss_cli.verify.blocks import extract_from_answer
+from wmss_cli.verify.cases import Tests, read_tests
 from wmss_cli.verify.pool import Check, run_checks
+from wmss_cli.verify.program import check_programs
+from wmss_cli.verify.sandbox import Limits, find_level
 
 JUDGED_FILE = "judged.parquet"
 DATA_ROLE = "data-"
-
-VERIFIERS: dict[str, Callable[[str, str], Verdict]] = {"math": check_math}
-"""How an answer of each kind is checked: completion and reference to a verdict."""
 
 _DETAIL_CHARS = 200
 
@@ -53,6 +55,7 @@ class _Decision:
     record: Record
     example_id: str | None
     content_key: bytes | None = None
+    tests: Tests | None = None
     reason: str | None = None
     detail: str = ""
 
@@ -123,12 +126,40 @@ def _decide(
     records: Iterable[tuple[int, Record]], config: CurateConfig, benchmarks: Benchmarks | None
 ) -> Generator[_Decision, None, None]:
     """Yield what becomes of each record, in their order."""
-    candidates = _candidates(records, config, benchmarks)
+    candidates = _run_programs(_candidates(records, config, benchmarks), config)
     for decision, verdict in run_checks(candidates, config.workers, config.verify_timeout_s):
         if verdict is None or verdict.correct:
             yield decision
         else:
             yield replace(decision, reason=verdict.reason, detail=_detail(decision, verdict))
+
+
+def _run_programs(
+    candidates: Iterator[tuple[_Decision, Check | None]], config: CurateConfig
+) -> Iterator[tuple[_Decision, Check | None]]:
+    """Decide on the records that bring tests for a program; pass the others on, in their order."""
+    for first in candidates:
+        if first[0].tests is not None:
+            break
+        yield first
+    else:
+        return
+    # Only now: mathematics needs no sandbox.
+    level = find_level(config.unsafe_programs)
+    items = ((one, _program(one[0]), one[0].tests) for one in chain([first], candidates))
+    limits = Limits(timeout_s=config.verify_timeout_s)
+    for (decision, check), verdict in check_programs(items, config.workers, limits, level):
+        if decision.tests is None or verdict.correct:
+            yield decision, check
+        else:
+            reason = "bad_reference" if verdict.reason == "bad_tests" else verdict.reason
+            yield replace(decision, reason=reason, detail=verdict.detail), None
+
+
+def _program(decision: _Decision) -> str | None:
+    if decision.tests is None:
+        return None
+    return extract_from_answer(decision.record.completion, decision.tests.entry_point)
 
 
 def _candidates(
@@ -138,45 +169,41 @@ def _candidates(
     seen: set[bytes] = set()
     for place, record in records:
         if record.problem is not None:
-            yield _Decision(place, record, None, None, "unreadable", record.problem), None
+            yield _Decision(place, record, None, reason="unreadable", detail=record.problem), None
             continue
         identity = example_id(record.prompt, record.completion)
-        kind, gold = _reference(record)
-        reason, detail = _refusal(record, kind, config, benchmarks)
+        reason, detail = _refusal(record, config, benchmarks)
+        tests = None
+        if reason is None and record.reference_answer is None:
+            try:
+                tests = read_tests(record.test_case)
+            except DataError as error:
+                reason, detail = "bad_reference", str(error)
+            else:
+                if tests is None and config.unverifiable == "reject":
+                    reason = "no_reference"
         if reason is not None:
-            yield _Decision(place, record, identity, None, reason, detail), None
+            yield _Decision(place, record, identity, reason=reason, detail=detail), None
             continue
         key = _content_key(record, config)
         if key is not None and key in seen:
-            yield _Decision(place, record, identity, key, "duplicate"), None
+            yield _Decision(place, record, identity, key, reason="duplicate"), None
             continue
         if key is not None:
             seen.add(key)
-        check = None if kind is None else Check(VERIFIERS[kind], record.completion, gold)
-        yield _Decision(place, record, identity, key), check
+        gold = record.reference_answer
+        check = None if gold is None else Check(check_math, record.completion, gold)
+        yield _Decision(place, record, identity, key, tests), check
 
 
 def _refusal(
-    record: Record, kind: str | None, config: CurateConfig, benchmarks: Benchmarks | None
+    record: Record, config: CurateConfig, benchmarks: Benchmarks | None
 ) -> tuple[str | None, str]:
     """Return why a record is rejected that need not be verified, and what was found."""
     if config.format == "tags" and (wrong := check_format(record.completion)) is not None:
         return "format", wrong
-    if kind is None and config.unverifiable == "reject":
-        return "no_reference", ""
-    if kind is not None and kind not in VERIFIERS:
-        return "no_verifier", kind
     if benchmarks is not None and (met := benchmarks.match(record.prompt, record.completion)):
         return "contaminated", f"{met.task} {met.id}: {met.how}"
-    return None, ""
-
-
-def _reference(record: Record) -> tuple[str | None, str]:
-    """Return of which kind the answer is, and what it is checked against."""
-    if record.reference_answer is not None:
-        return "math", record.reference_answer
-    if record.test_case and record.test_case.get("test_code"):
-        return "code", str(record.test_case["test_code"])
     return None, ""
 
 

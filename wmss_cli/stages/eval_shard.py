@@ -92,7 +92,7 @@ def run(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Ma
         answers = _read_answers(file)
         rows = [{**answers[one.key], "reference_answer": one.problem.answer} for one in wanted]
         problems = {one.key[:2]: (one.task, one.problem) for one in wanted}
-        graded = list(grade(rows, problems, config.workers, config.verify_timeout_s))
+        graded = grade(rows, problems, config)
         write_parquet(draft.folder / GENERATIONS_FILE, graded, GENERATION)
         metrics = {
             "answers": len(graded),

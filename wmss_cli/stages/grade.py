@@ -44,7 +44,7 @@ def run(job: Job) -> Manifest:
                 "give the tasks that were answered"
             )
     with open_draft(job) as draft:
-        rows = list(grade(before, problems, config.workers, config.verify_timeout_s))
+        rows = grade(before, problems, config)
         write_parquet(draft.folder / GENERATIONS_FILE, rows, GENERATION)
         changed = sum(a["correct"] != b["correct"] for a, b in zip(before, rows, strict=True))
         return draft.commit({**summarize(rows), "changed_verdicts": changed})

@@ -6,22 +6,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.config import EvalConfig, GradeConfig
 from wmss_cli.evaluate.problems import Problem
 from wmss_cli.evaluate.tasks import Task
 from wmss_cli.verify.answer import Verdict, check_math
+from wmss_cli.verify.blocks import complete, extract_code
+from wmss_cli.verify.cases import CodeTests, humaneval_tests, mbpp_tests
 from wmss_cli.verify.graders import check_choice, check_number
 from wmss_cli.verify.pool import Check, run_checks
+from wmss_cli.verify.program import check_programs
+from wmss_cli.verify.sandbox import Limits, find_level
 
 Row = dict[str, Any]
+Problems = Mapping[tuple[str, str], tuple[Task, Problem]]
+"""By task and id."""
+
+_PROGRAMS = ("humaneval", "mbpp")
 
 
-def grade(
-    rows: Sequence[Row],
-    problems: Mapping[tuple[str, str], tuple[Task, Problem]],
-    workers: int,
-    timeout_s: float,
-) -> Iterator[Row]:
+def grade(rows: Sequence[Row], problems: Problems, config: EvalConfig | GradeConfig) -> list[Row]:
     """Add the columns of the grading to answers.
 
     Parameters
@@ -29,14 +32,42 @@ def grade(
     rows : sequence of dict
         With `task`, `id` and `text`.
     problems : mapping
-        By task and id.
-    workers : int
-        Processes that grade.
-    timeout_s : float
-        Time limit of one answer, in seconds; past it the answer counts as wrong.
+        That the answers are to.
+    config : EvalConfig or GradeConfig
+        ``workers``, ``verify_timeout_s`` (past it an answer counts as wrong) and
+        ``unsafe_programs``.
+
+    Returns
+    -------
+    list of dict
+        In the order of `rows`.
+
+    Raises
+    ------
+    SandboxError
+        If there are programs to run, and no sandbox works.
     """
-    checks = ((row, _check(row, *problems[row["task"], row["id"]])) for row in rows)
-    for row, verdict in run_checks(checks, workers, timeout_s):
+    programs = [_grader_of(row, problems) in _PROGRAMS for row in rows]
+    texts = [row for row, is_program in zip(rows, programs, strict=True) if not is_program]
+    code = [row for row, is_program in zip(rows, programs, strict=True) if is_program]
+    graded_texts = _grade_texts(texts, problems, config)
+    graded_code = _grade_programs(code, problems, config)
+    return [next(graded_code if is_program else graded_texts) for is_program in programs]
+
+
+def _grader_of(row: Row, problems: Problems) -> str:
+    return problems[row["task"], row["id"]][0].grader
+
+
+def _grade_texts(
+    rows: Sequence[Row], problems: Problems, config: EvalConfig | GradeConfig
+) -> Iterator[Row]:
+    checks = (
+        (row, Check(_check_of(task, problem), row["text"], problem.answer))
+        for row in rows
+        for task, problem in [problems[row["task"], row["id"]]]
+    )
+    for row, verdict in run_checks(checks, config.workers, config.verify_timeout_s):
         assert verdict is not None
         yield {
             **row,
@@ -44,19 +75,46 @@ def grade(
             "correct": verdict.correct,
             "reason": verdict.reason,
             "found_in": verdict.found_in,
+            "sandbox": None,
         }
 
 
-def _check(row: Row, task: Task, problem: Problem) -> Check:
-    return Check(_grader(task, problem), row["text"], problem.answer)
-
-
-def _grader(task: Task, problem: Problem) -> Callable[[str, str], Verdict]:
+def _check_of(task: Task, problem: Problem) -> Callable[[str, str], Verdict]:
     match task.grader:
-        case "math":
-            return check_math
         case "number":
             return check_number
         case "choice":
             return partial(check_choice, options=tuple(problem.row["options"]))
-    raise ConfigError(f"task {task.name}: nothing here grades {task.grader} yet")
+    return check_math
+
+
+def _grade_programs(
+    rows: Sequence[Row], problems: Problems, config: EvalConfig | GradeConfig
+) -> Iterator[Row]:
+    if not rows:
+        return
+    level = find_level(config.unsafe_programs)
+    items = []
+    for row in rows:
+        program, tests = _program(row["text"], *problems[row["task"], row["id"]])
+        items.append(((row, program), program, tests))
+    limits = Limits(timeout_s=config.verify_timeout_s)
+    for (row, program), verdict in check_programs(items, config.workers, limits, level):
+        yield {
+            **row,
+            "extracted": program,
+            "correct": verdict.correct,
+            "reason": "correct" if verdict.correct else verdict.reason,
+            "found_in": None,
+            "sandbox": verdict.level,
+        }
+
+
+def _program(text: str, task: Task, problem: Problem) -> tuple[str | None, CodeTests]:
+    row = problem.row
+    if task.grader == "humaneval":
+        tests = humaneval_tests(row["test"], row["entry_point"])
+        return complete(row["prompt"], text, row["entry_point"]), tests
+    imports, setup = row.get("test_imports", ()), row.get("test_setup_code", "")
+    tests = mbpp_tests(row["test_list"], setup, imports)
+    return extract_code(text, tests.entry_point), tests

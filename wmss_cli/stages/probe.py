@@ -19,7 +19,7 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.models.causal import device
 from wmss_cli.stages.probe_config import RANKS_FILE, ProbeConfig
 from wmss_cli.train.ranks import Ranks, join
-from wmss_cli.verify.namespaces import has_user_namespaces
+from wmss_cli.verify.sandbox import reaches
 
 _GPU_MIB, _CPU_MIB = 256, 32
 _ROUNDS = 5
@@ -59,7 +59,7 @@ def _look(config: ProbeConfig, token: Path) -> dict[str, Any]:
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         "shared_file": read,
         "scontrol": shutil.which("scontrol") is not None,
-        "user_namespaces": has_user_namespaces(),
+        "bubblewrap": not reaches("bubblewrap"),
     }
 
 

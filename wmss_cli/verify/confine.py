@@ -1,0 +1,256 @@
+"""What a process gives up before it runs a program of a model: limits, rights, system calls.
+
+It runs inside the sandbox, so it imports little and calls the kernel itself. No library does
+this well enough: ``pyseccomp`` needs libseccomp and had no release since 2021, and the filter
+needed here is a list of numbers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import struct
+import sys
+
+_MIB = 2**20
+_SIGKILL = 9  # the module signal would cost a tenth of a start
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_SECCOMP = 22
+_PR_SET_NO_NEW_PRIVS = 38
+_SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def hide_memory() -> None:
+    """Keep this process's memory and open files from all others of the same user."""
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends."""
+    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+
+
+def limit_resources(cpu_s: int, memory_mb: int, file_mb: int, threads: int | None) -> None:
+    """Set limits that cannot be raised again.
+
+    Parameters
+    ----------
+    cpu_s : int
+        Processor time, in seconds, of all threads together.
+    memory_mb : int
+        Address space, in MiB.
+    file_mb : int
+        Largest file that can be written, in MiB.
+    threads : int or None
+        How many threads; None where the kernel would count those of the user's other
+        processes, too.
+    """
+    for kind, value in (
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_AS, memory_mb * _MIB),
+        (resource.RLIMIT_FSIZE, file_mb * _MIB),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 256),
+    ):
+        resource.setrlimit(kind, (value, value))
+    if threads is not None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (threads, threads))
+
+
+def drop_capabilities() -> None:
+    """Give up what root may do beyond an ordinary user."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    check(libc.capset(header, bytes(24)), "capset")
+
+
+def gain_no_privileges() -> None:
+    """Promise the kernel to gain no rights; it asks for that before filters and rules."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def filter_system_calls(shares_files: bool) -> None:
+    """Refuse what a program that computes something never needs.
+
+    No new process and no other program, no signals to others, no sockets, no looks into other
+    processes, no namespaces. Threads, and sockets that are connected to each other (asyncio
+    wants them), remain.
+
+    Parameters
+    ----------
+    shares_files : bool
+        Whether the host's files are within reach. Then their rights and times cannot be
+        changed either: no rule of Landlock covers that.
+
+    Raises
+    ------
+    OSError
+        The kernel has no filters, or the processor is neither x86-64 nor 64-bit ARM.
+    """
+    code = filter_program(shares_files)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
+    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program)
+
+
+# Each system call: its number on x86-64 and on 64-bit ARM, None where there is none.
+_REFUSED = {
+    # new processes and programs
+    "fork": (57, None),
+    "vfork": (58, None),
+    "execve": (59, 221),
+    "execveat": (322, 281),
+    "setsid": (112, 157),
+    "setpgid": (109, 154),
+    # other processes
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "kcmp": (312, 272),
+    "tkill": (200, 130),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_open": (434, 434),
+    "pidfd_send_signal": (424, 424),
+    "pidfd_getfd": (438, 438),
+    "setpriority": (141, 140),
+    "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30),
+    "move_pages": (279, 239),
+    "migrate_pages": (256, 238),
+    # the network, and what outlives a process
+    "socket": (41, 198),
+    "shmget": (29, 194),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "mq_open": (240, 180),
+    # memory that no limit counts
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    # large or rarely used parts of the kernel
+    "io_uring_setup": (425, 425),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "personality": (135, 92),
+    "fanotify_init": (300, 262),
+    "open_by_handle_at": (304, 265),
+    # mounts and namespaces
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "mount_setattr": (442, 442),
+}
+_REFUSED_ON_SHARED_FILES = {
+    "truncate": (76, 45),
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+}
+_CLONE, _CLONE3 = (56, 220), 435
+_KILL, _TGKILL = (62, 129), (234, 131)
+_PRLIMIT, _FCNTL, _IOCTL = (302, 261), (72, 25), (16, 29)
+
+_CLONE_THREAD = 0x10000
+# Commands that have the kernel send signals to any process: F_SETOWN, F_SETSIG, F_SETOWN_EX;
+# FIOSETOWN, SIOCSPGRP; and TIOCSTI, which types into a terminal.
+_SIGNALLING_FCNTL = (8, 10, 15)
+_SIGNALLING_IOCTL = (0x8901, 0x8902, 0x5412)
+
+_ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+# x32 calls stand above this bit and would pass by all numbers below.
+_X32_BIT = 0x40000000
+
+# Classic BPF, <linux/filter.h>: load a word, jump, return. Offsets are in seccomp_data.
+_LOAD, _RETURN = 0x20, 0x06
+_IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT = 0x15, 0x35, 0x45
+_NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24
+_ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+
+
+def filter_program(shares_files: bool) -> bytes:
+    """Return the filter as classic BPF, for this process and this machine."""
+    machine = os.uname().machine
+    if machine not in _ARCHITECTURES or sys.byteorder != "little":
+        raise OSError(errno.ENOSYS, f"no list of system calls for {machine}")
+    audit, column = _ARCHITECTURES[machine]
+    refuse = _step(_RETURN, _ERRNO | errno.EPERM)
+    allow = _step(_RETURN, _ALLOW)
+    code = _step(_LOAD, _ARCHITECTURE) + _step(_IF_EQUAL, audit, 1, 0)
+    code += _step(_RETURN, _KILL_PROCESS) + _step(_LOAD, _NUMBER)
+    code += _step(_IF_AT_LEAST, _X32_BIT, 0, 1) + refuse
+    # The C library then takes clone, whose flags can be seen.
+    code += _case(_CLONE3, _step(_RETURN, _ERRNO | errno.ENOSYS))
+    refused = _REFUSED | (_REFUSED_ON_SHARED_FILES if shares_files else {})
+    for numbers in refused.values():
+        if (number := numbers[column]) is not None:
+            code += _case(number, refuse)
+    is_thread = _step(_LOAD, _FIRST) + _step(_IF_ANY_BIT, _CLONE_THREAD, 0, 1)
+    code += _case(_CLONE[column], is_thread + allow + refuse)
+    for target, own in ((_KILL, os.getpid()), (_TGKILL, os.getpid()), (_PRLIMIT, 0)):
+        only_own = _step(_LOAD, _FIRST) + _step(_IF_EQUAL, own, 0, 1)
+        code += _case(target[column], only_own + allow + refuse)
+    for call, commands in ((_FCNTL, _SIGNALLING_FCNTL), (_IOCTL, _SIGNALLING_IOCTL)):
+        body = _step(_LOAD, _SECOND)
+        for command in commands:
+            body += _step(_IF_EQUAL, command, 0, 1) + refuse
+        code += _case(call[column], body + allow)
+    return code + allow
+
+
+def _case(number: int, body: bytes) -> bytes:
+    """Run `body` for one system call; it ends with a return."""
+    return _step(_IF_EQUAL, number, 0, len(body) // 8) + body
+
+
+def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, value)
+
+
+def _prctl(option: int, value: int, pointer: bytes | None = None) -> None:
+    none = ctypes.c_ulong(0)
+    check(
+        libc.prctl(option, ctypes.c_ulong(value), pointer or none, none, none),
+        f"prctl({option})",
+    )
+
+
+def check(result: int, what: str) -> int:
+    """Return what a call of the C library returned; raise OSError where that is -1."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
