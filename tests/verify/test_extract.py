@@ -65,7 +65,7 @@ balanced = st.recursive(
 @given(st.lists(balanced))
 def test_finds_all_boxes_with_balanced_braces(contents: list[str]) -> None:
     text = " and ".join(rf"\boxed{{{content}}}" for content in contents)
-    assert boxes(text) == [content.strip() for content in contents]
+    assert boxes(text) == contents
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_finds_all_boxes_with_balanced_braces(contents: list[str]) -> None:
         (r"\fbox{4}", ["4"]),
         (r"\boxed 4", ["4"]),
         (r"\boxed {4}", ["4"]),
-        (r"$\boxed{12 $ and $13 }.$", ["12 $ and $13"]),
+        (r"$\boxed{12 $ and $13 }.$", ["12 $ and $13 "]),
         (r"\boxed{}", [""]),
         (r"\boxed{\left\{ x \right.}", [r"\left\{ x \right."]),
         (r"\boxed{\{1\}} and \boxed{2}", [r"\{1\}", "2"]),

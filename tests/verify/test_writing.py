@@ -36,6 +36,21 @@ def test_signs_of_plain_text_become_latex() -> None:
     assert in_latex("2 1/2") == r"2\frac{1}{2}"
 
 
+def test_a_repeating_decimal_becomes_a_fraction() -> None:
+    assert in_latex(r"0.\overline{3}") == r"\frac{3}{9}"
+    assert in_latex(r"1.2\overline{45}") == r"\frac{1233}{990}"
+
+
+@pytest.mark.parametrize("text", ["**18**", "`18`", r"18\ ", " 18 ", "*18*"])
+def test_nothing_stays_around_an_answer(text: str) -> None:
+    assert tidy(text) == "18"
+
+
+@pytest.mark.parametrize("text", [" ", "1", "1 1/", r"\text{", r"\quad ", "{", "$"])
+def test_a_model_that_repeats_itself_costs_no_time(text: str) -> None:
+    assert writing(in_latex(tidy(text * 3000))) is not None
+
+
 def test_and_between_solutions_binds_less_than_a_comma() -> None:
     assert tidy(r"p=5, q=2 \quad \text{and} \quad p=7, q=2") == "p=5, q=2; p=7, q=2"
     assert tidy(r"p=5, \quad \text{and} \quad q=2") == r"p=5, \quad \text{and} \quad q=2"

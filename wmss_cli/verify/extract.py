@@ -29,6 +29,7 @@ _TEXT_COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname)\w*\s*\{[
 _COMMAND = re.compile(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _OPENING_WORD = re.compile(r"\s*[A-Z][a-z]{2,}[,:]?\s+\S*\d")
+_CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|\w:\s")
 # Chinese, Japanese and Korean sentences have no spaces to count words by.
 _SENTENCE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]{2,}")
 _LAST_NUMBER = re.compile(r"(?<![\d.,])-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?")
@@ -103,7 +104,7 @@ def boxes(text: str) -> list[str]:
             found.append(box["token"])
             continue
         end = _closing_brace(text, position)
-        found.append(text[position:end].strip())
+        found.append(text[position:end])
         position = end
     return found
 
@@ -168,6 +169,7 @@ def is_prose(text: str) -> bool:
     words = (
         len(_WORD.findall(bare)) > 1
         or _OPENING_WORD.match(bare) is not None
+        or _CONNECTIVE.search(bare) is not None
         or _SENTENCE.search(bare) is not None
     )
     return "\n" in text or is_delimited(text) or words

@@ -35,28 +35,41 @@ _SPACING = re.compile(
 )
 # Between two digits a space means something: 1 1/2 is not 11/2.
 _GAP = re.compile(r"(?<!\d) +| +(?!\d)")
+_ANGLE = re.compile(r"\\[lr]angle(?![a-z])")
+_MARKDOWN = re.compile(r"(\*{1,3}|`)(?!\1)(?P<inner>[^*`]+)\1")
+_REPEATING = re.compile(r"(?<!\d)(\d+)\.(\d*)\\(?:overline|bar)\{(\d+)\}")
 _CHOICE = re.compile(r"\(([A-Za-z])\)")
 
 
 def tidy(text: str) -> str:
-    r"""Return a text with commas for thousands, and a semicolon for ``\quad\text{and}\quad``.
+    r"""Return a text with one way of writing for what means the same everywhere.
+
+    Commas for thousands, a semicolon for ``\quad\text{and}\quad``, round brackets for
+    ``\langle`` and ``\rangle``; no spaces and no Markdown around the whole.
 
     Examples
     --------
     >>> tidy(r"1{,}800"), tidy(r"a=1, b=2 \quad \text{or} \quad a=3, b=4")
     ('1,800', 'a=1, b=2; a=3, b=4')
     """
-    return _SOLUTIONS.sub(";", join_thousands(text)).strip()
+    # A backslash at the end is what is left of a LaTeX space.
+    text = _SOLUTIONS.sub(";", join_thousands(text)).strip().rstrip("\\").rstrip()
+    if marked := _MARKDOWN.fullmatch(text):
+        text = marked["inner"].strip()
+    return _ANGLE.sub(lambda match: "()"[match[0] == r"\rangle"], text)
 
 
 def in_latex(formula: str) -> str:
     r"""Return a formula with the signs and the mixed fractions of plain text in LaTeX.
+
+    A repeating decimal becomes a fraction: math-verify does not read it.
 
     Examples
     --------
     >>> in_latex("2√3"), in_latex("1 1/2"), in_latex(r"\text{5 miles}")
     ('2\\sqrt{3}', '1\\frac{1}{2}', '5 miles')
     """
+    formula = _REPEATING.sub(_fraction, formula)
     formula = _MIXED.sub(r"\1\\frac{\2}{\3}", _TEXT_NUMBER.sub(r"\1", formula))
     return _ROOT_SIGN.sub(_root, formula).translate(_SIGNS)
 
@@ -78,6 +91,12 @@ def writing(text: str) -> str:
     if choice := _CHOICE.fullmatch(text):
         return choice[1]
     return text.casefold() if len(text) > 1 and text.isalpha() else text
+
+
+def _fraction(decimal: re.Match[str]) -> str:
+    whole, fixed, repeated = decimal.groups()
+    difference = int(whole + fixed + repeated) - int(whole + fixed)
+    return rf"\frac{{{difference}}}{{{'9' * len(repeated) + '0' * len(fixed)}}}"
 
 
 def _root(match: re.Match[str]) -> str:
