@@ -60,6 +60,13 @@ def record(question: str, answer: str, reference: str | None = None, **info: Any
     }
 
 
+def code_record(question: str, program: str, test_code: str) -> Row:
+    row = record(question, "", test_case={"test_code": test_code, "test_entry_point": None})
+    answer = f"Here it is:\n```python\n{program}\n```\n"
+    row["messages"][1]["content"] = f"<think>Let me see.</think>\n<answer>{answer}</answer>"
+    return row
+
+
 def write_jsonl(path: Path, rows: Iterable[Row | str]) -> Path:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -69,7 +76,6 @@ def write_jsonl(path: Path, rows: Iterable[Row | str]) -> Path:
 def test_keeps_the_right_and_says_why_not_the_rest(tmp_path: Path) -> None:
     unformatted = record("5 + 5?", "10", "10")
     unformatted["messages"][1]["content"] = "It is 10."
-    test_case = {"test_code": "assert f() == 1", "test_entry_point": "f"}
     path = write_jsonl(
         tmp_path / "data.jsonl",
         [
@@ -79,7 +85,10 @@ def test_keeps_the_right_and_says_why_not_the_rest(tmp_path: Path) -> None:
             "{not json}",
             unformatted,
             record("1 + 1?", "2"),
-            record("Write f.", "f", test_case=test_case),
+            code_record("Write f.", "def f(): return 1", "assert f() == 1"),
+            code_record("Write f, please.", "def f(): return 2", "assert f() == 1"),
+            code_record("Write g.", "import os\nos._exit(0)", "assert g() == 1"),
+            code_record("Write h.", "def h(): return 1", "assert ("),
             record("9^(9^9)?", "9^{9^{9^{9}}}", "3"),
             record("3 + 3?", "6", "$6.00"),
         ],
@@ -87,7 +96,7 @@ def test_keeps_the_right_and_says_why_not_the_rest(tmp_path: Path) -> None:
     out = tmp_path / "curated"
     manifest = curate_files(out, [path], verify_timeout_s=2.0)
 
-    assert [row["prompt"] for row in kept_rows(out)] == ["2 + 2?", "3 + 3?"]
+    assert [row["prompt"] for row in kept_rows(out)] == ["2 + 2?", "Write f.", "3 + 3?"]
     first = record("2 + 2?", "4")["messages"][1]["content"]
     assert kept_rows(out)[0] == {
         "example_id": example_id("2 + 2?", first),
@@ -102,14 +111,16 @@ def test_keeps_the_right_and_says_why_not_the_rest(tmp_path: Path) -> None:
         (4, "unreadable"),
         (5, "format"),
         (6, "no_reference"),
-        (7, "no_verifier"),
-        (8, "timeout"),
+        (8, "failed"),
+        (9, "exit_early"),
+        (10, "bad_reference"),
+        (11, "timeout"),
     ]
     details = {row["reason"]: row["detail"] for row in rejected_rows(out)}
     assert details["wrong_answer"] == "answer '5', reference '4'"
     assert details["format"] == "no <think>"
-    assert manifest.metrics["records"] == 9
-    assert manifest.metrics["kept"] == 2
+    assert manifest.metrics["records"] == 12
+    assert manifest.metrics["kept"] == 3
     assert manifest.metrics["rejected"] == dict.fromkeys(details, 1)
     assert manifest.metrics["by_source"]["again"] == {"total": 1, "kept": 0}
     assert verify(out).digest == manifest.digest
@@ -134,22 +145,23 @@ def test_a_broken_row_is_reported_with_its_file_and_line(tmp_path: Path) -> None
 def test_decides_as_expected_on_real_records(tmp_path: Path, shared_data: Path) -> None:
     path = shared_data / "am_synth.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    math = {i for i, row in enumerate(rows, start=1) if row["meta"]["kind"] == "math"}
     contents = [[message["content"] for message in row["messages"]] for row in rows]
     # The file is half of a larger one: some duplicates have their first copy in the other half.
     first_copies = {
         i
-        for i in math
+        for i in range(1, len(rows) + 1)
         if "duplicate" in rows[i - 1]["meta"]["why"] and contents[i - 1] not in contents[: i - 1]
     }
-    expected = {i for i in math if rows[i - 1]["meta"]["expected_keep"]} | first_copies
+    expected = {i for i, row in enumerate(rows, start=1) if row["meta"]["expected_keep"]}
+    expected |= first_copies
     out = tmp_path / "curated"
     manifest = curate_files(out, [path])
     rejected = {row["row"]: row["reason"] for row in rejected_rows(out)}
-    assert math - rejected.keys() == expected
+    assert set(range(1, len(rows) + 1)) - rejected.keys() == expected
     assert len(kept_rows(out)) == len(expected) == manifest.metrics["kept"]
-    code = Counter(rejected[i] for i in rejected.keys() - math)
-    assert set(code) == {"no_verifier", "no_reference"}
+    code = Counter(rejected[i] for i in rejected if rows[i - 1]["meta"]["kind"] == "code")
+    assert code["exit_early"] == 6
+    assert code["timeout"] == 2
     assert set(rejected.values()) <= set(REASONS)
     assert len(rows) == manifest.metrics["records"]
     assert sum(manifest.metrics["rejected"].values()) == len(rejected)
