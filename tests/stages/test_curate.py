@@ -161,7 +161,7 @@ def test_decides_as_expected_on_real_records(tmp_path: Path, shared_data: Path) 
     assert len(kept_rows(out)) == len(expected) == manifest.metrics["kept"]
     code = Counter(rejected[i] for i in rejected if rows[i - 1]["meta"]["kind"] == "code")
     assert code["exit_early"] == 6
-    assert code["timeout"] == 2
+    assert code["failed"] == 7
     assert set(rejected.values()) <= set(REASONS)
     assert len(rows) == manifest.metrics["records"]
     assert sum(manifest.metrics["rejected"].values()) == len(rejected)

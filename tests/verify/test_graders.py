@@ -14,9 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wmss_cli.evaluate.tasks import read_spec, shipped
 from wmss_cli.verify.answer import Verdict
-from wmss_cli.verify.graders import KINDS, check_choice, check_number, grader
+from wmss_cli.verify.graders import check_choice, check_number, grader
 from wmss_cli.verify.pool import Check, run_checks
+
+KINDS = {
+    name: read_spec(path).grader
+    for name, path in shipped().items()
+    if read_spec(path).grader in ("math", "number", "choice")
+}
+"""The tasks that ship and whose answers are no programs."""
 
 DOCS = Path(__file__).parents[2] / "docs"
 OPTIONS = ("A)23", "B)56", r"C)$\frac{1}{2}$", "D)12 km/h", "E)None of these")
@@ -129,7 +137,7 @@ def test_whole_numbers_are_not_rounded(answer: int, gold: int) -> None:
 @pytest.mark.parametrize("task", [*KINDS, "a task of my own"])
 def test_graders_travel_to_another_process(task: str) -> None:
     gold = "A" if KINDS.get(task) == "choice" else "23"
-    grade = pickle.loads(pickle.dumps(grader(task, options=OPTIONS)))
+    grade = pickle.loads(pickle.dumps(grader(KINDS.get(task, "math"), options=OPTIONS)))
     assert grade(r"\boxed{23}", gold).correct
 
 
@@ -146,7 +154,11 @@ def test_agrees_with_the_public_cases_but_for_those_in_the_docs(shared_data: Pat
     checks = [
         (
             case,
-            Check(grader(case["task"], case.get("options")), case["response"], case["gold"]),
+            Check(
+                grader(KINDS.get(case["task"], "math"), case.get("options")),
+                case["response"],
+                case["gold"],
+            ),
         )
         for case in cases
     ]
@@ -178,7 +190,7 @@ def self_checks(
     golds = [str(row["answer"]) for row in rows]
     others = random.Random(0).sample(golds, len(golds))
     for row, gold, other in zip(rows, golds, others, strict=True):
-        grade = grader(task, row.get("options"))
+        grade = grader(KINDS[task], row.get("options"))
         for text in (form % gold for form in FORMS):
             yield (True, text, gold), Check(grade, text, gold)
         if other != gold:

@@ -320,7 +320,7 @@ class Config(Section):
     tasks: list[str] = []
     """Benchmarks: names such as `gsm8k`, or YAML files of your own."""
     task_data: str | None = None
-    """Folder with `NAME.jsonl` for each benchmark, as `wmss data fetch` writes it."""
+    """Folder with `NAME.jsonl` for each benchmark."""
     decontaminate: list[str] = []
     """Benchmarks, as in `tasks`, that must not be trained on: curation rejects a record that holds
     13 words in a row of a question, or whose prompt is a question. The paper does not do this."""

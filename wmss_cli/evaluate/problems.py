@@ -79,7 +79,8 @@ def read_problems(
         raise ConfigError(f"{path}: no rows; task {task.name} needs at least one problem")
     if limit is None and task.rows is not None and len(problems) != task.rows:
         raise ConfigError(
-            f"{path}: {len(problems)} problems, but {task.title} has {task.rows}; fetch it again"
+            f"{path}: {len(problems)} problems, but {task.title} has {task.rows}; "
+            "get the file again"
         )
     return list(problems.values())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -57,7 +57,7 @@ class Task(BaseModel):
     file : str, optional
         The rows, beside the YAML file; for tasks of one's own.
     sha256 : str, optional
-        Of the file of rows as ``wmss data fetch`` writes it.
+        Of the file of rows that was tried with this version.
     source : Source, optional
         Where the rows come from.
     """
@@ -174,18 +174,6 @@ def _rows_path(task: Task, spec: Path, folder: str | None) -> Path:
         return spec.parent / task.file
     if folder is None:
         raise ConfigError(
-            f"task {task.name}: task_data is not set; name the folder with {task.name}.jsonl, "
-            "as 'wmss data fetch' writes it"
+            f"task {task.name}: task_data is not set; name the folder with {task.name}.jsonl"
         )
     return Path(folder) / f"{task.name}.jsonl"
-
-
-def describe_task(task: Task) -> dict[str, Any]:
-    """Return what ``wmss data tasks`` shows of a task."""
-    return {
-        "task": task.name,
-        "title": task.title,
-        "rows": task.rows,
-        "grader": task.grader,
-        "max_new_tokens": task.max_new_tokens,
-    }

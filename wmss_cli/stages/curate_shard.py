@@ -32,7 +32,7 @@ from wmss_cli.verify.blocks import extract_from_answer
 from wmss_cli.verify.cases import Tests, read_tests
 from wmss_cli.verify.pool import Check, run_checks
 from wmss_cli.verify.program import check_programs
-from wmss_cli.verify.sandbox import Limits, find_level
+from wmss_cli.verify.sandbox import find_level, limits_of
 
 JUDGED_FILE = "judged.parquet"
 DATA_ROLE = "data-"
@@ -147,7 +147,7 @@ def _run_programs(
     # Only now: mathematics needs no sandbox.
     level = find_level(config.unsafe_programs)
     items = ((one, _program(one[0]), one[0].tests) for one in chain([first], candidates))
-    limits = Limits(timeout_s=config.verify_timeout_s)
+    limits = limits_of(config.verify_timeout_s)
     for (decision, check), verdict in check_programs(items, config.workers, limits, level):
         if decision.tests is None or verdict.correct:
             yield decision, check

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from wmss_cli.core.config import EvalConfig, GradeConfig
 from wmss_cli.evaluate.problems import Problem
 from wmss_cli.evaluate.tasks import Task
-from wmss_cli.verify.answer import Verdict, check_math
 from wmss_cli.verify.blocks import complete, extract_code
 from wmss_cli.verify.cases import CodeTests, humaneval_tests, mbpp_tests
-from wmss_cli.verify.graders import check_choice, check_number
+from wmss_cli.verify.graders import Kind, grader
 from wmss_cli.verify.pool import Check, run_checks
 from wmss_cli.verify.program import check_programs
-from wmss_cli.verify.sandbox import Limits, find_level
+from wmss_cli.verify.sandbox import find_level, limits_of
 
 Row = dict[str, Any]
 Problems = Mapping[tuple[str, str], tuple[Task, Problem]]
@@ -62,11 +60,7 @@ def _grader_of(row: Row, problems: Problems) -> str:
 def _grade_texts(
     rows: Sequence[Row], problems: Problems, config: EvalConfig | GradeConfig
 ) -> Iterator[Row]:
-    checks = (
-        (row, Check(_check_of(task, problem), row["text"], problem.answer))
-        for row in rows
-        for task, problem in [problems[row["task"], row["id"]]]
-    )
+    checks = ((row, _check(row["text"], *problems[row["task"], row["id"]])) for row in rows)
     for row, verdict in run_checks(checks, config.workers, config.verify_timeout_s):
         assert verdict is not None
         yield {
@@ -79,13 +73,10 @@ def _grade_texts(
         }
 
 
-def _check_of(task: Task, problem: Problem) -> Callable[[str, str], Verdict]:
-    match task.grader:
-        case "number":
-            return check_number
-        case "choice":
-            return partial(check_choice, options=tuple(problem.row["options"]))
-    return check_math
+def _check(text: str, task: Task, problem: Problem) -> Check:
+    assert task.grader not in _PROGRAMS
+    kind = cast(Kind, task.grader)
+    return Check(grader(kind, problem.row.get("options")), text, problem.answer)
 
 
 def _grade_programs(
@@ -98,7 +89,7 @@ def _grade_programs(
     for row in rows:
         program, tests = _program(row["text"], *problems[row["task"], row["id"]])
         items.append(((row, program), program, tests))
-    limits = Limits(timeout_s=config.verify_timeout_s)
+    limits = limits_of(config.verify_timeout_s)
     for (row, program), verdict in check_programs(items, config.workers, limits, level):
         yield {
             **row,

@@ -1,11 +1,11 @@
-"""The grader of each task: ``grader(task)`` is a function of a completion and its reference.
+"""The grader of each kind of task: ``grader(kind)`` is a function of completion and reference.
 
 What each of them accepts, and where it differs from other evaluators, is on the page "Grading".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
@@ -24,29 +24,18 @@ from wmss_cli.verify.writing import tidy, writing
 Grader = Callable[[str, str], Verdict]
 Kind = Literal["math", "number", "choice"]
 
-KINDS: Mapping[str, Kind] = {
-    "math500": "math",
-    "aime2025": "math",
-    "amc23": "math",
-    "gsm8k": "math",
-    "mawps": "number",
-    "svamp": "number",
-    "aqua": "choice",
-}
-"""The kind of answer of each known task; any other task is graded as ``math``."""
-
 _LETTERS = 5
 
 
 def grader(
-    task: str, options: Sequence[str] | None = None, decimal_places: int = DECIMAL_PLACES
+    kind: Kind, options: Sequence[str] | None = None, decimal_places: int = DECIMAL_PLACES
 ) -> Grader:
-    r"""Return how the answers of a task are graded, as a function that can be pickled.
+    r"""Return how answers of a kind are graded, as a function that can be pickled.
 
     Parameters
     ----------
-    task : str
-        Its name; see :data:`KINDS`.
+    kind : {"math", "number", "choice"}
+        As the YAML file of a task names it.
     options : sequence of str, optional
         Of a multiple-choice question, in the order of their letters, with or without these.
     decimal_places : int
@@ -54,10 +43,9 @@ def grader(
 
     Examples
     --------
-    >>> grader("aqua", ["A)23", "B)56"])(r"It is \boxed{56}.", "B").correct
+    >>> grader("choice", ["A)23", "B)56"])(r"It is \boxed{56}.", "B").correct
     True
     """
-    kind = KINDS.get(task, "math")
     if kind == "choice":
         return partial(check_choice, options=tuple(options or ()))
     check = check_number if kind == "number" else check_math

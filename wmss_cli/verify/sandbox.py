@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import marshal
+import math
 import os
 import platform
 import re
@@ -83,6 +84,12 @@ class Limits:
     threads: int = 64
     file_mb: int = 16
     output_kb: int = 1024
+
+
+def limits_of(timeout_s: float) -> Limits:
+    """Return the usual limits with another time limit, in seconds."""
+    # Of processor time twice as much: a few threads may share the work.
+    return Limits(timeout_s=timeout_s, cpu_s=math.ceil(2 * timeout_s))
 
 
 @dataclass(frozen=True)
