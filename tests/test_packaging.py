@@ -59,7 +59,9 @@ def test_wheel_init_and_a_small_run(tmp_path: Path, shared_data: Path) -> None:
     project = tmp_path / "project"
     written = run(bin_ / "wmss", "init", project, cwd=tmp_path).split()
     assert {Path(line).name for line in written} == {
-        path.name for folder in ("configs", "slurm_templates") for path in (ROOT / folder).iterdir()
+        path.name
+        for folder in ("configs", "slurm_templates")
+        for path in (ROOT / folder).glob("*.yaml")
     }
     make_tiny_model(project / "base")
     results = run(

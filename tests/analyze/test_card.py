@@ -12,6 +12,7 @@ METRICS = {
     "rejected": {"wrong_answer": 60, "format": 40},
     "by_source": {"": {"total": 20, "kept": 10}, "sums": {"total": 180, "kept": 90}},
     "decontaminated_against": [],
+    "sandbox": ["bubblewrap"],
 }
 
 
@@ -22,6 +23,7 @@ def test_counts_lengths_and_fingerprints(tmp_path: Path) -> None:
         "100 of 200 records are kept.",
         "| wrong_answer | 60 | 30.0% |",
         "Benchmark questions looked for: none.",
+        "Programs were run in the sandbox: bubblewrap.",
         "| (none) | 20 | 10 | 10.0% |",
         "| sums | 180 | 90 | 90.0% |",
         "| data-0000 | `abc` |",

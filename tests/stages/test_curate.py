@@ -22,6 +22,7 @@ from wmss_cli.core.schema import EXAMPLE, REJECTED, example_id, read_parquet
 from wmss_cli.data.filters import REASONS
 from wmss_cli.stages import curate, curate_shard
 from wmss_cli.stages.pipeline import shard_jobs
+from wmss_cli.verify.sandbox import find_level
 
 Row = dict[str, Any]
 
@@ -123,6 +124,7 @@ def test_keeps_the_right_and_says_why_not_the_rest(tmp_path: Path) -> None:
     assert manifest.metrics["kept"] == 3
     assert manifest.metrics["rejected"] == dict.fromkeys(details, 1)
     assert manifest.metrics["by_source"]["again"] == {"total": 1, "kept": 0}
+    assert manifest.metrics["sandbox"] == [find_level()]
     assert verify(out).digest == manifest.digest
 
 

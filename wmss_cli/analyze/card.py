@@ -86,6 +86,9 @@ def _lines(
     against = metrics["decontaminated_against"]
     yield f"Benchmark questions looked for: {', '.join(against) if against else 'none'}."
     yield ""
+    if metrics["sandbox"]:
+        yield f"Programs were run in the sandbox: {', '.join(metrics['sandbox'])}."
+        yield ""
     yield "| source | records | kept | share of what is kept |"
     yield "| --- | --- | --- | --- |"
     for source, count in metrics["by_source"].items():

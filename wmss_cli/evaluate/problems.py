@@ -80,7 +80,7 @@ def read_problems(
     if limit is None and task.rows is not None and len(problems) != task.rows:
         raise ConfigError(
             f"{path}: {len(problems)} problems, but {task.title} has {task.rows}; "
-            "get the file again"
+            "get the whole file, or give it another name"
         )
     return list(problems.values())
 

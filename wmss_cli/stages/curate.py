@@ -76,7 +76,7 @@ def run_merge(job: Job) -> Manifest:
 
 def _merge(job: Job, draft: Draft) -> Manifest:
     config = CurateConfig.model_validate(job.config)
-    check_shards(job)
+    levels = {manifest.metrics["sandbox"] for manifest in check_shards(job)} - {None}
     files = [Path(piece.out) / JUDGED_FILE for piece in shard_jobs(job)]
     threshold = config.near_threshold if config.deduplicate == "near" else None
     copies = _copies(files, threshold)
@@ -103,6 +103,7 @@ def _merge(job: Job, draft: Draft) -> Manifest:
     metrics["decontaminated_against"] = [
         role.removeprefix(TASK_ROLE) for role in job.inputs if role.startswith(TASK_ROLE)
     ]
+    metrics["sandbox"] = sorted(levels)
     prints = {role: source.fingerprint for role, source in draft.inputs.items()}
     write_card(draft.folder, metrics, tally.words, {**prints, "this artifact": draft.fingerprint})
     manifest = draft.commit(metrics)

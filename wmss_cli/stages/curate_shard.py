@@ -96,6 +96,7 @@ def run(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Ma
     )
     benchmarks = _benchmarks(job.inputs)
     done = kept = 0
+    ran_programs = False
     with open_draft(job) as draft:
         if progress is None:
             progress = ProgressWriter(draft.folder, "records", None, before)
@@ -106,9 +107,11 @@ def run(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Ma
             for decision in decisions:
                 done += 1
                 kept += decision.reason is None
+                ran_programs |= decision.tests is not None
                 table.append(_row(decision, labels, config))
                 progress.update(before + done, kept=kept)
-        return draft.commit({"records": done})
+        level = find_level(config.unsafe_programs) if ran_programs else None
+        return draft.commit({"records": done, "sandbox": level})
 
 
 def _benchmarks(inputs: Mapping[str, str]) -> Benchmarks | None:
