@@ -29,21 +29,12 @@ from wmss_cli.verify.program import (
     check_programs,
     same_output,
 )
-from wmss_cli.verify.sandbox import Level, Limits, find_level, reaches
+from wmss_cli.verify.sandbox import Level, Limits, find_level
 
 LIMITS = Limits(timeout_s=20.0, cpu_s=20)
 SHORT = Limits(timeout_s=1.5, cpu_s=2, memory_mb=512, output_kb=64)
 DOUBLE = "def double(x):\n    return 2 * x\n"
 TESTS = CodeTests("assert double(2) == 4\nassert double(0) == 0", "double")
-
-
-@pytest.fixture(params=["bubblewrap", "landlock"])
-def level(request: pytest.FixtureRequest) -> Level:
-    problem = reaches(request.param)
-    if problem:
-        pytest.skip(problem)
-    found: Level = request.param
-    return found
 
 
 def check(program: str, tests: Tests | None = TESTS, limits: Limits = LIMITS) -> ProgramVerdict:

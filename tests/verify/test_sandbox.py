@@ -22,22 +22,11 @@ from wmss_cli.verify.sandbox import (
     Outcome,
     Run,
     find_level,
-    reaches,
     run_sandboxed,
 )
 
 SHORT = Limits(timeout_s=1.0, cpu_s=1, memory_mb=512, output_kb=64)
 PATIENT = Limits(timeout_s=20.0)
-
-
-@pytest.fixture(params=["bubblewrap", "landlock"])
-def level(request: pytest.FixtureRequest) -> Level:
-    """Each level that this machine reaches; `test_a_level_works_here` asks for one at least."""
-    problem = reaches(request.param)
-    if problem:
-        pytest.skip(problem)
-    found: Level = request.param
-    return found
 
 
 def run(program: str, level: Level, limits: Limits = PATIENT) -> Outcome:
