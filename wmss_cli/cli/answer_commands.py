@@ -10,8 +10,8 @@ import typer
 from rich import box
 from rich.table import Table
 
-from wmss_cli.cli import console, options, tables
-from wmss_cli.cli.running import obtain
+from wmss_cli.cli import console, options
+from wmss_cli.cli.running import run_stage
 
 if TYPE_CHECKING:
     from wmss_cli.evaluate.comparison import Comparison
@@ -47,15 +47,7 @@ def grade(
         for role, source in read_manifest(answers).inputs.items()
         if role.startswith((TASK_ROLE, SPEC_ROLE))
     }
-    done = obtain(resolved, "grade", section, {"answers": str(answers), **inputs}, common, launch)
-    if done is None:
-        return
-    out, manifest = done
-    if common.as_json:
-        console.print_json(manifest.model_dump(mode="json"))
-    else:
-        console.err.print(tables.summary(manifest))
-        console.print_line(str(out))
+    run_stage(resolved, "grade", section, {"answers": str(answers), **inputs}, common, launch)
 
 
 @app.command("compare", short_help="Say whether two models differ by more than noise.")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wmss_cli.cli import console, options, submitting
+from wmss_cli.cli import console, options, submitting, tables
 from wmss_cli.cli.display import Display
 
 if TYPE_CHECKING:
@@ -60,6 +60,27 @@ def obtain(
         return Path(job.out), read_manifest(Path(job.out))
     submitting.refuse_without_slurm(launch)
     return Path(job.out), _run_here(job, resolved.launch.processes, common.force)
+
+
+def run_stage(
+    resolved: c.Config,
+    stage: str,
+    section: c.Section,
+    inputs: Mapping[str, str],
+    common: options.Common,
+    launch: options.Launch,
+    shard: int | None = None,
+) -> None:
+    """Obtain a stage's result (see :func:`obtain`), show its numbers and print its folder."""
+    done = obtain(resolved, stage, section, inputs, common, launch, shard)
+    if done is None:
+        return
+    out, manifest = done
+    if common.as_json:
+        console.print_json(manifest.model_dump(mode="json"))
+    else:
+        console.err.print(tables.summary(manifest))
+        console.print_line(str(out))
 
 
 def _run_here(job: Job, processes: int, force: bool) -> Manifest:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from wmss_cli.cli import console, options, tables
-from wmss_cli.cli.running import obtain
+from wmss_cli.cli import options
+from wmss_cli.cli.running import run_stage
 from wmss_cli.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wmss_cli.core import config as c
     from wmss_cli.core.resolve import Resolved
 
 
@@ -85,7 +84,7 @@ def curate(
         raise ConfigError("no data: give files, or set data in the YAML file")
     inputs = {f"data-{i:04d}": path for i, path in enumerate(resolved.data)}
     inputs |= task_inputs(resolved.decontaminate, resolved.task_data, {})
-    _run(resolved, "curate", resolved.curate, inputs, common, launch, shard)
+    run_stage(resolved, "curate", resolved.curate, inputs, common, launch, shard)
 
 
 @app.command("tokenize", short_help="Render and tokenise the kept records, once for all stages.")
@@ -111,7 +110,7 @@ def tokenize(
         {"model": ("--model", model), "tokenize.max_seq_len": ("--max-seq-len", max_seq_len)},
     ).config
     inputs = {"examples": str(examples), "model": _model(resolved.model)}
-    _run(resolved, "tokenize", resolved.tokenize, inputs, common, launch)
+    run_stage(resolved, "tokenize", resolved.tokenize, inputs, common, launch)
 
 
 @app.command("sft", short_help="Fine-tune a model: M1 = SFT(M0, D).")
@@ -142,7 +141,7 @@ def sft(
         },
     ).config
     inputs = {"strong": _model(resolved.model), "tokens": str(tokens)}
-    _run(resolved, "sft", resolved.sft, inputs, common, launch)
+    run_stage(resolved, "sft", resolved.sft, inputs, common, launch)
 
 
 @app.command("score-entropy", short_help="Score a model's entropy on every sample (Eq. 8).")
@@ -169,7 +168,7 @@ def score_entropy(
         {"model": ("--model", model), "score_entropy.shards": ("--shards", shards)},
     ).config
     inputs = {"model": _model(resolved.model), "tokens": str(tokens)}
-    _run(resolved, "score_entropy", resolved.score_entropy, inputs, common, launch, shard)
+    run_stage(resolved, "score_entropy", resolved.score_entropy, inputs, common, launch, shard)
 
 
 @app.command("build-curriculum", short_help="Weigh the samples and draw the active set (Eq. 10).")
@@ -199,7 +198,7 @@ def build_curriculum(
         },
     ).config
     inputs = {"weak": str(weak), "strong": str(strong)}
-    _run(resolved, "build_curriculum", resolved.curriculum, inputs, common, launch)
+    run_stage(resolved, "build_curriculum", resolved.curriculum, inputs, common, launch)
 
 
 @app.command(
@@ -253,7 +252,7 @@ def joint_train(
         inputs["weak"] = _model(weak)
     if active is not None:
         inputs["active"] = str(active)
-    _run(resolved, "joint_train", resolved.joint, inputs, common, launch)
+    run_stage(resolved, "joint_train", resolved.joint, inputs, common, launch)
 
 
 @app.command("eval", short_help="Answer and grade the problems of benchmarks.")
@@ -319,7 +318,7 @@ def evaluate(
     if not asked:
         raise ConfigError("no problems: give --tasks NAME or --task NAME=FILE")
     inputs = {"model": _model(resolved.model), **asked}
-    _run(resolved, "eval", resolved.eval, inputs, common, launch, shard)
+    run_stage(resolved, "eval", resolved.eval, inputs, common, launch, shard)
 
 
 def _split_task(task: str) -> tuple[str, str]:
@@ -341,23 +340,3 @@ def _configure(
     common: options.Common, launch: options.Launch, own: Mapping[str, tuple[str, Any]]
 ) -> Resolved:
     return options.configure(common.config, common.sets, {**own, **launch.settings})
-
-
-def _run(
-    resolved: c.Config,
-    stage: str,
-    section: c.Section,
-    inputs: Mapping[str, str],
-    common: options.Common,
-    launch: options.Launch,
-    shard: int | None = None,
-) -> None:
-    done = obtain(resolved, stage, section, inputs, common, launch, shard)
-    if done is None:
-        return
-    out, manifest = done
-    if common.as_json:
-        console.print_json(manifest.model_dump(mode="json"))
-    else:
-        console.err.print(tables.summary(manifest))
-        console.print_line(str(out))
