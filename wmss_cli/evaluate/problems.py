@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,27 @@ def read_problems(
     ConfigError
         If the file is missing, or a row is not as the task says.
     """
+    problems = problems_of(task, _rows(path, task.name), limit, style)
+    if not problems:
+        raise ConfigError(f"{path}: no rows; task {task.name} needs at least one problem")
+    if limit is None and (otherwise := difference(task, problems)):
+        raise ConfigError(
+            f"{path}: {otherwise}; 'wmss data fetch {task.name}' gets the right ones, "
+            "and other rows need another name"
+        )
+    return problems
+
+
+def problems_of(
+    task: Task,
+    rows: Iterable[tuple[str, Row]],
+    limit: int | None = None,
+    style: Style = "paper",
+) -> list[Problem]:
+    """Return the problems in rows, each of which comes with its place, as :func:`read_problems`."""
     problems: dict[str, Problem] = {}
     count = 0
-    for where, row in _rows(path, task.name):
+    for where, row in rows:
         if any(row.get(key) != value for key, value in task.where.items()):
             continue
         count += 1
@@ -75,14 +94,37 @@ def read_problems(
         if problem.id in problems:
             raise ConfigError(f"{where}: the id {problem.id!r} stands twice; give each row its own")
         problems[problem.id] = problem
-    if not problems:
-        raise ConfigError(f"{path}: no rows; task {task.name} needs at least one problem")
-    if limit is None and task.rows is not None and len(problems) != task.rows:
-        raise ConfigError(
-            f"{path}: {len(problems)} problems, but {task.title} has {task.rows}; "
-            "get the whole file, or give it another name"
-        )
     return list(problems.values())
+
+
+def difference(task: Task, problems: Sequence[Problem]) -> str | None:
+    """Say how problems differ from those of a benchmark; None if they do not."""
+    if task.rows is not None and len(problems) != task.rows:
+        return f"{len(problems)} problems, but {task.title} has {task.rows}"
+    if task.sha256 is not None and content_sha256(task, problems) != task.sha256:
+        return f"the rows say something else than those of {task.title}"
+    return None
+
+
+def content_sha256(task: Task, problems: Iterable[Problem]) -> str:
+    """Return the SHA-256 of what is asked and of what counts as right.
+
+    Ids, the order of the rows, columns that no grader reads, and how white space is written do not
+    matter: copies of one benchmark differ in them.
+    """
+    columns = (*_KINDS[task.grader][0], *_OPTIONAL)
+    contents = [
+        {key: _folded(problem.row[key]) for key in columns if key != "id" and problem.row.get(key)}
+        for problem in problems
+    ]
+    lines = sorted(json.dumps(content, sort_keys=True) for content in contents)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _folded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_folded(entry) for entry in value]
+    return " ".join(str(value).split())
 
 
 def _rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
@@ -177,3 +219,6 @@ _KINDS: Mapping[Grader, tuple[tuple[str, ...], Callable[[Row, str], tuple[str, s
     "mbpp": (("id", "prompt", "test_list"), _mbpp),
 }
 """By the grader: the columns that a row needs, and what makes question and answer of them."""
+
+_OPTIONAL = ("test_setup_code", "test_imports")
+"""Columns that the grader reads where they are."""

@@ -21,19 +21,24 @@ TASK_ROLE, SPEC_ROLE = "task-", "spec-"
 
 Grader = Literal["math", "number", "choice", "humaneval", "mbpp"]
 Style = Literal["paper", "boxed"]
+Format = Literal["plain", "gsm8k", "math", "aqua", "svamp", "pal", "humaneval", "mbpp"]
 
 
 class Source(BaseModel):
-    """Where the rows were published: a file at a commit of a public repository."""
+    """Where the rows are published: files at one commit of a public repository."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    site: Literal["hub", "github"]
     repository: str
-    """``OWNER/NAME`` on GitHub."""
-    commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-    path: str
-    format: str
-    """How the file's rows are read."""
+    """``OWNER/NAME`` of a data set on the Hugging Face hub, or of a repository on GitHub."""
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+    files: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Their rows, one file after the other."""
+
+    def __str__(self) -> str:
+        """Return the short form that is shown: ``hub openai/gsm8k@740312a``."""
+        return f"{self.site} {self.repository}@{self.revision[:7]}"
 
 
 class Task(BaseModel):
@@ -57,9 +62,12 @@ class Task(BaseModel):
     file : str, optional
         The rows, beside the YAML file; for tasks of one's own.
     sha256 : str, optional
-        Of the file of rows that was tried with this version.
-    source : Source, optional
-        Where the rows come from.
+        Of what the rows say (:func:`wmss_cli.evaluate.problems.content_sha256`); others are an
+        error.
+    format : str, optional
+        What the published files look like (:mod:`wmss_cli.evaluate.published`).
+    sources : tuple of Source
+        Where the rows are published, in the order in which they are tried.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,12 +80,31 @@ class Task(BaseModel):
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
     file: str | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    source: Source | None = None
+    format: Format | None = None
+    sources: tuple[Source, ...] = ()
 
 
 def shipped() -> dict[str, Path]:
     """Return the YAML files of the tasks that ship with wmss, by name."""
     return {path.stem: path for path in sorted(packaged("configs/tasks").glob("*.yaml"))}
+
+
+def find_spec(reference: str) -> Path:
+    """Return the YAML file of a task: of one that ships with wmss by its name, else by its path.
+
+    Raises
+    ------
+    ConfigError
+        If no task of this name ships.
+    """
+    if reference.endswith((".yaml", ".yml")):
+        return Path(reference)
+    known = shipped()
+    if reference in known:
+        return known[reference]
+    near = get_close_matches(reference, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    raise ConfigError(f"task {reference}: unknown; {hint}")
 
 
 def read_spec(path: Path) -> Task:
@@ -126,7 +153,7 @@ def task_inputs(
     known = shipped()
     inputs: dict[str, str] = {}
     for reference in tasks:
-        spec = _spec_path(reference, known)
+        spec = find_spec(reference)
         task = read_spec(spec)
         if f"{TASK_ROLE}{task.name}" in inputs or task.name in files:
             raise ConfigError(f"task {task.name} stands twice; give it once")
@@ -159,21 +186,11 @@ def read_tasks(inputs: Mapping[str, str]) -> list[tuple[Task, Path]]:
     return found
 
 
-def _spec_path(reference: str, known: Mapping[str, Path]) -> Path:
-    if reference.endswith((".yaml", ".yml")):
-        return Path(reference)
-    if reference in known:
-        return known[reference]
-    near = get_close_matches(reference, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-    raise ConfigError(f"task {reference}: unknown; {hint}")
-
-
 def _rows_path(task: Task, spec: Path, folder: str | None) -> Path:
     if task.file is not None:
         return spec.parent / task.file
     if folder is None:
         raise ConfigError(
-            f"task {task.name}: task_data is not set; name the folder with {task.name}.jsonl"
+            f"task {task.name}: task_data is not set; name the folder that 'wmss data fetch' filled"
         )
     return Path(folder) / f"{task.name}.jsonl"

@@ -1,0 +1,147 @@
+"""What files look like where benchmarks are published, and the rows that wmss makes of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wmss_cli.core.errors import DataError
+from wmss_cli.evaluate.tasks import Format
+
+Row = dict[str, Any]
+
+_WHOLE = re.compile(r"(-?\d+)\.0+")
+
+
+def read_published(path: Path) -> Iterator[Row]:
+    """Yield the rows of a published file.
+
+    Parameters
+    ----------
+    path : Path
+        ``.jsonl``, ``.jsonl.gz``, ``.json`` (a list) or ``.parquet``.
+
+    Raises
+    ------
+    DataError
+        If it is not what its ending says.
+    """
+    try:
+        if path.suffix == ".parquet":
+            yield from pq.read_table(path).to_pylist()
+        elif path.suffix == ".json":
+            yield from json.loads(path.read_text(encoding="utf-8"), parse_float=str)
+        else:
+            opener = gzip.open if path.suffix == ".gz" else open
+            with opener(path, "rt", encoding="utf-8") as lines:
+                yield from (json.loads(line, parse_float=str) for line in lines if line.strip())
+    except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path}: not a whole {path.suffix} file ({error})") from None
+
+
+def as_row(form: Format, name: str, index: int, published: Mapping[str, Any]) -> Row:
+    """Return a row as :func:`wmss_cli.evaluate.problems.read_problems` takes it.
+
+    Parameters
+    ----------
+    form : str
+        What the published file looks like.
+    name : str
+        Of the task, for ids where rows have none.
+    index : int
+        Which row of the benchmark it is, from 0, for the same.
+    published : mapping
+        The columns as they are published.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, or is not what it was.
+    """
+    try:
+        return {"id": f"{name}/{index}", **_FORMATS[form](published)}
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise DataError(f"row {index + 1}: not as {name} was published ({detail})") from None
+
+
+def _plain(row: Mapping[str, Any]) -> Row:
+    question = row["question"] if "question" in row else row["problem"]
+    return {"question": question, "answer": _number(row["answer"])}
+
+
+def _gsm8k(row: Mapping[str, Any]) -> Row:
+    return {"question": row["question"], "answer": _number(row["answer"].split("####")[1])}
+
+
+def _math(row: Mapping[str, Any]) -> Row:
+    return {"id": row["unique_id"], "question": row["problem"], "answer": row["answer"]}
+
+
+def _aqua(row: Mapping[str, Any]) -> Row:
+    return {
+        "question": row["question"],
+        "options": list(row["options"]),
+        "answer": row["correct"],
+    }
+
+
+def _svamp(row: Mapping[str, Any]) -> Row:
+    body = row["Body"].strip()
+    return {
+        "id": f"svamp/{row['ID']}",
+        # As Qwen's evaluation puts the two together.
+        "question": f"{body}{'' if body.endswith('.') else '.'} {row['Question'].strip()}",
+        "answer": _number(row["Answer"]),
+    }
+
+
+def _pal(row: Mapping[str, Any]) -> Row:
+    return {"question": row["input"], "answer": _number(row["target"])}
+
+
+def _humaneval(row: Mapping[str, Any]) -> Row:
+    return {
+        "id": row["task_id"],
+        **{key: row[key] for key in ("prompt", "entry_point", "test")},
+    }
+
+
+def _mbpp(row: Mapping[str, Any]) -> Row:
+    number = int(row["task_id"])
+    # The paper's split; only the files on the hub are named by it.
+    split = {10: "prompt", 510: "test", 600: "validation", 974: "train"}
+    return {
+        "id": f"mbpp/{number}",
+        "split": next(name for last, name in split.items() if number <= last),
+        "prompt": row["text"] if "text" in row else row["prompt"],
+        "test_list": list(row["test_list"]),
+        "test_setup_code": row.get("test_setup_code") or "",
+        "test_imports": list(row.get("test_imports") or ()),
+    }
+
+
+def _number(value: Any) -> str:
+    """Return a number as text: ``2,125`` as 2125, and 27.0 as 27."""
+    text = str(value).strip().replace(",", "")
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text
+
+
+_FORMATS: Mapping[Format, Callable[[Mapping[str, Any]], Row]] = {
+    "plain": _plain,
+    "gsm8k": _gsm8k,
+    "math": _math,
+    "aqua": _aqua,
+    "svamp": _svamp,
+    "pal": _pal,
+    "humaneval": _humaneval,
+    "mbpp": _mbpp,
+}
