@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from wmss_cli.analyze.card import LENGTHS_FILE
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import TokenizeConfig
 from wmss_cli.core.errors import DataError
@@ -76,6 +77,7 @@ def test_writes_each_example_as_the_renderer_does(
     manifest = run(tmp_path / "tokens", examples, tiny_model)
     table = TokenTable(tmp_path / "tokens")
     tokenizer = load_tokenizer(tiny_model)
+    assert (tmp_path / "tokens" / LENGTHS_FILE).stat().st_size > 1000
     assert table.example_ids == [example_id(*pair) for pair in PAIRS]
     assert list(zip(table.prompt_lengths, table.lengths, strict=True)) == lengths
     for row, (prompt, completion) in enumerate(PAIRS):

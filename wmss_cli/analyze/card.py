@@ -19,6 +19,7 @@ CARD_FILE = "card.md"
 LENGTHS_FILE = "lengths.png"
 
 _BINS = 40
+_TITLES = {"kind": "checked as", "source": "source"}
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -32,7 +33,7 @@ def write_card(
     folder : Path
         Where to.
     metrics : mapping
-        Of curate: counts by reason and by source.
+        Of curate: counts by reason, by kind and by source.
     words : mapping of int to int
         How many of the kept samples have so many words, prompt and completion together.
     prints : mapping of str to str
@@ -40,20 +41,30 @@ def write_card(
     """
     lengths = np.array(sorted(words))
     counts = np.array([words[length] for length in lengths.tolist()])
-    plot_lengths(lengths, counts, folder / LENGTHS_FILE)
+    plot_lengths(lengths, counts, "words", folder / LENGTHS_FILE)
     text = "\n".join(_lines(metrics, lengths, counts, prints)) + "\n"
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
-def plot_lengths(lengths: NDArray[np.int64], counts: NDArray[np.int64], path: Path) -> None:
+def plot_lengths(
+    lengths: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    unit: str,
+    path: Path,
+    limit: int | None = None,
+) -> None:
     """Draw how long samples are, and save a PNG.
 
     Parameters
     ----------
     lengths, counts : ndarray of int
-        ``[n]``: in words, and how many samples have that length.
+        ``[n]``: in `unit`, and how many samples have that length.
+    unit : str
+        Such as ``words``.
     path : Path
         Of the picture.
+    limit : int, optional
+        Longest sample that is taken as it is, to be marked.
     """
     figure, axis = plt.subplots(figsize=(7, 3.5), layout="constrained")
     low, high = max(1, int(lengths.min())), int(lengths.max()) + 1
@@ -61,7 +72,10 @@ def plot_lengths(lengths: NDArray[np.int64], counts: NDArray[np.int64], path: Pa
     axis.set_xscale("log")
     for plain in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
         plain(LogFormatter(minor_thresholds=(2.0, 0.5)))
-    axis.set_xlabel("words, prompt and completion")
+    if limit is not None:
+        axis.axvline(limit, color="tab:red", linestyle="--", label=f"limit: {limit:,}")
+        axis.legend()
+    axis.set_xlabel(f"{unit}, prompt and completion")
     axis.set_ylabel("samples")
     axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
@@ -89,12 +103,13 @@ def _lines(
     if metrics["sandbox"]:
         yield f"Programs were run in the sandbox: {', '.join(metrics['sandbox'])}."
         yield ""
-    yield "| source | records | kept | share of what is kept |"
-    yield "| --- | --- | --- | --- |"
-    for source, count in metrics["by_source"].items():
-        share = count["kept"] / metrics["kept"]
-        yield f"| {source or '(none)'} | {count['total']:,} | {count['kept']:,} | {share:.1%} |"
-    yield ""
+    for title in ("kind", "source"):
+        yield f"| {_TITLES[title]} | records | kept | share of what is kept |"
+        yield "| --- | --- | --- | --- |"
+        for name, count in metrics[f"by_{title}"].items():
+            share = count["kept"] / metrics["kept"]
+            yield f"| {name or '(none)'} | {count['total']:,} | {count['kept']:,} | {share:.1%} |"
+        yield ""
     marks = np.searchsorted(counts.cumsum(), np.array(_QUANTILES) * counts.sum())
     shown = ", ".join(
         f"{length:,} ({share:.0%})"

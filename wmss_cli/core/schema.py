@@ -43,6 +43,7 @@ JUDGED = pa.schema(
         pa.field("file", pa.string(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
+        pa.field("kind", pa.string()),  # checked by what: math, code, nothing; null if unreadable
         pa.field("prompt", pa.string(), nullable=False),  # these three are empty if it is rejected
         pa.field("completion", pa.string(), nullable=False),
         pa.field("reference_answer", pa.string()),

@@ -6,7 +6,7 @@ Shards judge each record by itself; then duplicates are looked for among all of 
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ _ROWS_PER_BATCH = 256
 _UNREADABLE_SHOWN = 5
 
 Row = dict[str, Any]
+_Counts = defaultdict[str, Counter[str]]
 
 
 def run(job: Job) -> Manifest:
@@ -180,7 +181,7 @@ def _signature_batches(files: Sequence[Path]) -> Iterator[tuple[int, NDArray[np.
 
 def _in_order(files: Sequence[Path]) -> Iterator[Row]:
     """Yield the rows of all shards in the order of the records."""
-    columns = ["place", *dict.fromkeys([*EXAMPLE.names, *REJECTED.names])]
+    columns = ["place", "kind", *dict.fromkeys([*EXAMPLE.names, *REJECTED.names])]
     return heapq.merge(*(_rows(file, columns) for file in files), key=lambda row: row["place"])
 
 
@@ -197,8 +198,8 @@ class _Tally:
     records: int = 0
     kept: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
-    total_by_source: Counter[str] = field(default_factory=Counter)
-    kept_by_source: Counter[str] = field(default_factory=Counter)
+    by_source: _Counts = field(default_factory=lambda: defaultdict(Counter))
+    by_kind: _Counts = field(default_factory=lambda: defaultdict(Counter))
     words: Counter[int] = field(default_factory=Counter)
     """How many kept samples have so many words."""
     unreadable: list[str] = field(default_factory=list)
@@ -206,10 +207,11 @@ class _Tally:
     def count(self, row: Row) -> None:
         reason = row["reason"]
         self.records += 1
-        self.total_by_source[row["source"]] += 1
+        for counts, name in ((self.by_source, row["source"]), (self.by_kind, row["kind"])):
+            if name is not None:
+                counts[name].update(total=1, kept=int(reason is None))
         if reason is None:
             self.kept += 1
-            self.kept_by_source[row["source"]] += 1
             self.words[len(row["prompt"].split()) + len(row["completion"].split())] += 1
             return
         assert reason in REASONS, reason
@@ -226,9 +228,7 @@ class _Tally:
             "records": self.records,
             "kept": self.kept,
             "rejected": dict(self.rejected.most_common()),
-            "by_source": {
-                source: {"total": total, "kept": self.kept_by_source[source]}
-                for source, total in sorted(self.total_by_source.items())
-            },
+            "by_kind": {kind: dict(counts) for kind, counts in sorted(self.by_kind.items())},
+            "by_source": {name: dict(counts) for name, counts in sorted(self.by_source.items())},
             "first_unreadable": self.unreadable,
         }

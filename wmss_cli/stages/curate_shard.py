@@ -237,6 +237,7 @@ def _row(decision: _Decision, labels: Mapping[str, str], config: CurateConfig) -
         "file": labels[record.file],
         "row": record.row,
         "source": record.source,
+        "kind": _kind(record),
         "prompt": record.prompt if kept else "",
         "completion": record.completion if kept else "",
         "reference_answer": record.reference_answer if kept else None,
@@ -245,6 +246,15 @@ def _row(decision: _Decision, labels: Mapping[str, str], config: CurateConfig) -
         "content_key": decision.content_key,
         "signature": _signature(record) if wants_signature else None,
     }
+
+
+def _kind(record: Record) -> str | None:
+    """Return what a record can be checked by, as the order of the checks has it."""
+    if record.problem is not None:
+        return None
+    if record.reference_answer is not None:
+        return "math"
+    return "code" if record.test_case is not None else "nothing"
 
 
 def _content_key(record: Record, config: CurateConfig) -> bytes | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wmss_cli.analyze.card import LENGTHS_FILE, plot_lengths
 from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import TokenizeConfig
 from wmss_cli.core.errors import ConfigError, DataError
@@ -28,7 +29,7 @@ def run(job: Job) -> Manifest:
     """Render every example, apply the length limit, and write the token table.
 
     Inputs: ``examples`` (a curate artifact) and ``model`` (for its tokenizer). Writes
-    ``tokens.arrow`` and ``left_out.parquet``.
+    ``tokens.arrow``, ``left_out.parquet`` and ``lengths.png``, how long the examples are.
 
     Raises
     ------
@@ -51,6 +52,8 @@ def run(job: Job) -> Manifest:
                 f"({reasons}); raise it or set tokenize.too_long to truncate"
             )
         lengths = np.array(tally.lengths)
+        whole, counts = np.unique(np.array(tally.whole_lengths), return_counts=True)
+        plot_lengths(whole, counts, "tokens", draft.folder / LENGTHS_FILE, config.max_seq_len)
         return draft.commit(
             {
                 "examples": len(lengths),
@@ -72,6 +75,8 @@ def _examples(job: Job) -> Path:
 class _Tally:
     def __init__(self) -> None:
         self.lengths: list[int] = []
+        self.whole_lengths: list[int] = []
+        """Of all examples, before any is cut or left out."""
         self.completion_tokens = 0
         self.truncated = 0
         self.counts: Counter[str] = Counter()
@@ -89,6 +94,7 @@ def _rows(
         examples = batch.to_pydict()
         rendered = renderer.render(examples["prompt"], examples["completion"])
         for example_id, sample in zip(examples["example_id"], rendered, strict=True):
+            tally.whole_lengths.append(len(sample.input_ids))
             result = cut(sample, config.max_seq_len, config.too_long)
             # Rows are joined by their id, so a copy that curation let through stops here.
             reason = "duplicate" if example_id in tally.seen else result.reason
