@@ -120,7 +120,14 @@ def test_a_browser_shows_the_page(evaluations: tuple[Path, Path], tmp_path: Path
 def test_names_with_epochs_become_a_curve(evaluations: tuple[Path, Path], tmp_path: Path) -> None:
     weak, strong = evaluations
     invoke("report", f"wmss@1={weak}", f"wmss@2={strong}", "--out", tmp_path / "page")
-    assert "data:image/png;base64," in (tmp_path / "page" / "report.html").read_text()
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    # The method itself is not there, so its epochs stand in the table.
+    assert "<td>wmss@1</td>" in page
+
+    invoke("report", f"wmss@1={weak}", f"wmss={strong}", "--out", tmp_path / "other")
+    page = (tmp_path / "other" / "report.html").read_text()
+    assert "<td>wmss@1</td>" not in page
 
 
 def test_what_is_no_evaluation_is_one_line(evaluations: tuple[Path, Path], tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_a_batch_may_reach_into_the_next_epoch() -> None:
     plan = make_plan([0, 1, 2], 2, epochs=2.0)
     assert plan.steps == 3
     assert Counter(drawn(plan)) == {0: 2, 1: 2, 2: 2}
+    assert [plan.last_step(epoch) for epoch in (1, 2)] == [2, 3]
 
 
 @pytest.mark.parametrize(

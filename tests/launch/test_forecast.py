@@ -203,6 +203,8 @@ def test_disk_is_for_kept_checkpoints_one_more_and_the_models() -> None:
     # bf16 weights; fp32 master weights and moments.
     assert sft.checkpoint_bytes == 14 * SHAPE.parameters
     assert sft.disk_bytes == 4 * sft.checkpoint_bytes + 2 * SHAPE.parameters
+    epochs = joint(epochs=2.5, keep_epochs=True).disk_bytes - joint(epochs=2.5).disk_bytes
+    assert epochs == 2 * 2 * SHAPE.parameters
 
 
 # Models.

@@ -89,6 +89,27 @@ def test_one_iteration(base: dict[str, Any]) -> None:
     assert needs(made)["report"] == set(needs(made)) - {"report"}
 
 
+def test_kept_epochs_are_evaluated_too(base: dict[str, Any]) -> None:
+    joint = JointConfig(epochs=3.0, keep_epochs=True)
+    sft = SftConfig(epochs=1.5, keep_epochs=True)
+    curriculum = CurriculumConfig(multiplier=0.5)
+    controls = ["continued_sft", "softening"]
+    made = plan(base, joint=joint, sft=sft, curriculum=curriculum, controls=controls)
+    models = {
+        label: inputs(made, label)["model"] for label in needs(made) if label.startswith("eval-")
+    }
+    assert {label: model for label, model in models.items() if "@" in label} == {
+        "eval-sft@1": "sft/epoch-1",
+        "eval-wmss@1": "joint/epoch-1",
+        "eval-wmss@2": "joint/epoch-2",
+        "eval-continued_sft@1": "continued_sft/epoch-1",
+        "eval-softening@1": "softening/epoch-1",
+        "eval-softening@2": "softening/epoch-2",
+    }
+    assert models["eval-wmss"] == "joint/model"
+    assert {"eval-wmss@1", "eval-sft@1"} <= needs(made)["report"]
+
+
 def test_steps_stand_in_an_order_in_which_they_can_run(base: dict[str, Any]) -> None:
     made = plan(base, iterations=3, controls=["continued_sft", "softening"])
     done: set[str] = set()

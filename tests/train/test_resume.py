@@ -86,6 +86,28 @@ def test_resume_ends_with_the_same_bits(
     assert read_manifest(Path(again.out)).attempt == 2
 
 
+def test_epochs_are_kept_through_a_kill(tmp_path: Path) -> None:
+    job = make_joint_job(tmp_path, epochs=2.0, global_batch_size=8, keep_epochs=True)
+    codes, error = run_workers(job, tmp_path / "control")
+    assert codes == [0], error
+    # Epoch 1 is whole after 6 of 11 steps; the kill hits the checkpoint of that step.
+    again = to(job, tmp_path / "again")
+    codes, _ = run_workers(again, tmp_path / "first", fault="save", count=3 + 2)
+    assert codes == [-9]
+    assert (work_folder(again) / "epoch-1/model.safetensors").is_file()
+    codes, error = run_workers(again, tmp_path / "second")
+    assert codes == [0], error
+
+    assert read_json_lines(Path(job.out) / "metrics.jsonl")[-1]["step"] == STEPS
+    hashes = read_manifest(Path(job.out)).files
+    assert hashes == read_manifest(Path(again.out)).files | {
+        "metrics.jsonl": hashes["metrics.jsonl"]
+    }
+    assert {name.split("/")[0] for name in hashes} >= {"epoch-1", "model", "weak"}
+    assert "epoch-2" not in {name.split("/")[0] for name in hashes}
+    assert hashes["epoch-1/model.safetensors"] != hashes["model/model.safetensors"]
+
+
 def test_a_damaged_checkpoint_is_passed_over(job: Job, undisturbed: Path, tmp_path: Path) -> None:
     again = to(job, tmp_path / "trained")
     run_workers(again, tmp_path / "first", fault="forward", count=7 * PASSES_PER_STEP + 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 matplotlib.use("agg")
 
 from matplotlib import pyplot as plt
-
-_EPOCH = re.compile(r"(?P<arm>.+)@(?P<epoch>\d+(?:\.\d+)?)")
 
 
 class Cell(Protocol):
@@ -46,6 +43,7 @@ def render_html(
     differences: Mapping[str, Mapping[str, str]],
     wrong: Mapping[str, Sequence[Mapping[str, Any]]],
     most: int,
+    by_epoch: Mapping[str, Mapping[float, Mapping[str, Cell]]],
 ) -> str:
     """Return the page.
 
@@ -63,6 +61,8 @@ def render_html(
         Wrong answers by method, as rows of ``generations.parquet``.
     most : int
         How many of a task there are at most.
+    by_epoch : mapping
+        Cells by method, epoch and task, where several epochs of a method are there.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -80,7 +80,7 @@ def render_html(
         wrong=wrong,
         most=most,
         percent=_percent,
-        curve=_curve(cells),
+        curve=_curve(by_epoch),
     )
 
 
@@ -114,19 +114,16 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def _curve(cells: Mapping[str, Mapping[str, Cell]]) -> str | None:
-    """Return a PNG in base64 where methods are named ``ARM@EPOCH`` (Fig. 3 of the paper)."""
-    arms: dict[str, dict[float, Mapping[str, Cell]]] = {}
-    for method, row in cells.items():
-        if found := _EPOCH.fullmatch(method):
-            arms.setdefault(found["arm"], {})[float(found["epoch"])] = row
-    if not any(len(epochs) > 1 for epochs in arms.values()):
+def _curve(by_epoch: Mapping[str, Mapping[float, Mapping[str, Cell]]]) -> str | None:
+    """Return a PNG in base64, as Fig. 3 of the paper; None where there is nothing to draw."""
+    rows = [row for epochs in by_epoch.values() for row in epochs.values()]
+    if not rows:
         return None
-    tasks = list(dict.fromkeys(task for row in cells.values() for task in row))
+    tasks = list(dict.fromkeys(task for row in rows for task in row))
     size = (4.2 * len(tasks), 3.4)
     figure, axes = plt.subplots(1, len(tasks), figsize=size, layout="constrained", squeeze=False)
     for axis, task in zip(axes[0], tasks, strict=True):
-        for arm, epochs in arms.items():
+        for arm, epochs in by_epoch.items():
             points = [(at, epochs[at][task]) for at in sorted(epochs) if task in epochs[at]]
             at = [epoch for epoch, _ in points]
             accuracies = [100 * cell.accuracy for _, cell in points]

@@ -87,15 +87,21 @@ def report(
     """Example: wmss report sft=runs/a/eval-sft wmss=runs/a/eval-wmss --out report
 
     Writes report.html, which needs no other file, and report.md. The best of a benchmark is
-    marked where paired tests support it. Names such as wmss@1 and wmss@2 become a curve by epoch.
+    marked where paired tests support it. Names such as wmss@1 are epochs of wmss: a curve.
     """
     from wmss_cli.analyze.page import render_html, render_markdown
     from wmss_cli.core.files import write_text
     from wmss_cli.evaluate.comparison import read_shares
-    from wmss_cli.evaluate.evaluations import differences, open_evaluations
-    from wmss_cli.evaluate.standings import standings
+    from wmss_cli.evaluate.evaluations import (
+        by_epoch,
+        differences,
+        last_epochs,
+        open_evaluations,
+    )
+    from wmss_cli.evaluate.standings import cells_of, standings
 
-    found = open_evaluations(runs)
+    everything = open_evaluations(runs)
+    found = last_epochs(everything)
     shares = {one.name: read_shares(one.folder) for one in found}
     table = standings(shares, {one.name: one.manifest.metrics for one in found})
     page = render_html(
@@ -105,6 +111,10 @@ def report(
         differences({one.name: one.options() for one in found}),
         {one.name: one.wrong_answers(most) for one in found},
         most,
+        {
+            arm: {epoch: cells_of(one.manifest.metrics) for epoch, one in epochs.items()}
+            for arm, epochs in by_epoch(everything).items()
+        },
     )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "report.html", page)

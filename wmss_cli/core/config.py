@@ -7,6 +7,7 @@ each field is its documentation: ``docs/configuration.md`` is made from it.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -133,6 +134,9 @@ class TrainConfig(Section):
     """Write a checkpoint after this many optimizer steps."""
     keep_checkpoints: Count = 2
     """How many checkpoints are kept while training; all are removed once the model is written."""
+    keep_epochs: bool = False
+    """Also keep the trained model after each epoch before the last, as `epoch-1/`, …; a run then
+    evaluates each of them, for accuracy by epoch (Fig. 3)."""
     report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
     """Where the metrics of each step go beside `metrics.jsonl`. Each needs the extra of its name:
     `pip install 'wmss[tensorboard]'`. Files go to `logs/` beside the artifact."""
@@ -144,6 +148,17 @@ class TrainConfig(Section):
         if self.precision == "bf16" and self.zero_stage == 0:
             raise ValueError("precision bf16 needs zero_stage 1, 2 or 3 (fp32 master weights)")
         return self
+
+    @model_validator(mode="after")
+    def _epochs_are_reached(self) -> TrainConfig:
+        if self.keep_epochs and self.max_steps is not None:
+            raise ValueError("keep_epochs needs whole epochs; leave max_steps out")
+        return self
+
+    @property
+    def epochs_kept(self) -> range:
+        """The epochs whose models are kept beside the last one."""
+        return range(1, math.ceil(self.epochs) if self.keep_epochs else 1)
 
 
 def check_ranks(global_batch_size: int, world_size: int) -> None:

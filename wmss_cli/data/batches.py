@@ -59,6 +59,10 @@ class BatchPlan:
         """Number of optimizer steps; the last batch may be short, nothing is left out."""
         return -(-self.samples // self.global_batch_size)
 
+    def last_step(self, epoch: int) -> int:
+        """Return how many steps are taken when an epoch, from 1, is whole."""
+        return -(-epoch * len(self.rows) // self.global_batch_size)
+
     def global_batch(self, step: int) -> NDArray[np.int64]:
         """Return the rows of a step, ``[at most global_batch_size]``."""
         first = step * self.global_batch_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from wmss_cli.core.manifest import MANIFEST, Manifest, read_manifest
 from wmss_cli.core.schema import GENERATION, read_parquet
 
 Row = dict[str, Any]
+
+_EPOCH = re.compile(r"(?P<arm>.+)@(?P<epoch>\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,21 @@ class Evaluation:
     folder: Path
     manifest: Manifest
 
+    @property
+    def arm(self) -> str:
+        """Return the name without its epoch."""
+        found = _EPOCH.fullmatch(self.name)
+        return found["arm"] if found else self.name
+
+    @property
+    def epoch(self) -> float | None:
+        """Return the epochs of training: from the name, else from the training; None if unknown."""
+        found = _EPOCH.fullmatch(self.name)
+        if found:
+            return float(found["epoch"])
+        training = self._training()
+        return None if training is None else training.config.get("epochs")
+
     def wrong_answers(self, most: int) -> list[Row]:
         """Return the first wrong answers to each task, at most so many."""
         rows = read_parquet(self.folder / "generations.parquet", GENERATION).to_pylist()
@@ -47,14 +65,41 @@ class Evaluation:
     def options(self) -> dict[str, Any]:
         """Return how it was evaluated and how the model was trained, by dotted keys."""
         found = dict(_flat("eval", self.manifest.config))
-        model = self.manifest.inputs.get("model")
-        if model is not None:
-            # A trained model is a folder inside the artifact of its training.
-            trained = Path(model.path).parent
-            if (trained / MANIFEST).is_file():
-                training = read_manifest(trained)
-                found |= dict(_flat(training.stage, training.config))
+        training = self._training()
+        if training is not None:
+            found |= dict(_flat(training.stage, training.config))
         return found
+
+    def _training(self) -> Manifest | None:
+        model = self.manifest.inputs.get("model")
+        if model is None:
+            return None
+        # A trained model is a folder inside the artifact of its training.
+        trained = Path(model.path).parent
+        return read_manifest(trained) if (trained / MANIFEST).is_file() else None
+
+
+def by_epoch(found: Sequence[Evaluation]) -> dict[str, dict[float, Evaluation]]:
+    """Return the evaluations of methods of which several epochs are there (Fig. 3 of the paper).
+
+    Returns
+    -------
+    dict
+        By method and epoch. Evaluations named ``METHOD@EPOCH`` are epochs of METHOD; one named
+        METHOD alone is at the end of its training.
+    """
+    arms = {one.arm for one in found if one.arm != one.name}
+    curves: dict[str, dict[float, Evaluation]] = {arm: {} for arm in sorted(arms)}
+    for one in found:
+        if one.arm in arms and one.epoch is not None:
+            curves[one.arm][one.epoch] = one
+    return {arm: dict(sorted(epochs.items())) for arm, epochs in curves.items() if len(epochs) > 1}
+
+
+def last_epochs(found: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return the evaluations without earlier epochs of a method that is there itself."""
+    names = {one.name for one in found}
+    return [one for one in found if one.arm == one.name or one.arm not in names]
 
 
 def open_evaluations(references: Sequence[str]) -> list[Evaluation]:

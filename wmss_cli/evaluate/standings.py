@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,10 +68,7 @@ def standings(shares: Mapping[str, Shares], metrics: Mapping[str, Mapping[str, A
     tasks = tuple(dict.fromkeys(task for found in metrics.values() for task in found["tasks"]))
     best = {task: _best(task, shares) for task in tasks}
     cells = {
-        method: {
-            task: Cell(score["accuracy"], score["ci_low"], score["ci_high"], best[task] == method)
-            for task, score in found["tasks"].items()
-        }
+        method: cells_of(found, {task for task, first in best.items() if first == method})
         for method, found in metrics.items()
     }
     means = {
@@ -80,6 +77,14 @@ def standings(shares: Mapping[str, Shares], metrics: Mapping[str, Mapping[str, A
         if len(row) == len(tasks)
     }
     return Standings(tasks, cells, means)
+
+
+def cells_of(metrics: Mapping[str, Any], best: Collection[str] = frozenset()) -> dict[str, Cell]:
+    """Return the accuracies of one method by task, of which it is the best on some."""
+    return {
+        task: Cell(score["accuracy"], score["ci_low"], score["ci_high"], task in best)
+        for task, score in metrics["tasks"].items()
+    }
 
 
 def _best(task: str, shares: Mapping[str, Shares]) -> str | None:

@@ -216,7 +216,9 @@ def _training(
         hours=hours,
         gpu_hours=hours * gpus.count,
         checkpoint_bytes=checkpoint,
-        disk_bytes=kept + export_bytes(trained) + _cached_bytes(cached, shape, work),
+        disk_bytes=kept
+        + export_bytes(trained, len(config.epochs_kept))
+        + _cached_bytes(cached, shape, work),
         warnings=_warnings(stage, config, trained, gpus, tokens, use),
     )
 

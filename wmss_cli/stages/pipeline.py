@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.core.config import Config, Section, SftConfig, TrainConfig
+from wmss_cli.core.config import Config, JointConfig, Section, SftConfig, TrainConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import fingerprint, reference
 from wmss_cli.evaluate.tasks import task_inputs
@@ -112,7 +112,7 @@ def plan_pipeline(config: Config) -> Plan:
     base, examples, tokens = _plan_tokens(plan, config)
     sft = plan.add("sft", "sft", config.sft, {"strong": base, "tokens": tokens})
     models = {"base": base, "sft": sft.part("model")}
-    trained = {"sft": sft}
+    trained, kept = {"sft": sft}, {"sft": config.sft.epochs_kept}
     others = {"curate": examples, "tokenize": tokens}
     weak, strong = base, models["sft"]
     for k in range(1, config.iterations + 1):
@@ -132,6 +132,7 @@ def plan_pipeline(config: Config) -> Plan:
         before = {"weak": weak, "strong": strong}
         name = f"wmss{suffix}"
         trained[name], models[name] = joint, joint.part("model")
+        kept[name] = config.joint.epochs_kept
         others |= {f"score-{role}{suffix}": made for role, made in entropies.items()}
         others[f"curriculum{suffix}"] = active
         weak = strong if config.joint.next_weak == "previous_strong" else joint.part("weak")
@@ -140,8 +141,15 @@ def plan_pipeline(config: Config) -> Plan:
         if config.joint.weak_mode == "cotrain" and config.joint.weak_logits == "model":
             after["weak"] = joint.part("weak")
     for control in config.controls:
-        made = _control(control, plan, config, {**before, "tokens": tokens, "active": active})
+        arm = _control_config(control, config)
+        made = _control(control, plan, arm, {**before, "tokens": tokens, "active": active})
         trained[control], models[control] = made, made.part("model")
+        kept[control] = arm.epochs_kept
+    models |= {
+        f"{name}@{epoch}": made.part(f"epoch-{epoch}")
+        for name, made in trained.items()
+        for epoch in kept[name]
+    }
     tasks = _inputs(task_inputs(config.tasks, config.task_data, config.eval_files))
     evals = {
         name: plan.add(f"eval-{name}", "eval", config.eval, {"model": model, **tasks})
@@ -234,20 +242,24 @@ def shard_jobs(job: Job) -> list[Job]:
     return [shard_job(job, shard) for shard in range(job.config["shards"])]
 
 
-def _control(kind: str, plan: Plan, config: Config, inputs: Mapping[str, Output]) -> Output:
+def _control(kind: str, plan: Plan, config: TrainConfig, inputs: Mapping[str, Output]) -> Output:
     """Plan an arm to compare with: it starts where the last joint training started."""
+    stage, roles = {
+        "softening": ("joint_train", ("strong", "tokens", "active")),
+        "continued_sft": ("sft", ("strong", "tokens")),
+    }[kind]
+    return plan.add(kind, stage, config, {role: inputs[role] for role in roles})
+
+
+def _control_config(kind: str, config: Config) -> JointConfig | SftConfig:
     if kind == "softening":
-        softened = config.joint.model_copy(update={"weak_logits": "uniform"})
-        softening = {role: inputs[role] for role in ("strong", "tokens", "active")}
-        return plan.add(kind, "joint_train", softened, softening)
-    assert kind == "continued_sft", kind
+        return config.joint.model_copy(update={"weak_logits": "uniform"})
     shared: dict[str, Any] = {
         name: getattr(config.joint, name) for name in TrainConfig.model_fields
     }
     # All samples once are len(D); the active set is multiplier * len(D): equal steps.
     shared["epochs"] = config.joint.epochs * config.curriculum.multiplier
-    continued = {role: inputs[role] for role in ("strong", "tokens")}
-    return plan.add(kind, "sft", SftConfig(**shared), continued)
+    return SftConfig(**shared)
 
 
 def _check(config: Config, needed: tuple[str, ...]) -> None:

@@ -95,7 +95,7 @@ def run_training(
     build_pair : callable
         Loads the weights; called after all checks that need none.
     outputs : callable
-        The models to write, by the name of their folder.
+        The models to write at the end, by the name of their folder.
     cached_weak : Path, optional
         A frozen weak model whose hidden states are computed before the training begins.
 
@@ -166,13 +166,22 @@ def run_training(
             source = checkpoint.universal_form(path, ranks) if universal else path
             checkpoint.load(engine, source, universal)
             state = TrainState(saved.step, dict(saved.totals))
-        feed = TableFeed(table, plan, ranks, states)
-        train(engine, feed, config, state, work, ranks, report)
-        for name, model in outputs(pair).items():
+
+        def write(name: str, model: PreTrainedModel) -> None:
             weights = full_state_dict(model, ranks.is_first)
             if ranks.is_first:
                 shutil.rmtree(work / name, ignore_errors=True)
                 save_model(model, weights, tokenizer, table.stop_token_ids, work / name)
+
+        def keep_epoch(step: int) -> None:
+            for epoch in config.epochs_kept:
+                if plan.last_step(epoch) == step:
+                    write(f"epoch-{epoch}", pair.strong)
+
+        feed = TableFeed(table, plan, ranks, states)
+        train(engine, feed, config, state, work, ranks, report, keep_epoch)
+        for name, model in outputs(pair).items():
+            write(name, model)
         ranks.barrier()
         if draft is None:
             return None

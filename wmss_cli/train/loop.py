@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -87,6 +87,7 @@ def train(
     folder: Path,
     ranks: Ranks,
     report: Report | None = None,
+    after_step: Callable[[int], None] | None = None,
 ) -> TrainState:
     """Run all steps that are left.
 
@@ -106,6 +107,9 @@ def train(
         The processes that train together.
     report : Report, optional
         Gets each row of the metrics, too.
+    after_step : callable, optional
+        Called on all ranks with the number of steps taken, before any checkpoint has them: what
+        it writes is whole wherever a run goes on from.
 
     Raises
     ------
@@ -152,6 +156,8 @@ def train(
                     report.write(row)
                 shown = {name: row[name] for name in ("loss", *TIMING)}
                 progress.update(state.step, **{n: v for n, v in shown.items() if v is not None})
+            if after_step is not None:
+                after_step(state.step)
             # After the last step, too: if the export fails, it alone is repeated.
             if state.step % config.save_every_steps == 0 or state.step == feed.steps:
                 save()

@@ -353,6 +353,7 @@ def checkpoint_bytes(trained: Trained, zero_stage: int) -> int:
     return trained.width * frozen + states
 
 
-def export_bytes(trained: Trained) -> int:
-    """Return the disk space of the models that are written at the end."""
-    return trained.width * trained.trained_parameters
+def export_bytes(trained: Trained, epochs_kept: int = 0) -> int:
+    """Return the disk space of the models that are written: the strong one after epochs, too."""
+    strong = epochs_kept * trained.strong.parameters
+    return trained.width * (trained.trained_parameters + strong)
