@@ -53,10 +53,11 @@ def make_project(folder: Path) -> Path:
         "eval_files": {"word-problems": "data/test.jsonl"},
         # More than one array may hold.
         "score_entropy": {"shards": 4},
+        "curate": {"shards": 3},
         "launch": {"profile": "profile.yaml"},
     }
     values["sft"]["max_steps"] = values["joint"]["max_steps"] = 2
-    values["eval"]["max_new_tokens"] = 8
+    values["eval"] |= {"max_new_tokens": 8, "shards": 2}
     write_profile(folder)
     file = folder / "demo.yaml"
     file.write_text(yaml.safe_dump(values))
