@@ -52,5 +52,6 @@ def test_the_training_is_among_the_options(trained: Path, other: Path) -> None:
     found = open_evaluations([f"wmss={trained}", f"other={other}"])
     assert differences({one.name: one.options() for one in found}) == {
         "eval.seed": {"wmss": "0", "other": "1"},
-        "joint_train.epochs": {"wmss": "2.0", "other": "-"},
+        "training": {"wmss": "joint_train", "other": "-"},
+        "train.epochs": {"wmss": "2.0", "other": "-"},
     }

@@ -83,6 +83,16 @@ def test_the_same_work_is_done_once(tmp_path: Path) -> None:
     assert not log_path(Path(job.out)).exists()
 
 
+def test_nothing_is_left_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    run_local(curate_job(tmp_path, right_records(3)))
+    assert list(temporary.iterdir()) == []
+
+
 def test_a_workers_error_reaches_the_caller_as_its_type(tmp_path: Path) -> None:
     inputs = {}
     for role, ids in (("weak", "ab"), ("strong", "ac")):

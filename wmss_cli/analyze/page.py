@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 matplotlib.use("agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 
 class Cell(Protocol):
@@ -132,6 +133,7 @@ def _curve(by_epoch: Mapping[str, Mapping[float, Mapping[str, Cell]]]) -> str | 
             axis.errorbar(at, accuracies, yerr=[below, above], marker="o", capsize=3, label=arm)
         axis.set_title(task, fontsize=10)
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("accuracy (%)")
     axes[0][0].legend(frameon=False)

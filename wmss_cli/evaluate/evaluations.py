@@ -67,7 +67,7 @@ class Evaluation:
         found = dict(_flat("eval", self.manifest.config))
         training = self._training()
         if training is not None:
-            found |= dict(_flat(training.stage, training.config))
+            found |= {"training": training.stage, **dict(_flat("train", training.config))}
         return found
 
     def _training(self) -> Manifest | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -93,6 +95,8 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
+    # What an orderly end would remove: the folder of the socket to multiprocessing's server.
+    shutil.rmtree(get_temp_dir(), ignore_errors=True)
     os._exit(code)
 
 
