@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from wmss_cli.verify.number import (
     decimal_comma,
+    in_words,
     join_thousands,
     plain_number,
     quantity,
@@ -26,7 +27,38 @@ def test_a_number_is_read_with_commas_blanks_or_nothing_between_thousands(value:
         assert plain_number(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "18, 20", "1,5", "12 34", "x", "1e5", "1.2.3", "."])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("zero", 0),
+        ("Fifteen.", 15),
+        (r"\text{forty-two}", 42),
+        ("one hundred and five", 105),
+        ("two thousand three hundred", 2300),
+        ("twelve million", 12_000_000),
+    ],
+)
+def test_numbers_in_words(text: str, value: int) -> None:
+    assert in_words(text) == quantity(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "hundred", "two apples", "one half", "and", "second"])
+def test_other_words_are_no_numbers(text: str) -> None:
+    assert in_words(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1.5e3", "1500"), ("5¢", "5"), ("₹500", "500"), ("15 (fifteen)", "15")]
+)
+def test_powers_of_ten_currencies_and_brackets(text: str, value: str) -> None:
+    assert quantity(text) == Decimal(value)
+
+
+def test_a_huge_power_is_no_number() -> None:
+    assert quantity("1e999999999") is None
+
+
+@pytest.mark.parametrize("text", ["", "18, 20", "1,5", "12 34", "x", "1.2.3", "."])
 def test_what_is_no_plain_number(text: str) -> None:
     assert plain_number(text) is None
 

@@ -51,6 +51,44 @@ def test_a_model_that_repeats_itself_costs_no_time(text: str) -> None:
     assert writing(in_latex(tidy(text * 3000))) is not None
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r"\color{red}{5}", "{5}"),
+        (r"\bigl(1, 2\bigr)", "(1, 2)"),
+        (r"\displaystyle\frac{1}{2}", r"\frac{1}{2}"),
+        (r"\text{(A) } 5", "5"),
+        (r"\textbf{(B)}\ 12", "12"),
+        ("(C) 12", "12"),
+        (r"\text{The answer is } 5", "5"),
+        (r"\text{Total: }\frac{1}{2}", r"\frac{1}{2}"),
+        (r"\text{\$}5", r"\$5"),
+        (r"2.5\text{ million}", "2.5 million"),
+        (r"k = 2n+1, n\in\mathbb{Z}", "k = 2n+1"),
+        (r"\lbrace 1,2 \rbrace", r"\{ 1,2 \}"),
+        (r"72\degree", r"72^\circ"),
+        ("12~cm", "12 cm"),
+    ],
+)
+def test_looks_labels_and_words_around_a_value_go(text: str, value: str) -> None:
+    assert tidy(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\text{(C)}",
+        r"\text{(C)}$",
+        "(A)(x+1)",
+        r"\text{at least } 5",
+        r"x \in \mathbb{Z}",
+        "(3, 4)",
+    ],
+)
+def test_what_belongs_to_the_value_stays(text: str) -> None:
+    assert tidy(text) == text
+
+
 def test_and_between_solutions_binds_less_than_a_comma() -> None:
     assert tidy(r"p=5, q=2 \quad \text{and} \quad p=7, q=2") == "p=5, q=2; p=7, q=2"
     assert tidy(r"p=5, \quad \text{and} \quad q=2") == r"p=5, \quad \text{and} \quad q=2"

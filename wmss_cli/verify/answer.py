@@ -23,7 +23,8 @@ from wmss_cli.verify.extract import (
     is_prose,
     math_places,
 )
-from wmss_cli.verify.number import decimal_comma, quantity, without_unit
+from wmss_cli.verify.intervals import union
+from wmss_cli.verify.number import decimal_comma, per_hundred, plain_number, quantity, without_unit
 from wmss_cli.verify.writing import in_latex, tidy, writing
 
 # It warns in every process that its own time limit is off; the pool has the limit.
@@ -167,7 +168,8 @@ def _parse_reference(gold: str) -> list[Any]:
     if boxes(gold) or is_delimited(gold):
         return list(parse(gold, parsing_timeout=None))
     found: list[Any] = []
-    for text in filter(None, (without_unit(in_latex(gold)), decimal_comma(gold))):
+    meanings = (without_unit(in_latex(gold)), decimal_comma(gold), union(gold), *_percent(gold))
+    for text in filter(None, meanings):
         found += parse(_boxed(text), parsing_timeout=None)
     if not any(isinstance(value, Basic | MatrixBase) for value in found):
         found += parse(gold, parsing_timeout=None)
@@ -180,10 +182,22 @@ def _readings(answer: str, prose: bool) -> Iterator[list[Any]]:
     candidates = [answer if prose else _boxed(formula)]
     if (decimal := decimal_comma(answer)) is not None:
         candidates.append(_boxed(decimal))
+    if not prose:
+        candidates += [_boxed(value) for value in _percent(answer)]
+        if (intervals := union(answer)) is not None:
+            candidates.insert(0, _boxed(intervals))
     for candidate in candidates:
         found = list(parse(candidate, parsing_timeout=None))
         if found:
             yield found
+
+
+def _percent(formula: str) -> tuple[str, ...]:
+    """Return what a formula in percent may mean; math-verify knows it of plain numbers."""
+    value = per_hundred(formula)
+    if value is None or plain_number(value) is not None:
+        return ()
+    return in_latex(value), rf"\frac{{{in_latex(value)}}}{{100}}"
 
 
 def _text(found: list[Any]) -> str:

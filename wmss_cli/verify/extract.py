@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from wmss_cli.verify.number import in_words
+
 Place = Literal["boxed", "statement", "whole", "prose", "last_number", "last_letter"]
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?P<token>[^\s{}]))")
@@ -24,6 +26,7 @@ _STATEMENT = re.compile(
     r"|(?:答案|答え|정답)\s*[是为為は은:：]*",  # noqa: RUF001
     re.IGNORECASE | re.MULTILINE,
 )
+_HEDGE = re.compile(r"(?:approximately|about|roughly|around|exactly)\s+(?=[-$\\\d])", re.IGNORECASE)
 _DELIMITED = re.compile(r"\\\(|\\\[|\$[^$]+\$", re.DOTALL)
 _TEXT_COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname)\w*\s*\{[^{}]*\}")
 _COMMAND = re.compile(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+")
@@ -143,9 +146,12 @@ def math_places(answer: str) -> Iterator[Found]:
         yield Found("boxed", (last, ", ".join(boxed)) if len(boxed) > 1 else (last,))
         return
     if (stated := statement(answer)) is not None:
-        line = stated.partition("\n")[0].strip("* ").rstrip("*. ")
+        line = _HEDGE.sub("", stated.partition("\n")[0].strip("* ")).rstrip("*. ")
         # math-verify then takes what stands next to the word, not what stands last.
-        yield Found("statement", (f"answer: {stated}" if is_prose(line) else line,))
+        yield Found(
+            "statement",
+            (f"answer: {stated}" if is_prose(line) and in_words(line) is None else line,),
+        )
     if not is_prose(answer):
         yield Found("whole", (answer,))
         return

@@ -8,7 +8,9 @@ from decimal import Decimal
 _THOUSANDS = re.compile(r"(?<=\d)(?:\\[,!:; ]|\{,\}|,\\!)\s*(?=\d{3}(?!\d))")
 # math-verify reads "x = 1,000" as x = 1 and 0.
 _ASSIGNED_THOUSANDS = re.compile(r"=\s*-?\d{1,3}(?:,\d{3})+(?!\d|,\d)")
-_PLAIN = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+|(?=\.\d))(?:\.\d*)?")
+_PLAIN = re.compile(
+    r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][-+]?\d{1,2})?"
+)
 _DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 _SCALES = {
     "": 0,
@@ -18,13 +20,27 @@ _SCALES = {
     "billion": 9,
     "trillion": 12,
 }
-# A unit is a word, two with a slash, or stands in \text{}. A dozen and percent are no units.
+# A unit is a word, two with a slash, or stands in \text{} or in brackets; a dozen and percent are
+# none.
 _QUANTITY = re.compile(
-    r"(?P<sign>-?)\\?[$€£¥]?\s*(?P<number>-?\d[\d,]*(?:\.\d+)?)"
+    r"(?P<sign>-?)\\?[$€£¥₹]?\s*(?P<number>-?\d[\d,]*(?:\.\d+)?)"
     rf"(?:\s+(?P<scale>{'|'.join(filter(None, _SCALES))})\b)?"
-    r"(?:\s+(?!percent|pct|dozen)(?:[A-Za-z]{3,}(?:[ /][A-Za-z]{2,})*|(?:[A-Za-z]{2,}|m)/[A-Za-z]+)"
-    r")?\.?"
+    r"(?:\s+(?!percent|pct|dozen)(?:[A-Za-z]{3,}(?:[ /][A-Za-z]{2,})*|(?:[A-Za-z]{2,}|m)/[A-Za-z]+"
+    r"|\([A-Za-z]{2,}(?:[ /][A-Za-z]+)*\)))?(?:\s*[¢€£¥₹])?\.?"
 )
+# fmt: off
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)
+# fmt: on
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_WORDS = {
+    **{word: value for value, word in enumerate(_ONES)},
+    **{word: 10 * value for value, word in enumerate(_TENS, start=2)},
+}
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_WORD_BREAK = re.compile(r"\s+and\s+|[\s-]+")
 # As many decimals as a rounded answer must have to be taken for the exact one.
 _LEAST_DECIMALS = 2
 
@@ -78,9 +94,45 @@ def quantity(text: str) -> Decimal | None:
     """
     match = _QUANTITY.fullmatch(text.strip())
     if match is None:
-        return plain_number(text)
+        number = plain_number(text)
+        return in_words(text) if number is None else number
     number = plain_number(match["sign"] + match["number"])
     return None if number is None else number.scaleb(_SCALES[match["scale"] or ""])
+
+
+def in_words(text: str) -> Decimal | None:
+    """Read a whole number that is written in words.
+
+    Examples
+    --------
+    >>> in_words("forty-two"), in_words("Two hundred and five"), in_words("two apples")
+    (Decimal('42'), Decimal('205'), None)
+    """
+    total = group = 0
+    inside = _TEXT.fullmatch(text.strip())
+    words = (inside[1] if inside else text).strip().casefold().rstrip(".")
+    for word in _WORD_BREAK.split(words):
+        if word in _WORDS:
+            group += _WORDS[word]
+        elif word == "hundred" and group:
+            group *= 100
+        elif word in _SCALES and word and group:
+            total, group = total + group * 10 ** _SCALES[word], 0
+        else:
+            return None
+    return Decimal(total + group)
+
+
+def per_hundred(text: str) -> str | None:
+    r"""Return what stands before a percent sign, if there is one.
+
+    Examples
+    --------
+    >>> per_hundred(r"33\frac{1}{3}\%"), per_hundred("5")
+    ('33\\frac{1}{3}', None)
+    """
+    value = text.strip()
+    return value[:-1].rstrip("\\ ") or None if value.endswith("%") else None
 
 
 def rounds_to(answer: Decimal, exact: Decimal) -> bool:

@@ -23,11 +23,33 @@ _SIGNS = str.maketrans(
         "±": r"\pm ",
         "²": "^2",
         "³": "^3",
+        "∅": r"\emptyset ",
     }
+)
+# Size, colour and other looks; the label of an option; words that lead to the value.
+_LOOKS = re.compile(
+    r"\\[bB]igg?[lrm]?(?![A-Za-z])|\\displaystyle(?![A-Za-z])|\\(?:text)?color\s*\{[^{}]*\}"
+)
+_LABEL = re.compile(
+    r"(?:\\text(?:bf)?\s*\{\s*\([A-E]\)\s*\}(?:\s|\\[ ,;:])*(?=[-\w({]|\.\d|\\(?![\])]))"
+    r"|\([A-E]\)\s+(?=[-\d$\\]))"
+)
+_LEADING_WORDS = re.compile(r"\\text\s*\{[^{}]*(?:\bis|[:=])\s*\}\s*(?=\S)")
+_TEXT_CURRENCY = re.compile(r"\\text\s*\{\s*(\\?[$€£¥₹])\s*\}")
+_TEXT_SCALE = re.compile(r"(?<=\d)\s*\\text\s*\{\s*((?:hundred|thousand|(?:m|b|tr)illion)[^{}]*)\}")
+_WHOLE_NUMBERS = re.compile(r"(?<=\S),\s*[a-z]\s*\\in\s*\\mathbb\s*\{?[ZN]\}?$")
+_SAME = (
+    (r"\lbrace", r"\{"),
+    (r"\rbrace", r"\}"),
+    (r"\varnothing", r"\emptyset"),
+    (r"\degree", r"^\circ"),
+    ("~", " "),
 )
 _ROOT_SIGN = re.compile(r"√\s*(\d+|[A-Za-z]|(?=[({]))")
 _MIXED = re.compile(r"(?<![\d.])(\d+)\s+(\d+)/(\d+)(?![\d.])")
 _TEXT_NUMBER = re.compile(r"\\text\s*\{\s*(\\?\$?-?\d[^{}]*)\}\s*")
+# Between these "and" and "or" mean what they say.
+_INEQUALITY = re.compile(r"[<>≤≥]|\\[lg](?:t|eq?|eqslant)(?![A-Za-z])")
 _SOLUTIONS = re.compile(r"(?<![,\s])\s*\\quad\s*\\text\{\s*(?:and|or)\s*\}\s*\\quad")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf)\s*\{([^{}]*)\}")
 _SPACING = re.compile(
@@ -45,15 +67,22 @@ def tidy(text: str) -> str:
     r"""Return a text with one way of writing for what means the same everywhere.
 
     Commas for thousands, a semicolon for ``\quad\text{and}\quad``, round brackets for
-    ``\langle`` and ``\rangle``; no spaces and no Markdown around the whole.
+    ``\langle`` and ``\rangle``. Nothing around the whole: spaces, Markdown, sizes and colours, the
+    label of an option, ``\text{The answer is }`` before it, ``, n \in \mathbb{Z}`` behind it.
 
     Examples
     --------
     >>> tidy(r"1{,}800"), tidy(r"a=1, b=2 \quad \text{or} \quad a=3, b=4")
     ('1,800', 'a=1, b=2; a=3, b=4')
     """
+    for sign, other in _SAME:
+        text = text.replace(sign, other)
+    text = _TEXT_SCALE.sub(r" \1", _TEXT_CURRENCY.sub(r"\1", _LOOKS.sub("", text))).strip()
+    text = _WHOLE_NUMBERS.sub("", _LABEL.sub("", _LEADING_WORDS.sub("", text)))
     # A backslash at the end is what is left of a LaTeX space.
-    text = _SOLUTIONS.sub(";", join_thousands(text)).strip().rstrip("\\").rstrip()
+    text = join_thousands(text).strip().rstrip("\\").rstrip()
+    if _INEQUALITY.search(text) is None:
+        text = _SOLUTIONS.sub(";", text)
     if marked := _MARKDOWN.fullmatch(text):
         text = marked["inner"].strip()
     return _ANGLE.sub(lambda match: "()"[match[0] == r"\rangle"], text)
