@@ -34,6 +34,7 @@ def build(mib: int, names: tuple[str, ...]) -> dict[str, Rival]:
     return {name: ways[name] for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "above"), [("passing", 200), ("delivering", 0)])
 def test_what_a_call_needs_for_itself_is_measured(name: str, above: int) -> None:
     calls: list[int] = []
@@ -43,6 +44,7 @@ def test_what_a_call_needs_for_itself_is_measured(name: str, above: int) -> None
     assert calls == [1]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_said() -> None:
     with pytest.raises(StageError, match="'killed' was killed; too little memory"):
         peak_memory(build, (1,), "killed", lambda: None)

@@ -58,6 +58,7 @@ def test_speeds_are_written_out_and_goals_only_where_there_are_some() -> None:
     assert [str(cell) for cell in table.columns[4].cells] == ["no", ""]
 
 
+@pytest.mark.slow
 def test_generation_is_measured_with_a_model_and_prompts_of_ones_own(
     tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ def contents_of(source: Source, name: str, rows: list[Row]) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shipped())
 def test_every_benchmark_comes_from_every_source(
     site: Site, shared_data: Path, tmp_path: Path, name: str

@@ -28,6 +28,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU torch keeps its memory itself")
 def test_memory_that_was_freed_is_used_again() -> None:
     plain, kept = faults("plain"), faults("keep")

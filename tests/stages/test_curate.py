@@ -144,6 +144,7 @@ def test_a_broken_row_is_reported_with_its_file_and_line(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.slow
 def test_decides_as_expected_on_real_records(tmp_path: Path, shared_data: Path) -> None:
     path = shared_data / "am_synth.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -169,6 +170,7 @@ def test_decides_as_expected_on_real_records(tmp_path: Path, shared_data: Path) 
     assert sum(manifest.metrics["rejected"].values()) == len(rejected)
 
 
+@pytest.mark.slow
 def test_the_kind_of_file_does_not_matter(tmp_path: Path, shared_data: Path) -> None:
     text = (shared_data / "am_synth.jsonl").read_text(encoding="utf-8")
     messages = [{"messages": json.loads(line)["messages"]} for line in text.splitlines()]
@@ -314,6 +316,7 @@ def test_copies_and_benchmark_questions_go(mixed: Path, ducks: Path, tmp_path: P
     assert (out / "lengths.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [2, 3, 20])
 def test_shards_do_not_change_what_is_kept(
     mixed: Path, ducks: Path, tmp_path: Path, shards: int

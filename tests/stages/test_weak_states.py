@@ -37,7 +37,8 @@ def fill(work: Path, model: Path, max_batch_tokens: int = 20) -> WeakStates:
     )
 
 
-@pytest.mark.parametrize("world_size", [1, 3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("world_size", [1, 3, 8])
 def test_each_rank_computes_a_part_and_reads_all(
     table: TokenTable, tiny_model: Path, tmp_path: Path, world_size: int
 ) -> None:

@@ -31,6 +31,8 @@ from wmss_cli.verify.program import (
 )
 from wmss_cli.verify.sandbox import Level, Limits, find_level
 
+pytestmark = pytest.mark.slow
+
 LIMITS = Limits(timeout_s=20.0, cpu_s=20)
 SHORT = Limits(timeout_s=1.5, cpu_s=2, memory_mb=512, output_kb=64)
 DOUBLE = "def double(x):\n    return 2 * x\n"

@@ -25,6 +25,8 @@ from wmss_cli.verify.sandbox import (
     run_sandboxed,
 )
 
+pytestmark = pytest.mark.slow
+
 SHORT = Limits(timeout_s=1.0, cpu_s=1, memory_mb=512, output_kb=64)
 PATIENT = Limits(timeout_s=20.0)
 
