@@ -63,9 +63,10 @@ def curate(
 ) -> None:
     """Example: wmss curate am.jsonl.zst --out runs/a/curated
 
-    Reads records in the AM-1.4M format, keeps well-formed samples whose math answer
-    math-verify accepts, removes copies and near copies, and writes every rejected row's id and
-    reason beside the kept ones, with a data card. Prints the folder.
+    Reads records in the AM-1.4M format, keeps well-formed samples whose answer is right (compared
+    by math-verify, or run against its tests in a sandbox), removes copies and near copies, and
+    writes every rejected row's id and reason beside the kept ones, with a data card. Prints the
+    folder.
     """
     from wmss_cli.evaluate.tasks import task_inputs
 
@@ -290,7 +291,7 @@ def evaluate(
     common: options.Common,
     launch: options.Launch,
 ) -> None:
-    """Example: wmss eval -m runs/a/wmss --tasks gsm8k,math500 --task-data data --out runs/a/eval
+    """Example: wmss eval -m runs/a/wmss --tasks gsm8k --task-data benchmarks --out runs/a/eval
 
     One graded row per answer in OUT/generations.parquet, and each task's accuracy with its 95 %
     interval. Greedy by default; with --samples and --temperature mean@n, pass@k and maj@n. An
