@@ -42,6 +42,8 @@ def fenced(code: str, language: str = "python", fence: str = "```") -> str:
         ("1. First:\n   ```python\n   def f():\n     pass\n   ```", ["def f():\n  pass\n"]),
         ("```python title='a.py'\nx = 1\n```", ["x = 1\n"]),
         ("```python\nx = 1\n", []),
+        ("~~~~~\nx\n" + fenced(SOLUTION), [SOLUTION]),
+        ("```python\nx = 1\n" + fenced(SOLUTION, "python", "~~~"), [SOLUTION]),
         (fenced(SOLUTION).replace("\n", "\r\n"), [SOLUTION.replace("\n", "\r\n")]),
     ],
 )
@@ -147,6 +149,13 @@ def test_a_prompt_and_its_completion_make_a_program(completion: str) -> None:
     function = names["f"]
     assert callable(function)
     assert function(7) == 7
+
+
+@pytest.mark.timeout(60)
+def test_an_answer_that_repeats_itself_takes_no_time() -> None:
+    assert len(fenced_blocks("```python\nprint(1)\n" * 20_000)) == 0
+    assert len(fenced_blocks("```python\nprint(1)\n```\n" * 20_000)) == 20_000
+    longest_parsable("x = (\n" * 400)
 
 
 def test_the_longest_run_of_lines() -> None:

@@ -74,7 +74,11 @@ def test_a_right_program_passes_and_a_wrong_one_does_not(code: str, level: Level
 @pytest.mark.parametrize(
     ("program", "reason", "detail"),
     [
-        ("def double(x): return x", "failed", "AssertionError (test_solution.py, line 2)"),
+        (
+            "def double(x): return x",
+            "failed",
+            "some checks hold, others do not: assert double(2) == 4",
+        ),
         ("def double(x): return 1 / 0", "error", "ZeroDivisionError"),
         ("def double(x) return", "error", "SyntaxError"),
         ("def triple(x): return 3 * x", "error", "name 'double' is not defined"),
@@ -175,11 +179,88 @@ def test_a_forger_does_not_pass(name: str, level: Level) -> None:
     assert not verdict.correct, verdict
 
 
+EQUAL = "class E(float):\n __eq__ = lambda s, o: True\n __hash__ = lambda s: 0\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        (
+            EQUAL,
+            "import pytest\n@pytest.mark.parametrize('x, y', [(1, 2)])\ndef test_it(x, y):\n"
+            "    assert double(x) == y",
+        ),
+        (
+            EQUAL,
+            "import unittest\nclass T(unittest.TestCase):\n    def test_it(self):\n"
+            "        self.assertEqual(double(2), 4)",
+        ),
+        (EQUAL, "expected = 4\nassert double(2) == expected"),
+        (
+            EQUAL + " def __round__(s): return 4\n",
+            "assert double(5) == 10\nassert round(double(2)) == 4",
+        ),
+    ],
+)
+def test_what_equals_everything_is_found_in_all_forms(program: str, code: str) -> None:
+    program += "def double(x): return E()"
+    assert check(program, CodeTests(code, "double")).reason == "forged"
+
+
+def test_a_program_cannot_skip_its_tests() -> None:
+    skips = "import pytest\ndef double(x): pytest.skip()"
+    for code in (
+        "import pytest\n@pytest.mark.parametrize('x', [1])\ndef test_it(x):\n"
+        "    assert double(x) == 2 * x",
+        "import pytest\ndef test_it():\n    y = double(2)\n    assert y == 4",
+    ):
+        assert check(skips, CodeTests(code, "double")).reason == "failed"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pytest\ndef test_it():\n    assert double(5 * 10**8) == pytest.approx(1000000000)",
+        "from __future__ import annotations\ndef test_it() -> None:\n    assert double(2) == 4",
+        "import pytest\ndef test_it():\n    with pytest.raises(AssertionError):\n"
+        "        assert double(2) == 5",
+        "assert abs(double(1000) - 2000) < 500",
+    ],
+)
+def test_right_programs_are_no_forgers(code: str) -> None:
+    assert check(DOUBLE, CodeTests(code, "double")).correct
+
+
+def test_what_is_not_public_can_be_tested() -> None:
+    hidden = "__all__ = []\ndef _double(x): return 2 * x"
+    assert check(hidden, CodeTests("assert _double(2) == 4", "_double")).correct
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import threading, time\ndef main():\n    time.sleep(0.1)\n    print(1)\n"
+        "threading.Thread(target=main).start()",
+        "import atexit, sys\natexit.register(lambda: sys.__stdout__.write('1'))",
+        "out = open(1, 'w')\nout.write('1')",
+        "import io, sys\nout = io.TextIOWrapper(sys.stdout.buffer)\nout.write('1')",
+        "import atexit, sys\natexit.register(print, 1)\nsys.exit()",
+    ],
+)
+def test_a_script_is_run_to_its_end(program: str) -> None:
+    assert check(program, InputTests(("",), ("1",))).correct
+
+
+def test_an_expected_output_may_be_long() -> None:
+    tests = InputTests(("",), ("".join(f"{i}\n" for i in range(40_000)),))
+    assert check("for i in range(40000): print(i)", tests, SHORT).correct
+
+
 def test_the_control_is_what_stops_a_forger(monkeypatch: pytest.MonkeyPatch) -> None:
     forgers = ("write the verdict", "patch the harness", "equal everything")
     assert [check(FORGERS[name]).reason for name in forgers] == ["forged"] * 3
-    never = "wmss_cli.verify.program.control_of"
-    monkeypatch.setattr(never, lambda code: code + "\nassert False")
+    never = "wmss_cli.verify.program.with_control"
+    monkeypatch.setattr(never, lambda code: (code, code + "\nassert False"))
     # The last is not stopped by a failing assertion: its own assertions must be other ones.
     assert check(FORGERS["equal everything"]).correct
 
@@ -234,6 +315,18 @@ def test_calls_of_a_function(program: str) -> None:
     assert (wrong.reason, wrong.detail) == ("failed", "case 1: '2', expected '4'")
 
 
+def test_each_call_has_a_solution_of_its_own_and_floats_are_compared_as_such() -> None:
+    program = (
+        "class Solution:\n    def __init__(self): self.r = []\n"
+        "    def f(self, x):\n        self.r.append(x)\n        return self.r"
+    )
+    assert check(program, CallTests("f", ([1], [2]), ([1], [2]))).correct
+    assert check("def f(x): return x + 0.2", CallTests("f", ([0.1],), (0.3,))).correct
+    assert check(
+        "import numpy\ndef f(x): return numpy.int64(x)", CallTests("f", ([1],), (1,))
+    ).correct
+
+
 def test_results_that_no_call_returned() -> None:
     tests = CallTests("double", ([2],), (4,))
     for forged in ("[4, 4]", "4", "no json"):
@@ -246,7 +339,14 @@ def test_results_that_no_call_returned() -> None:
     [
         ("1\n", "1", True),
         ("1  2 \n\n", "1 2", True),
-        ("1.0", "1", True),
+        ("1", "1.0", True),
+        ("1.0", "1", False),
+        ("101", "0101", False),
+        ("1_0", "10", False),
+        ("0.3333333333333333", "0.333333333333", True),
+        ("0.30000000000000004", "0.3", True),
+        ("0.31", "0.3", False),
+        ("1e3", "1000.0", True),
         ("yes", "YES", False),
         ("1 2", "1\n2", False),
         ("", "", True),

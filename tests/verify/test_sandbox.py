@@ -110,6 +110,17 @@ ATTACKS = {
     ),
     "slow the parent down": ("os.setpriority(os.PRIO_PROCESS, os.getppid(), 5); return True"),
     "limit the parent": "return resource.prlimit(os.getppid(), resource.RLIMIT_CPU)",
+    "pin the host to a processor": (
+        "mask = os.sched_getaffinity(0); os.sched_setaffinity(os.getppid(), mask); return True"
+    ),
+    "send a datagram from a pair": (
+        "a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        "    return a.sendto(b'x', FOLDER + '/datagrams')"
+    ),
+    "outlive the parent": "return libc.prctl(1, 0, 0, 0, 0) == 0",
+    "watch a folder": (
+        "return libc.inotify_add_watch(libc.inotify_init(), FOLDER.encode(), 256) > 0"
+    ),
     "make memory that no limit counts": "return os.memfd_create('attack') > 0",
     "leave System V memory behind": (
         "got = libc.shmget(0, 4096, 0o1600); libc.shmctl(got, 0, None); return got >= 0"
@@ -125,11 +136,16 @@ def host(tmp_path: Path) -> Iterator[dict[str, object]]:
     secret.write_text("secret")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as abstract:
+        with (
+            socket.socket(socket.AF_UNIX) as named,
+            socket.socket(socket.AF_UNIX) as abstract,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
+        ):
             # The path may be longer than a socket's address can be.
-            with_short_path = f"/proc/self/fd/{os.open(tmp_path, os.O_RDONLY)}/socket"
-            named.bind(with_short_path)
+            with_short_path = f"/proc/self/fd/{os.open(tmp_path, os.O_RDONLY)}"
+            named.bind(f"{with_short_path}/socket")
             named.listen()
+            datagrams.bind(f"{with_short_path}/datagrams")
             abstract.bind(f"\0wmss-{os.getpid()}-{port}")
             abstract.listen()
             yield {
@@ -183,10 +199,10 @@ ENDINGS = {
     ),
     "stop oneself": ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", "timeout"),
     "hang in native code": ("'a' * 30 == __import__('re').match('(a+)+b', 'a' * 40)", "timeout"),
-    "loop at the end": ("import atexit\n@atexit.register\ndef f():\n while True: pass", "passed"),
+    "loop at the end": ("import atexit\n@atexit.register\ndef f():\n while True: pass", "timeout"),
     "leave a thread behind": (
         "import threading, time\nthreading.Thread(target=time.sleep, args=[60]).start()",
-        "passed",
+        "timeout",
     ),
     "read without end": ("import sys; sys.stdin.read()", "passed"),
     "print without end": ("while True: print('x' * 1000)", "output"),
@@ -288,7 +304,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_a_bomb_of_threads_is_contained(level: Level) -> None:
     program = (
         "import threading, time\nthreading.stack_size(2**20)\ncount = 0\n"
-        "try:\n while True: threading.Thread(target=time.sleep, args=[60]).start(); count += 1\n"
+        "try:\n while True:\n"
+        "  threading.Thread(target=time.sleep, args=[60], daemon=True).start(); count += 1\n"
         "except (RuntimeError, MemoryError): print(count)"
     )
     outcome = run(program, level, Limits(timeout_s=10.0, memory_mb=256, threads=32))

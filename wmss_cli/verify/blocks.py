@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from wmss_cli.verify.extract import extract_answer
 
 # ``` or more, or ~~~; the closing fence is at least as long. An unclosed block is no block.
-_FENCED = re.compile(
-    r"^(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)[^\n`]*\n"
-    r"(?P<code>.*?)^[ \t]*(?P=fence)[`~]*[ \t\r]*$",
-    re.DOTALL | re.MULTILINE,
+_OPENING = re.compile(
+    r"(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)[^\n`]*"
 )
+_CLOSING = re.compile(r"[ \t]*(?P<fence>`{3,}|~{3,})[`~]*[ \t\r]*")
 _PYTHON = ("", "python", "python3", "py", "py3")
 # Those of EvalPlus for a model that goes on with a file (evalplus/provider/utility.py): what
 # begins after the body of a function.
@@ -23,8 +22,9 @@ _STOPS = (
     *("\nif __name__", "\ndef ", "\nprint(", "\nclass ", "\nimport ", "\nfrom ", "\nassert "),
     *("\n@", "\n```"),
 )
-# Each of some thousand runs of lines is parsed.
+# Runs of lines are parsed one by one: so many lines at most, and so many in all of them.
 _MOST_LINES = 400
+_MOST_PARSED_LINES = 100_000
 
 
 def fenced_blocks(text: str) -> list[str]:
@@ -32,12 +32,35 @@ def fenced_blocks(text: str) -> list[str]:
 
     Blocks of another language are left out; one without a language counts as Python.
     """
-    return [
-        # The block of an item of a list is indented as a whole.
-        textwrap.dedent(found["code"]) if found["indent"] else found["code"]
-        for found in _FENCED.finditer(text)
-        if found["language"].lower() in _PYTHON
-    ]
+    lines = text.split("\n")
+    ends = [_CLOSING.fullmatch(line) for line in lines]
+    # Of each line, the longest fence behind it that closes: one that nothing closes opens nothing.
+    closing: list[dict[str, int]] = [{}]
+    for end in reversed(ends):
+        longest = closing[-1]
+        if end and len(end["fence"]) > longest.get(end["fence"][0], 0):
+            longest = {**longest, end["fence"][0]: len(end["fence"])}
+        closing.append(longest)
+    closing.reverse()
+
+    blocks: list[str] = []
+    opened: re.Match[str] | None = None
+    inside: list[str] = []
+    for number, line in enumerate(lines):
+        if opened is not None:
+            if (end := ends[number]) is None or not end["fence"].startswith(opened["fence"]):
+                inside.append(line)
+                continue
+            if opened["language"].lower() in _PYTHON:
+                code = "".join(f"{one}\n" for one in inside)
+                # The block of an item of a list is indented as a whole.
+                blocks.append(textwrap.dedent(code) if opened["indent"] else code)
+            opened, inside = None, []
+        elif found := _OPENING.fullmatch(line):
+            fence = found["fence"]
+            if closing[number + 1].get(fence[0], 0) >= len(fence):
+                opened = found
+    return blocks
 
 
 def choose_block(blocks: Sequence[str], entry_point: str | None = None) -> str | None:
@@ -185,20 +208,23 @@ def parses(code: str) -> bool:
 def longest_parsable(text: str) -> str | None:
     """Return the longest run of lines, without blank ones around it, that is a program.
 
-    Of runs with equally many lines that hold something, the first.
+    Of runs with equally many lines that hold something, the first. A long text of which hardly
+    anything can be parsed is looked at no further than a second or so takes.
     """
     lines = text.splitlines()[:_MOST_LINES]
     filled = [0]
     for line in lines:
         filled.append(filled[-1] + bool(line.strip()))
     best, best_lines = None, 0
+    parsed = 0
     for first in range(len(lines)):
         if not lines[first].strip():
             continue
         for end in range(len(lines), first, -1):
             count = filled[end] - filled[first]
-            if count <= best_lines:
+            if count <= best_lines or parsed > _MOST_PARSED_LINES:
                 break
+            parsed += end - first
             if lines[end - 1].strip() and parses(run := "\n".join(lines[first:end])):
                 best, best_lines = run, count
                 break

@@ -1,11 +1,10 @@
-"""Tests of programs: the forms in which data sets bring them, and their negative control."""
+"""Tests of programs: the forms in which data sets bring them."""
 
 from __future__ import annotations
 
 import ast
 import builtins
 import json
-import random
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,9 +63,6 @@ class CallTests:
     results: tuple[Any, ...]
 
 
-# Neither takes from a seeded sequence nor can be foreseen.
-_RANDOM = random.SystemRandom()
-
 Tests = CodeTests | InputTests | CallTests
 
 
@@ -99,7 +95,7 @@ def read_tests(test_case: Mapping[str, Any] | None) -> Tests | None:
     entry_point = case.get("test_entry_point") or case.get("fn_name")
     if code := case.get("test_code") or case.get("assert_case"):
         text = code if isinstance(code, str) else "\n".join(map(str, code))
-        if not any(isinstance(node, ast.Assert | ast.Call) for node in ast.walk(_parse(text))):
+        if not any(isinstance(node, ast.Assert | ast.Call) for node in ast.walk(parse_tests(text))):
             raise DataError("the test code tests nothing")
         return CodeTests(text, entry_point)
     inputs, outputs = case.get("inputs") or [], case.get("outputs") or []
@@ -143,7 +139,7 @@ def mbpp_tests(
 
 def _first_called(assertion: str) -> str | None:
     """Return the first function in an assertion, one that Python does not have where there is."""
-    calls = (n.func for n in ast.walk(_parse(assertion)) if isinstance(n, ast.Call))
+    calls = (n.func for n in ast.walk(parse_tests(assertion)) if isinstance(n, ast.Call))
     names = [function.id for function in calls if isinstance(function, ast.Name)]
     foreign = [name for name in names if not hasattr(builtins, name)]
     return next(iter(foreign or names), None)
@@ -166,7 +162,7 @@ def _text(value: Any) -> str:
 
 def needs_pytest(code: str) -> bool:
     """Say whether test code needs pytest itself: its names, unittest, classes, fixtures."""
-    for node in ast.walk(_parse(code)):
+    for node in ast.walk(parse_tests(code)):
         match node:
             case ast.Import(names=names):
                 modules = [alias.name for alias in names]
@@ -185,92 +181,14 @@ def needs_pytest(code: str) -> bool:
     return False
 
 
-def control_of(code: str) -> str:
-    """Return the same test code with other expectations, which no honest program meets as well.
+def parse_tests(code: str) -> ast.Module:
+    """Parse test code.
 
-    In each ``assert … == literal``, ``assert isclose(…, literal)`` and
-    ``assert abs(… - literal) < …`` the literal is another one of the same shape. A program
-    that passes this, too, does so by other means than by being right: it forged the verdict, or
-    returns what equals everything. Where there is no such assertion, one that fails is added.
-
-    Parameters
-    ----------
-    code : str
-        Test code that can be parsed.
+    Raises
+    ------
+    DataError
+        It is no Python.
     """
-    change = _OtherLiterals()
-    tree = change.visit(_parse(code))
-    if change.changed:
-        return ast.unparse(ast.fix_missing_locations(tree))
-    fails = f"assert {_RANDOM.random()} == 2"
-    if any(isinstance(n, ast.FunctionDef) and n.name.startswith("test") for n in tree.body):
-        fails = f"def test_control():\n    {fails}"
-    return f"{code}\n\n{fails}\n"
-
-
-_CLOSE = ("approx", "isclose", "allclose", "array_equal")
-
-
-class _OtherLiterals(ast.NodeTransformer):
-    """Changes what is expected by ``assert x == literal``, or ``isclose`` and its like."""
-
-    def __init__(self) -> None:
-        self.changed = False
-
-    def visit_Assert(self, node: ast.Assert) -> ast.Assert:
-        match node.test:
-            case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
-                node.test.comparators = [self._change(right)]
-                if node.test.comparators == [right]:
-                    node.test.left = self._change(left)
-            case ast.Compare(left=ast.Call(args=[ast.BinOp(op=ast.Sub()) as difference])):
-                difference.right = self._change(difference.right)
-            case ast.Call():
-                node.test = self._change(node.test)
-        return node
-
-    def _change(self, node: ast.expr) -> ast.expr:
-        """Return an expression with another value, or the same one where there is no literal."""
-        match node:
-            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _CLOSE:
-                node.args = [self._change(argument) for argument in node.args[:2]]
-                return node
-        try:
-            value = ast.literal_eval(node)
-            other = ast.parse(repr(_other_value(value)), mode="eval").body
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            return node
-        self.changed = True
-        return other
-
-
-def _other_value(value: Any) -> Any:
-    number = _RANDOM.randint(2, 999)
-    match value:
-        case bool():
-            return not value
-        case int():
-            return value + number
-        case float() | complex():
-            return value * 2 + number
-        case str():
-            return f"{value}{number}"
-        case bytes():
-            return value + str(number).encode()
-        case None:
-            return number
-        case list():
-            return [_other_value(item) for item in value] or [number]
-        case tuple():
-            return tuple(_other_value(item) for item in value) or (number,)
-        case set():
-            return value | {number + 0.5}
-        case dict():
-            return {k: _other_value(item) for k, item in value.items()} or {number: number}
-    raise ValueError(f"no literal: {value!r}")
-
-
-def _parse(code: str) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
         try:

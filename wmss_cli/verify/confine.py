@@ -179,10 +179,12 @@ _REFUSED_ON_SHARED_FILES = {
     "removexattr": (197, 14),
     "lremovexattr": (198, 15),
     "fremovexattr": (199, 16),
+    "inotify_add_watch": (254, 27),
 }
 _CLONE, _CLONE3 = (56, 220), 435
 _KILL, _TGKILL = (62, 129), (234, 131)
 _PRLIMIT, _FCNTL, _IOCTL = (302, 261), (72, 25), (16, 29)
+_SCHED_SETAFFINITY, _SOCKETPAIR, _PRCTL = (203, 122), (53, 199), (157, 167)
 
 _CLONE_THREAD = 0x10000
 # Commands that have the kernel send signals to any process: F_SETOWN, F_SETSIG, F_SETOWN_EX;
@@ -196,8 +198,9 @@ _X32_BIT = 0x40000000
 
 # Classic BPF, <linux/filter.h>: load a word, jump, return. Offsets are in seccomp_data.
 _LOAD, _RETURN = 0x20, 0x06
-_IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT = 0x15, 0x35, 0x45
+_IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _AND = 0x15, 0x35, 0x45, 0x54
 _NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24
+_AF_UNIX, _SOCK_STREAM, _SOCK_TYPES = 1, 1, 0xF
 _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 
 
@@ -220,9 +223,22 @@ def filter_program(shares_files: bool) -> bytes:
             code += _case(number, refuse)
     is_thread = _step(_LOAD, _FIRST) + _step(_IF_ANY_BIT, _CLONE_THREAD, 0, 1)
     code += _case(_CLONE[column], is_thread + allow + refuse)
-    for target, own in ((_KILL, os.getpid()), (_TGKILL, os.getpid()), (_PRLIMIT, 0)):
+    for target, own in (
+        (_KILL, os.getpid()),
+        (_TGKILL, os.getpid()),
+        (_PRLIMIT, 0),
+        (_SCHED_SETAFFINITY, 0),
+    ):
         only_own = _step(_LOAD, _FIRST) + _step(_IF_EQUAL, own, 0, 1)
         code += _case(target[column], only_own + allow + refuse)
+    # A socket of a pair that takes datagrams could send them to any other.
+    is_stream = _step(_LOAD, _FIRST) + _step(_IF_EQUAL, _AF_UNIX, 1, 0) + refuse
+    is_stream += _step(_LOAD, _SECOND) + _step(_AND, _SOCK_TYPES)
+    is_stream += _step(_IF_EQUAL, _SOCK_STREAM, 1, 0) + refuse
+    code += _case(_SOCKETPAIR[column], is_stream + allow)
+    # It ends with the process that started it, whatever it does.
+    keeps_ending = _step(_LOAD, _FIRST) + _step(_IF_EQUAL, _PR_SET_PDEATHSIG, 0, 1)
+    code += _case(_PRCTL[column], keeps_ending + refuse + allow)
     for call, commands in ((_FCNTL, _SIGNALLING_FCNTL), (_IOCTL, _SIGNALLING_IOCTL)):
         body = _step(_LOAD, _SECOND)
         for command in commands:
