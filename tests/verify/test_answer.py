@@ -73,6 +73,8 @@ from wmss_cli.verify.answer import Verdict, check_math, is_equal
         ("1.22", "1,22"),
         ("1000,99", "1000.99"),
         ("比例为13/28", "13/28"),
+        (r"Thus \[ x = \frac{3}{4}. \]", r"\frac{3}{4}"),
+        (r"Thus $$(-\infty, 2) \cup (3, \infty).$$", r"(-\infty, 2) \cup (3, \infty)"),
         ("Evelyn", r"\text{Evelyn}"),
         (r"3\sqrt{13}", r"3\sqrt{13}"),
     ],

@@ -54,3 +54,17 @@ def test_a_model_that_repeats_itself_costs_no_time(text: str) -> None:
 def test_and_between_solutions_binds_less_than_a_comma() -> None:
     assert tidy(r"p=5, q=2 \quad \text{and} \quad p=7, q=2") == "p=5, q=2; p=7, q=2"
     assert tidy(r"p=5, \quad \text{and} \quad q=2") == r"p=5, \quad \text{and} \quad q=2"
+
+
+@pytest.mark.parametrize(
+    ("text", "tidied"),
+    [
+        (r"so \[ x = 5. \]", r"so \[ x = 5 \]"),
+        (r"so \( (3, 4]\,. \)", r"so \( (3, 4] \)"),
+        ("so $$(3, 4],$$", "so $$(3, 4]$$"),
+        ("so $.5.$", "so $.5$"),
+        ("She pays $5, and $6.", "She pays $5, and $6."),
+    ],
+)
+def test_the_full_stop_in_a_marked_formula_belongs_to_the_sentence(text: str, tidied: str) -> None:
+    assert tidy(text) == tidied

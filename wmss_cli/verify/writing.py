@@ -33,6 +33,8 @@ _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf)\s*\{([^{}
 _SPACING = re.compile(
     r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle|\\[,!;: ]|\\[()\[\]]|\$|\s+"
 )
+# The sentence ends inside its last formula: "so \[ x = 5. \]".
+_SENTENCE_MARK = re.compile(r"(?:\\[,;!]\s*)?[.,;](?=\s*(?:\\[\])]|\$\$)|\$)")
 # Between two digits a space means something: 1 1/2 is not 11/2.
 _GAP = re.compile(r"(?<!\d) +| +(?!\d)")
 _ANGLE = re.compile(r"\\[lr]angle(?![a-z])")
@@ -45,7 +47,8 @@ def tidy(text: str) -> str:
     r"""Return a text with one way of writing for what means the same everywhere.
 
     Commas for thousands, a semicolon for ``\quad\text{and}\quad``, round brackets for
-    ``\langle`` and ``\rangle``; no spaces and no Markdown around the whole.
+    ``\langle`` and ``\rangle``; no full stop at the end of a marked formula; no spaces and no
+    Markdown around the whole.
 
     Examples
     --------
@@ -53,7 +56,8 @@ def tidy(text: str) -> str:
     ('1,800', 'a=1, b=2; a=3, b=4')
     """
     # A backslash at the end is what is left of a LaTeX space.
-    text = _SOLUTIONS.sub(";", join_thousands(text)).strip().rstrip("\\").rstrip()
+    text = _SENTENCE_MARK.sub("", _SOLUTIONS.sub(";", join_thousands(text)))
+    text = text.strip().rstrip("\\").rstrip()
     if marked := _MARKDOWN.fullmatch(text):
         text = marked["inner"].strip()
     return _ANGLE.sub(lambda match: "()"[match[0] == r"\rangle"], text)
