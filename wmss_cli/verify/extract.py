@@ -25,6 +25,19 @@ _STATEMENT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _DELIMITED = re.compile(r"\\\(|\\\[|\$[^$]+\$", re.DOTALL)
+_MARKED = (
+    r"(?:(?<!\\)\$\$(?:[^$\\]|\\.)+\$\$|(?<!\\)\$(?![\s$])(?:[^$\\]|\\.)*(?<!\s)\$(?![\d$])"
+    r"|\\\((?:[^\\]|\\[^()])+\\\)|\\\[(?:[^\\]|\\[^\[\]])+\\\])"
+)
+# "is $1$ and $2$": formulas that are listed, up to other words.
+_LISTED = re.compile(
+    rf"\s*(?P<first>{_MARKED})(?P<others>(?:(?:\s|,|;|\b(?:and|or)\b)+{_MARKED})*)", re.DOTALL
+)
+# "$x$ is $5$", "$5$ million", "$2$ to $3$": the formula alone is not the answer.
+_GOES_ON = re.compile(
+    r"\s*(?:[-=<>≤≥≈%^_*/+:\d\\(]|(?:is|are|equals?|percent|times|plus|minus|to|of|where|with"
+    r"|hundred|thousand|million|billion|trillion|dozen)\b)"
+)
 _TEXT_COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname)\w*\s*\{[^{}]*\}")
 _COMMAND = re.compile(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -144,8 +157,9 @@ def math_places(answer: str) -> Iterator[Found]:
         return
     if (stated := statement(answer)) is not None:
         line = stated.partition("\n")[0].strip("* ").rstrip("*. ")
-        # math-verify then takes what stands next to the word, not what stands last.
-        yield Found("statement", (f"answer: {stated}" if is_prose(line) else line,))
+        # math-verify then takes the number next to the word, but the formula that stands last.
+        said = _leading(stated) or f"answer: {stated}"
+        yield Found("statement", (said if is_prose(line) else line,))
     if not is_prose(answer):
         yield Found("whole", (answer,))
         return
@@ -173,6 +187,14 @@ def is_prose(text: str) -> bool:
         or _SENTENCE.search(bare) is not None
     )
     return "\n" in text or is_delimited(text) or words
+
+
+def _leading(stated: str) -> str | None:
+    """Return the marked formulas with which a statement begins, where it then goes on in words."""
+    listed = _LISTED.match(stated)
+    if listed is None or _GOES_ON.match(stated, listed.end()):
+        return None
+    return listed["first"] + listed["others"]
 
 
 def _is_cut_off(text: str) -> bool:
