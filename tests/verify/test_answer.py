@@ -77,6 +77,7 @@ from wmss_cli.verify.answer import Verdict, check_math, is_equal
         (r"The answer is $\$18$, which is more than $17$.", "18"),
         ("The answer is $1$ and $2$, since $f(1) = f(2) = 0$.", "1, 2"),
         ("The answer is $x$ where $x = 5$.", "5"),
+        (r"So he pays \[ 5.4\text{ cents}. \]", r"5.4 \text{ cents}"),
         (r"Thus \[ x = \frac{3}{4}. \]", r"\frac{3}{4}"),
         (r"Thus $$(-\infty, 2) \cup (3, \infty).$$", r"(-\infty, 2) \cup (3, \infty)"),
         ("Evelyn", r"\text{Evelyn}"),
@@ -113,6 +114,8 @@ def test_equal_values_are_equal_however_written(answer: str, gold: str) -> None:
         (r"\boxed{18}. Wait, \boxed{20}", "18"),
         (r"The answer is 18. \boxed{20}", "18"),
         ("The answer is 18. No, the answer is 20.", "18"),
+        ("So $x = 17$ or $x = 18$.", "18"),
+        ("The answer is $17$ or $18$, as $n = 1$.", "18"),
         ("I do not know.", "18"),
     ],
 )

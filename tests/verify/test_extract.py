@@ -125,6 +125,13 @@ def test_a_statement_is_what_follows_the_last_answer_word(text: str, stated: str
             "比例为13/28",  # "the ratio is"
             [Found("prose", ("比例为13/28",)), Found("last_number", ("13/28",))],
         ),
+        (
+            r"Thus \(x = 5\).",
+            [
+                Found("prose", ("x = 5", r"Thus \(x = 5\).")),
+                Found("last_number", ("5",)),
+            ],
+        ),
         ("She has 1,200 of them, 3 more.", [Found("last_number", ("3",))]),
     ],
 )
@@ -150,3 +157,8 @@ def test_places_come_in_their_order(answer: str, places: list[Found]) -> None:
 )
 def test_prose_has_words_or_marks_its_formulas(text: str, prose: bool) -> None:
     assert is_prose(text) == prose
+
+
+@pytest.mark.parametrize("text", ["$", "$1", r"\(", r"\[", "$1$ and ", "$1$, ", r"\(1\) ", " "])
+def test_a_model_that_repeats_itself_costs_no_time(text: str) -> None:
+    assert list(math_places(text * 3000)) is not None

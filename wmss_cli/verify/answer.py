@@ -91,9 +91,9 @@ def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Ve
     if not gold.strip():
         return Verdict(False, answer, "bad_reference")
     for found in math_places(answer):
-        prose = found.place != "boxed" and is_prose(found.texts[0])
         shown: str | None = None
         for candidate in found.texts:
+            prose = found.place != "boxed" and is_prose(candidate)
             compared = _compare(candidate, gold, decimal_places, prose)
             if compared is not None and compared.equal:
                 return Verdict(True, compared.shown, "correct", found.place)

@@ -163,7 +163,8 @@ def math_places(answer: str) -> Iterator[Found]:
     if not is_prose(answer):
         yield Found("whole", (answer,))
         return
-    yield Found("prose", (answer,))
+    formula = _last_formula(answer)
+    yield Found("prose", (formula, answer) if formula else (answer,))
     numbers = _LAST_NUMBER.findall(answer)
     if numbers:
         yield Found("last_number", (numbers[-1].rstrip(","),))
@@ -194,7 +195,20 @@ def _leading(stated: str) -> str | None:
     listed = _LISTED.match(stated)
     if listed is None or _GOES_ON.match(stated, listed.end()):
         return None
-    return listed["first"] + listed["others"]
+    return listed["first"] + listed["others"] if listed["others"] else _unmarked(listed["first"])
+
+
+def _last_formula(text: str) -> str | None:
+    """Return the marked formula with which a text ends, where it is not one of several."""
+    listed = list(_LISTED.finditer(text))
+    if not listed or listed[-1]["others"] or text[listed[-1].end() :].strip(" .*\n"):
+        return None
+    return _unmarked(listed[-1]["first"])
+
+
+def _unmarked(marked: str) -> str:
+    ends = 2 if marked.startswith(("$$", "\\")) else 1
+    return marked[ends:-ends].strip().rstrip(".,;")
 
 
 def _is_cut_off(text: str) -> bool:
