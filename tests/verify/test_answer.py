@@ -61,6 +61,8 @@ from wmss_cli.verify.answer import Verdict, check_math, is_equal
         ("The answer is 18 because 9 + 9 = 18, and 20 is more.", "18"),
         ("The answer is **even**.", r"\text{even}"),
         ("#### 18", "18"),
+        ("The answer is actually 18.", "18"),
+        ("The answer is 18! Great.", "18"),
         ("18", "18"),
         ("**18**", "18"),
         ("A: 18", "18"),

@@ -28,6 +28,8 @@ from wmss_cli.verify.extract import (
         ("<think>so <answer>5</answer>?</think> <answer>4</answer>", "4"),
         ("<think>so <answer>5</answer>?</think> 4", "4"),
         (r"<think>a</think> <answer>\boxed{4</answer>", r"\boxed{4"),
+        ("It is 4.</s>", "It is 4."),
+        ("It is 4.<|im_end|>\n<|endoftext|>", "It is 4."),
     ],
 )
 def test_the_answer_follows_the_thinking(text: str, answer: str) -> None:
@@ -149,6 +151,11 @@ def test_places_come_in_their_order(answer: str, places: list[Found]) -> None:
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", False),
         ("Evelyn", False),
         ("Therefore 5", True),
+        ("actually 5", True),
+        ("5! Great", True),
+        ("5. Hence", True),
+        ("sin 5", False),
+        ("arctan 5", False),
         ("It is 5", True),
         ("$5$", True),
         ("1\n2", True),

@@ -41,8 +41,14 @@ _GOES_ON = re.compile(
 _TEXT_COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname)\w*\s*\{[^{}]*\}")
 _COMMAND = re.compile(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_OPENING_WORD = re.compile(r"\s*[A-Z][a-z]{2,}[,:]?\s+\S*\d")
-_CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|\w:\s")
+# "Therefore 5", "actually 5"; a function such as "sin 5" opens no sentence.
+_OPENING_WORD = re.compile(
+    r"\s*(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b|(?:log|exp|sqrt|minus|negative|USD|EUR)\b)"
+    r"(?:[A-Z][a-z]|[a-z]{2})[a-z]+[,:]?\s+\S*\d"
+)
+# What a tokenizer or a template leaves behind the end of a completion.
+_END_TOKEN = re.compile(r"(?:(?:</s>|<\|[\w ]{1,30}\|>|<(?:eos|end_of_turn)>)\s*)+\Z")
+_CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|\w:\s|\w[.!?]\s+[A-Z][a-z]")
 # Chinese, Japanese and Korean sentences have no spaces to count words by.
 _SENTENCE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]{2,}")
 _LAST_NUMBER = re.compile(r"(?<![\d.,])-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?")
@@ -86,7 +92,7 @@ def extract_answer(text: str) -> str | None:
     >>> extract_answer(r"<think>2 + 2</think> <answer>It is \boxed{4}.</answer>")
     'It is \\boxed{4}.'
     """
-    rest = text.rpartition("</think>")[2]
+    rest = _END_TOKEN.sub("", text.rpartition("</think>")[2])
     if "<think>" in rest:
         return None
     end = rest.rfind("</answer>")
