@@ -24,7 +24,7 @@ from wmss_cli.verify.extract import (
     math_places,
 )
 from wmss_cli.verify.number import decimal_comma, quantity, without_unit
-from wmss_cli.verify.writing import in_latex, tidy, writing
+from wmss_cli.verify.writing import in_latex, mark_formula, tidy, writing
 
 # It warns in every process that its own time limit is off; the pool has the limit.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -177,7 +177,8 @@ def _parse_reference(gold: str) -> list[Any]:
 def _readings(answer: str, prose: bool) -> Iterator[list[Any]]:
     """Yield what the answer may mean, the likeliest first."""
     formula = answer if is_delimited(answer) else without_unit(in_latex(answer))
-    candidates = [answer if prose else _boxed(formula)]
+    sentence = answer if is_delimited(answer) else mark_formula(answer)
+    candidates = [sentence if prose else _boxed(formula)]
     if (decimal := decimal_comma(answer)) is not None:
         candidates.append(_boxed(decimal))
     for candidate in candidates:

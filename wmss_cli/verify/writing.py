@@ -27,6 +27,12 @@ _SIGNS = str.maketrans(
 )
 _ROOT_SIGN = re.compile(r"√\s*(\d+|[A-Za-z]|(?=[({]))")
 _MIXED = re.compile(r"(?<![\d.])(\d+)\s+(\d+)/(\d+)(?![\d.])")
+# "is 2√3 or", "takes 2 1/2 hours": a formula in plain text, from its first sign to its last.
+_PLAIN_FORMULA = re.compile(
+    r"(?<![\w\\√π])[-−(\[\d√π](?:[\d√π∞()\[\]+\-−*/^, ]|\.(?=\d))*(?![A-Za-z\\])"  # noqa: RUF001
+)
+_NUMBER_SIGN = re.compile(r"[\d√π]")
+_TELLING = re.compile(r"[√π]|\d \d+/\d")
 _TEXT_NUMBER = re.compile(r"\\text\s*\{\s*(\\?\$?-?\d[^{}]*)\}\s*")
 _SOLUTIONS = re.compile(r"(?<![,\s])\s*\\quad\s*\\text\{\s*(?:and|or)\s*\}\s*\\quad")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf)\s*\{([^{}]*)\}")
@@ -76,6 +82,26 @@ def in_latex(formula: str) -> str:
     formula = _REPEATING.sub(_fraction, formula)
     formula = _MIXED.sub(r"\1\\frac{\2}{\3}", _TEXT_NUMBER.sub(r"\1", formula))
     return _ROOT_SIGN.sub(_root, formula).translate(_SIGNS)
+
+
+def mark_formula(text: str) -> str:
+    r"""Return a sentence with dollars around its last number where this is a formula in plain text.
+
+    math-verify finds only numbers in plain text: of "2√3" it takes 2.
+
+    Examples
+    --------
+    >>> mark_formula("The sides are 1 and 2√3 cm.")
+    'The sides are 1 and $2\\sqrt{3}$ cm.'
+    """
+    runs = [run for run in _PLAIN_FORMULA.finditer(text) if _NUMBER_SIGN.search(run[0])]
+    if not runs or not _TELLING.search(runs[-1][0]):
+        return text
+    start, formula = runs[-1].start(), runs[-1][0].rstrip(" ,")
+    if formula.count(")") > formula.count("("):
+        formula = formula.removesuffix(")")
+    end = start + len(formula)
+    return f"{text[:start]}${in_latex(formula)}${text[end:]}"
 
 
 def writing(text: str) -> str:
