@@ -28,6 +28,8 @@ from wmss_cli.verify.extract import (
         ("<think>so <answer>5</answer>?</think> <answer>4</answer>", "4"),
         ("<think>so <answer>5</answer>?</think> 4", "4"),
         (r"<think>a</think> <answer>\boxed{4</answer>", r"\boxed{4"),
+        ("It is 4.</s>", "It is 4."),
+        ("It is 4.<|im_end|>\n<|endoftext|>", "It is 4."),
     ],
 )
 def test_the_answer_follows_the_thinking(text: str, answer: str) -> None:
@@ -125,6 +127,13 @@ def test_a_statement_is_what_follows_the_last_answer_word(text: str, stated: str
             "比例为13/28",  # "the ratio is"
             [Found("prose", ("比例为13/28",)), Found("last_number", ("13/28",))],
         ),
+        (
+            r"Thus \(x = 5\).",
+            [
+                Found("prose", ("x = 5", r"Thus \(x = 5\).")),
+                Found("last_number", ("5",)),
+            ],
+        ),
         ("She has 1,200 of them, 3 more.", [Found("last_number", ("3",))]),
     ],
 )
@@ -142,6 +151,11 @@ def test_places_come_in_their_order(answer: str, places: list[Found]) -> None:
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", False),
         ("Evelyn", False),
         ("Therefore 5", True),
+        ("actually 5", True),
+        ("5! Great", True),
+        ("5. Hence", True),
+        ("sin 5", False),
+        ("arctan 5", False),
         ("It is 5", True),
         ("$5$", True),
         ("1\n2", True),
@@ -150,3 +164,8 @@ def test_places_come_in_their_order(answer: str, places: list[Found]) -> None:
 )
 def test_prose_has_words_or_marks_its_formulas(text: str, prose: bool) -> None:
     assert is_prose(text) == prose
+
+
+@pytest.mark.parametrize("text", ["$", "$1", r"\(", r"\[", "$1$ and ", "$1$, ", r"\(1\) ", " "])
+def test_a_model_that_repeats_itself_costs_no_time(text: str) -> None:
+    assert list(math_places(text * 3000)) is not None

@@ -25,7 +25,7 @@ from wmss_cli.verify.extract import (
 )
 from wmss_cli.verify.intervals import union
 from wmss_cli.verify.number import decimal_comma, per_hundred, plain_number, quantity, without_unit
-from wmss_cli.verify.writing import in_latex, tidy, writing
+from wmss_cli.verify.writing import in_latex, mark_formula, tidy, writing
 
 # It warns in every process that its own time limit is off; the pool has the limit.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -92,9 +92,9 @@ def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Ve
     if not gold.strip():
         return Verdict(False, answer, "bad_reference")
     for found in math_places(answer):
-        prose = found.place != "boxed" and is_prose(found.texts[0])
         shown: str | None = None
         for candidate in found.texts:
+            prose = found.place != "boxed" and is_prose(candidate)
             compared = _compare(candidate, gold, decimal_places, prose)
             if compared is not None and compared.equal:
                 return Verdict(True, compared.shown, "correct", found.place)
@@ -179,7 +179,8 @@ def _parse_reference(gold: str) -> list[Any]:
 def _readings(answer: str, prose: bool) -> Iterator[list[Any]]:
     """Yield what the answer may mean, the likeliest first."""
     formula = answer if is_delimited(answer) else without_unit(in_latex(answer))
-    candidates = [answer if prose else _boxed(formula)]
+    sentence = answer if is_delimited(answer) else mark_formula(answer)
+    candidates = [sentence if prose else _boxed(formula)]
     if (decimal := decimal_comma(answer)) is not None:
         candidates.append(_boxed(decimal))
     if not prose:

@@ -26,13 +26,34 @@ _STATEMENT = re.compile(
     r"|(?:答案|答え|정답)\s*[是为為は은:：]*",  # noqa: RUF001
     re.IGNORECASE | re.MULTILINE,
 )
-_HEDGE = re.compile(r"(?:approximately|about|roughly|around|exactly)\s+(?=[-$\\\d])", re.IGNORECASE)
+_HEDGE = re.compile(
+    r"^(?:approximately|about|roughly|around|exactly)\s+(?=[-$\\\d])", re.IGNORECASE
+)
 _DELIMITED = re.compile(r"\\\(|\\\[|\$[^$]+\$", re.DOTALL)
+_MARKED = (
+    r"(?:(?<!\\)\$\$(?:[^$\\]|\\.)+\$\$|(?<!\\)\$(?![\s$])(?:[^$\\]|\\.)*(?<!\s)\$(?![\d$])"
+    r"|\\\((?:[^\\]|\\[^()])+\\\)|\\\[(?:[^\\]|\\[^\[\]])+\\\])"
+)
+# "is $1$ and $2$": formulas that are listed, up to other words.
+_LISTED = re.compile(
+    rf"\s*(?P<first>{_MARKED})(?P<others>(?:(?:\s|,|;|\b(?:and|or)\b)+{_MARKED})*)", re.DOTALL
+)
+# "$x$ is $5$", "$5$ million", "$2$ to $3$": the formula alone is not the answer.
+_GOES_ON = re.compile(
+    r"\s*(?:[-=<>≤≥≈%^_*/+:\d\\(]|(?:is|are|equals?|percent|times|plus|minus|to|of|where|with"
+    r"|hundred|thousand|million|billion|trillion|dozen)\b)"
+)
 _TEXT_COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname)\w*\s*\{[^{}]*\}")
 _COMMAND = re.compile(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_OPENING_WORD = re.compile(r"\s*[A-Z][a-z]{2,}[,:]?\s+\S*\d")
-_CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|\w:\s")
+# "Therefore 5", "actually 5"; a function such as "sin 5" opens no sentence.
+_OPENING_WORD = re.compile(
+    r"\s*(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b|(?:log|exp|sqrt|minus|negative|USD|EUR)\b)"
+    r"(?:[A-Z][a-z]|[a-z]{2})[a-z]+[,:]?\s+\S*\d"
+)
+# What a tokenizer or a template leaves behind the end of a completion.
+_END_TOKEN = re.compile(r"(?:(?:</s>|<\|[\w ]{1,30}\|>|<(?:eos|end_of_turn)>)\s*)+\Z")
+_CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|\w:\s|\w[.!?]\s+[A-Z][a-z]")
 # Chinese, Japanese and Korean sentences have no spaces to count words by.
 _SENTENCE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]{2,}")
 _LAST_NUMBER = re.compile(r"(?<![\d.,])-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?")
@@ -76,7 +97,7 @@ def extract_answer(text: str) -> str | None:
     >>> extract_answer(r"<think>2 + 2</think> <answer>It is \boxed{4}.</answer>")
     'It is \\boxed{4}.'
     """
-    rest = text.rpartition("</think>")[2]
+    rest = _END_TOKEN.sub("", text.rpartition("</think>")[2])
     if "<think>" in rest:
         return None
     end = rest.rfind("</answer>")
@@ -146,16 +167,17 @@ def math_places(answer: str) -> Iterator[Found]:
         yield Found("boxed", (last, ", ".join(boxed)) if len(boxed) > 1 else (last,))
         return
     if (stated := statement(answer)) is not None:
-        line = _HEDGE.sub("", stated.partition("\n")[0].strip("* ")).rstrip("*. ")
-        # math-verify then takes what stands next to the word, not what stands last.
-        yield Found(
-            "statement",
-            (f"answer: {stated}" if is_prose(line) and in_words(line) is None else line,),
-        )
+        stated = _HEDGE.sub("", stated.lstrip("* "), count=1)
+        line = stated.partition("\n")[0].strip("* ").rstrip("*. ")
+        # math-verify then takes the number next to the word, but the formula that stands last.
+        said = _leading(stated) or f"answer: {stated}"
+        is_sentence = is_prose(line) and in_words(line) is None
+        yield Found("statement", (said if is_sentence else line,))
     if not is_prose(answer):
         yield Found("whole", (answer,))
         return
-    yield Found("prose", (answer,))
+    formula = _last_formula(answer)
+    yield Found("prose", (formula, answer) if formula else (answer,))
     numbers = _LAST_NUMBER.findall(answer)
     if numbers:
         yield Found("last_number", (numbers[-1].rstrip(","),))
@@ -179,6 +201,27 @@ def is_prose(text: str) -> bool:
         or _SENTENCE.search(bare) is not None
     )
     return "\n" in text or is_delimited(text) or words
+
+
+def _leading(stated: str) -> str | None:
+    """Return the marked formulas with which a statement begins, where it then goes on in words."""
+    listed = _LISTED.match(stated)
+    if listed is None or _GOES_ON.match(stated, listed.end()):
+        return None
+    return listed["first"] + listed["others"] if listed["others"] else _unmarked(listed["first"])
+
+
+def _last_formula(text: str) -> str | None:
+    """Return the marked formula with which a text ends, where it is not one of several."""
+    listed = list(_LISTED.finditer(text))
+    if not listed or listed[-1]["others"] or text[listed[-1].end() :].strip(" .*\n"):
+        return None
+    return _unmarked(listed[-1]["first"])
+
+
+def _unmarked(marked: str) -> str:
+    ends = 2 if marked.startswith(("$$", "\\")) else 1
+    return marked[ends:-ends].strip().rstrip(".,;")
 
 
 def _is_cut_off(text: str) -> bool:

@@ -47,6 +47,12 @@ _SAME = (
 )
 _ROOT_SIGN = re.compile(r"√\s*(\d+|[A-Za-z]|(?=[({]))")
 _MIXED = re.compile(r"(?<![\d.])(\d+)\s+(\d+)/(\d+)(?![\d.])")
+# "is 2√3 or", "takes 2 1/2 hours": a formula in plain text, from its first sign to its last.
+_PLAIN_FORMULA = re.compile(
+    r"(?<![\w\\√π])[-−(\[\d√π](?:[\d√π∞()\[\]+\-−*/^, ]|\.(?=\d))*(?![A-Za-z\\])"  # noqa: RUF001
+)
+_NUMBER_SIGN = re.compile(r"[\d√π]")
+_TELLING = re.compile(r"[√π]|\d \d+/\d")
 _TEXT_NUMBER = re.compile(r"\\text\s*\{\s*(\\?\$?-?\d[^{}]*)\}\s*")
 # Between these "and" and "or" mean what they say.
 _INEQUALITY = re.compile(r"[<>≤≥]|\\[lg](?:t|eq?|eqslant)(?![A-Za-z])")
@@ -55,6 +61,8 @@ _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf)\s*\{([^{}
 _SPACING = re.compile(
     r"\\left(?![a-z])|\\right(?![a-z])|\\displaystyle|\\[,!;: ]|\\[()\[\]]|\$|\s+"
 )
+# The sentence ends inside its last formula: "so \[ x = 5. \]".
+_SENTENCE_MARK = re.compile(r"(?:\\[,;!]\s*)?[.,;](?=\s*(?:\\[\])]|\$\$)|\$)")
 # Between two digits a space means something: 1 1/2 is not 11/2.
 _GAP = re.compile(r"(?<!\d) +| +(?!\d)")
 _ANGLE = re.compile(r"\\[lr]angle(?![a-z])")
@@ -67,8 +75,9 @@ def tidy(text: str) -> str:
     r"""Return a text with one way of writing for what means the same everywhere.
 
     Commas for thousands, a semicolon for ``\quad\text{and}\quad``, round brackets for
-    ``\langle`` and ``\rangle``. Nothing around the whole: spaces, Markdown, sizes and colours, the
-    label of an option, ``\text{The answer is }`` before it, ``, n \in \mathbb{Z}`` behind it.
+    ``\langle`` and ``\rangle``; no full stop at the end of a marked formula. Nothing around the
+    whole: spaces, Markdown, sizes and colours, the label of an option, ``\text{The answer is }``
+    before it, ``, n \in \mathbb{Z}`` behind it.
 
     Examples
     --------
@@ -80,7 +89,7 @@ def tidy(text: str) -> str:
     text = _TEXT_SCALE.sub(r" \1", _TEXT_CURRENCY.sub(r"\1", _LOOKS.sub("", text))).strip()
     text = _WHOLE_NUMBERS.sub("", _LABEL.sub("", _LEADING_WORDS.sub("", text)))
     # A backslash at the end is what is left of a LaTeX space.
-    text = join_thousands(text).strip().rstrip("\\").rstrip()
+    text = _SENTENCE_MARK.sub("", join_thousands(text)).strip().rstrip("\\").rstrip()
     if _INEQUALITY.search(text) is None:
         text = _SOLUTIONS.sub(";", text)
     if marked := _MARKDOWN.fullmatch(text):
@@ -101,6 +110,26 @@ def in_latex(formula: str) -> str:
     formula = _REPEATING.sub(_fraction, formula)
     formula = _MIXED.sub(r"\1\\frac{\2}{\3}", _TEXT_NUMBER.sub(r"\1", formula))
     return _ROOT_SIGN.sub(_root, formula).translate(_SIGNS)
+
+
+def mark_formula(text: str) -> str:
+    r"""Return a sentence with dollars around its last number where this is a formula in plain text.
+
+    math-verify finds only numbers in plain text: of "2√3" it takes 2.
+
+    Examples
+    --------
+    >>> mark_formula("The sides are 1 and 2√3 cm.")
+    'The sides are 1 and $2\\sqrt{3}$ cm.'
+    """
+    runs = [run for run in _PLAIN_FORMULA.finditer(text) if _NUMBER_SIGN.search(run[0])]
+    if not runs or not _TELLING.search(runs[-1][0]):
+        return text
+    start, formula = runs[-1].start(), runs[-1][0].rstrip(" ,")
+    if formula.count(")") > formula.count("("):
+        formula = formula.removesuffix(")")
+    end = start + len(formula)
+    return f"{text[:start]}${in_latex(formula)}${text[end:]}"
 
 
 def writing(text: str) -> str:
