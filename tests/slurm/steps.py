@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,11 @@ PROFILE: dict[str, Any] = {
 }
 
 
-def make_project(folder: Path) -> Path:
-    """Write the demo's configuration with a small model and few samples; return its file."""
+def make_project(folder: Path, sharded: Sequence[str] = ()) -> Path:
+    """Write the demo's configuration with a small model and few samples; return its file.
+
+    Some stages can be cut into two shards each, beside the scores.
+    """
     config = DemoDataConfig(
         pretrain_samples=8,
         train_samples=100,
@@ -53,11 +56,12 @@ def make_project(folder: Path) -> Path:
         "eval_files": {"word-problems": "data/test.jsonl"},
         # More than one array may hold.
         "score_entropy": {"shards": 4},
-        "curate": {"shards": 3},
         "launch": {"profile": "profile.yaml"},
     }
     values["sft"]["max_steps"] = values["joint"]["max_steps"] = 2
-    values["eval"] |= {"max_new_tokens": 8, "shards": 2}
+    values["eval"]["max_new_tokens"] = 8
+    for stage in sharded:
+        values[stage] = {**values.get(stage, {}), "shards": 2}
     write_profile(folder)
     file = folder / "demo.yaml"
     file.write_text(yaml.safe_dump(values))

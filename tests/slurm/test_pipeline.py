@@ -15,7 +15,7 @@ SPEED = ("tokens_per_s", "seconds")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_project(tmp_path_factory.mktemp("project")).parent
+    return make_project(tmp_path_factory.mktemp("project"), ("curate", "eval")).parent
 
 
 def without_speed(value: object) -> object:
@@ -62,7 +62,8 @@ def test_dry_run_shows_the_script_that_is_sent(project: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert shown.stderr.count("would start at") == shown.stdout.count("#!/bin/bash")
     assert not (project / "dry").exists()
-    sent = next((project / "runs" / "slurm").glob("wmss-curate-*/*_submission.sh"))
+    scripts = (project / "runs" / "slurm").glob("wmss-curate-*/*_submission.sh")
+    sent = next(script for script in scripts if not script.parent.name.endswith(".merge"))
     folder = sent.parent.name
     text = shown.stdout.split("#!/bin/bash")[1]
     name = next(line for line in text.splitlines() if "--job-name" in line).split("=")[1]
