@@ -41,7 +41,7 @@ def test_a_repeating_decimal_becomes_a_fraction() -> None:
     assert in_latex(r"1.2\overline{45}") == r"\frac{1233}{990}"
 
 
-@pytest.mark.parametrize("text", ["**18**", "`18`", r"18\ ", " 18 ", "*18*"])
+@pytest.mark.parametrize("text", ["**18**", "`18`", r"18\ ", " 18 ", "*18*", "18,", r"18\,", "18;"])
 def test_nothing_stays_around_an_answer(text: str) -> None:
     assert tidy(text) == "18"
 

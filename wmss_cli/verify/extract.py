@@ -51,6 +51,11 @@ _OPENING_WORD = re.compile(
     r"\s*(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b|(?:log|exp|sqrt|minus|negative|USD|EUR)\b)"
     r"(?:[A-Z][a-z]|[a-z]{2})[a-z]+[,:]?\s+\S*\d"
 )
+# As with the letters of a choice, what is denied is not named.
+_DENIED = re.compile(
+    r"\b(?:not|isn['’]t|rather\s+than|instead\s+of)\s+"  # noqa: RUF001
+    rf"(?:{_MARKED}|\\?\$?-?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?![\d.,/]*\d))"
+)
 # What a tokenizer or a template leaves behind the end of a completion.
 _END_TOKEN = re.compile(r"(?:(?:</s>|<\|[\w ]{1,30}\|>|<(?:eos|end_of_turn)>)\s*)+\Z")
 _CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|\w:\s|\w[.!?]\s+[A-Z][a-z]")
@@ -166,6 +171,7 @@ def math_places(answer: str) -> Iterator[Found]:
         last = boxes(answer)[-1]
         yield Found("boxed", (last, ", ".join(boxed)) if len(boxed) > 1 else (last,))
         return
+    answer = _DENIED.sub(" ", answer)
     if (stated := statement(answer)) is not None:
         stated = _HEDGE.sub("", stated.lstrip("* "), count=1)
         line = stated.partition("\n")[0].strip("* ").rstrip("*. ")

@@ -88,8 +88,9 @@ def tidy(text: str) -> str:
         text = text.replace(sign, other)
     text = _TEXT_SCALE.sub(r" \1", _TEXT_CURRENCY.sub(r"\1", _LOOKS.sub("", text))).strip()
     text = _WHOLE_NUMBERS.sub("", _LABEL.sub("", _LEADING_WORDS.sub("", text)))
-    # A backslash at the end is what is left of a LaTeX space.
-    text = _SENTENCE_MARK.sub("", join_thousands(text)).strip().rstrip("\\").rstrip()
+    # A comma at the end is the sentence's, a backslash there is left of a LaTeX space.
+    text = _SENTENCE_MARK.sub("", join_thousands(text))
+    text = text.strip(" \t\n\r,;").rstrip("\\").rstrip()
     if _INEQUALITY.search(text) is None:
         text = _SOLUTIONS.sub(";", text)
     if marked := _MARKDOWN.fullmatch(text):
