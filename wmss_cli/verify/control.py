@@ -138,9 +138,7 @@ def _counted(node: ast.stmt) -> ast.stmt:
                 ast.Name("BaseException", ast.Load()),
                 "failure",
                 # The first says why; a million would fill the memory with their frames.
-                _parsed(
-                    f"failed_checks or failed_checks.append((failure, {ast.unparse(node)!r}))"
-                ),
+                _parsed(f"failed_checks or failed_checks.append((failure, {ast.unparse(node)!r}))"),
             )
         ],
         orelse=_parsed("held_checks.append(True)"),

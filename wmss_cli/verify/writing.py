@@ -44,7 +44,13 @@ _SAME = (
     (r"\varnothing", r"\emptyset"),
     (r"\degree", r"^\circ"),
     ("~", " "),
+    *(("½", " 1/2"), ("⅓", " 1/3"), ("⅔", " 2/3"), ("¼", " 1/4"), ("¾", " 3/4"), ("⅛", " 1/8")),
 )
+# What programs write: 2*pi, x**2.
+_PROGRAM_PI = re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
+_PROGRAM_POWER = re.compile(r"(?<=[\w)])\s?\*\*\s?(?=[\w(-])")
+# 0.333...: at least three times the same digit.
+_ONGOING = re.compile(r"(?<![\d.])(\d+\.\d*?)(\d)\2{2,}(?:\\l?dots|\.{3}|…)")
 _ROOT_SIGN = re.compile(r"√\s*(\d+|[A-Za-z]|(?=[({]))")
 _MIXED = re.compile(r"(?<![\d.])(\d+)\s+(\d+)/(\d+)(?![\d.])")
 # "is 2√3 or", "takes 2 1/2 hours": a formula in plain text, from its first sign to its last.
@@ -108,7 +114,8 @@ def in_latex(formula: str) -> str:
     >>> in_latex("2√3"), in_latex("1 1/2"), in_latex(r"\text{5 miles}")
     ('2\\sqrt{3}', '1\\frac{1}{2}', '5 miles')
     """
-    formula = _REPEATING.sub(_fraction, formula)
+    formula = _PROGRAM_PI.sub(r"\\pi ", _PROGRAM_POWER.sub("^", formula))
+    formula = _REPEATING.sub(_fraction, _ONGOING.sub(r"\1\\overline{\2}", formula))
     formula = _MIXED.sub(r"\1\\frac{\2}{\3}", _TEXT_NUMBER.sub(r"\1", formula))
     return _ROOT_SIGN.sub(_root, formula).translate(_SIGNS)
 
