@@ -52,6 +52,9 @@ def test_forms_of_tests(test_case: dict[str, Any] | None, tests: Tests | None) -
     [
         ({"test_code": "assert ("}, "no Python"),
         ({"test_code": "x = 1"}, "tests nothing"),
+        ({"test_code": 5}, "no text"),
+        ({"test_code": "assert f()", "test_entry_point": ["f"]}, "no name"),
+        ({"inputs": [[1]], "outputs": [1], "fn_name": 7}, "no name"),
         ({"inputs": ["1"], "outputs": []}, "two lists of the same length"),
         ({"inputs": "1", "outputs": "1"}, "two lists of the same length"),
         ({"input_output": "{"}, "no JSON"),

@@ -93,7 +93,11 @@ def read_tests(test_case: Mapping[str, Any] | None) -> Tests | None:
         raise DataError("input_output is no object")
     case = {**test_case, **more}
     entry_point = case.get("test_entry_point") or case.get("fn_name")
+    if entry_point is not None and not isinstance(entry_point, str):
+        raise DataError("the entry point is no name")
     if code := case.get("test_code") or case.get("assert_case"):
+        if not isinstance(code, str | list):
+            raise DataError("the test code is no text")
         text = code if isinstance(code, str) else "\n".join(map(str, code))
         if not any(isinstance(node, ast.Assert | ast.Call) for node in ast.walk(parse_tests(text))):
             raise DataError("the test code tests nothing")
