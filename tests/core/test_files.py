@@ -130,3 +130,11 @@ def test_files_under_a_folder_come_sorted_and_relative(tmp_path: Path) -> None:
     for name in ("z", "sub/b", "a"):
         (tmp_path / name).touch()
     assert [str(path) for path in files.files_under(tmp_path)] == ["a", "sub/b", "z"]
+
+
+def test_a_last_line_may_be_cut_inside_of_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    files.write_json_lines(path, [{"text": "√2"}, {"text": "√3"}])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.rindex("√".encode()) + 1])
+    assert files.read_json_lines(path) == [{"text": "√2"}]

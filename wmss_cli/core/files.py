@@ -100,7 +100,8 @@ def append_json_line(path: Path, value: Any) -> None:
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read all lines of a JSON-lines file; a last line cut short by a crash is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n")
+    # As bytes: the cut may be inside of a character.
+    lines = path.read_bytes().split(b"\n")
     return [json.loads(line) for line in lines[:-1] if line]
 
 
