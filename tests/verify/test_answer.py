@@ -123,6 +123,8 @@ def test_equal_values_are_equal_however_written(answer: str, gold: str) -> None:
         (r"\boxed{[3,4]}", "(3,4]"),
         (r"\boxed{x<5}", r"x\le 5"),
         (r"\boxed{\text{(A) } 5}", "6"),
+        (r"\boxed{listen}", "silent"),
+        ("The answer is east.", "seat"),
         (r"\boxed{\text{not } 18}", "18"),
         (r"\boxed{33\frac{1}{4}\%}", r"33\frac{1}{3}"),
         (r"\boxed{y=5}", "x=5"),

@@ -33,6 +33,7 @@ logging.getLogger("math_verify").setLevel(logging.ERROR)
 DECIMAL_PLACES = 6
 """Decimals to which an answer is compared where one side is a decimal number."""
 
+_WORDS = re.compile(r"[^\W\d_]{4,}(?:[ -][^\W\d_]{4,})*")
 # math-verify does not see the base: 52 to the base 8 and to the base 9 are one to it.
 _NUMERAL = re.compile(r"([0-9A-F]+)_\{?(\d+)\}?")
 
@@ -155,7 +156,8 @@ def _quick(answer: str, gold: str) -> bool | None:
         return numeral.groups() == expected_numeral.groups()
     value, expected = quantity(answer), quantity(gold)
     if value is None or expected is None:
-        return None
+        # To math-verify words are products of letters: "listen" would be "silent".
+        return False if _WORDS.fullmatch(answer) and _WORDS.fullmatch(gold) else None
     if value == expected:
         return True
     both_whole = value == value.to_integral_value() and expected == expected.to_integral_value()
