@@ -134,5 +134,10 @@ def test_what_is_no_evaluation_is_one_line(evaluations: tuple[Path, Path], tmp_p
     weak, _ = evaluations
     line = error_of(invoke("report", tmp_path))
     assert "neither an evaluation nor a run with a report" in line
+    odd = tmp_path / "lr=1"
+    odd.symlink_to(weak)
+    for reference in (str(odd), f"weak={odd}"):
+        assert invoke("report", reference, "--out", tmp_path / "page").exit_code == 0
+    assert "no such folder; give FOLDER, or NAME=FOLDER" in error_of(invoke("report", "=nowhere"))
     line = error_of(invoke("report", f"a={weak}", f"a={weak}"))
     assert "two evaluations are named a; name them: NAME=FOLDER" in line

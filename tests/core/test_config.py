@@ -127,5 +127,12 @@ def test_what_a_stage_makes_does(section: type[Section], what_it_makes: dict[str
     assert section(**what_it_makes).identity() != section().identity()
 
 
+def test_engines_make_the_same_greedy_answers_and_draw_others() -> None:
+    greedy = [c.EvalConfig(engine=engine).identity() for engine in ("static", "plain")]
+    drawn = [c.EvalConfig(engine=e, temperature=0.7).identity() for e in ("static", "plain")]
+    assert greedy[0] == greedy[1]
+    assert drawn[0] != drawn[1]
+
+
 def test_one_and_one_point_zero_are_the_same_work() -> None:
     assert SftConfig(epochs=1).identity() == SftConfig(epochs=1.0).identity()

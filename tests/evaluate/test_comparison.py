@@ -61,19 +61,33 @@ def test_other_problems_cannot_be_compared() -> None:
 
 
 def test_several_answers_are_shares(tmp_path: Path) -> None:
-    def row(problem: str, sample: int, correct: bool) -> dict[str, object]:
-        texts = {"prompt": "?", "text": "", "reference_answer": "1", "reason": ""}
-        keys = {"task": "sums", "id": problem, "sample": sample, "correct": correct}
-        return {
-            **texts,
-            **keys,
-            "extracted": None,
-            "found_in": None,
-            "sandbox": None,
-            "tokens": 1,
-            "finish_reason": "stop",
-        }
-
     rows = [row("a", 0, True), row("a", 1, False), row("b", 0, True), row("b", 1, True)]
     write_parquet(tmp_path / "generations.parquet", rows, GENERATION)
-    assert read_shares(tmp_path) == {"sums": {"a": 0.5, "b": 1.0}}
+    (found,) = read_shares(tmp_path).values()
+    assert {problem.split()[0]: share for problem, share in found.items()} == {"a": 0.5, "b": 1.0}
+
+
+def test_the_same_id_with_another_answer_is_another_problem(tmp_path: Path) -> None:
+    found = []
+    for reference in ("1", "2"):
+        folder = tmp_path / reference
+        folder.mkdir()
+        rows = [row("a", 0, True, reference)]
+        write_parquet(folder / "generations.parquet", rows, GENERATION)
+        found.append(read_shares(folder))
+    with pytest.raises(ConfigError, match=r"2 problems stand on one side only .first: a"):
+        compare(*found)
+
+
+def row(problem: str, sample: int, correct: bool, reference: str = "1") -> dict[str, object]:
+    texts = {"prompt": "?", "text": "", "reference_answer": reference, "reason": ""}
+    keys = {"task": "sums", "id": problem, "sample": sample, "correct": correct}
+    return {
+        **texts,
+        **keys,
+        "extracted": None,
+        "found_in": None,
+        "sandbox": None,
+        "tokens": 1,
+        "finish_reason": "stop",
+    }

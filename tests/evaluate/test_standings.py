@@ -39,6 +39,15 @@ def test_a_clear_winner_is_marked_and_a_narrow_one_is_not() -> None:
     assert marked(weak=weak, strong=strong) == {"weak": [], "strong": ["clear"]}
 
 
+def test_many_tasks_need_more_of_a_difference() -> None:
+    weak, strong = "0" * 7 + "1" * 13, "1" * 20
+    assert marked(weak=shares(one=weak), strong=shares(one=strong))["strong"] == ["one"]
+    # Of equal models, one of nine tasks may well stand 7 to 0: 9 tests of 0.016 are no 0.05.
+    others = {f"t{i}": "01" * 10 for i in range(8)}
+    found = marked(weak=shares(one=weak, **others), strong=shares(one=strong, **others))
+    assert found == {"weak": [], "strong": []}
+
+
 def test_the_winner_has_to_beat_every_other_method() -> None:
     low, high = shares(sums="0" * 20), shares(sums="1" * 20)
     near = shares(sums="1" * 19 + "0")

@@ -316,6 +316,25 @@ def test_copies_and_benchmark_questions_go(mixed: Path, ducks: Path, tmp_path: P
     assert (out / "lengths.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_is_rejected_makes_no_other_record_superfluous(tmp_path: Path) -> None:
+    broken = "def f():\nreturn 1"
+    rows = [
+        record("1 + 1?", "2", "3"),
+        record("1 + 1?", "2", "2"),
+        code_record("Write f.", broken, "assert f() == 1"),
+        code_record("Write f.", "def f():\n    return 1", "assert f() == 1"),
+        record("1 + 1?", "2", "2"),
+    ]
+    out = tmp_path / "curated"
+    curate_files(out, [write_jsonl(tmp_path / "data.jsonl", rows)])
+    assert [row["prompt"] for row in kept_rows(out)] == ["1 + 1?", "Write f."]
+    assert [(row["row"], row["reason"]) for row in rejected_rows(out)] == [
+        (1, "wrong_answer"),
+        (3, "error"),
+        (5, "duplicate"),
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [2, 3, 20])
 def test_shards_do_not_change_what_is_kept(

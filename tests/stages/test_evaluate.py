@@ -149,15 +149,20 @@ def test_bad_inputs_are_refused_before_anything_is_written(
     assert not (tmp_path / "out.shards").exists()
 
 
-def test_a_task_says_how_long_an_answer_may_be(
+def test_a_task_may_ask_for_longer_answers_and_never_for_shorter_ones(
     model: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
     spec = tmp_path / "left.yaml"
-    spec.write_text("title: Left\nmax_new_tokens: 6\n")
-    task = job(model, files, tmp_path / "out")
-    metrics = evaluate.run(replace(task, inputs={**task.inputs, "spec-left": str(spec)})).metrics
-    truncated = {name: found["truncated"] for name, found in metrics["tasks"].items()}
-    assert truncated == {"sums": 0, "left": 1}
+    for asked, usual, expected in (
+        (40, 1, {"sums": 3, "left": 0}),
+        (1, 40, {"sums": 0, "left": 0}),
+    ):
+        spec.write_text(f"title: Left\nmax_new_tokens: {asked}\n")
+        task = job(model, files, tmp_path / f"out-{asked}", max_new_tokens=usual)
+        inputs = {**task.inputs, "spec-left": str(spec)}
+        metrics = evaluate.run(replace(task, inputs=inputs)).metrics
+        found = {name: numbers["truncated"] for name, numbers in metrics["tasks"].items()}
+        assert found == expected
 
 
 def test_several_answers_to_each_problem(

@@ -73,6 +73,17 @@ def test_only_the_verdicts_change(answers: Path, tmp_path: Path) -> None:
     assert manifest.metrics["accuracy"] == pytest.approx(1 / 3)
 
 
+def test_a_mended_reference_stands_in_the_row(answers: Path, tmp_path: Path) -> None:
+    task = job(answers, "abc", tmp_path)
+    rows = [{"id": name, "question": f"{name}?", "answer": "3"} for name in "abc"]
+    file = Path(task.inputs["task-sums"])
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    grade.run(task)
+    graded = read_parquet(tmp_path / "out" / "generations.parquet", GENERATION).to_pylist()
+    assert [row["reference_answer"] for row in graded] == ["3"] * 3
+    assert [row["correct"] for row in graded] == [False, True, False]
+
+
 def test_an_answer_to_an_unknown_problem(answers: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the problem sums c is not among the tasks"):
         grade.run(job(answers, "ab", tmp_path))

@@ -108,7 +108,8 @@ def _lines(
         yield "| --- | --- | --- | --- |"
         for name, count in metrics[f"by_{title}"].items():
             share = count["kept"] / metrics["kept"]
-            yield f"| {name or '(none)'} | {count['total']:,} | {count['kept']:,} | {share:.1%} |"
+            shown = name.replace("|", "\\|") or "(none)"
+            yield f"| {shown} | {count['total']:,} | {count['kept']:,} | {share:.1%} |"
         yield ""
     marks = np.searchsorted(counts.cumsum(), np.array(_QUANTILES) * counts.sum())
     shown = ", ".join(

@@ -100,7 +100,8 @@ def _markdown_lines(
     for method, row in cells.items():
         mean = _percent(means[method]) if method in means else "-"
         shown = " | ".join(_markdown_cell(row.get(task)) for task in tasks)
-        yield f"| {method} | {shown} | {mean} |"
+        name = method.replace("|", "\\|")
+        yield f"| {name} | {shown} | {mean} |"
 
 
 def _markdown_cell(cell: Cell | None) -> str:

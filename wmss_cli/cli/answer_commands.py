@@ -133,7 +133,7 @@ def _table(rows: list[Comparison]) -> Table:
         caption="change: second less first, in points; real: p < 0.05",
         caption_justify="left",
     )
-    table.add_column("task", no_wrap=True)
+    table.add_column("task", overflow="fold")
     for name in ("n", "first", "second", "change", "95 %", "p", "real"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:

@@ -57,7 +57,7 @@ class CurateConfig(Section):
     deduplicate: Literal["none", "exact", "near"] = "near"
     """`exact` rejects a record whose prompt and completion both equal those of an earlier one, but
     for case and white space; `near` one that is nearly equal to an earlier one, too."""
-    near_threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
+    near_threshold: Annotated[float, Field(gt=0.0, le=0.99)] = 0.8
     """From this overlap on (Jaccard, of the sets of five words in a row, estimated by MinHash) two
     records are nearly equal."""
     shards: Count = 1
@@ -284,6 +284,11 @@ class EvalConfig(Section):
         if self.temperature == 0.0 and (self.samples > 1 or self.top_p < 1.0):
             raise ValueError("samples and top_p need a temperature above 0: greedy answers are one")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides on the answers; engines draw differently, but are greedy alike."""
+        drawn = {"engine": self.engine} if self.temperature > 0.0 else {}
+        return super().identity() | drawn
 
 
 class GradeConfig(Section):

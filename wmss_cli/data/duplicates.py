@@ -69,7 +69,8 @@ def band_keys(signatures: Signatures, threshold: float) -> NDArray[np.uint64]:
     ----------
     P. Indyk and R. Motwani, "Approximate nearest neighbors" (1998).
     """
-    layout = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+    # A candidate too many costs a comparison, one too few a copy that stays.
+    layout = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.05, 0.95))
     keys = np.zeros((len(signatures), layout.b), dtype=np.uint64)
     for band in range(layout.b):
         for value in signatures[:, band * layout.r : (band + 1) * layout.r].T:

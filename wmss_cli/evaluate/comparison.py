@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,10 @@ def read_shares(folder: Path) -> Shares:
     """
     table = read_parquet(folder / "generations.parquet", GENERATION)
     verdicts: dict[str, dict[str, list[bool]]] = {}
-    columns = (table[name].to_pylist() for name in ("task", "id", "correct"))
-    for task, problem, correct in zip(*columns, strict=True):
+    names = ("task", "id", "reference_answer", "correct")
+    for task, id_, reference, correct in zip(*(table[n].to_pylist() for n in names), strict=True):
+        # The same id with another answer is another problem.
+        problem = f"{id_} ({hashlib.sha256(reference.encode()).hexdigest()[:8]})"
         verdicts.setdefault(task, {}).setdefault(problem, []).append(correct)
     return {
         task: {problem: float(np.mean(own)) for problem, own in problems.items()}
@@ -85,7 +88,7 @@ def compare(first: Shares, second: Shares) -> list[Comparison]:
         if alone:
             raise ConfigError(
                 f"task {task}: {len(alone)} problems stand on one side only (first: "
-                f"{min(alone)}); evaluate both models with the same eval.limit"
+                f"{min(alone)}); evaluate both models on the same rows, with the same eval.limit"
             )
     found = [_paired(task, first[task], second[task]) for task in shared]
     corrected = holm([one.difference.p for one in found])

@@ -118,7 +118,12 @@ def open_evaluations(references: Sequence[str]) -> list[Evaluation]:
     """
     found: list[Evaluation] = []
     for reference in references:
-        name, equals, path = reference.rpartition("=")
+        # A path may hold an equals sign, too.
+        name, equals, path = ("", "", reference)
+        if not Path(reference).exists():
+            name, equals, path = reference.partition("=")
+            if not equals or not name:
+                raise ConfigError(f"{reference}: no such folder; give FOLDER, or NAME=FOLDER")
         folder = Path(path)
         if (folder / MANIFEST).is_file():
             found.append(_open(name if equals else folder.name, folder))

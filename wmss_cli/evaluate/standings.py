@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from wmss_cli.evaluate.comparison import SIGNIFICANT, Shares, compare
+from wmss_cli.evaluate.comparison import SIGNIFICANT, Comparison, Shares, compare
 from wmss_cli.evaluate.statistics import holm
 
 
@@ -22,7 +22,7 @@ class Cell:
         With the 95 % interval.
     is_best : bool
         Whether it is better than that of every other method by more than noise: each paired
-        test below 0.05, corrected by Holm's method for the number of other methods.
+        test below 0.05, corrected by Holm's method for all such tests on the page.
     """
 
     accuracy: float
@@ -66,7 +66,7 @@ def standings(shares: Mapping[str, Shares], metrics: Mapping[str, Mapping[str, A
         If two methods have other problems in one task.
     """
     tasks = tuple(dict.fromkeys(task for found in metrics.values() for task in found["tasks"]))
-    best = {task: _best(task, shares) for task in tasks}
+    best = _best(tasks, shares)
     cells = {
         method: cells_of(found, {task for task, first in best.items() if first == method})
         for method, found in metrics.items()
@@ -87,19 +87,20 @@ def cells_of(metrics: Mapping[str, Any], best: Collection[str] = frozenset()) ->
     }
 
 
-def _best(task: str, shares: Mapping[str, Shares]) -> str | None:
-    """Return the method that is better than all others by more than noise."""
-    there = {method: found[task] for method, found in shares.items() if task in found}
-    if len(there) < 2:
-        return None
-    first = max(there, key=lambda method: float(np.mean(list(there[method].values()))))
-    rows = [
-        compare({task: other}, {task: there[first]})[0]
-        for method, other in there.items()
-        if method != first
-    ]
-    corrected = holm([row.difference.p for row in rows])
-    is_best = all(
-        row.difference.mean > 0 and p < SIGNIFICANT for row, p in zip(rows, corrected, strict=True)
-    )
-    return first if is_best else None
+def _best(tasks: Sequence[str], shares: Mapping[str, Shares]) -> dict[str, str]:
+    """Return by task the method that is better than all others by more than noise."""
+    leaders: list[tuple[str, str, Comparison]] = []
+    for task in tasks:
+        there = {method: found[task] for method, found in shares.items() if task in found}
+        first = max(there, key=lambda method: float(np.mean(list(there[method].values()))))
+        leaders += [
+            (task, first, compare({task: other}, {task: there[first]})[0])
+            for method, other in there.items()
+            if method != first
+        ]
+    corrected = holm([row.difference.p for _, _, row in leaders])
+    ahead = {task: first for task, first, _ in leaders}
+    for (task, _, row), p in zip(leaders, corrected, strict=True):
+        if row.difference.mean <= 0 or p >= SIGNIFICANT:
+            ahead.pop(task, None)
+    return ahead

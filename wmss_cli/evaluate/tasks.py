@@ -58,7 +58,7 @@ class Task(BaseModel):
     where : mapping
         Only rows with these values count.
     max_new_tokens : int, optional
-        Longest answer, where the task asks for another one than `eval.max_new_tokens`.
+        Longest answer, where the task asks for a longer one than `eval.max_new_tokens`.
     file : str, optional
         The rows, beside the YAML file; for tasks of one's own.
     sha256 : str, optional

@@ -118,7 +118,9 @@ def _copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[s
     judged = pa.concat_tables(tables)
     places = judged["place"].to_numpy()
     kept = judged["reason"].is_null().to_numpy().copy()
-    copied = _repeated(judged["content_key"], places)
+    # A record that is rejected makes no other one superfluous.
+    rows = np.flatnonzero(kept)
+    copied = rows[_repeated(judged["content_key"].take(rows), places[rows])]
     kept[copied] = False
     copies = {int(place): ("duplicate", "") for place in places[copied]}
     order = np.argsort(places)

@@ -1,7 +1,7 @@
 """One shard of curate: each of its records is judged by itself.
 
-Cheap checks first (readable, format, has something to be checked by, holds no benchmark question,
-new in this shard), then the answer is verified in worker processes. Everything is streamed; the
+Cheap checks first (readable, format, has something to be checked by, holds no benchmark
+question), then the answer is verified in worker processes. Everything is streamed; the
 order is that of the input.
 """
 
@@ -169,7 +169,6 @@ def _candidates(
     records: Iterable[tuple[int, Record]], config: CurateConfig, benchmarks: Benchmarks | None
 ) -> Iterator[tuple[_Decision, Check | None]]:
     """Apply the cheap checks; what passes them comes with the check that is left to do."""
-    seen: set[bytes] = set()
     for place, record in records:
         if record.problem is not None:
             yield _Decision(place, record, None, reason="unreadable", detail=record.problem), None
@@ -189,11 +188,6 @@ def _candidates(
             yield _Decision(place, record, identity, reason=reason, detail=detail), None
             continue
         key = _content_key(record, config)
-        if key is not None and key in seen:
-            yield _Decision(place, record, identity, key, reason="duplicate"), None
-            continue
-        if key is not None:
-            seen.add(key)
         gold = record.reference_answer
         check = None if gold is None else Check(check_math, record.completion, gold)
         yield _Decision(place, record, identity, key, tests), check

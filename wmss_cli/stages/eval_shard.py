@@ -166,7 +166,7 @@ def _by_length(wanted: Sequence[Wanted], usual: int) -> list[tuple[int, list[Wan
     """Group answers by how long they may be: an engine has one limit at a time."""
     groups: dict[int, list[Wanted]] = {}
     for one in wanted:
-        groups.setdefault(one.task.max_new_tokens or usual, []).append(one)
+        groups.setdefault(max(one.task.max_new_tokens or 0, usual), []).append(one)
     return sorted(groups.items())
 
 

@@ -44,7 +44,11 @@ def run(job: Job) -> Manifest:
                 "give the tasks that were answered"
             )
     with open_draft(job) as draft:
-        rows = grade(before, problems, config)
+        answers = [
+            {**row, "reference_answer": problems[row["task"], row["id"]][1].answer}
+            for row in before
+        ]
+        rows = grade(answers, problems, config)
         write_parquet(draft.folder / GENERATIONS_FILE, rows, GENERATION)
         changed = sum(a["correct"] != b["correct"] for a, b in zip(before, rows, strict=True))
         return draft.commit({**summarize(rows), "changed_verdicts": changed})

@@ -33,7 +33,10 @@ logging.getLogger("math_verify").setLevel(logging.ERROR)
 DECIMAL_PLACES = 6
 """Decimals to which an answer is compared where one side is a decimal number."""
 
-_WORDS = re.compile(r"[^\W\d_]{4,}(?:[ -][^\W\d_]{4,})*")
+_WORDS = re.compile(r"(?:[^\W\d_]{4,}|no|yes)(?:[ -][^\W\d_]{4,})*", re.IGNORECASE)
+# Such as 2 hours 30 minutes.
+_AMOUNT = re.compile(r"(\d+) +([A-Za-z]{3,})")
+_AMOUNTS = re.compile(r"(?:\d+ +[A-Za-z]{3,}(?: +and)?(?: +|,? *$)){2,}")
 # math-verify does not see the base: 52 to the base 8 and to the base 9 are one to it.
 _NUMERAL = re.compile(r"([0-9A-F]+)_\{?(\d+)\}?")
 
@@ -157,11 +160,20 @@ def _quick(answer: str, gold: str) -> bool | None:
     value, expected = quantity(answer), quantity(gold)
     if value is None or expected is None:
         # To math-verify words are products of letters: "listen" would be "silent".
-        return False if _WORDS.fullmatch(answer) and _WORDS.fullmatch(gold) else None
+        if _WORDS.fullmatch(answer) and _WORDS.fullmatch(gold):
+            return False
+        if _AMOUNTS.fullmatch(answer) and _AMOUNTS.fullmatch(gold):
+            return _amounts(answer) == _amounts(gold)
+        return None
     if value == expected:
         return True
     both_whole = value == value.to_integral_value() and expected == expected.to_integral_value()
     return False if both_whole else None
+
+
+def _amounts(text: str) -> list[tuple[str, str]]:
+    """Return the numbers and units of an amount such as 2 hours and 30 minutes."""
+    return [(n, unit.casefold().rstrip("s")) for n, unit in _AMOUNT.findall(text)]
 
 
 @lru_cache(maxsize=16)
