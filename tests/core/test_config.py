@@ -27,7 +27,7 @@ def test_the_defaults_are_the_papers() -> None:
     assert config.joint.mix_lambda == 0.5
     assert config.sft.learning_rate == config.joint.learning_rate == 1e-5
     assert config.tokenize.max_seq_len == 8192
-    assert config.eval.max_new_tokens == 4096
+    assert config.eval.max_new_tokens is None
     assert config.iterations == 1
     assert config.sft.epochs == config.joint.epochs == 1
 

@@ -149,18 +149,17 @@ def test_bad_inputs_are_refused_before_anything_is_written(
     assert not (tmp_path / "out.shards").exists()
 
 
-def test_a_task_may_ask_for_longer_answers_and_never_for_shorter_ones(
+def test_a_task_says_how_long_an_answer_may_be_unless_the_user_does(
     model: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
-    spec = tmp_path / "left.yaml"
-    for asked, usual, expected in (
-        (40, 1, {"sums": 3, "left": 0}),
-        (1, 40, {"sums": 0, "left": 0}),
-    ):
-        spec.write_text(f"title: Left\nmax_new_tokens: {asked}\n")
-        task = job(model, files, tmp_path / f"out-{asked}", max_new_tokens=usual)
-        inputs = {**task.inputs, "spec-left": str(spec)}
-        metrics = evaluate.run(replace(task, inputs=inputs)).metrics
+    specs = {}
+    for name, tokens in (("sums", 40), ("left", 6)):
+        spec = tmp_path / f"{name}.yaml"
+        spec.write_text(f"title: T\nmax_new_tokens: {tokens}\n")
+        specs[f"spec-{name}"] = str(spec)
+    for wanted, expected in ((None, {"sums": 0, "left": 1}), (40, {"sums": 0, "left": 0})):
+        task = job(model, files, tmp_path / f"out-{wanted}", max_new_tokens=wanted)
+        metrics = evaluate.run(replace(task, inputs={**task.inputs, **specs})).metrics
         found = {name: numbers["truncated"] for name, numbers in metrics["tasks"].items()}
         assert found == expected
 

@@ -272,7 +272,7 @@ def evaluate(
     ] = None,
     model: ModelOption = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option("--max-new-tokens", help="Longest answer.")
+        int | None, typer.Option("--max-new-tokens", help="Longest answer, to any task.")
     ] = None,
     samples: Annotated[
         int | None, typer.Option("--samples", help="Answers to each problem.")

@@ -246,9 +246,9 @@ class EvalConfig(Section):
 
     shards: Count = 1
     """Parts that are answered and graded one by one; each is kept when it is done."""
-    max_new_tokens: Count = 4096
-    """Longest answer, in tokens; an answer that reaches it is counted as truncated. A task may ask
-    for more: AIME 2025 and AMC 23 have 8192."""
+    max_new_tokens: Count | None = None
+    """Longest answer to any task, in tokens; one that reaches it is counted as truncated. If null
+    each task has its own: 4096, and 8192 for AIME 2025 and AMC 23."""
     samples: Count = 1
     """Answers to each problem. More than one give mean@n, pass@k and maj@n."""
     temperature: NonNegative = 0.0

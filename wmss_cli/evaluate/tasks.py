@@ -57,8 +57,8 @@ class Task(BaseModel):
         How many there are; another number is an error.
     where : mapping
         Only rows with these values count.
-    max_new_tokens : int, optional
-        Longest answer, where the task asks for a longer one than `eval.max_new_tokens`.
+    max_new_tokens : int
+        Longest answer, where `eval.max_new_tokens` says nothing; the paper's 4096 for most tasks.
     file : str, optional
         The rows, beside the YAML file; for tasks of one's own.
     sha256 : str, optional
@@ -77,7 +77,7 @@ class Task(BaseModel):
     grader: Grader = "math"
     rows: int | None = None
     where: dict[str, str] = {}
-    max_new_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1)] = 4096
     file: str | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     format: Format | None = None

@@ -162,11 +162,11 @@ def _answer(
     return time.perf_counter() - started
 
 
-def _by_length(wanted: Sequence[Wanted], usual: int) -> list[tuple[int, list[Wanted]]]:
+def _by_length(wanted: Sequence[Wanted], usual: int | None) -> list[tuple[int, list[Wanted]]]:
     """Group answers by how long they may be: an engine has one limit at a time."""
     groups: dict[int, list[Wanted]] = {}
     for one in wanted:
-        groups.setdefault(max(one.task.max_new_tokens or 0, usual), []).append(one)
+        groups.setdefault(usual or one.task.max_new_tokens, []).append(one)
     return sorted(groups.items())
 
 
