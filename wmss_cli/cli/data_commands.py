@@ -22,7 +22,7 @@ def fetch(
     tasks: Annotated[
         list[str] | None, typer.Argument(metavar="TASK", help="All that ship, if none is named.")
     ] = None,
-    to: Annotated[Path, typer.Option("--to", help="Folder for TASK.jsonl.")] = Path("data"),
+    to: Annotated[Path, typer.Option("--to", help="Folder for TASK.jsonl.")] = Path("benchmarks"),
     folder: Annotated[
         Path | None,
         typer.Option(
