@@ -20,13 +20,42 @@ if TYPE_CHECKING:
 _HIDDEN = ("tokenizer", "stop_token_ids", "statistics")
 
 
-def summary(manifest: Manifest) -> Table:
-    """Show what a stage reports, one number a line."""
+def summary(manifest: Manifest) -> Group:
+    """Show what a stage reports: tasks as a table, any other number on a line of its own."""
     table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right")
-    for name, value in _flat(manifest.metrics):
+    metrics = dict(manifest.metrics)
+    tasks = metrics.pop("tasks", None)
+    for name, value in _flat(metrics):
         table.add_row(name, value)
+    return Group(_tasks(tasks), table) if tasks else Group(table)
+
+
+def _tasks(tasks: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("task", overflow="fold")
+    sampled = any("majority" in score for score in tasks.values())
+    for name in ("n", "accuracy", "95 %", *(["pass@n", "maj@n"] if sampled else []), "cut"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for task, score in tasks.items():
+        table.add_row(
+            task,
+            f"{score['n']:,}",
+            f"{100 * score['accuracy']:.1f} %",
+            f"{100 * score['ci_low']:.1f} - {100 * score['ci_high']:.1f}",
+            *(
+                [
+                    f"{100 * score['pass_at_k'][str(score['samples'])]:.1f} %",
+                    f"{100 * score['majority']:.1f} %",
+                ]
+                if sampled
+                else []
+            ),
+            f"{score['truncated']:,}",
+        )
+    table.caption = "cut: answers that reached their longest"
+    table.caption_justify = "left"
     return table
 
 
@@ -75,7 +104,7 @@ def _table(title: str) -> Table:
 
 
 def _accuracy(methods: Mapping[str, Any]) -> Table:
-    table = _table("Accuracy by method (95 % Wilson interval)")
+    table = _table("Accuracy by method (with its 95 % interval)")
     table.add_column("method", no_wrap=True)
     table.add_column("task", no_wrap=True)
     for name in ("right", "accuracy", "interval", "cut"):
@@ -90,7 +119,7 @@ def _accuracy(methods: Mapping[str, Any]) -> Table:
                 f"{100 * score['ci_low']:.1f} - {100 * score['ci_high']:.1f} %",
                 str(score["truncated"]),
             )
-    table.caption = "cut: answers that reached eval.max_new_tokens"
+    table.caption = "cut: answers that reached their longest"
     table.caption_justify = "left"
     return table
 
