@@ -127,7 +127,10 @@ def test_a_requeued_job_waits_until_it_is_told(
 
 def test_a_preempted_job_has_time_to_requeue_itself(cluster: Cluster, tmp_path: Path) -> None:
     cluster.wait_idle()
-    requeue = "scontrol show job $SLURM_JOB_ID > $0.job; scontrol requeue $SLURM_JOB_ID; exit"
+    requeue = (
+        "if [ $SLURM_PROCID = 0 ]; then scontrol show job $SLURM_JOB_ID > $0.job; "
+        "scontrol requeue $SLURM_JOB_ID; fi; exit"
+    )
     job_id, noted = submit_noting(cluster, tmp_path, "--signal=USR2@60", on_usr2=requeue)
     urgent_id = submit_urgent(cluster)
     cluster.wait_state(urgent_id, "COMPLETED")
