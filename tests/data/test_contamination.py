@@ -32,7 +32,19 @@ def test_thirteen_words_in_a_row_are_found_wherever_they_stand(benchmarks: Bench
 def test_a_short_question_is_met_by_a_prompt_that_equals_it(benchmarks: Benchmarks) -> None:
     assert benchmarks.match("what is  2+2", "4") == Match("sums", "s1", "equal")
     assert benchmarks.match("What is 2 + 2 + 2?", "6") is None
+    assert benchmarks.match("What is 2 * 2?", "4") is None
     assert benchmarks.match("Guess.", SHORT) is None
+
+
+def test_a_question_without_words_meets_nothing() -> None:
+    assert Benchmarks([Question("odd", "o1", "???")]).match("...", "…") is None
+
+
+def test_a_chinese_question_is_found_inside_a_prompt() -> None:
+    question = "小明有三个苹果、他又买了五个苹果、一共有多少个苹果。"
+    benchmarks = Benchmarks([Question("cn", "c1", question)])
+    assert benchmarks.match(f"请解答「{question}」谢谢", "") is not None
+    assert benchmarks.match("小明有三个梨。", "") is None
 
 
 def test_the_three_test_rows_of_gsm8k_that_are_known_to_be_in_its_training_set(

@@ -93,6 +93,32 @@ def test_files_follow_one_another_up_to_the_limit(tmp_path: Path) -> None:
     assert prompts == ["a0", "a1", "a2", "b0", "b1"]
 
 
+@pytest.mark.parametrize("ending", WRITERS)
+@pytest.mark.parametrize("limit", [None, 40])
+def test_shards_share_the_records_among_them(
+    tmp_path: Path, ending: str, limit: int | None
+) -> None:
+    write = WRITERS[ending]
+    paths = [
+        write(tmp_path / f"{name}{ending}", [record(f"{name}{i}") for i in range(25)])
+        for name in "ab"
+    ]
+    whole = list(read_records(paths, limit))
+    assert [one.place for one in whole] == list(range(len(whole)))
+    for shard in range(3):
+        assert list(read_records(paths, limit, shard, 3)) == whole[shard::3]
+
+
+def test_a_broken_line_is_told_by_its_own_shard_only(tmp_path: Path) -> None:
+    good = json.dumps(record()).encode()
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b"\n".join([good, b"", b"{not json}", good]))
+    assert [one.row for one in read_records([path], shard=0, shards=2)] == [1, 4]
+    (broken,) = read_records([path], shard=1, shards=2)
+    assert (broken.row, broken.place) == (3, 1)
+    assert broken.problem is not None
+
+
 BROKEN_LINES = [
     (b"{not json}", "not JSON: Expecting property name"),
     (b'{"messages": [', "not JSON"),
@@ -177,6 +203,12 @@ def test_a_missing_file_is_an_error_at_once(tmp_path: Path) -> None:
         read_records([tmp_path / "nowhere.jsonl"])
 
 
+def test_a_file_is_given_once(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [record()])
+    with pytest.raises(ConfigError, match="given twice"):
+        read_records([path, path])
+
+
 def test_an_unknown_ending_names_the_good_ones(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.touch()
@@ -250,5 +282,5 @@ def test_plain_prompts_and_completions(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), table)
     for path in (lines, table):
         assert list(read_records([path])) == [
-            Record(str(path), 1, "sums", "2 + 2?", "4", reference_answer="4")
+            Record(str(path), 1, 0, "sums", "2 + 2?", "4", reference_answer="4")
         ]

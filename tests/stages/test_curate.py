@@ -294,7 +294,7 @@ def test_copies_and_benchmark_questions_go(mixed: Path, ducks: Path, tmp_path: P
     manifest = curate.run(curate_job(out, mixed, ducks))
     assert {row["row"]: (row["reason"], row["detail"]) for row in rejected_rows(out)} == {
         10: ("duplicate", ""),
-        11: ("near_duplicate", "of record 9"),
+        11: ("near_duplicate", "of data-0000:mixed, row 9"),
         12: (
             "contaminated",
             "ducks d1: has 16 ducks that lay one egg a day and sells all but",

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wmss_cli.data.words import ngrams, words
+from wmss_cli.data.words import ngrams, words, words_and_signs
 
 WORDS = 13
 """Words in a row that are no coincidence: the length that GPT-3 and its successors look for."""
@@ -42,7 +42,8 @@ class Benchmarks:
     """The questions of benchmarks, to be looked for in samples.
 
     A sample meets a question if it holds 13 of its words in a row anywhere, or if its prompt is the
-    question but for case, punctuation and white space, however short that is.
+    question but for case, punctuation and white space, however short that is. The signs of
+    formulas are no punctuation there.
 
     References
     ----------
@@ -53,17 +54,16 @@ class Benchmarks:
         self._whole: dict[bytes, Question] = {}
         self._parts: dict[bytes, Question] = {}
         for question in questions:
-            found = words(question.text)
-            self._whole.setdefault(_key(" ".join(found)), question)
-            for part in ngrams(found, WORDS):
+            if whole := words_and_signs(question.text):
+                self._whole.setdefault(_key(" ".join(whole)), question)
+            for part in ngrams(words(question.text), WORDS):
                 self._parts.setdefault(_key(part), question)
 
     def match(self, prompt: str, completion: str) -> Match | None:
         """Return the first question that a sample meets, or None."""
-        asked = words(prompt)
-        if question := self._whole.get(_key(" ".join(asked))):
+        if question := self._whole.get(_key(" ".join(words_and_signs(prompt)))):
             return Match(question.task, question.id, "equal")
-        for text in (asked, words(completion)):
+        for text in (words(prompt), words(completion)):
             for part in ngrams(text, WORDS):
                 if question := self._parts.get(_key(part)):
                     return Match(question.task, question.id, part)

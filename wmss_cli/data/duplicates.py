@@ -14,7 +14,7 @@ import numpy as np
 from datasketch import MinHash, MinHashLSH
 from numpy.typing import NDArray
 
-from wmss_cli.data.words import ngrams, words
+from wmss_cli.data.words import ngrams, words_and_signs
 
 PERMUTATIONS = 128
 """Values of a signature: an overlap is estimated with a standard error of at most 0.044."""
@@ -43,7 +43,7 @@ def signature(text: str) -> Signatures:
     ----------
     A. Broder, "On the resemblance and containment of documents" (1997).
     """
-    found = words(text)
+    found = words_and_signs(text)
     shingles = set(ngrams(found, _WORDS)) or {" ".join(found)}
     hashed = MinHash(num_perm=PERMUTATIONS, seed=_SEED)
     hashed.update_batch(shingle.encode("utf-8", "surrogatepass") for shingle in shingles)

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +40,8 @@ class Record:
         Path of the file, as it was given.
     row : int
         Line or row in that file, from 1.
+    place : int
+        Number among the records of all files, from 0.
     source : str
         Data set that the record names, may be empty.
     prompt, completion : str
@@ -54,6 +56,7 @@ class Record:
 
     file: str
     row: int
+    place: int = 0
     source: str = ""
     prompt: str = ""
     completion: str = ""
@@ -62,7 +65,9 @@ class Record:
     problem: str | None = None
 
 
-def read_records(paths: Sequence[Path], limit: int | None = None) -> Iterator[Record]:
+def read_records(
+    paths: Sequence[Path], limit: int | None = None, shard: int = 0, shards: int = 1
+) -> Iterator[Record]:
     """Stream the records of several files, one after the other.
 
     Parameters
@@ -70,7 +75,10 @@ def read_records(paths: Sequence[Path], limit: int | None = None) -> Iterator[Re
     paths : sequence of Path
         Files; the ending says what they are.
     limit : int, optional
-        Stop after this many records.
+        Stop after this many records, of all shards together.
+    shard, shards : int
+        Take only each `shards`-th record, from place `shard` on: dealt like cards, so that all
+        shards are of one kind. The others are not parsed.
 
     Returns
     -------
@@ -80,7 +88,7 @@ def read_records(paths: Sequence[Path], limit: int | None = None) -> Iterator[Re
     Raises
     ------
     ConfigError
-        At once, if a file is missing or has an unknown ending.
+        At once, if a file is missing, has an unknown ending or is given twice.
     DataError
         While reading, if a file as a whole is damaged.
     """
@@ -89,17 +97,26 @@ def read_records(paths: Sequence[Path], limit: int | None = None) -> Iterator[Re
             raise ConfigError(f"{path}: no such file; check the path")
         if not path.name.endswith(ENDINGS):
             raise ConfigError(f"{path}: unknown kind of file; use {', '.join(ENDINGS)}")
-    records = (record for path in paths for record in _read_file(path))
-    return islice(records, limit)
+        if paths.count(path) > 1:
+            raise ConfigError(f"{path}: given twice; name each file once")
+    return _records(paths, limit, shard, shards)
 
 
-def _read_file(path: Path) -> Iterator[Record]:
-    rows = _parquet_rows(path) if path.name.endswith(".parquet") else _json_rows(path)
-    for number, value in rows:
+def _records(paths: Sequence[Path], limit: int | None, shard: int, shards: int) -> Iterator[Record]:
+    # One turn for all files: it goes on where a file ends.
+    wanted = cycle([turn == shard for turn in range(shards)])
+    rows = ((str(path), number, value) for path in paths for number, value in _rows(path, wanted))
+    for place, (file, number, value) in enumerate(islice(rows, limit)):
         if isinstance(value, _Broken):
-            yield Record(str(path), number, problem=value.problem)
-        else:
-            yield _to_record(str(path), number, value)
+            yield Record(file, number, place, problem=value.problem)
+        elif value is not _NOT_WANTED:
+            yield _to_record(file, number, place, value)
+
+
+def _rows(path: Path, wanted: Iterator[bool]) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the value of each row."""
+    read = _parquet_rows if path.name.endswith(".parquet") else _json_rows
+    return read(path, wanted)
 
 
 @dataclass(frozen=True)
@@ -109,13 +126,17 @@ class _Broken:
     problem: str
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+_NOT_WANTED = object()
+"""Stands for the value of a row of another shard."""
+
+
+def _json_rows(path: Path, wanted: Iterator[bool]) -> Iterator[tuple[int, Any]]:
     number = 0
     try:
         with _open(path) as stream:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
-                    yield number, _parse_json(line)
+                    yield number, _parse_json(line) if next(wanted) else _NOT_WANTED
     except pa.ArrowException as error:
         raise _damaged(path, number, error) from None
     except OSError as error:
@@ -143,7 +164,7 @@ def _parse_json(line: bytes) -> Any:
         return _Broken(f"not JSON that can be read: {error}")
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
+def _parquet_rows(path: Path, wanted: Iterator[bool]) -> Iterator[tuple[int, Any]]:
     number = 0
     try:
         with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
@@ -156,9 +177,12 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
                 )
             columns = [name for name in _COLUMNS if name in names]
             for batch in file.iter_batches(_ROWS_PER_BATCH, columns=columns):
-                for row in _values(batch):
+                mask = list(islice(wanted, batch.num_rows))
+                taken = batch if all(mask) else batch.filter(pa.array(mask))
+                values = iter(_values(taken))
+                for is_wanted in mask:
                     number += 1
-                    yield number, row
+                    yield number, next(values) if is_wanted else _NOT_WANTED
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -179,11 +203,11 @@ def _damaged(path: Path, number: int, error: Exception) -> DataError:
     return DataError(f"{path}: damaged after row {number} ({what}); get the file again")
 
 
-def _to_record(file: str, row: int, value: Any) -> Record:
+def _to_record(file: str, row: int, place: int, value: Any) -> Record:
     try:
-        return Record(file, row, **_fields(value))
+        return Record(file, row, place, **_fields(value))
     except _UnreadableError as error:
-        return Record(file, row, problem=str(error))
+        return Record(file, row, place, problem=str(error))
 
 
 class _UnreadableError(Exception):

@@ -114,7 +114,8 @@ def _merge(job: Job, draft: Draft) -> Manifest:
 
 def _copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[str, str]]:
     """Return why a record goes that an earlier one makes superfluous, by its place."""
-    tables = [pq.read_table(file, columns=["place", "content_key", "reason"]) for file in files]
+    columns = ["place", "content_key", "reason", "file", "row"]
+    tables = [pq.read_table(file, columns=columns, read_dictionary=["file"]) for file in files]
     judged = pa.concat_tables(tables)
     places = judged["place"].to_numpy()
     kept = judged["reason"].is_null().to_numpy().copy()
@@ -133,7 +134,7 @@ def _copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[s
     found = originals(band_keys(signatures, threshold), signatures, threshold)
     for row, original in zip(near.tolist(), near[found].tolist(), strict=True):
         if original != row:
-            detail = f"of record {places[original] + 1}"
+            detail = f"of {judged['file'][original]}, row {judged['row'][original]}"
             copies[int(places[row])] = ("near_duplicate", detail)
     return copies
 

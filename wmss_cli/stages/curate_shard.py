@@ -51,7 +51,6 @@ class CurateShardConfig(CurateConfig):
 class _Decision:
     """A record and what became of it; it is kept where there is no reason against it."""
 
-    place: int
     record: Record
     example_id: str | None
     content_key: bytes | None = None
@@ -88,12 +87,7 @@ def run(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Ma
         raise ConfigError("nothing to curate; name at least one file in data")
     paths = [Path(job.inputs[role]) for role in roles]
     labels = {str(path): _label(role, path) for role, path in zip(roles, paths, strict=True)}
-    # Dealt like cards, so that all shards are of one kind.
-    records = (
-        (place, record)
-        for place, record in enumerate(read_records(paths, config.limit))
-        if place % config.shards == config.shard
-    )
+    records = read_records(paths, config.limit, config.shard, config.shards)
     benchmarks = _benchmarks(job.inputs)
     done = kept = 0
     ran_programs = False
@@ -126,7 +120,7 @@ def _benchmarks(inputs: Mapping[str, str]) -> Benchmarks | None:
 
 
 def _decide(
-    records: Iterable[tuple[int, Record]], config: CurateConfig, benchmarks: Benchmarks | None
+    records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
 ) -> Generator[_Decision, None, None]:
     """Yield what becomes of each record, in their order."""
     candidates = _run_programs(_candidates(records, config, benchmarks), config)
@@ -166,12 +160,12 @@ def _program(decision: _Decision) -> str | None:
 
 
 def _candidates(
-    records: Iterable[tuple[int, Record]], config: CurateConfig, benchmarks: Benchmarks | None
+    records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
 ) -> Iterator[tuple[_Decision, Check | None]]:
     """Apply the cheap checks; what passes them comes with the check that is left to do."""
-    for place, record in records:
+    for record in records:
         if record.problem is not None:
-            yield _Decision(place, record, None, reason="unreadable", detail=record.problem), None
+            yield _Decision(record, None, reason="unreadable", detail=record.problem), None
             continue
         identity = example_id(record.prompt, record.completion)
         reason, detail = _refusal(record, config, benchmarks)
@@ -185,12 +179,12 @@ def _candidates(
                 if tests is None and config.unverifiable == "reject":
                     reason = "no_reference"
         if reason is not None:
-            yield _Decision(place, record, identity, reason=reason, detail=detail), None
+            yield _Decision(record, identity, reason=reason, detail=detail), None
             continue
         key = _content_key(record, config)
         gold = record.reference_answer
         check = None if gold is None else Check(check_math, record.completion, gold)
-        yield _Decision(place, record, identity, key, tests), check
+        yield _Decision(record, identity, key, tests), check
 
 
 def _refusal(
@@ -226,7 +220,7 @@ def _row(decision: _Decision, labels: Mapping[str, str], config: CurateConfig) -
     record, kept = decision.record, decision.reason is None
     wants_signature = kept and config.deduplicate == "near"
     return {
-        "place": decision.place,
+        "place": record.place,
         "example_id": decision.example_id,
         "file": labels[record.file],
         "row": record.row,

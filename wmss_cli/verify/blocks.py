@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-import warnings
 from collections.abc import Sequence
 
 from wmss_cli.verify.extract import extract_answer
+from wmss_cli.verify.syntax import parse
 
 # ``` or more, or ~~~; the closing fence is at least as long. An unclosed block is no block.
 _OPENING = re.compile(
@@ -253,9 +253,7 @@ def _first_line(node: ast.stmt) -> int:
 
 
 def _parse(code: str) -> ast.Module | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
-        try:
-            return ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+    try:
+        return parse(code)
+    except SyntaxError:
+        return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import builtins
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wmss_cli.core.errors import DataError
+from wmss_cli.verify.syntax import parse
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,7 @@ def parse_tests(code: str) -> ast.Module:
     DataError
         It is no Python.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
-        try:
-            return ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise DataError(f"test code that is no Python: {error}") from error
+    try:
+        return parse(code)
+    except SyntaxError as error:
+        raise DataError(f"test code that is no Python: {error}") from error

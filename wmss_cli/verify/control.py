@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from wmss_cli.core.errors import DataError
 from wmss_cli.verify.cases import parse_tests
+from wmss_cli.verify.syntax import parse
 
 N = TypeVar("N", ast.Assert, ast.Expr)
 
@@ -82,10 +83,10 @@ def _written(tree: ast.Module, is_check: list[bool], altered: bool) -> str:
     if not any(is_check):
         value = _RANDOM.random()
         expected = _other_value(value) if altered else value
-        tree.body.append(_counted(ast.parse(f"assert {value} == {expected}").body[0]))
+        tree.body.append(_counted(parse(f"assert {value} == {expected}").body[0]))
     end = _parsed(_END)
     if has_functions:
-        last = ast.parse("def test_zzz(): pass").body[0]
+        last = parse("def test_zzz(): pass").body[0]
         assert isinstance(last, ast.FunctionDef)
         last.body = end
         end = [last]
@@ -148,7 +149,7 @@ def _counted(node: ast.stmt) -> ast.stmt:
 
 @lru_cache(maxsize=8)
 def _parsed(code: str) -> list[ast.stmt]:
-    return ast.parse(code).body
+    return parse(code).body
 
 
 def _alter_test(node: ast.Assert) -> bool:
@@ -215,7 +216,9 @@ def _other(node: ast.expr) -> ast.expr | None:
         other_value = _other_value(value)
         if other_value == value:
             return None
-        return ast.parse(repr(other_value), mode="eval").body
+        (statement,) = parse(repr(other_value)).body
+        assert isinstance(statement, ast.Expr)
+        return statement.value
     except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError):
         return None
 
