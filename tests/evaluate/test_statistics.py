@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations, product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, hypergeom, norm
 
 from wmss_cli.evaluate.statistics import (
     bootstrap_interval,
     holm,
-    majority_is_correct,
+    majority_at_k,
     paired_difference,
     pass_at_k,
     wilson_interval,
@@ -75,18 +77,46 @@ def test_pass_at_k_of_many_answers() -> None:
 @pytest.mark.parametrize(
     ("answers", "correct", "majority"),
     [
-        (["4", "5", "4"], [True, False, True], True),
-        (["5", "5", "4"], [False, False, True], False),
-        (["4", "5"], [True, False], True),
-        (["x  + 1", "x + 1", "2", "2"], [True, True, False, False], True),
-        ([None, None, "4"], [False, False, True], True),
-        ([None, None], [False, False], False),
+        (["4", "5", "4"], [True, False, True], 1.0),
+        (["5", "5", "4"], [False, False, True], 0.0),
+        (["4", "5"], [True, False], 0.5),
+        (["x  + 1", "x + 1", "2"], [True, True, False], 1.0),
+        ([None, None, "4"], [False, False, True], 1.0),
+        ([None, None], [False, False], 0.0),
+        # Two programs, whose lines are indented otherwise.
+        (["for x in y:\n  f()\n  g()", "for x in y:\n  f()\ng()"], [True, False], 0.5),
     ],
 )
-def test_the_majority_of_the_answers(
-    answers: list[str | None], correct: list[bool], majority: bool
+def test_the_majority_of_all_answers(
+    answers: list[str | None], correct: list[bool], majority: float
 ) -> None:
-    assert majority_is_correct(answers, correct) is majority
+    assert majority_at_k(answers, correct, len(answers)) == majority
+
+
+def vote(answers: Sequence[str | None], right: str) -> float:
+    """Return how probably the majority is right, as one would count it by hand."""
+    votes = Counter(answer for answer in answers if answer is not None)
+    leading = [answer for answer, count in votes.items() if count == max(votes.values())]
+    return leading.count(right) / len(leading) if leading else 0.0
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=7), st.data())
+def test_majority_at_k_is_the_mean_over_choices(
+    answers: list[str | None], data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(1, len(answers)))
+    expected = np.mean([vote(choice, "a") for choice in combinations(answers, k)])
+    found = majority_at_k(answers, [answer == "a" for answer in answers], k)
+    assert found == pytest.approx(expected)
+
+
+def test_majority_at_k_of_many_answers_is_near_that_of_all_choices() -> None:
+    answers = ["a"] * 24 + ["b"] * 16
+    k = 9
+    # More than half of nine, drawn without putting back.
+    expected = hypergeom(40, 24, k).sf(k // 2)
+    found = majority_at_k(answers, [answer == "a" for answer in answers], k)
+    assert found == pytest.approx(expected, abs=0.05)
 
 
 def test_the_bootstrap_interval_is_near_the_normal_one() -> None:

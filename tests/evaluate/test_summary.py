@@ -43,7 +43,9 @@ def test_several_answers_to_each_problem() -> None:
     assert sums["accuracy"] == pytest.approx(3 / 9)
     assert sums["pass_at_k"] == pytest.approx({"1": 3 / 9, "2": (1 + 0 + 2 / 3) / 3, "3": 2 / 3})
     # A wrong answer has no text here, so that it has no vote.
-    assert sums["majority"] == pytest.approx(2 / 3)
+    assert sums["majority_at_k"] == pytest.approx(
+        {"1": 3 / 9, "2": (1 + 0 + 2 / 3) / 3, "3": 2 / 3}
+    )
     expected = bootstrap_interval(np.array([2 / 3, 0.0, 1 / 3]))
     assert (sums["ci_low"], sums["ci_high"]) == expected
 

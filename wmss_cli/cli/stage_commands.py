@@ -294,7 +294,7 @@ def evaluate(
     """Example: wmss eval -m runs/a/wmss --tasks gsm8k --task-data benchmarks --out runs/a/eval
 
     One graded row per answer in OUT/generations.parquet, and each task's accuracy with its 95 %
-    interval. Greedy by default; with --samples and --temperature mean@n, pass@k and maj@n. An
+    interval. Greedy by default; with --samples and --temperature mean@n, pass@k and maj@k. An
     interrupted run goes on behind the last answer.
     """
     from wmss_cli.evaluate.tasks import task_inputs

@@ -35,7 +35,7 @@ def summary(manifest: Manifest) -> Group:
 def _tasks(tasks: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("task", overflow="fold")
-    sampled = any("majority" in score for score in tasks.values())
+    sampled = any("majority_at_k" in score for score in tasks.values())
     for name in ("n", "accuracy", "95 %", *(["pass@n", "maj@n"] if sampled else []), "cut"):
         table.add_column(name, justify="right", no_wrap=True)
     for task, score in tasks.items():
@@ -47,7 +47,7 @@ def _tasks(tasks: Mapping[str, Any]) -> Table:
             *(
                 [
                     f"{100 * score['pass_at_k'][str(score['samples'])]:.1f} %",
-                    f"{100 * score['majority']:.1f} %",
+                    f"{100 * score['majority_at_k'][str(score['samples'])]:.1f} %",
                 ]
                 if sampled
                 else []

@@ -250,7 +250,7 @@ class EvalConfig(Section):
     """Longest answer to any task, in tokens; one that reaches it is counted as truncated. If null
     each task has its own: 4096, and 8192 for AIME 2025 and AMC 23."""
     samples: Count = 1
-    """Answers to each problem. More than one give mean@n, pass@k and maj@n."""
+    """Answers to each problem. More than one give mean@n, pass@k and maj@k."""
     temperature: NonNegative = 0.0
     """0 is greedy: the most probable token, always."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0

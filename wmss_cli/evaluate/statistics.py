@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,7 @@ from scipy.stats import binomtest
 
 _RESAMPLES = 10_000
 _CHUNK = 1_000
+_MOST_CHOICES = 500
 _SEED = 0
 
 Floats = NDArray[np.float64]
@@ -87,25 +91,37 @@ def pass_at_k(correct: NDArray[np.int64], n: int, k: int) -> Floats:
     return 1.0 - np.where(some_miss, misses, 0.0)
 
 
-def majority_is_correct(answers: Sequence[str | None], correct: Sequence[bool]) -> bool:
-    """Say whether the most frequent answer to a problem is right (maj@n).
+def majority_at_k(answers: Sequence[str | None], correct: Sequence[bool], k: int) -> float:
+    """Return how probably the most frequent one of `k` answers to a problem is right (maj@k).
 
-    Answers are equal where they are written alike. Of equally frequent ones the first counts, and
-    no answer at all has no vote.
+    The mean over all choices of `k` of the answers, or over 500 that are drawn where there are
+    more. Answers are equal where they are written alike; no answer at all has no vote. Of equally
+    frequent ones each is as probable.
+
+    Parameters
+    ----------
+    answers, correct : sequence
+        ``[n]``: all answers to one problem, and which of them are right.
+    k : int
+        At most n.
 
     References
     ----------
     X. Wang et al., "Self-consistency improves chain of thought reasoning in language models"
     (2022).
     """
-    votes: dict[str, int] = {}
-    verdicts: dict[str, bool] = {}
-    for answer, is_correct in zip(answers, correct, strict=True):
-        if answer is not None:
-            written = " ".join(answer.split())
-            votes[written] = votes.get(written, 0) + 1
-            verdicts.setdefault(written, is_correct)
-    return verdicts[max(votes, key=lambda written: votes[written])] if votes else False
+    n = len(answers)
+    assert 1 <= k <= n
+    written = [None if answer is None else _written(answer) for answer in answers]
+    names = [name for name in dict.fromkeys(written) if name is not None]
+    if not names:
+        return 0.0
+    is_answer = np.array([[name == one for name in names] for one in written], dtype=np.float64)
+    is_right = np.array([correct[written.index(name)] for name in names])
+    votes = _choices(n, k) @ is_answer
+    most = votes.max(axis=1, keepdims=True)
+    leads = (votes == most) & (most > 0)
+    return float(((leads & is_right).sum(axis=1) / np.maximum(leads.sum(axis=1), 1)).mean())
 
 
 @dataclass(frozen=True)
@@ -196,6 +212,24 @@ def _resampled_means(values: Floats) -> Floats:
         drawn = rng.integers(0, len(values), (_CHUNK, len(values)))
         parts.append(np.asarray(values, dtype=np.float64)[drawn].mean(axis=1))
     return np.concatenate(parts)
+
+
+def _written(answer: str) -> str:
+    # In a program white space means something.
+    return answer.strip() if "\n" in answer.strip() else " ".join(answer.split())
+
+
+@lru_cache(maxsize=16)
+def _choices(n: int, k: int) -> Floats:
+    """Return choices of k out of n, as zeros and ones: ``[choices, n]``."""
+    if comb(n, k) <= _MOST_CHOICES:
+        chosen = np.array(list(combinations(range(n), k)))
+    else:
+        rng = np.random.default_rng(_SEED)
+        chosen = np.array([rng.permutation(n)[:k] for _ in range(_MOST_CHOICES)])
+    choices = np.zeros((len(chosen), n))
+    np.put_along_axis(choices, chosen, 1.0, axis=1)
+    return choices
 
 
 def _log_choose(n: NDArray[np.int64], k: int) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wmss_cli.evaluate.statistics import (
     bootstrap_interval,
-    majority_is_correct,
+    majority_at_k,
     pass_at_k,
     wilson_interval,
 )
@@ -70,17 +70,15 @@ def _summary(rows: Sequence[Row]) -> dict[str, Any]:
         found["pass_at_k"] = {
             str(k): float(pass_at_k(correct, samples, k).mean()) for k in _sizes(samples)
         }
-        found["majority"] = float(
-            np.mean(
-                [
-                    majority_is_correct(
-                        [row["extracted"] for row in own], [row["correct"] for row in own]
-                    )
-                    for own in problems.values()
-                ]
-            )
-        )
+        found["majority_at_k"] = {
+            str(k): float(np.mean([_majority(own, k) for own in problems.values()]))
+            for k in _sizes(samples)
+        }
     return found
+
+
+def _majority(rows: Sequence[Row], k: int) -> float:
+    return majority_at_k([row["extracted"] for row in rows], [row["correct"] for row in rows], k)
 
 
 def _shares(rows: Sequence[Row]) -> NDArray[np.float64]:
