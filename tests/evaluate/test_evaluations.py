@@ -55,3 +55,16 @@ def test_the_training_is_among_the_options(trained: Path, other: Path) -> None:
         "training": {"wmss": "joint_train", "other": "-"},
         "train.epochs": {"wmss": "2.0", "other": "-"},
     }
+
+
+def test_answers_that_were_graded_anew_are_of_the_same_training(
+    trained: Path, tmp_path: Path
+) -> None:
+    once = write(tmp_path / "once", "grade", {"workers": 2}, {"answers": str(trained)})
+    twice = write(tmp_path / "twice", "grade", {"workers": 4}, {"answers": str(once)})
+    before, after = open_evaluations([str(trained), str(twice)])
+    assert after.epoch == before.epoch == 2.0
+    assert after.options() == before.options() | {"grade.workers": 4}
+    assert differences({"before": before.options(), "after": after.options()}) == {
+        "grade.workers": {"before": "-", "after": "4"}
+    }

@@ -75,6 +75,8 @@ def test_only_the_rows_of_the_split_count(file: Path) -> None:
     ("rows", "message"),
     [
         (GOOD + GOOD[:20], "sums.jsonl:2: not JSON"),
+        (GOOD + "[" * 100_000, "sums.jsonl:2: nested too deeply"),
+        (GOOD + '{"id": "\\ud83d"}', "sums.jsonl:2: half of a surrogate pair"),
         (GOOD + "[]", "sums.jsonl:2: not a JSON object"),
         ('{"id": "a", "question": "?"}', "sums.jsonl:1: no 'answer'; a row needs id"),
         ('{"id": "a", "question": "?", "answer": null}', "sums.jsonl:1: 'answer' has to be text"),

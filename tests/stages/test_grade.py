@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,19 @@ def test_a_mended_reference_stands_in_the_row(answers: Path, tmp_path: Path) -> 
 def test_an_answer_to_an_unknown_problem(answers: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the problem sums c is not among the tasks"):
         grade.run(job(answers, "ab", tmp_path))
+
+
+def test_a_benchmark_that_a_limit_has_cut(answers: Path, tmp_path: Path) -> None:
+    spec = "title: Sums\ngrader: math\nrows: {rows}\n"
+    task = job(answers, "abc", tmp_path)
+    (tmp_path / "sums.yaml").write_text(spec.format(rows=5))
+    inputs = task.inputs | {"spec-sums": str(tmp_path / "sums.yaml")}
+    assert grade.run(replace(task, inputs=inputs)).metrics["tasks"]["sums"]["n"] == 3
+
+
+def test_a_whole_benchmark_has_to_be_whole(answers: Path, tmp_path: Path) -> None:
+    task = job(answers, "abcd", tmp_path)
+    (tmp_path / "sums.yaml").write_text("title: Sums\ngrader: math\nrows: 3\n")
+    inputs = task.inputs | {"spec-sums": str(tmp_path / "sums.yaml")}
+    with pytest.raises(ConfigError, match="4 problems, but Sums has 3"):
+        grade.run(replace(task, inputs=inputs))

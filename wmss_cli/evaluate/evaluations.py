@@ -64,14 +64,26 @@ class Evaluation:
 
     def options(self) -> dict[str, Any]:
         """Return how it was evaluated and how the model was trained, by dotted keys."""
-        found = dict(_flat("eval", self.manifest.config))
+        found = dict(_flat("eval", self._answered().config))
+        if self.manifest.stage == "grade":
+            found |= dict(_flat("grade", self.manifest.config))
         training = self._training()
         if training is not None:
             found |= {"training": training.stage, **dict(_flat("train", training.config))}
         return found
 
+    def _answered(self) -> Manifest:
+        """Return the manifest of what generated the answers; its own where that is gone."""
+        found = self.manifest
+        while found.stage == "grade":
+            folder = Path(found.inputs["answers"].path)
+            if not (folder / MANIFEST).is_file():
+                break
+            found = read_manifest(folder)
+        return found
+
     def _training(self) -> Manifest | None:
-        model = self.manifest.inputs.get("model")
+        model = self._answered().inputs.get("model")
         if model is None:
             return None
         # A trained model is a folder inside the artifact of its training.

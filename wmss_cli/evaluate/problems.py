@@ -145,8 +145,14 @@ def _row(line: str, where: str) -> Row:
     try:
         # As text, so that 27.0 and 1e-7 stay as they are written.
         row = json.loads(line, parse_int=str, parse_float=str)
+        # JSON can spell half of a surrogate pair, which no file can hold.
+        json.dumps(row, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise ConfigError(f"{where}: not JSON ({error.msg}); mend or remove the row") from None
+    except UnicodeEncodeError:
+        raise ConfigError(f"{where}: half of a surrogate pair; mend or remove the row") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply; mend or remove the row") from None
     if not isinstance(row, dict):
         raise ConfigError(f"{where}: not a JSON object; expected columns such as id and question")
     return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import GENERATION, read_parquet, write_parquet
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.summary import summarize
-from wmss_cli.evaluate.tasks import read_tasks
+from wmss_cli.evaluate.tasks import Task, read_tasks
 from wmss_cli.stages.eval_shard import GENERATIONS_FILE
 from wmss_cli.stages.grading import grade
 
@@ -32,10 +33,11 @@ def run(job: Job) -> Manifest:
     config = GradeConfig.model_validate(job.config)
     path = Path(job.inputs["answers"]) / GENERATIONS_FILE
     before: list[dict[str, Any]] = read_parquet(path, GENERATION).to_pylist()
+    answered = Counter(task for task, _ in {(row["task"], row["id"]) for row in before})
     problems = {
         (task.name, problem.id): (task, problem)
         for task, rows in read_tasks(job.inputs)
-        for problem in read_problems(task, rows)
+        for problem in read_problems(task, rows, _limit(task, answered[task.name]))
     }
     for row in before:
         if (row["task"], row["id"]) not in problems:
@@ -52,3 +54,8 @@ def run(job: Job) -> Manifest:
         write_parquet(draft.folder / GENERATIONS_FILE, rows, GENERATION)
         changed = sum(a["correct"] != b["correct"] for a, b in zip(before, rows, strict=True))
         return draft.commit({**summarize(rows), "changed_verdicts": changed})
+
+
+def _limit(task: Task, answered: int) -> int | None:
+    """Return how many of a task's problems are needed: a benchmark may have been cut by a limit."""
+    return answered if task.rows is not None and answered < task.rows else None
