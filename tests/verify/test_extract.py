@@ -135,6 +135,20 @@ def test_a_statement_is_what_follows_the_last_answer_word(text: str, stated: str
             ],
         ),
         ("She has 1,200 of them, 3 more.", [Found("last_number", ("3",))]),
+        (
+            "The least value is $-4$ (at $x = 2$).",
+            [
+                Found("prose", ("-4", "The least value is $-4$")),
+                Found("last_number", ("-4",)),
+            ],
+        ),
+        (
+            "Its roots are 3, 1/2 and -2.",
+            [
+                Found("prose", ("3, 1/2, -2", "Its roots are 3, 1/2 and -2.")),
+                Found("last_number", ("-2",)),
+            ],
+        ),
     ],
 )
 def test_places_come_in_their_order(answer: str, places: list[Found]) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from wmss_cli.evaluate.tasks import read_spec, shipped
 from wmss_cli.verify.answer import Verdict
-from wmss_cli.verify.graders import check_choice, check_number, grader
+from wmss_cli.verify.graders import check_answer, check_choice, check_number, grader
 from wmss_cli.verify.pool import Check, run_checks
 
 KINDS = {
@@ -35,6 +35,39 @@ FORMS = (
     "<think>x</think> <answer>%s</answer>",
     r"<think>\boxed{7777}</think> <answer>So $$\boxed{%s}$$</answer>",
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        (r"\boxed{B}", "B"),
+        (r"\boxed{\textbf{(B)}\ 12}", "B"),
+        ("B. 12", r"\text{B}"),
+        ("The answer is (B), since 12 is even.", "(B)"),
+        (r"\boxed{B}", "B) 12"),
+        (r"\boxed{12}", "B) 12"),
+        (r"\boxed{A, B \text{ and } D}", "ABD"),
+        (r"\boxed{x + 1}", "1 + x"),
+    ],
+)
+def test_a_reference_may_be_the_letter_of_a_choice(text: str, gold: str) -> None:
+    assert check_answer(text, gold).correct
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        (r"\boxed{C}", "B"),
+        ("C. 12", "B"),
+        (r"\boxed{13}", "B) 12"),
+        (r"\boxed{B \text{ or } C}", "B"),
+        (r"\boxed{A, B}", "ABD"),
+        (r"\boxed{B = 5}", "B"),
+    ],
+)
+def test_another_letter_is_wrong(text: str, gold: str) -> None:
+    verdict = check_answer(text, gold)
+    assert (verdict.correct, verdict.reason) == (False, "wrong_answer")
 
 
 @pytest.mark.parametrize(

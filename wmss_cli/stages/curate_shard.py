@@ -27,9 +27,10 @@ from wmss_cli.data.sources import ENDINGS, Record, read_records
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import TASK_ROLE, read_tasks
 from wmss_cli.stages.tables import TableWriter
-from wmss_cli.verify.answer import Verdict, check_math
+from wmss_cli.verify.answer import Verdict
 from wmss_cli.verify.blocks import extract_from_answer
 from wmss_cli.verify.cases import Tests, read_tests
+from wmss_cli.verify.graders import check_answer
 from wmss_cli.verify.pool import Check, run_checks
 from wmss_cli.verify.program import check_programs
 from wmss_cli.verify.sandbox import find_level, limits_of
@@ -183,7 +184,7 @@ def _candidates(
             continue
         key = _content_key(record, config)
         gold = record.reference_answer
-        check = None if gold is None else Check(check_math, record.completion, gold)
+        check = None if gold is None else Check(check_answer, record.completion, gold)
         yield _Decision(record, identity, key, tests), check
 
 

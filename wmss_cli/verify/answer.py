@@ -6,7 +6,6 @@ Nothing here limits the time: :mod:`wmss_cli.verify.pool` runs it in processes t
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,21 +23,15 @@ from wmss_cli.verify.extract import (
     math_places,
 )
 from wmss_cli.verify.intervals import union
-from wmss_cli.verify.number import decimal_comma, per_hundred, plain_number, quantity, without_unit
-from wmss_cli.verify.writing import in_latex, mark_formula, tidy, writing
+from wmss_cli.verify.number import decimal_comma, per_hundred, plain_number, without_unit
+from wmss_cli.verify.quick import decide
+from wmss_cli.verify.writing import in_latex, mark_formula, tidy
 
 # It warns in every process that its own time limit is off; the pool has the limit.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 DECIMAL_PLACES = 6
 """Decimals to which an answer is compared where one side is a decimal number."""
-
-_WORDS = re.compile(r"(?:[^\W\d_]{4,}|no|yes)(?:[ -][^\W\d_]{4,})*", re.IGNORECASE)
-# Such as 2 hours 30 minutes.
-_AMOUNT = re.compile(r"(\d+) +([A-Za-z]{3,})")
-_AMOUNTS = re.compile(r"(?:\d+ +[A-Za-z]{3,}(?: +and)?(?: +|,? *$)){2,}")
-# math-verify does not see the base: 52 to the base 8 and to the base 9 are one to it.
-_NUMERAL = re.compile(r"([0-9A-F]+)_\{?(\d+)\}?")
 
 
 @dataclass(frozen=True)
@@ -127,7 +120,7 @@ class _Compared(NamedTuple):
 def _compare(answer: str, gold: str, decimal_places: int, prose: bool) -> _Compared | None:
     """Compare by the cheapest way that decides; None where one of them cannot be read."""
     answer, gold = tidy(answer), tidy(gold)
-    if (equal := _quick(answer, gold)) is not None:
+    if (equal := decide(answer, gold)) is not None:
         return _Compared(equal, answer)
     expected = _parse_reference(gold)
     if not expected:
@@ -148,32 +141,6 @@ def _compare(answer: str, gold: str, decimal_places: int, prose: bool) -> _Compa
         ):
             return _Compared(True, reading)
     return None if shown is None else _Compared(False, shown)
-
-
-def _quick(answer: str, gold: str) -> bool | None:
-    """Decide without sympy where the writing or two plain numbers do."""
-    if writing(answer) == writing(gold) != "":
-        return True
-    numeral, expected_numeral = _NUMERAL.fullmatch(answer), _NUMERAL.fullmatch(gold)
-    if numeral and expected_numeral:
-        return numeral.groups() == expected_numeral.groups()
-    value, expected = quantity(answer), quantity(gold)
-    if value is None or expected is None:
-        # To math-verify words are products of letters: "listen" would be "silent".
-        if _WORDS.fullmatch(answer) and _WORDS.fullmatch(gold):
-            return False
-        if _AMOUNTS.fullmatch(answer) and _AMOUNTS.fullmatch(gold):
-            return _amounts(answer) == _amounts(gold)
-        return None
-    if value == expected:
-        return True
-    both_whole = value == value.to_integral_value() and expected == expected.to_integral_value()
-    return False if both_whole else None
-
-
-def _amounts(text: str) -> list[tuple[str, str]]:
-    """Return the numbers and units of an amount such as 2 hours and 30 minutes."""
-    return [(n, unit.casefold().rstrip("s")) for n, unit in _AMOUNT.findall(text)]
 
 
 @lru_cache(maxsize=16)

@@ -61,6 +61,14 @@ _END_TOKEN = re.compile(r"(?:(?:</s>|<\|[\w ]{1,30}\|>|<(?:eos|end_of_turn)>)\s*
 _CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|\w:\s|\w[.!?]\s+[A-Z][a-z]")
 # Chinese, Japanese and Korean sentences have no spaces to count words by.
 _SENTENCE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]{2,}")
+# "(at $x = 2$)" behind the answer; "$x$ is 3 and -2" at the end of it.
+_REMARK = re.compile(
+    r"(?<!\s)\s*\((?:at|when|where|for|since|because)\b[^()]*(?:\([^()]*\)[^()]*)*\)\s*\.?$"
+)
+_NUMBER = r"-?\d[\d,]*(?:\.\d+|/\d+)?(?![\d/])"
+_ENUMERATED = re.compile(
+    rf"\bare\s+(?P<numbers>{_NUMBER}(?:,\s+{_NUMBER})*),?\s+and\s+(?P<last>{_NUMBER})\s*\.?$"
+)
 _LAST_NUMBER = re.compile(r"(?<![\d.,])-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?")
 
 
@@ -182,7 +190,8 @@ def math_places(answer: str) -> Iterator[Found]:
     if not is_prose(answer):
         yield Found("whole", (answer,))
         return
-    formula = _last_formula(answer)
+    answer = _REMARK.sub("", answer)
+    formula = _last_formula(answer) or _enumeration(answer)
     yield Found("prose", (formula, answer) if formula else (answer,))
     numbers = _LAST_NUMBER.findall(answer)
     if numbers:
@@ -223,6 +232,12 @@ def _last_formula(text: str) -> str | None:
     if not listed or listed[-1]["others"] or text[listed[-1].end() :].strip(" .*\n"):
         return None
     return _unmarked(listed[-1]["first"])
+
+
+def _enumeration(text: str) -> str | None:
+    """Return the plain numbers with which a text ends ("are 3 and -2"), as a list."""
+    found = _ENUMERATED.search(text)
+    return f"{found['numbers']}, {found['last']}" if found else None
 
 
 def _unmarked(marked: str) -> str:

@@ -5,6 +5,7 @@ What each of them accepts, and where it differs from other evaluators, is on the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,7 @@ Grader = Callable[[str, str], Verdict]
 Kind = Literal["math", "number", "choice"]
 
 _LETTERS = 5
+_LETTER = re.compile(r"\s*(?:\\text\w*\s*\{)?\s*(?:\([A-E]\)|[A-E](?:[).:]|\s*\}?\s*$))")
 
 
 def grader(
@@ -48,8 +50,26 @@ def grader(
     """
     if kind == "choice":
         return partial(check_choice, options=tuple(options or ()))
-    check = check_number if kind == "number" else check_math
+    check = check_number if kind == "number" else check_answer
     return partial(check, decimal_places=decimal_places)
+
+
+def check_answer(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Verdict:
+    r"""Compare with a reference that may be a formula, or the letter of a choice.
+
+    As :func:`~wmss_cli.verify.answer.check_math` does; and where the reference is a letter, alone
+    or as the label of its option, as :func:`check_choice` does, too.
+
+    Examples
+    --------
+    >>> check_answer(r"\boxed{B. 12}", "B").correct, check_answer(r"\boxed{12}", "B) 12").correct
+    (True, True)
+    """
+    verdict = check_math(text, gold, decimal_places)
+    if verdict.correct or not _LETTER.match(gold):
+        return verdict
+    choice = check_choice(text, gold)
+    return choice if choice.correct else verdict
 
 
 def check_number(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Verdict:

@@ -1,0 +1,48 @@
+"""What is decided without mathematics: numbers, words, letters of options, times."""
+
+from __future__ import annotations
+
+import pytest
+
+from wmss_cli.verify.quick import decide
+
+EQUAL = [
+    ("1,800", "1800"),
+    ("52_8", "52_{8}"),
+    ("2 hours 30 minutes", "2 hours and 30 minutes"),
+    ("Monday", "monday"),
+    ("A, C", "AC"),
+    ("(D), (A) and (B)", "ABD"),
+    (r"A, B, \text{ and } D", "A, B, D"),
+    ("5:00 PM", "5:00"),
+    (r"5:00 \text{ p.m.}", "5 PM"),
+    ("11:05 am", "11:05 a.m."),
+]
+DIFFERENT = [
+    ("1,801", "1800"),
+    ("52_8", "52_9"),
+    ("2 hours 30 minutes", "3 hours 20 minutes"),
+    ("listen", "silent"),
+    ("A, B", "AC"),
+    ("A, C, D", "AC"),
+    ("5:00 PM", "5:00 AM"),
+    ("5:30 PM", "5:03 PM"),
+]
+OPEN = [("x + 1", "1 + x"), ("AB", "BA"), ("A", "A, C"), ("3:2", "6:4"), ("0.5", "1/2"), ("5", "x")]
+
+
+@pytest.mark.parametrize(("answer", "gold"), EQUAL)
+def test_equal(answer: str, gold: str) -> None:
+    assert decide(answer, gold) is True
+    assert decide(gold, answer) is True
+
+
+@pytest.mark.parametrize(("answer", "gold"), DIFFERENT)
+def test_different(answer: str, gold: str) -> None:
+    assert decide(answer, gold) is False
+    assert decide(gold, answer) is False
+
+
+@pytest.mark.parametrize(("answer", "gold"), OPEN)
+def test_left_to_mathematics(answer: str, gold: str) -> None:
+    assert decide(answer, gold) is None

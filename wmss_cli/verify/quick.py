@@ -1,0 +1,75 @@
+"""Decide without sympy where the writing, two numbers, words, letters or times do."""
+
+from __future__ import annotations
+
+import re
+
+from wmss_cli.verify.number import quantity
+from wmss_cli.verify.writing import writing
+
+_WORDS = re.compile(r"(?:[^\W\d_]{4,}|no|yes)(?:[ -][^\W\d_]{4,})*", re.IGNORECASE)
+# Such as 2 hours 30 minutes.
+_AMOUNT = re.compile(r"(\d+) +([A-Za-z]{3,})")
+_AMOUNTS = re.compile(r"(?:\d+ +[A-Za-z]{3,}(?: +and)?(?: +|,? *$)){2,}")
+# math-verify does not see the base: 52 to the base 8 and to the base 9 are one to it.
+_NUMERAL = re.compile(r"([0-9A-F]+)_\{?(\d+)\}?")
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+# Of a question with several right options: ABD, "A, B and D", (A)(B)(D).
+_OPTION = r"(?:[A-H]|\([A-H]\))"
+_OPTIONS = re.compile(rf"{_OPTION}(?:(?:\s*(?:[,;、&]|\band\b)){{0,2}}\s*{_OPTION})+")
+_LETTER = re.compile(r"[A-H]")
+_CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
+
+
+def decide(answer: str, gold: str) -> bool | None:
+    """Say whether two tidy texts are equal; None where it takes mathematics to know.
+
+    Parameters
+    ----------
+    answer, gold : str
+        As :func:`~wmss_cli.verify.writing.tidy` returns them.
+
+    Examples
+    --------
+    >>> decide("1,800", "1800"), decide("A, C", "AC"), decide("x + 1", "1 + x")
+    (True, True, None)
+    """
+    if writing(answer) == writing(gold) != "":
+        return True
+    numeral, expected_numeral = _NUMERAL.fullmatch(answer), _NUMERAL.fullmatch(gold)
+    if numeral and expected_numeral:
+        return numeral.groups() == expected_numeral.groups()
+    value, expected = quantity(answer), quantity(gold)
+    if value is None or expected is None:
+        return _decide_words(answer, gold)
+    if value == expected:
+        return True
+    both_whole = value == value.to_integral_value() and expected == expected.to_integral_value()
+    return False if both_whole else None
+
+
+def _decide_words(answer: str, gold: str) -> bool | None:
+    # To math-verify words are products of letters: "listen" would be "silent".
+    if _WORDS.fullmatch(answer) and _WORDS.fullmatch(gold):
+        return False
+    if _AMOUNTS.fullmatch(answer) and _AMOUNTS.fullmatch(gold):
+        return _amounts(answer) == _amounts(gold)
+    answer, gold = (_TEXT.sub(r"\1", side).strip() for side in (answer, gold))
+    if _OPTIONS.fullmatch(answer) and _OPTIONS.fullmatch(gold) and not (answer + gold).isalpha():
+        return set(_LETTER.findall(answer)) == set(_LETTER.findall(gold))
+    clock, expected_clock = _CLOCK.fullmatch(answer), _CLOCK.fullmatch(gold)
+    if clock and expected_clock and (clock[3] or expected_clock[3]):
+        return _is_same_time(clock, expected_clock)
+    return None
+
+
+def _amounts(text: str) -> list[tuple[str, str]]:
+    """Return the numbers and units of an amount such as 2 hours and 30 minutes."""
+    return [(n, unit.casefold().rstrip("s")) for n, unit in _AMOUNT.findall(text)]
+
+
+def _is_same_time(first: re.Match[str], second: re.Match[str]) -> bool:
+    """Compare hours and minutes; morning and afternoon only where both name them."""
+    halves = {match[3].casefold() for match in (first, second) if match[3]}
+    times = {(int(match[1]), int(match[2] or 0)) for match in (first, second)}
+    return len(halves) == len(times) == 1
