@@ -140,7 +140,8 @@ def test_a_broken_line_is_known_by_its_number(tmp_path: Path, line: bytes, probl
     assert (broken.file, broken.row) == (str(path), 3)
     assert broken.problem is not None
     assert broken.problem.startswith(problem)
-    assert (first.row, first.problem) == (1, None)
+    assert broken.line == line
+    assert (first.row, first.problem, first.line) == (1, None, None)
     assert (last.row, last.problem) == (4, None)
 
 

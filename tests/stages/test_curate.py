@@ -138,6 +138,8 @@ def test_a_broken_row_is_reported_with_its_file_and_line(tmp_path: Path) -> None
         (None, "data-0001:second", 2),
         (None, "data-0001:second", 3),
     ]
+    # What could not be read is kept aside as it is.
+    assert [r["line"] for r in rejected_rows(out)] == [b'{"text": "no messages"}', b"{"]
     assert manifest.metrics["rejected"] == {"unreadable": 2}
     assert (
         manifest.metrics["first_unreadable"][0] == f"{second}:2: no list of messages, and no prompt"

@@ -34,6 +34,7 @@ REJECTED = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),  # one of data.filters.REASONS
         pa.field("detail", pa.string(), nullable=False),  # what was found, for people
+        pa.field("line", pa.binary()),  # as it stands in a file of lines; null if it was readable
     ]
 )
 JUDGED = pa.schema(
@@ -49,6 +50,7 @@ JUDGED = pa.schema(
         pa.field("reference_answer", pa.string()),
         pa.field("reason", pa.string()),  # null where the record is kept
         pa.field("detail", pa.string(), nullable=False),
+        pa.field("line", pa.binary()),
         pa.field("content_key", pa.binary(16)),  # null where no duplicate is looked for
         pa.field("signature", pa.binary(512)),  # MinHash; null where the record is rejected
     ]

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,6 +52,9 @@ class Record:
         ``test_code`` and ``test_entry_point``: tests that a program can be run against.
     problem : str or None
         Why the record could not be read; None if it was.
+    line : bytes or None
+        The line that could not be read, as it stands in a ``.jsonl``; None if it was, and of a
+        row of Parquet.
     """
 
     file: str
@@ -63,6 +66,7 @@ class Record:
     reference_answer: str | None = None
     test_case: dict[str, Any] | None = None
     problem: str | None = None
+    line: bytes | None = None
 
 
 def read_records(
@@ -105,16 +109,23 @@ def read_records(
 def _records(paths: Sequence[Path], limit: int | None, shard: int, shards: int) -> Iterator[Record]:
     # One turn for all files: it goes on where a file ends.
     wanted = cycle([turn == shard for turn in range(shards)])
-    rows = ((str(path), number, value) for path in paths for number, value in _rows(path, wanted))
-    for place, (file, number, value) in enumerate(islice(rows, limit)):
-        if isinstance(value, _Broken):
-            yield Record(file, number, place, problem=value.problem)
-        elif value is not _NOT_WANTED:
-            yield _to_record(file, number, place, value)
+    rows = ((str(path), row) for path in paths for row in _rows(path, wanted))
+    for place, (file, row) in enumerate(islice(rows, limit)):
+        if isinstance(row.value, _Broken):
+            yield Record(file, row.number, place, problem=row.value.problem, line=row.line)
+        elif row.value is not _NOT_WANTED:
+            yield _to_record(file, row, place)
 
 
-def _rows(path: Path, wanted: Iterator[bool]) -> Iterator[tuple[int, Any]]:
-    """Yield the number and the value of each row."""
+class _Row(NamedTuple):
+    """A row of a file: its number from 1, what it says, and how it is written."""
+
+    number: int
+    value: Any
+    line: bytes | None = None
+
+
+def _rows(path: Path, wanted: Iterator[bool]) -> Iterator[_Row]:
     read = _parquet_rows if path.name.endswith(".parquet") else _json_rows
     return read(path, wanted)
 
@@ -130,13 +141,14 @@ _NOT_WANTED = object()
 """Stands for the value of a row of another shard."""
 
 
-def _json_rows(path: Path, wanted: Iterator[bool]) -> Iterator[tuple[int, Any]]:
+def _json_rows(path: Path, wanted: Iterator[bool]) -> Iterator[_Row]:
     number = 0
     try:
         with _open(path) as stream:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
-                    yield number, _parse_json(line) if next(wanted) else _NOT_WANTED
+                    value = _parse_json(line) if next(wanted) else _NOT_WANTED
+                    yield _Row(number, value, line.rstrip(b"\r\n"))
     except pa.ArrowException as error:
         raise _damaged(path, number, error) from None
     except OSError as error:
@@ -164,7 +176,7 @@ def _parse_json(line: bytes) -> Any:
         return _Broken(f"not JSON that can be read: {error}")
 
 
-def _parquet_rows(path: Path, wanted: Iterator[bool]) -> Iterator[tuple[int, Any]]:
+def _parquet_rows(path: Path, wanted: Iterator[bool]) -> Iterator[_Row]:
     number = 0
     try:
         with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
@@ -182,7 +194,7 @@ def _parquet_rows(path: Path, wanted: Iterator[bool]) -> Iterator[tuple[int, Any
                 values = iter(_values(taken))
                 for is_wanted in mask:
                     number += 1
-                    yield number, next(values) if is_wanted else _NOT_WANTED
+                    yield _Row(number, next(values) if is_wanted else _NOT_WANTED)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -203,11 +215,11 @@ def _damaged(path: Path, number: int, error: Exception) -> DataError:
     return DataError(f"{path}: damaged after row {number} ({what}); get the file again")
 
 
-def _to_record(file: str, row: int, place: int, value: Any) -> Record:
+def _to_record(file: str, row: _Row, place: int) -> Record:
     try:
-        return Record(file, row, place, **_fields(value))
+        return Record(file, row.number, place, **_fields(row.value))
     except _UnreadableError as error:
-        return Record(file, row, place, problem=str(error))
+        return Record(file, row.number, place, problem=str(error), line=row.line)
 
 
 class _UnreadableError(Exception):

@@ -232,6 +232,7 @@ def _row(decision: _Decision, labels: Mapping[str, str], config: CurateConfig) -
         "reference_answer": record.reference_answer if kept else None,
         "reason": decision.reason,
         "detail": decision.detail,
+        "line": record.line,
         "content_key": decision.content_key,
         "signature": _signature(record) if wants_signature else None,
     }
