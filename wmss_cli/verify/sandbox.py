@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import wmss_cli
 from wmss_cli.core.errors import SandboxError
+from wmss_cli.verify.boot import BOOT, harness_code
 from wmss_cli.verify.bubblewrap import bubblewrap_command
 from wmss_cli.verify.harness import TOKEN_BYTES, frame
 
@@ -39,7 +39,6 @@ LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock", "none")
 _REASONS = ("passed", "failed", "error", "exit_early", "memory", "crash")
 # To start and to report, on a busy machine.
 _GRACE_S = 20.0
-_CODE = "import sys; sys.path[:0] = sys.argv[1:]; from wmss_cli.verify.harness import main; main()"
 _ENVIRONMENT = {
     "HOME": "/tmp",
     "LANG": "C.UTF-8",
@@ -203,7 +202,8 @@ def run_sandboxed(
             "readable": [*_readable(), "/usr", "/bin", "/lib", "/lib64", *_DEVICES],
             "writable": [scratch, "/dev/null"],
         }
-        request = frame(head) + b"".join(frame(_plain(run)) for run in runs) + token
+        request = harness_code(level == "landlock") + frame(head)
+        request += b"".join(frame(_plain(run)) for run in runs) + token
         report, complaint = _start(_command(level), request, scratch, total_s + _GRACE_S)
     if not secrets.compare_digest(report[:TOKEN_BYTES], token):
         if complaint:
@@ -260,28 +260,32 @@ def find_level(unsafe: bool = False) -> Level:
 
 def _command(level: Level) -> list[str]:
     python = str(Path(sys.executable).resolve())
-    package = Path(wmss_cli.__file__).parent
     # Neither site nor the user's folders nor the current one; no bytecode is written.
-    command = [python, "-S", "-s", "-P", "-B", "-c", _CODE, str(package.parent)]
+    command = [python, "-S", "-s", "-P", "-B", "-c", BOOT]
     return command if level != "bubblewrap" else [*bubblewrap_command(_readable()), *command]
 
 
 @functools.cache
 def _readable() -> list[str]:
     """Return what Python needs beside /usr: its own folders and those of its packages."""
-    paths = sysconfig.get_paths()
+    folders = sysconfig.get_paths()
     base = Path(sys.base_prefix)
     wanted = [
         Path(sys.executable).resolve(),
-        *(Path(paths[name]) for name in ("stdlib", "platstdlib")),
+        *(Path(folders[name]) for name in ("stdlib", "platstdlib")),
         # The shared libraries of a Python that brings its own.
         *(base / name for name in ("lib", "lib64") if (base / name / "libpython3.so").exists()),
         *base.glob("lib*/libpython*"),
         *map(Path, _import_path()),
-        Path(wmss_cli.__file__).parent,
         *map(Path, _ETC),
     ]
-    return [str(path) for path in dict.fromkeys(wanted) if not path.is_relative_to("/usr")]
+    paths = list(dict.fromkeys(path for path in wanted if not path.is_relative_to("/usr")))
+    return [str(path) for path in paths if not any(_holds(other, path) for other in paths)]
+
+
+def _holds(folder: Path, path: Path) -> bool:
+    """Say whether a path is there where a folder is: by name, and not by a link out of it."""
+    return folder in path.parents and folder.resolve() in path.resolve().parents
 
 
 @functools.cache
