@@ -50,7 +50,7 @@ def signature(text: str) -> Signatures:
     return np.asarray(hashed.hashvalues, dtype=np.uint32)
 
 
-def band_keys(signatures: Signatures, threshold: float) -> NDArray[np.uint64]:
+def band_keys(signatures: Signatures, threshold: float) -> NDArray[np.uint32]:
     """Return a key for each band of signatures: samples that share one may be near-duplicates.
 
     Parameters
@@ -62,7 +62,7 @@ def band_keys(signatures: Signatures, threshold: float) -> NDArray[np.uint64]:
 
     Returns
     -------
-    ndarray of uint64
+    ndarray of uint32
         ``[samples, bands]``.
 
     References
@@ -76,10 +76,11 @@ def band_keys(signatures: Signatures, threshold: float) -> NDArray[np.uint64]:
         for value in signatures[:, band * layout.r : (band + 1) * layout.r].T:
             # A polynomial in an odd number, modulo 2^64.
             keys[:, band] = keys[:, band] * _MULTIPLIER + value + np.uint64(1)
-    return keys
+    # Of the product's bits the upper ones depend on all values.
+    return (keys >> np.uint64(32)).astype(np.uint32)
 
 
-def suspects(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+def suspects(keys: NDArray[np.uint32]) -> NDArray[np.int64]:
     """Return the samples that share a key with another one, in order."""
     shared = np.zeros(len(keys), dtype=bool)
     for band in keys.T:
@@ -89,7 +90,7 @@ def suspects(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 def originals(
-    keys: NDArray[np.uint64], signatures: Signatures, threshold: float
+    keys: NDArray[np.uint32], signatures: Signatures, threshold: float
 ) -> NDArray[np.int64]:
     """Return for each sample the one that stands for it: an earlier one, or itself.
 

@@ -124,12 +124,12 @@ def _copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[s
     copied = rows[_repeated(judged["content_key"].take(rows), places[rows])]
     kept[copied] = False
     copies = {int(place): ("duplicate", "") for place in places[copied]}
-    order = np.argsort(places)
     if threshold is None:
         return copies
+    left = np.flatnonzero(kept)
+    near = left[suspects(_band_keys(files, kept, threshold))]
     # In the order of the records: the first of a cluster stays.
-    left = order[kept[order]]
-    near = left[suspects(_band_keys(files, threshold)[left])]
+    near = near[np.argsort(places[near])]
     signatures = _signatures(files, near)
     found = originals(band_keys(signatures, threshold), signatures, threshold)
     for row, original in zip(near.tolist(), near[found].tolist(), strict=True):
@@ -142,12 +142,10 @@ def _copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[s
 def _repeated(keys: pa.ChunkedArray, places: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows whose key a row with a lower place has, too; null is no key."""
     there = np.flatnonzero(keys.is_valid().to_numpy())
-    parts = [
-        # Two numbers for 16 bytes.
-        np.frombuffer(b"".join(chunk.drop_null().to_pylist()), dtype=np.uint64).reshape(-1, 2)
-        for chunk in keys.chunks
-    ]
-    first, second = np.concatenate([*parts, np.empty((0, 2), np.uint64)]).T
+    # Two numbers for 16 bytes.
+    held = keys.drop_null().combine_chunks()
+    numbers = np.frombuffer(held.buffers()[1] or b"", dtype=np.uint64).reshape(-1, 2)
+    first, second = numbers[held.offset : held.offset + len(held)].T
     order = np.lexsort((places[there], second, first))
     first, second = first[order], second[order]
     same = (first[1:] == first[:-1]) & (second[1:] == second[:-1])
@@ -155,9 +153,15 @@ def _repeated(keys: pa.ChunkedArray, places: NDArray[np.int64]) -> NDArray[np.in
     return rows
 
 
-def _band_keys(files: Sequence[Path], threshold: float) -> NDArray[np.uint64]:
-    """Return the keys of all rows, file after file; those of rejected ones mean nothing."""
-    return np.concatenate([band_keys(part, threshold) for _, part in _signature_batches(files)])
+def _band_keys(
+    files: Sequence[Path], kept: NDArray[np.bool_], threshold: float
+) -> NDArray[np.uint32]:
+    """Return the keys of the rows that are kept, file after file."""
+    parts = [
+        band_keys(part[kept[first : first + len(part)]], threshold)
+        for first, part in _signature_batches(files)
+    ]
+    return np.concatenate(parts)
 
 
 def _signatures(files: Sequence[Path], rows: NDArray[np.int64]) -> NDArray[np.uint32]:
