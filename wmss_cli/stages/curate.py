@@ -179,7 +179,9 @@ def _signature_batches(files: Sequence[Path]) -> Iterator[tuple[int, NDArray[np.
     first = 0
     yield first, np.empty((0, PERMUTATIONS), dtype=np.uint32)
     for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(4 * _ROWS_PER_BATCH, columns=["signature"]):
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
+            4 * _ROWS_PER_BATCH, columns=["signature"]
+        ):
             content = b"".join(value or nothing for value in batch["signature"].to_pylist())
             part = np.frombuffer(content, dtype=np.uint32).reshape(-1, PERMUTATIONS)
             yield first, part
@@ -193,7 +195,9 @@ def _in_order(files: Sequence[Path]) -> Iterator[Row]:
 
 
 def _rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
-    for batch in pq.ParquetFile(file).iter_batches(_ROWS_PER_BATCH, columns=list(columns)):
+    for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
+        _ROWS_PER_BATCH, columns=list(columns)
+    ):
         yield from batch.to_pylist()
 
 

@@ -87,7 +87,7 @@ class _Tally:
 def _rows(
     job: Job, config: TokenizeConfig, renderer: Renderer, draft: Draft, tally: _Tally
 ) -> Iterator[dict[str, Any]]:
-    source = pq.ParquetFile(_examples(job))
+    source = pq.ParquetFile(_examples(job), pre_buffer=False)
     progress = ProgressWriter(draft.folder, "examples", source.metadata.num_rows)
     done = 0
     for batch in source.iter_batches(batch_size=1000):
