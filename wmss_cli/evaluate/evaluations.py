@@ -65,8 +65,6 @@ class Evaluation:
     def options(self) -> dict[str, Any]:
         """Return how it was evaluated and how the model was trained, by dotted keys."""
         found = dict(_flat("eval", self._answered().config))
-        if self.manifest.stage == "grade":
-            found |= dict(_flat("grade", self.manifest.config))
         training = self._training()
         if training is not None:
             found |= {"training": training.stage, **dict(_flat("train", training.config))}
