@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import yaml
 from commands import WMSS
+from slurm.cluster import Cluster, ClusterError
 
 from wmss_cli.core.artifact import Job, describe
 from wmss_cli.core.resources import packaged
@@ -60,6 +62,8 @@ def make_project(folder: Path, sharded: Sequence[str] = ()) -> Path:
     }
     values["sft"]["max_steps"] = values["joint"]["max_steps"] = 2
     values["eval"]["max_new_tokens"] = 8
+    # The control arms are jobs like the others; tests/cli/test_run.py has them.
+    values["controls"] = []
     for stage in sharded:
         values[stage] = {**values.get(stage, {}), "shards": 2}
     write_profile(folder)
@@ -134,3 +138,9 @@ def results(run_dir: Path) -> dict[str, Any]:
         if not path.parent.name.startswith("report")
     }
     return {"methods": found["methods"], "logits": found["logits"], "digests": digests}
+
+
+def resume(cluster: Cluster) -> None:
+    """Let jobs start again, unless they can already."""
+    with contextlib.suppress(ClusterError):
+        cluster.run("scontrol", "update", "nodename=n[1-2]", "state=resume")

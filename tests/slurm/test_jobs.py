@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -16,11 +15,12 @@ from typing import Any
 
 import pytest
 from commands import WMSS, right_records, write_records
-from slurm.cluster import Cluster, ClusterError
+from slurm.cluster import Cluster
 from slurm.steps import (
     elsewhere,
     make_project,
     only_stage,
+    resume,
     send,
     wait_over,
     wait_until,
@@ -80,12 +80,6 @@ def full(cluster: Cluster) -> Iterator[None]:
     if waiting:
         cluster.run("scancel", *set(waiting))
     resume(cluster)
-
-
-def resume(cluster: Cluster) -> None:
-    """Let jobs start again, unless they can already."""
-    with contextlib.suppress(ClusterError):
-        cluster.run("scontrol", "update", "nodename=n[1-2]", "state=resume")
 
 
 def queued(cluster: Cluster, run: Path) -> Counter[str]:

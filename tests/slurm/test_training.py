@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 from jobs import make_joint_job
 from slurm.cluster import Cluster
-from slurm.steps import elsewhere, only_stage, send, steps_taken, wait_over, wait_until, wmss
+from slurm.steps import (
+    elsewhere,
+    only_stage,
+    resume,
+    send,
+    steps_taken,
+    wait_over,
+    wait_until,
+    wmss,
+)
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.manifest import read_manifest
@@ -121,7 +130,7 @@ def test_a_node_that_fails_costs_the_steps_since_the_last_checkpoint(
     try:
         wait_until(lambda: on_cluster.job(sent.job_ids[0])["Restarts"] == "1")
     finally:
-        on_cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
+        resume(on_cluster)
     assert wait_over(ledger).state == "done"
     assert digest(here) == undisturbed
     assert read_manifest(Path(here.out)).attempt == 2
