@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import pytest
-
-from wmss_cli.verify.sandbox import LEVELS, Level, Limits, Run, reaches, run_sandboxed
+from wmss_cli.verify.sandbox import Level, Limits, Run, run_sandboxed
 
 
-@pytest.mark.parametrize("level", LEVELS)
 def test_the_harness_works_where_its_files_cannot_be_read(level: Level) -> None:
-    if problem := reaches(level):
-        pytest.skip(problem)
     spec = find_spec("wmss_cli.verify.harness")
     assert spec is not None
     program = (
-        f"try:\n    print(len(open({spec.origin!r}).read()) > 0)\n"
+        f"try:\n    open({spec.origin!r})\n"
         "except OSError as error:\n    print(type(error).__name__)\n"
         "import sys\nprint([name for name in sys.modules if name.startswith('wmss')])"
     )
     (outcome,) = run_sandboxed([Run(program)], Limits(), level)
-    seen = {"bubblewrap": "FileNotFoundError", "landlock": "PermissionError", "none": "True"}
+    seen = {"bubblewrap": "FileNotFoundError", "landlock": "PermissionError"}
     assert (outcome.reason, outcome.stdout) == ("passed", f"{seen[level]}\n[]\n")

@@ -179,6 +179,7 @@ def _signature_batches(files: Sequence[Path]) -> Iterator[tuple[int, NDArray[np.
     first = 0
     yield first, np.empty((0, PERMUTATIONS), dtype=np.uint32)
     for file in files:
+        # Pre-buffered, all that is read of a file stays in memory.
         for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
             4 * _ROWS_PER_BATCH, columns=["signature"]
         ):

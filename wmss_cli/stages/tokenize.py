@@ -87,6 +87,7 @@ class _Tally:
 def _rows(
     job: Job, config: TokenizeConfig, renderer: Renderer, draft: Draft, tally: _Tally
 ) -> Iterator[dict[str, Any]]:
+    # Pre-buffered, all examples would stay in memory.
     source = pq.ParquetFile(_examples(job), pre_buffer=False)
     progress = ProgressWriter(draft.folder, "examples", source.metadata.num_rows)
     done = 0
