@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("core",),
     ("models",),
-    ("data", "score", "train", "verify", "evaluate", "analyze"),
+    ("data", "score", "train", "verify", "evaluate", "analyze", "results"),
     ("bench",),
     ("stages",),
     ("launch",),
@@ -35,7 +35,7 @@ LIGHT_MODULES = (
     "wmss_cli.bench.plot",
     "wmss_cli.bench.results",
     "wmss_cli.data.tokens",
-    "wmss_cli.evaluate.comparison",
+    "wmss_cli.results.comparison",
     "wmss_cli.evaluate.tasks",
     "wmss_cli.models.folder",
     "wmss_cli.models.shape",

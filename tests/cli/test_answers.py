@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import EvalConfig
 from wmss_cli.core.schema import GENERATION, write_parquet
-from wmss_cli.evaluate.summary import summarize
+from wmss_cli.results.summary import summarize
 
 
 def write_evaluation(folder: Path, verdicts: Sequence[bool], **options: Any) -> Path:

@@ -92,7 +92,13 @@ def test_what_cannot_work_is_refused(section: type[Section], values: dict[str, A
 @pytest.mark.parametrize("section", SECTIONS)
 def test_execution_fields_are_fields_and_no_part_of_the_identity(section: type[Section]) -> None:
     assert set(section.model_fields) >= section.EXECUTION
-    assert section().identity().keys() == section.model_fields.keys() - section.EXECUTION
+    left_out = section.EXECUTION | section.NEUTRAL.keys() | section().unused()
+    assert section().identity().keys() == section.model_fields.keys() - left_out
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_at_its_neutral_value_an_option_is_its_own_default(section: type[Section]) -> None:
+    assert {name: getattr(section(), name) for name in section.NEUTRAL} == dict(section.NEUTRAL)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.progress import Progress, ProgressWriter, read_progress
 from wmss_cli.core.schema import GENERATION, read_parquet, write_parquet
 from wmss_cli.data.chat import Renderer
-from wmss_cli.evaluate.statistics import wilson_interval
 from wmss_cli.models.tokenizer import load_tokenizer
+from wmss_cli.results.statistics import wilson_interval
 from wmss_cli.stages import eval_shard, evaluate, registry
 from wmss_cli.stages.pipeline import shard_job, shard_jobs
 

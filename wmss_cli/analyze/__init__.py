@@ -1,1 +1,1 @@
-"""Logit statistics, plots, the closing report."""
+"""Logit statistics, and the card of a data set."""

@@ -14,7 +14,7 @@ from wmss_cli.cli import console, options
 from wmss_cli.cli.running import run_stage
 
 if TYPE_CHECKING:
-    from wmss_cli.evaluate.comparison import Comparison
+    from wmss_cli.results.comparison import Comparison
 
 app = typer.Typer()
 
@@ -61,8 +61,8 @@ def compare(
     Compares problem by problem: the exact McNemar test with one answer to each, else a sign-flip
     test; the interval is a bootstrap over problems. Over several tasks p is corrected by Holm.
     """
-    from wmss_cli.evaluate.comparison import compare as compare_shares
-    from wmss_cli.evaluate.comparison import read_shares
+    from wmss_cli.results.comparison import compare as compare_shares
+    from wmss_cli.results.comparison import read_shares
 
     rows = compare_shares(read_shares(first), read_shares(second))
     if as_json:
@@ -89,16 +89,16 @@ def report(
     Writes report.html, which needs no other file, and report.md. The best of a benchmark is
     marked where paired tests support it. Names such as wmss@1 are epochs of wmss: a curve.
     """
-    from wmss_cli.analyze.page import render_html, render_markdown
     from wmss_cli.core.files import write_text
-    from wmss_cli.evaluate.comparison import read_shares
-    from wmss_cli.evaluate.evaluations import (
+    from wmss_cli.results.comparison import read_shares
+    from wmss_cli.results.evaluations import (
         by_epoch,
         differences,
         last_epochs,
         open_evaluations,
     )
-    from wmss_cli.evaluate.standings import cells_of, standings
+    from wmss_cli.results.page import render_html, render_markdown
+    from wmss_cli.results.standings import cells_of, standings
 
     everything = open_evaluations(runs)
     found = last_epochs(everything)

@@ -7,12 +7,32 @@ each field is its documentation: ``docs/configuration.md`` is made from it.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.section import Count, NonNegative, Positive, Section
+from wmss_cli.core.training_config import JointConfig, SftConfig, TrainConfig, check_ranks
+
+__all__ = [
+    "SYSTEM_PROMPT",
+    "AnalyzeConfig",
+    "Config",
+    "CurateConfig",
+    "CurriculumConfig",
+    "EvalConfig",
+    "ExtrapolateConfig",
+    "GradeConfig",
+    "JointConfig",
+    "LaunchConfig",
+    "ScoreConfig",
+    "Section",
+    "SftConfig",
+    "TokenizeConfig",
+    "TrainConfig",
+    "check_ranks",
+]
 
 SYSTEM_PROMPT = (
     "You are a helpful assistant. To answer the user's question, you first think about the "
@@ -21,26 +41,6 @@ SYSTEM_PROMPT = (
     "process here </think> <answer> answer here </answer>."
 )
 """Table 7 of the paper, to the letter."""
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, strict, and without unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-    EXECUTION: ClassVar[frozenset[str]] = frozenset()
-    """Fields that change how a stage runs but not what it makes: no part of the fingerprint."""
-
-    def identity(self) -> dict[str, Any]:
-        """Return the fields that decide what the stage makes, for the fingerprint."""
-        return self.model_dump(mode="json", exclude=set(self.EXECUTION))
 
 
 class CurateConfig(Section):
@@ -81,132 +81,6 @@ class TokenizeConfig(Section):
     """What happens to a longer sample: left out, or cut at the end. Both are counted."""
 
 
-class TrainConfig(Section):
-    """What both training stages share."""
-
-    EXECUTION = frozenset(
-        {
-            "micro_batch_tokens",
-            "gradient_checkpointing",
-            "loss_backend",
-            "save_every_steps",
-            "keep_checkpoints",
-            "report_to",
-        }
-    )
-
-    learning_rate: Positive = 1e-5
-    """Peak learning rate of AdamW."""
-    epochs: Positive = 1.0
-    """Passes over the samples; fractions are allowed."""
-    max_steps: Count | None = None
-    """Stop after this many optimizer steps, whatever `epochs` says."""
-    global_batch_size: Count = 32
-    """Samples per optimizer step, over all ranks. Results do not depend on how it is cut."""
-    micro_batch_tokens: Count = 8192
-    """Most tokens of a forward pass on one rank. Samples are packed into it without padding, and
-    none sees another; a longer sample makes a pass of its own."""
-    warmup_ratio: Fraction = 0.03
-    """Share of the steps in which the learning rate rises linearly."""
-    min_lr_ratio: Fraction = 0.0
-    """The cosine ends at this share of the peak learning rate."""
-    weight_decay: NonNegative = 0.0
-    """AdamW's decoupled weight decay; norms and biases are exempt."""
-    beta1: Fraction = 0.9
-    """AdamW's first moment decay."""
-    beta2: Fraction = 0.999
-    """AdamW's second moment decay."""
-    eps: Positive = 1e-8
-    """AdamW's epsilon."""
-    max_grad_norm: NonNegative = 1.0
-    """Clip the global gradient norm (both models jointly) at this value; 0 turns it off."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bf16 on a GPU and fp32 on a CPU. bf16 keeps fp32 master weights."""
-    zero_stage: Annotated[int, Field(ge=0, le=3)] = 1
-    """DeepSpeed ZeRO stage: what is sharded over ranks (1 optimizer, 2 gradients, 3 weights)."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
-    loss_backend: Literal["auto", "chunked", "torch", "liger", "cce"] = "auto"
-    """What computes the loss. `chunked` is wmss's own op; `liger` and `cce` (Cut Cross-Entropy)
-    come with the extra `gpu`; `torch` needs torch 2.13. `auto`: on a GPU `cce` or `liger` if
-    installed, else `chunked`."""
-    save_every_steps: Count = 200
-    """Write a checkpoint after this many optimizer steps."""
-    keep_checkpoints: Count = 2
-    """How many checkpoints are kept while training; all are removed once the model is written."""
-    keep_epochs: bool = False
-    """Also keep the trained model after each epoch before the last, as `epoch-1/`, …; a run then
-    evaluates each of them, for accuracy by epoch (Fig. 3)."""
-    report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
-    """Where the metrics of each step go beside `metrics.jsonl`. Each needs the extra of its name:
-    `pip install 'wmss[tensorboard]'`. Files go to `logs/` beside the artifact."""
-    seed: int = 0
-    """Order of the samples, dropout."""
-
-    @model_validator(mode="after")
-    def _precision_fits(self) -> TrainConfig:
-        if self.precision == "bf16" and self.zero_stage == 0:
-            raise ValueError("precision bf16 needs zero_stage 1, 2 or 3 (fp32 master weights)")
-        return self
-
-    @model_validator(mode="after")
-    def _epochs_are_reached(self) -> TrainConfig:
-        if self.keep_epochs and self.max_steps is not None:
-            raise ValueError("keep_epochs needs whole epochs; leave max_steps out")
-        return self
-
-    @property
-    def epochs_kept(self) -> range:
-        """The epochs whose models are kept beside the last one."""
-        return range(1, math.ceil(self.epochs) if self.keep_epochs else 1)
-
-
-def check_ranks(global_batch_size: int, world_size: int) -> None:
-    """Check that each rank gets a sample of every step.
-
-    Raises
-    ------
-    ConfigError
-        If there are more ranks than samples.
-    """
-    if global_batch_size < world_size:
-        raise ConfigError(
-            f"global_batch_size {global_batch_size} is less than the {world_size} processes; "
-            "change one of them"
-        )
-
-
-class SftConfig(TrainConfig):
-    """Supervised fine-tuning: M1 = SFT(M0, D)."""
-
-
-class JointConfig(TrainConfig):
-    """Training of the strong model on mixed logits (Algorithm 1, phase B)."""
-
-    EXECUTION = TrainConfig.EXECUTION | {"next_weak"}
-
-    mix_lambda: Fraction = 0.5
-    """z_mix = mix_lambda * z_strong + (1 - mix_lambda) * z_weak."""
-    weak_mode: Literal["cotrain", "frozen"] = "cotrain"
-    """Whether gradients reach the weak model too (the paper's text) or not (its Algorithm 1)."""
-    weak_logits: Literal["model", "uniform"] = "model"
-    """`uniform` is the softening control: all weak logits equal, no weak model is loaded."""
-    cache_weak: bool = False
-    """Compute a frozen weak model's last hidden states once and read them in every epoch, which
-    then costs as much as one of `sft`. Takes 2 bytes x hidden size of disk for each completion
-    token while training, and rounds the states to bf16."""
-    next_weak: Literal["previous_strong", "cotrained"] = "previous_strong"
-    """With several iterations: the weak model of the next one (Algorithm 1: M_{t-1})."""
-
-    @model_validator(mode="after")
-    def _strong_learns(self) -> JointConfig:
-        if self.mix_lambda == 0.0:
-            raise ValueError("mix_lambda 0 gives the strong model no gradient; use a value above 0")
-        if self.cache_weak and (self.weak_mode, self.weak_logits) != ("frozen", "model"):
-            raise ValueError("cache_weak needs weak_mode frozen and weak_logits model")
-        return self
-
-
 class ScoreConfig(Section):
     """Entropy of a model on every sample (Eq. 8)."""
 
@@ -223,6 +97,11 @@ class ScoreConfig(Section):
 class CurriculumConfig(Section):
     """Weights from how the entropy moved (Eq. 10), and the weighted sample."""
 
+    NEUTRAL: ClassVar[Mapping[str, Any]] = {"choice": "weighted"}
+
+    choice: Literal["weighted", "random"] = "weighted"
+    """Which samples the draw falls on. `random`: as many of each multiplicity as the weighted draw
+    has, dealt to random samples: a control of the choice, at equal repetition."""
     alpha: NonNegative = 0.1
     """Weight of the weak model's entropy: samples that the weak model finds hard."""
     beta: NonNegative = 0.8
@@ -287,8 +166,10 @@ class EvalConfig(Section):
 
     def identity(self) -> dict[str, Any]:
         """Return what decides on the answers; engines draw differently, but are greedy alike."""
-        drawn = {"engine": self.engine} if self.temperature > 0.0 else {}
-        return super().identity() | drawn
+        if self.temperature > 0.0:
+            return super().identity() | {"engine": self.engine}
+        # Nothing is drawn: all seeds are the same work, named as the default one always was.
+        return super().identity() | {"seed": 0}
 
 
 class GradeConfig(Section):
@@ -302,6 +183,13 @@ class GradeConfig(Section):
     """As in `eval`."""
     workers: Count
     """As in `eval`."""
+
+
+class ExtrapolateConfig(Section):
+    """Weight extrapolation (ExPO): theta_1 + factor * (theta_1 - theta_0), without training."""
+
+    factor: NonNegative = 0.5
+    """How far beyond the fine-tuned model, in steps from the base model to it."""
 
 
 class AnalyzeConfig(Section):

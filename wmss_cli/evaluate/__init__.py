@@ -1,1 +1,1 @@
-"""Tasks, generation, statistics."""
+"""Tasks and generation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wmss_cli.core.config import Count, Section
+from wmss_cli.core.section import Count, Section
 
 PartName = Literal["loss", "step", "score", "generate", "cli"]
 PARTS: tuple[PartName, ...] = ("loss", "step", "score", "generate", "cli")

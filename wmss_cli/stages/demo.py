@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wmss_cli.core.config import Config, Count, Fraction, Section, SftConfig, TokenizeConfig
+from wmss_cli.core.config import Config, Section, SftConfig, TokenizeConfig
+from wmss_cli.core.section import Count, Fraction
 from wmss_cli.stages.pipeline import Output, Plan
 
 

@@ -8,7 +8,7 @@ from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import EvalConfig
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import GENERATION, write_parquet
-from wmss_cli.evaluate.summary import summarize
+from wmss_cli.results.summary import summarize
 from wmss_cli.stages import eval_shard
 from wmss_cli.stages.eval_shard import GENERATIONS_FILE, Key, Row, read_wanted
 from wmss_cli.stages.shards import read_shards, remove_shards, run_missing
@@ -22,7 +22,7 @@ def run(job: Job) -> Manifest:
     Inputs: ``model`` (a folder) and, for each task, ``task-NAME`` (its rows) and, if it has one,
     ``spec-NAME`` (its YAML file). Writes ``generations.parquet``, one row per answer; the shards
     stand beside it in ``OUT.shards`` until they are merged. The metrics are those of
-    :func:`wmss_cli.evaluate.summary.summarize`.
+    :func:`wmss_cli.results.summary.summarize`.
 
     Raises
     ------

@@ -12,8 +12,8 @@ from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import GENERATION, read_parquet, write_parquet
 from wmss_cli.evaluate.problems import read_problems
-from wmss_cli.evaluate.summary import summarize
 from wmss_cli.evaluate.tasks import Task, read_tasks
+from wmss_cli.results.summary import summarize
 from wmss_cli.stages.eval_shard import GENERATIONS_FILE
 from wmss_cli.stages.grading import grade
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from wmss_cli.analyze.logits import crossing_lambda
-from wmss_cli.analyze.plots import plot_training
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.files import read_json_lines, write_json
 from wmss_cli.core.manifest import Manifest, read_manifest
+from wmss_cli.results.plots import plot_training
 
 RESULTS_FILE = "results.json"
 CURVES_FILE = "curves.png"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wmss_cli.evaluate.comparison import Shares
-from wmss_cli.evaluate.standings import standings
+from wmss_cli.results.comparison import Shares
+from wmss_cli.results.standings import standings
 
 
 def shares(**correct: str) -> Shares:

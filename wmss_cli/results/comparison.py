@@ -11,7 +11,7 @@ import numpy as np
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.schema import GENERATION, read_parquet
-from wmss_cli.evaluate.statistics import Difference, holm, paired_difference
+from wmss_cli.results.statistics import Difference, holm, paired_difference
 
 ALL = "all problems"
 SIGNIFICANT = 0.05

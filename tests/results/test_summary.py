@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wmss_cli.evaluate.statistics import bootstrap_interval, wilson_interval
-from wmss_cli.evaluate.summary import summarize
+from wmss_cli.results.statistics import bootstrap_interval, wilson_interval
+from wmss_cli.results.summary import summarize
 
 
 def answers(task: str, *verdicts: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wmss_cli.evaluate.statistics import (
+from wmss_cli.results.statistics import (
     bootstrap_interval,
     majority_at_k,
     pass_at_k,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from wmss_cli.evaluate.comparison import SIGNIFICANT, Comparison, Shares, compare
-from wmss_cli.evaluate.statistics import holm
+from wmss_cli.results.comparison import SIGNIFICANT, Comparison, Shares, compare
+from wmss_cli.results.statistics import holm
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ def standings(shares: Mapping[str, Shares], metrics: Mapping[str, Mapping[str, A
     Parameters
     ----------
     shares : mapping
-        Of :func:`wmss_cli.evaluate.comparison.read_shares`, by method.
+        Of :func:`wmss_cli.results.comparison.read_shares`, by method.
     metrics : mapping
-        Of :func:`wmss_cli.evaluate.summary.summarize`, by method.
+        Of :func:`wmss_cli.results.summary.summarize`, by method.
 
     Raises
     ------

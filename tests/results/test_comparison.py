@@ -8,7 +8,7 @@ import pytest
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.schema import GENERATION, write_parquet
-from wmss_cli.evaluate.comparison import ALL, Shares, compare, read_shares
+from wmss_cli.results.comparison import ALL, Shares, compare, read_shares
 
 
 def shares(**correct: str) -> Shares:

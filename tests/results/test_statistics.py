@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, hypergeom, norm
 
-from wmss_cli.evaluate.statistics import (
+from wmss_cli.results.statistics import (
     bootstrap_interval,
     holm,
     majority_at_k,

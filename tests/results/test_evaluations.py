@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wmss_cli.core.artifact import Job, open_draft
-from wmss_cli.evaluate.evaluations import by_epoch, differences, last_epochs, open_evaluations
+from wmss_cli.results.evaluations import by_epoch, differences, last_epochs, open_evaluations
 
 
 def write(out: Path, stage: str, config: dict[str, float], inputs: dict[str, str]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wmss_cli.analyze.plots import _smooth, plot_training
+from wmss_cli.results.plots import _smooth, plot_training
 
 
 def test_writes_a_picture_of_all_arms(tmp_path: Path) -> None:

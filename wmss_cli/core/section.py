@@ -1,0 +1,43 @@
+"""What all sections of a configuration share: strict types, no unknown keys, an identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, strict, and without unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    EXECUTION: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change how a stage runs but not what it makes: no part of the fingerprint."""
+
+    NEUTRAL: ClassVar[Mapping[str, Any]] = {}
+    """Fields by the value at which they change nothing, where they are no part of the fingerprint.
+
+    So an option that a new version brings repeats no finished work. Never a plain default: where
+    that changes, the fingerprint must change, too."""
+
+    def unused(self) -> frozenset[str]:
+        """Return the fields without effect beside the values of the others."""
+        return frozenset()
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that decide what the stage makes, for the fingerprint."""
+        values = self.model_dump(mode="json", exclude={*self.EXECUTION, *self.unused()})
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in self.NEUTRAL or value != self.NEUTRAL[name]
+        }

@@ -1,0 +1,176 @@
+"""The options of both training stages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.section import Count, Fraction, NonNegative, Positive, Section
+
+
+class TrainConfig(Section):
+    """What both training stages share."""
+
+    EXECUTION = frozenset(
+        {
+            "micro_batch_tokens",
+            "gradient_checkpointing",
+            "loss_backend",
+            "save_every_steps",
+            "keep_checkpoints",
+            "report_to",
+        }
+    )
+
+    learning_rate: Positive = 1e-5
+    """Peak learning rate of AdamW."""
+    epochs: Positive = 1.0
+    """Passes over the samples; fractions are allowed."""
+    max_steps: Count | None = None
+    """Stop after this many optimizer steps, whatever `epochs` says."""
+    global_batch_size: Count = 32
+    """Samples per optimizer step, over all ranks. Results do not depend on how it is cut."""
+    micro_batch_tokens: Count = 8192
+    """Most tokens of a forward pass on one rank. Samples are packed into it without padding, and
+    none sees another; a longer sample makes a pass of its own."""
+    warmup_ratio: Fraction = 0.03
+    """Share of the steps in which the learning rate rises linearly."""
+    min_lr_ratio: Fraction = 0.0
+    """The cosine ends at this share of the peak learning rate."""
+    weight_decay: NonNegative = 0.0
+    """AdamW's decoupled weight decay; norms and biases are exempt."""
+    beta1: Fraction = 0.9
+    """AdamW's first moment decay."""
+    beta2: Fraction = 0.999
+    """AdamW's second moment decay."""
+    eps: Positive = 1e-8
+    """AdamW's epsilon."""
+    max_grad_norm: NonNegative = 1.0
+    """Clip the global gradient norm (both models jointly) at this value; 0 turns it off."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bf16 on a GPU and fp32 on a CPU. bf16 keeps fp32 master weights."""
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 1
+    """DeepSpeed ZeRO stage: what is sharded over ranks (1 optimizer, 2 gradients, 3 weights)."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    loss_backend: Literal["auto", "chunked", "torch", "liger", "cce"] = "auto"
+    """What computes the loss. `chunked` is wmss's own op; `liger` and `cce` (Cut Cross-Entropy)
+    come with the extra `gpu`; `torch` needs torch 2.13. `auto`: on a GPU `cce` or `liger` if
+    installed, else `chunked`."""
+    save_every_steps: Count = 200
+    """Write a checkpoint after this many optimizer steps."""
+    keep_checkpoints: Count = 2
+    """How many checkpoints are kept while training; all are removed once the model is written."""
+    keep_epochs: bool = False
+    """Also keep the trained model after each epoch before the last, as `epoch-1/`, …; a run then
+    evaluates each of them, for accuracy by epoch (Fig. 3)."""
+    report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
+    """Where the metrics of each step go beside `metrics.jsonl`. Each needs the extra of its name:
+    `pip install 'wmss[tensorboard]'`. Files go to `logs/` beside the artifact."""
+    seed: int = 0
+    """Order of the samples, dropout."""
+
+    @model_validator(mode="after")
+    def _precision_fits(self) -> TrainConfig:
+        if self.precision == "bf16" and self.zero_stage == 0:
+            raise ValueError("precision bf16 needs zero_stage 1, 2 or 3 (fp32 master weights)")
+        return self
+
+    @model_validator(mode="after")
+    def _epochs_are_reached(self) -> TrainConfig:
+        if self.keep_epochs and self.max_steps is not None:
+            raise ValueError("keep_epochs needs whole epochs; leave max_steps out")
+        return self
+
+    @property
+    def epochs_kept(self) -> range:
+        """The epochs whose models are kept beside the last one."""
+        return range(1, math.ceil(self.epochs) if self.keep_epochs else 1)
+
+
+def check_ranks(global_batch_size: int, world_size: int) -> None:
+    """Check that each rank gets a sample of every step.
+
+    Raises
+    ------
+    ConfigError
+        If there are more ranks than samples.
+    """
+    if global_batch_size < world_size:
+        raise ConfigError(
+            f"global_batch_size {global_batch_size} is less than the {world_size} processes; "
+            "change one of them"
+        )
+
+
+class SftConfig(TrainConfig):
+    """Supervised fine-tuning: M1 = SFT(M0, D)."""
+
+    NEUTRAL: ClassVar[Mapping[str, Any]] = {
+        "objective": "cross_entropy",
+        "neftune_alpha": 0.0,
+        "match_flops": "none",
+    }
+
+    objective: Literal["cross_entropy", "label_smoothing", "undial", "undial_kd"] = "cross_entropy"
+    """What is minimised. `undial` subtracts a one-hot scaled by Gaussian noise from the target's
+    logit, as the paper describes its baseline; `undial_kd` is the loss that UNDIAL's authors
+    published: cross entropy to softmax(z_ref - beta * onehot) of the model that it starts from."""
+    label_smoothing: Fraction = 0.1
+    """Of `label_smoothing`: the share of the target distribution that is uniform."""
+    undial_beta: NonNegative = 1.0
+    """Of `undial`, the scale of the noise; of `undial_kd`, what is subtracted."""
+    neftune_alpha: NonNegative = 0.0
+    """Noise on the embeddings, uniform in ±alpha/√(L·d), as NEFTune adds it; 0 is none. L is the
+    length of a document, whatever it is packed with."""
+    match_flops: Literal["none", "cotrain", "frozen"] = "none"
+    """Train for as many steps as the FLOPs of a joint training buy, with a weak model of this mode;
+    `epochs` is then that of the joint training. Arms set it."""
+
+    def unused(self) -> frozenset[str]:
+        """Return the parameters of other objectives."""
+        wanted = {
+            "label_smoothing": ("label_smoothing",),
+            "undial_beta": ("undial", "undial_kd"),
+        }
+        return frozenset(name for name, users in wanted.items() if self.objective not in users)
+
+
+class JointConfig(TrainConfig):
+    """Training of the strong model on mixed logits (Algorithm 1, phase B)."""
+
+    EXECUTION = TrainConfig.EXECUTION | {"next_weak"}
+
+    mix_lambda: Fraction = 0.5
+    """z_mix = mix_lambda * z_strong + (1 - mix_lambda) * z_weak."""
+    weak_mode: Literal["cotrain", "frozen"] = "cotrain"
+    """Whether gradients reach the weak model too (the paper's text) or not (its Algorithm 1)."""
+    weak_logits: Literal["model", "uniform", "shuffled", "noise"] = "model"
+    """What is mixed in. `uniform`: all weak logits equal, no weak model is loaded. `shuffled`: the
+    weak model's, permuted over the vocabulary at each token. `noise`: normal noise with the mean
+    and the variance of the weak model's at each token. Both need `weak_mode` frozen."""
+    cache_weak: bool = False
+    """Compute a frozen weak model's last hidden states once and read them in every epoch, which
+    then costs as much as one of `sft`. Takes 2 bytes x hidden size of disk for each completion
+    token while training, and rounds the states to bf16."""
+    next_weak: Literal["previous_strong", "cotrained"] = "previous_strong"
+    """With several iterations: the weak model of the next one (Algorithm 1: M_{t-1})."""
+
+    @model_validator(mode="after")
+    def _strong_learns(self) -> JointConfig:
+        if self.mix_lambda == 0.0:
+            raise ValueError("mix_lambda 0 gives the strong model no gradient; use a value above 0")
+        if self.cache_weak and (self.weak_mode, self.weak_logits) != ("frozen", "model"):
+            raise ValueError("cache_weak needs weak_mode frozen and weak_logits model")
+        if self.weak_logits in ("shuffled", "noise") and self.weak_mode != "frozen":
+            raise ValueError(f"weak_logits {self.weak_logits} needs weak_mode frozen")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides on the result; where no weak model is there, it has no mode."""
+        no_weak = {"weak_mode": "cotrain"} if self.weak_logits == "uniform" else {}
+        return super().identity() | no_weak

@@ -1,0 +1,1 @@
+"""What a study found: statistics, comparison, tables, plots, page."""
