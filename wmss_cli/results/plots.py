@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from wmss_cli.results.findings import ArmResult, Cloud, Curve, Findings
 from wmss_cli.results.layouts import sweep
@@ -59,7 +59,10 @@ _STYLE: dict[str, Any] = {
     "grid.color": _FAINT,
     "grid.alpha": 0.3,
 }
-_WIDTH = 7.2
+_WIDTH = 5.4
+"""Inches of a picture that a telephone shows whole."""
+
+_WIDE = 8.0
 _CURVES = (
     ("strong_loss", "loss of the model alone, nats per token"),
     ("loss", "loss that is minimised, nats per token"),
@@ -159,13 +162,7 @@ def _label_beside(axis: Axes, spots: Sequence[tuple[float, float, str, str]]) ->
     low, high = axis.get_ylim()
     step = (high - low) / max(len(spots) + 1, 14)
     ordered = sorted(spots, key=lambda spot: spot[1])
-    heights: list[float] = []
-    for _, y, _, _ in ordered:
-        heights.append(max(y, heights[-1] + step) if heights else y)
-    over = max(0.0, heights[-1] - high)
-    for i in range(len(heights) - 1, -1, -1):
-        above = heights[i + 1] - step if i + 1 < len(heights) else high
-        heights[i] = min(heights[i], above) if over else heights[i]
+    heights = _apart([y for _, y, _, _ in ordered], step, low, high)
     for (x, y, name, color), height in zip(ordered, heights, strict=True):
         axis.annotate(
             name,
@@ -174,9 +171,29 @@ def _label_beside(axis: Axes, spots: Sequence[tuple[float, float, str, str]]) ->
             textcoords=("axes fraction", "data"),
             color=color,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": color, "alpha": 0.3, "linewidth": 0.7},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "alpha": 0.3,
+                "linewidth": 0.7,
+                "relpos": (0.0, 0.5),
+            },
             annotation_clip=False,
         )
+
+
+def _apart(wanted: Sequence[float], step: float, low: float, high: float) -> list[float]:
+    """Move rising heights apart to at least `step`, each as little as that allows."""
+    # Less i * step they need only not fall: neighbours that would become one block at their mean.
+    blocks: list[list[float]] = []
+    for i, height in enumerate(wanted):
+        blocks.append([height - i * step])
+        while len(blocks) > 1 and float(np.mean(blocks[-2])) > float(np.mean(blocks[-1])):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    flat = [float(np.mean(block)) for block in blocks for _ in block]
+    heights = [base + i * step for i, base in enumerate(flat)]
+    top = high - (len(wanted) - 1) * step
+    return [min(max(h, low + i * step), top + i * step) for i, h in enumerate(heights)]
 
 
 def _lambda(found: Findings) -> str | None:
@@ -228,7 +245,7 @@ def _epochs(found: Findings) -> str | None:
         return None
     tasks = [task for task in found.tasks if any(task.name in arm.tasks for arm in arms)]
     rows = -(-len(tasks) // 3)
-    with _figure("epochs", 2.4 * rows + 0.4) as (figure, done):
+    with _figure("epochs", 2.4 * rows + 0.4, width=_WIDE) as (figure, done):
         axes = figure.subplots(rows, min(3, len(tasks)), squeeze=False).flat
         for axis, task in zip(axes, tasks, strict=False):
             for i, arm in enumerate(arms):
@@ -263,7 +280,7 @@ def _training(found: Findings) -> str | None:
         return None
     if len(curves) > _OVERLAID:
         return _panels([(name, curve) for name, curve in curves], found.reference)
-    with _figure("training", 3.0, width=1.4 * _WIDTH) as (figure, done):
+    with _figure("training", 3.0, width=_WIDE) as (figure, done):
         for axis, (key, title) in zip(figure.subplots(1, len(_CURVES)), _CURVES, strict=True):
             for i, (name, curve) in enumerate(curves):
                 axis.plot(curve.step, getattr(curve, key), color=COLORS[i], label=name)
@@ -278,7 +295,7 @@ def _panels(curves: Sequence[tuple[str, Curve]], reference: str | None) -> str:
     """Draw the loss of the model alone, a panel for each arm with the reference behind it."""
     rows = -(-len(curves) // 4)
     behind = next((curve for name, curve in curves if name == reference), None)
-    with _figure("training", 1.5 * rows + 0.3, width=1.4 * _WIDTH) as (figure, done):
+    with _figure("training", 1.5 * rows + 0.3, width=_WIDE) as (figure, done):
         axes = figure.subplots(rows, 4, squeeze=False, sharey=True)
         for axis, (name, curve) in zip(axes.flat, curves, strict=False):
             if behind is not None and curve is not behind:
@@ -297,7 +314,8 @@ def _clouds(clouds: Sequence[Cloud]) -> str | None:
     if not clouds:
         return None
     rows = -(-len(clouds) // 2)
-    with _figure("clouds", 3.6 * rows) as (figure, done):
+    width = _WIDTH if len(clouds) == 1 else 1.6 * _WIDTH
+    with _figure("clouds", 3.6 * rows, width=width) as (figure, done):
         for place, cloud in enumerate(clouds):
             axis = figure.add_subplot(rows, min(2, len(clouds)), place + 1)
             order = np.argsort(cloud.weight)
@@ -319,7 +337,10 @@ def _clouds(clouds: Sequence[Cloud]) -> str | None:
             if cloud.model:
                 axis.set_title(cloud.model)
             axis.grid()
-            figure.colorbar(drawn, ax=axis, label="weight (1: even draw)", format="%g")
+            plain = FuncFormatter(lambda x, _: f"{x:g}")
+            bar = figure.colorbar(drawn, ax=axis, label="weight (1: even draw)", format=plain)
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            bar.ax.yaxis.set_minor_locator(NullLocator())
     return done[0]
 
 
@@ -335,7 +356,7 @@ def _logits(found: Findings) -> str | None:
     if not arms or not names:
         return None
     height = (0.8 + 0.2 * len(arms)) * -(-len(names) // 4)
-    with _figure("logits", max(height, 1.8), width=1.4 * _WIDTH) as (figure, done):
+    with _figure("logits", max(height, 1.8), width=_WIDE) as (figure, done):
         axes = figure.subplots(-(-len(names) // 4), min(4, len(names)), squeeze=False, sharey=True)
         for axis, name in zip(axes.flat, names, strict=False):
             for place, arm in enumerate(arms):
