@@ -22,7 +22,7 @@ from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.runs import remember
 from wmss_cli.launch.submit import RunSettings
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 GPU = Resources(gpus_per_node=1, mem_gb=4)
 

@@ -20,7 +20,7 @@ from wmss_cli.core.errors import ConfigError, SlurmError
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.submit import RunSettings, Sent, submit
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 ALL = ["curate", "score.0-2", "score.merge", "curriculum"]
 

@@ -23,7 +23,7 @@ from wmss_cli.launch.status import RunStatus, StageStatus, run_status
 from wmss_cli.launch.submit import RunSettings, Sent, submit
 from wmss_cli.stages import demo_data
 from wmss_cli.stages.demo import DemoDataConfig
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 # Two cores are there in all.
 PROFILE: dict[str, Any] = {

@@ -42,7 +42,8 @@ def obtain(
         The artifact; None where jobs were sent that are not done.
     """
     from wmss_cli.core.manifest import read_manifest
-    from wmss_cli.stages.pipeline import Plan, external, shard_job
+    from wmss_cli.stages.pipeline import shard_job
+    from wmss_cli.stages.plan import Plan, external
 
     plan = Plan(Path(resolved.run_dir))
     sources = {role: external(Path(path)) for role, path in inputs.items()}

@@ -16,7 +16,8 @@ from typing import Any
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.launch.profile import KINDS, Kind, Profile, Resources
-from wmss_cli.stages.pipeline import SHARDED, Step, shard_jobs
+from wmss_cli.stages.pipeline import SHARDED, shard_jobs
+from wmss_cli.stages.plan import Step
 from wmss_cli.stages.registry import DISTRIBUTED
 
 _LONGEST_LABEL = 40

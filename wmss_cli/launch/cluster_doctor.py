@@ -24,7 +24,7 @@ from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Kind, Profile, Resources
 from wmss_cli.launch.status import run_status
 from wmss_cli.launch.submit import RunSettings, submit
-from wmss_cli.stages.pipeline import Plan, external
+from wmss_cli.stages.plan import Plan, external
 from wmss_cli.stages.probe_config import RANKS_FILE, ProbeConfig
 
 _COMMANDS = ("sbatch", "squeue", "scontrol", "scancel", "sinfo", "srun")

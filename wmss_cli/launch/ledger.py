@@ -23,7 +23,7 @@ from wmss_cli.core.artifact import locks_there
 from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.launch.chain import Link, chain
 from wmss_cli.launch.profile import Profile
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 _PATIENCE_S = 600.0
 

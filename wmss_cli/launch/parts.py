@@ -19,7 +19,7 @@ from wmss_cli.launch import states
 from wmss_cli.launch.chain import Link
 from wmss_cli.launch.ledger import Entry, Ledger, RunPlan
 from wmss_cli.launch.states import ACTIVE, NEVER, Usage
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 State = Literal["done", "running", "waiting", "failed", "cancelled", "not sent"]
 

@@ -18,7 +18,7 @@ from wmss_cli.launch.runs import name_of
 from wmss_cli.launch.slurm_task import control_folder
 from wmss_cli.launch.states import NEVER
 from wmss_cli.launch.tail import tail
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 _TAIL_LINES = 5
 _SILENT_AFTER_S = 600.0

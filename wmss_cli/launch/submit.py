@@ -24,7 +24,7 @@ from wmss_cli.launch.ledger import Entry, Group, Ledger, RunPlan
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.slurm_task import write_order
 from wmss_cli.launch.states import Record
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 _PATTERN = re.compile(r"[\x00-\x1f\x7f%\\]")
 
