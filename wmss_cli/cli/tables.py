@@ -104,7 +104,7 @@ def results(found: Mapping[str, Any], report: Path) -> Group:
 
 def arms(found: Sequence[Arm]) -> Group:
     """Show arms, a line each, and what they share."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("arm", "from", "samples", "steps", "what, and why"):
         table.add_column(name, no_wrap=True, overflow="ellipsis")
     for arm in found:

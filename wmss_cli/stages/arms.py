@@ -71,8 +71,8 @@ def _resolve(name: str, given: Mapping[str, Any], seen: tuple[str, ...]) -> Arm:
         raise ConfigError(
             f"arms: {' is like '.join((*seen[seen.index(name) :], name))}; that is a circle"
         )
-    if name not in given:
-        return _known(name, given)
+    if name not in given or (not given[name] and name not in CATALOGUE):
+        return _known(name, given if name not in given else {})
     own = dict(_flat(given[name] or {}))
     like = own.pop("like", name if name in CATALOGUE else None)
     if like == name or (like is None and name in CATALOGUE):

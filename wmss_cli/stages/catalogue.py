@@ -71,7 +71,7 @@ Steps = Literal["none", "first", "both", "joint", "flops"]
 STEPS: dict[Steps, str] = {
     "none": "0",
     "first": "phase 1",
-    "both": "phases 1, 2",
+    "both": "phases 1+2",
     "joint": "phase 2",
     "flops": "equal FLOPs",
 }
@@ -134,10 +134,10 @@ _ROWS = (
     ),
     Arm("random_subset", "sft", "random", "cross_entropy", "joint", "choice, or repetition?"),
     Arm(
-        "softening", "sft", "active", "mixed_uniform", "joint", "equal weak logits: a temperature?"
+        "softening", "sft", "active", "mixed_uniform", "joint", "equal weak logits: temperature?"
     ),
-    Arm("shuffled", "sft", "active", "mixed_shuffled", "joint", "shuffled weak logits: knowledge?"),
-    Arm("noise", "sft", "active", "mixed_noise", "joint", "noise as weak logits: knowledge?"),
+    Arm("shuffled", "sft", "active", "mixed_shuffled", "joint", "shuffled logits: knowledge?"),
+    Arm("noise", "sft", "active", "mixed_noise", "joint", "noise for logits: knowledge?"),
     Arm("self_weak", "sft", "active", "mixed_self", "joint", "a copy of M1 as weak: weakness?"),
     Arm("label_smoothing", "sft", "all", "label_smoothing", "joint", "a classical softener"),
     Arm("extrapolated", "sft", "-", "extrapolate", "none", "M1 + a(M1 - M0): costs nothing"),
