@@ -133,9 +133,7 @@ _ROWS = (
         "continued_sft_flops", "sft", "all", "cross_entropy", "flops", "cross entropy at equal cost"
     ),
     Arm("random_subset", "sft", "random", "cross_entropy", "joint", "choice, or repetition?"),
-    Arm(
-        "softening", "sft", "active", "mixed_uniform", "joint", "equal weak logits: temperature?"
-    ),
+    Arm("softening", "sft", "active", "mixed_uniform", "joint", "equal weak logits: temperature?"),
     Arm("shuffled", "sft", "active", "mixed_shuffled", "joint", "shuffled logits: knowledge?"),
     Arm("noise", "sft", "active", "mixed_noise", "joint", "noise for logits: knowledge?"),
     Arm("self_weak", "sft", "active", "mixed_self", "joint", "a copy of M1 as weak: weakness?"),

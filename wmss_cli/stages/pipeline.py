@@ -6,7 +6,7 @@ the inputs' content, so a submitter can send all steps at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from wmss_cli.models.folder import find_model
 from wmss_cli.results.study import Study, StudyArm, StudyRun
 from wmss_cli.stages.arms import arms_of, reference_arm
 from wmss_cli.stages.catalogue import Arm
-from wmss_cli.stages.plan import Output, Plan, Step, external
+from wmss_cli.stages.plan import Output, Plan, Step, external, select
 from wmss_cli.stages.ways import Ways, label_of
 
 SHARDED = {"curate": "curate_shard", "score_entropy": "score_shard", "eval": "eval_shard"}
@@ -57,42 +57,6 @@ class StudyPlan:
     ) -> list[Step]:
         """Return the steps that an arm, a seed or a base model of the study needs."""
         return select(self.steps, arm, seed, model)
-
-
-def select(
-    steps: Iterable[Step],
-    arm: str | None = None,
-    seed: int | None = None,
-    model: str | None = None,
-) -> list[Step]:
-    """Return the steps that an arm, a seed or a base model needs; None stands for all of them.
-
-    Raises
-    ------
-    ConfigError
-        If the study has no such arm, seed or model.
-    """
-    steps = list(steps)
-    wanted: tuple[tuple[str, Any, str], ...] = (
-        ("arm", arm, "arms"),
-        ("seed", seed, "seeds"),
-        ("model", model, "models"),
-    )
-    for name, value, attribute in wanted:
-        known = sorted({one for step in steps for one in getattr(step, attribute)})
-        if value is None:
-            continue
-        if value not in known:
-            listed = ", ".join(str(one) for one in known) or f"no {attribute}"
-            raise ConfigError(f"--{name} {value}: the study has {listed}")
-        # What belongs to no seed, such as curation, belongs to each of them.
-        steps = [
-            step
-            for step in steps
-            if value in getattr(step, attribute)
-            or (not getattr(step, attribute) and (step.arms or name != "arm"))
-        ]
-    return steps
 
 
 def plan_pipeline(config: Config) -> StudyPlan:

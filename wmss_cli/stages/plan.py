@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import Section
+from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import fingerprint, reference
 
 
@@ -108,3 +110,63 @@ class Plan:
 def external(path: Path) -> Output:
     """Describe a file or folder that exists already."""
     return Output(str(path), reference(path).fingerprint)
+
+
+def select(
+    steps: Iterable[Step],
+    arm: str | None = None,
+    seed: int | None = None,
+    model: str | None = None,
+) -> list[Step]:
+    """Return the steps that an arm, a seed or a base model needs; None stands for all of them.
+
+    Raises
+    ------
+    ConfigError
+        If the study has no such arm, seed or model.
+    """
+    steps = list(steps)
+    wanted: tuple[tuple[str, Any, str], ...] = (
+        ("arm", arm, "arms"),
+        ("seed", seed, "seeds"),
+        ("model", model, "models"),
+    )
+    for name, value, attribute in wanted:
+        known = sorted({one for step in steps for one in getattr(step, attribute)})
+        if value is None:
+            continue
+        if value not in known:
+            listed = ", ".join(str(one) for one in known) or f"no {attribute}"
+            raise ConfigError(f"--{name} {value}: the study has {listed}")
+        # What belongs to no seed, such as curation, belongs to each of them.
+        steps = [
+            step
+            for step in steps
+            if value in getattr(step, attribute)
+            or (not getattr(step, attribute) and (step.arms or name != "arm"))
+        ]
+    return steps
+
+
+def only_of(
+    steps: Iterable[Step],
+    arm: str | None = None,
+    seed: int | None = None,
+    model: str | None = None,
+) -> list[Step]:
+    """Return the steps that nothing but an arm, a seed or a base model needs.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`select`.
+    """
+
+    def alone(values: tuple[object, ...], value: object) -> bool:
+        return value is None or values == (value,)
+
+    return [
+        step
+        for step in select(steps, arm, seed, model)
+        if alone(step.arms, arm) and alone(step.seeds, seed) and alone(step.models, model)
+    ]
