@@ -31,7 +31,7 @@ def test_the_whole_pipeline_gives_the_results_of_a_local_run(project: Path) -> N
     sent = wmss(project, "run", "demo.yaml", "--cluster", "slurm")
     assert sent.returncode == 0, sent.stderr
     assert "next: wmss status runs" in sent.stderr
-    assert "score-weak" in sent.stdout
+    assert "score-base" in sent.stdout
     followed = wmss(project, "run", "demo.yaml", "--cluster", "slurm", "--wait", timeout_s=500)
     assert followed.returncode == 0, followed.stderr
     assert "report: done" in followed.stderr
@@ -42,7 +42,7 @@ def test_the_whole_pipeline_gives_the_results_of_a_local_run(project: Path) -> N
 def test_a_finished_run_is_shown_as_done_and_nothing_is_submitted_again(project: Path) -> None:
     status = json.loads(wmss(project, "status", "runs", "--json").stdout)
     assert {stage["state"] for stage in status["stages"]} == {"done"}
-    (scores,) = (stage for stage in status["stages"] if stage["label"] == "score-weak")
+    (scores,) = (stage for stage in status["stages"] if stage["label"] == "score-base")
     # Two arrays, since one may hold three tasks, and the merge.
     assert scores["tasks"]["done"] == 5
     ledger = project / "runs" / "slurm" / "ledger.jsonl"
