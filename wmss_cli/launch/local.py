@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from wmss_cli.core.artifact import Job, discard, finished, partial
+from wmss_cli.core.artifact import Job, describe, finished, partial, redo
 from wmss_cli.core.errors import (
     ConfigError,
     IntegrityError,
@@ -57,7 +57,7 @@ def run_local(
     processes : int
         Ranks of a training stage; other stages are one process.
     force : bool
-        Throw away a result or unfinished work that is there.
+        Make it again, from the beginning. A result that is there stays until the new one is whole.
     watch : callable
         Is given the stage's progress several times a second.
     say : callable
@@ -70,7 +70,7 @@ def run_local(
     """
     out = Path(job.out)
     if force:
-        discard(out)
+        redo({out: describe(job)[0]})
     manifest = finished(job)
     if manifest is not None:
         return Outcome(manifest, was_done=True)

@@ -20,6 +20,7 @@ from wmss_cli.core import artifact
 from wmss_cli.core.artifact import Job, finished
 from wmss_cli.core.errors import InterruptedRunError
 from wmss_cli.core.files import write_json
+from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import requeue, worker
 from wmss_cli.launch.chain import Link
 from wmss_cli.launch.profile import Profile
@@ -69,9 +70,13 @@ def _work(job: Job, merge: bool) -> None:
 
 
 def _wait_for(inputs: Iterable[str]) -> None:
-    """Give a shared file system a minute to show what another node has just written."""
+    """Give a shared file system a minute to show what another node has just written.
+
+    Where an input was made again, that is the new one: the mark on the old one is gone with it.
+    """
+    paths = [Path(path) for path in inputs]
     deadline = time.monotonic() + _LATE_S
-    while time.monotonic() < deadline and not all(Path(path).exists() for path in inputs):
+    while time.monotonic() < deadline and not all(p.exists() and not is_marked(p) for p in paths):
         time.sleep(1)
 
 
