@@ -124,7 +124,7 @@ def test_a_dry_run_shows_the_scripts_and_submits_nothing(
     shown = ok(result)
     assert shown.count("#!/bin/bash") == 17
     assert "#SBATCH --array=0-2%3" in shown
-    assert result.stderr.count("sbatch --test-only: would start at 2026-11-24T19:37:33") == 14
+    assert result.stderr.count("sbatch --test-only: would start at 2026-11-24T19:37:33") == 17
     assert result.stderr.endswith("Nothing was submitted.\n")
     assert slurm.jobs() == []
     assert not (tmp_path / "my-run").exists()

@@ -91,7 +91,7 @@ def test_a_part_that_the_study_does_not_have(command: str) -> None:
 def test_cancel_leaves_what_others_need(slurm: FakeSlurm) -> None:
     ok(invoke("cancel", "study", "--arm", "wmss", "--seed", "1", "--yes"))
     assert cancelled(slurm) == {
-        *("score-m1-s1", "curriculum-s1", "wmss-s1", "report"),
+        *("score-m1-s1", "curriculum-s1", "wmss-s1"),
         *("eval-wmss-s1", "logits-wmss-s1", "logits-wmss-weak-s1"),
     }
 
@@ -168,5 +168,5 @@ def test_an_arm_that_is_added_while_jobs_wait_is_all_that_is_sent(
     ]
     reports = [job for job in slurm.jobs() if job["name"].startswith("wmss-report-")]
     assert [slurm.states(job["id"]) for job in reports] == [["CANCELLED"], ["PENDING"]]
-    assert "the report of the smaller study is cancelled" in result.stderr
+    assert "is cancelled: the report waits for what the study has now" in result.stderr
     assert Ledger(tmp_path / "study").read_plan().plan()[-1].label == "report"

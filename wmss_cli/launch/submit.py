@@ -124,10 +124,7 @@ def submit(
         queue = states.by_name(states.queue().values())
         if force:
             _refuse_busy(steps, queue)
-        new = {step.job.out for step in steps}
-        others = ledger.read_plan().without(new) if adds and ledger.has_plan() else []
-        if not adds:
-            _refuse_orphans(ledger, links, queue)
+        replaced = [] if adds else _orphans(ledger, links, queue)
         group = Group(
             steps=steps,
             profile=run.profile,
@@ -135,13 +132,14 @@ def submit(
             max_array_size=cluster.max_array_size,
         )
         plan = RunPlan(
-            groups=[*others, group],
+            groups=ledger.read_plan().adding(group) if adds and ledger.has_plan() else [group],
             accounting=cluster.accounting,
             config=str(run.config) if run.config else None,
         )
         state = _Submission(ledger, run.profile, queue)
         with _marked(steps, state) if force else nullcontext():
             ledger.write_plan(plan)
+            _cancel_reports(replaced, ledger, queue, say)
             _cancel_superseded(steps, links, queue, say)
             return _send_all(steps, links, state)
 
@@ -166,16 +164,41 @@ def _refuse_busy(steps: Sequence[Step], queue: dict[str, list[Record]]) -> None:
         raise ConfigError(f"--force: {busy[0]} is still in the queue; 'wmss cancel' it first")
 
 
-def _refuse_orphans(ledger: Ledger, links: Sequence[Link], queue: dict[str, list[Record]]) -> None:
-    """Refuse a plan under which jobs of an earlier one would go on unseen."""
+def _orphans(ledger: Ledger, links: Sequence[Link], queue: dict[str, list[Record]]) -> list[str]:
+    """Return the jobs in the queue that this plan replaces: reports on fewer arms or seeds.
+
+    Raises
+    ------
+    ConfigError
+        If other jobs of an earlier plan would go on unseen.
+    """
     steps = {link.name.split(".")[0] for link in links}
     old = [name for name in ledger.submissions() if name in queue]
     orphans = [name for name in old if name.split(".")[0] not in steps]
-    if orphans:
+    if not orphans:
+        return []
+    before = ledger.read_plan().plan() if ledger.has_plan() else []
+    reports = {job_name(step) for step in before if step.job.stage == "report"}
+    others = [name for name in orphans if name not in reports]
+    if others:
         raise ConfigError(
-            f"{ledger.run_dir}: {len(orphans)} jobs of another configuration are in the queue "
-            f"({orphans[0]}); 'wmss cancel {ledger.run_dir}' first, or choose another --out"
+            f"{ledger.run_dir}: {len(others)} jobs of another configuration are in the queue "
+            f"({others[0]}); 'wmss cancel {ledger.run_dir}' first, or choose another --out"
         )
+    return orphans
+
+
+def _cancel_reports(
+    names: Sequence[str],
+    ledger: Ledger,
+    queue: dict[str, list[Record]],
+    say: Callable[[str], None],
+) -> None:
+    for name in names:
+        for job_id in sorted({record.job_id for record in queue.pop(name)}):
+            slurm.call("scancel", job_id)
+            ledger.append("cancelled", name, job_id)
+            say(f"job {job_id} is cancelled: the report waits for what the study has now")
 
 
 def _cancel_superseded(
