@@ -18,9 +18,6 @@ from wmss_cli.core.manifest import fingerprint, reference
 from wmss_cli.evaluate.tasks import task_inputs
 from wmss_cli.models.folder import find_model
 
-SHARDED = {"curate": "curate_shard", "score_entropy": "score_shard", "eval": "eval_shard"}
-"""Stages that can be cut into shards, and the stage that does one of them."""
-
 
 @dataclass(frozen=True)
 class Output:
@@ -208,38 +205,6 @@ def _plan_tokens(plan: Plan, config: Config) -> tuple[Output, Output, Output]:
     examples = plan.add("curate", "curate", config.curate, _inputs({**data, **benchmarks}))
     inputs = {"examples": examples, "model": base}
     return base, examples, plan.add("tokenize", "tokenize", config.tokenize, inputs)
-
-
-def shard_job(job: Job, shard: int) -> Job:
-    """Return the job of one shard of a stage: an artifact of its own in ``OUT.shards``.
-
-    Parameters
-    ----------
-    job : Job
-        Of the whole stage, one of `SHARDED`.
-    shard : int
-        From 0.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such shard.
-    """
-    shards = int(job.config["shards"])
-    if not 0 <= shard < shards:
-        raise ConfigError(f"shard {shard}: there are {shards} shards, 0 to {shards - 1}")
-    return Job(
-        stage=SHARDED[job.stage],
-        config={**job.config, "shard": shard},
-        identity={**job.identity, "shard": shard, "shards": shards},
-        inputs=job.inputs,
-        out=f"{job.out}.shards/{shard:05d}-of-{shards:05d}",
-    )
-
-
-def shard_jobs(job: Job) -> list[Job]:
-    """Return the jobs of all shards of a stage, in order (see :func:`shard_job`)."""
-    return [shard_job(job, shard) for shard in range(job.config["shards"])]
 
 
 def _control(kind: str, plan: Plan, config: TrainConfig, inputs: Mapping[str, Output]) -> Output:
