@@ -43,7 +43,8 @@ LIGHT_MODULES = (
     "wmss_cli.stages.demo",
     "wmss_cli.stages.pipeline",
     "wmss_cli.stages.probe_config",
-    "wmss_cli.stages.registry",
+    "wmss_cli.stages.shards",
+    "wmss_cli.stages.table",
     "wmss_cli.train.memory",
     "wmss_cli.verify.sandbox",
 )

@@ -23,8 +23,8 @@ from wmss_cli.launch.states import NEVER
 from wmss_cli.launch.status import Counts, RunStatus, StageStatus, run_status
 from wmss_cli.launch.submit import submit
 from wmss_cli.launch.words import waiting
-from wmss_cli.stages.pipeline import shard_jobs
 from wmss_cli.stages.plan import Step
+from wmss_cli.stages.shards import shard_jobs
 
 Look = Callable[[], dict[str, StageStatus]]
 GPU = Resources(gpus_per_node=1, mem_gb=4)

@@ -25,7 +25,7 @@ from wmss_cli.core.errors import (
 from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.progress import PROGRESS, Progress, read_progress
 from wmss_cli.launch.worker import CRASHED, read_error, write_job
-from wmss_cli.stages.registry import DISTRIBUTED
+from wmss_cli.stages import table
 
 _POLL_S = 0.1
 _GRACE_S = 20.0
@@ -77,7 +77,7 @@ def run_local(
     log = log_path(out)
     log.parent.mkdir(parents=True, exist_ok=True)
     (partial(out) / PROGRESS).unlink(missing_ok=True)
-    ranks = processes if job.stage in DISTRIBUTED else 1
+    ranks = processes if table.find(job.stage).distributed else 1
     with tempfile.TemporaryDirectory(prefix="wmss-") as control:
         write_job(Path(control), job)
         with log.open("ab") as stream:

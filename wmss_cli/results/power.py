@@ -180,9 +180,7 @@ def detectable_difference(
     return float(brentq(short_of, _SMALLEST, largest, xtol=1e-6))
 
 
-def _variances(
-    difference: float, samples: int, assumed: Assumptions
-) -> tuple[float, float, float]:
+def _variances(difference: float, samples: int, assumed: Assumptions) -> tuple[float, float, float]:
     """Return the variances of a paired difference on a problem.
 
     Returns
