@@ -251,7 +251,7 @@ class _AuthorsPair(WeakStrongPair):
         batch: PackedBatch,
         denominator: float,
         weak_hidden: Tensor | None = None,
-        step: int = 0,
+        _step: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Return what the pair of wmss returns."""
         assert self.weak is not None

@@ -44,10 +44,12 @@ def run(job: Job) -> Manifest | None:
         check_same_vocabulary(Path(job.inputs["reference"]), Path(job.inputs["strong"]))
 
     def build_pair() -> WeakStrongPair:
-        roles = ("strong", "reference") if needs_reference else ("strong",)
-        models = [load_packed(Path(job.inputs[role]), config.precision) for role in roles]
+        reference = None
+        if needs_reference:
+            reference = load_packed(Path(job.inputs["reference"]), config.precision)
         return WeakStrongPair(
-            *models,
+            load_packed(Path(job.inputs["strong"]), config.precision),
+            reference,
             weak_mode="frozen",
             loss_backend=config.loss_backend,
             objective=objective,

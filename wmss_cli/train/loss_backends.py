@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.train.objectives.chunks import TokenLoss
+from wmss_cli.train.objectives.chunks import LOGITS_BYTES, TokenLoss
 from wmss_cli.train.objectives.mixed import mixed_cross_entropy
 
 Backend = Literal["auto", "chunked", "torch", "liger", "cce"]
@@ -53,6 +53,7 @@ def mixed_loss(
     weak: Tensor | None = None,
     weak_head: Tensor | None = None,
     mix_lambda: float = 1.0,
+    logits_bytes: int = LOGITS_BYTES,
 ) -> TokenLoss:
     """Compute the mixed loss by a backend that :func:`choose` returned.
 
@@ -60,7 +61,9 @@ def mixed_loss(
     backends return the same up to rounding.
     """
     if backend == "chunked":
-        return mixed_cross_entropy(strong, strong_head, targets, weak, weak_head, mix_lambda)
+        return mixed_cross_entropy(
+            strong, strong_head, targets, weak, weak_head, mix_lambda, logits_bytes
+        )
     token_losses = _OPS[backend]
     hidden, head = mix_lambda * strong, strong_head
     if weak is not None and weak_head is not None:

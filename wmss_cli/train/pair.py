@@ -17,7 +17,7 @@ from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.packed import PackedBatch, head_weight, hidden_states, pack_attention
 from wmss_cli.train.loss_backends import Backend, choose
 from wmss_cli.train.neftune import noisy_embeddings
-from wmss_cli.train.objectives.table import Inputs, Objective
+from wmss_cli.train.objectives.table import CROSS_ENTROPY, Inputs, Objective
 
 
 class WeakStrongPair(nn.Module):
@@ -61,7 +61,7 @@ class WeakStrongPair(nn.Module):
         weak_mode: Literal["cotrain", "frozen"] = "cotrain",
         loss_backend: Backend = "auto",
         weak_head: Tensor | None = None,
-        objective: Objective = Objective(),  # noqa: B008 - frozen
+        objective: Objective = CROSS_ENTROPY,
         neftune_alpha: float = 0.0,
     ) -> None:
         super().__init__()

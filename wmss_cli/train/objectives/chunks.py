@@ -32,7 +32,7 @@ class TokenLoss(NamedTuple):
     per_token : Tensor
         ``[tokens]``.
     own_per_token : Tensor
-        ``[tokens]``: the strong model's own loss, −log softmax(z_strong)[y].
+        ``[tokens]``: the strong model's own loss, -log softmax(z_strong)[y].
     """
 
     total: Tensor
@@ -58,6 +58,21 @@ class Share(NamedTuple):
     share: float = 1.0
 
 
+class Chunk(NamedTuple):
+    """Some tokens in a row.
+
+    Attributes
+    ----------
+    place : slice
+        Which of all tokens they are.
+    target : Tensor
+        ``[rows, 1]``.
+    """
+
+    place: slice
+    target: Tensor
+
+
 class Rule:
     """What an objective does to the logits z of a chunk; by itself cross entropy to the targets.
 
@@ -74,24 +89,22 @@ class Rule:
         self.gives_own = gives_own
         self.held_logits = held_logits
 
-    def change(self, z: Tensor, target: Tensor, chunk: slice) -> None:
-        """Add to z ``[rows, vocab]``, in place, what does not depend on it.
+    def change(self, z: Tensor, chunk: Chunk) -> None:
+        """Add to z, in place, what does not depend on it.
 
         Parameters
         ----------
         z : Tensor
-            The sum of the models' shares, fp32 at least.
-        target : Tensor
-            ``[rows, 1]``.
-        chunk : slice
-            Which of all tokens these are.
+            ``[rows, vocab]``, the sum of the models' shares, fp32 at least.
+        chunk : Chunk
+            Whose logits they are.
         """
 
-    def finish(self, z: Tensor, target: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:
+    def finish(self, z: Tensor, chunk: Chunk) -> tuple[Tensor, Tensor]:
         """Replace z by the gradient of the rows' losses; return them and the model's own."""
         losses = torch.empty(len(z), dtype=z.dtype, device=z.device)
         for rows, log_p in log_softmax_blocks(z):
-            wanted = target[rows]
+            wanted = chunk.target[rows]
             losses[rows] = log_p.gather(1, wanted).squeeze(1).neg()
             gradient = torch.exp(log_p, out=z[rows])
             gradient.scatter_add_(1, wanted, torch.full_like(gradient[:, :1], -1.0))
@@ -140,7 +153,7 @@ class _ChunkedLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         needs = ctx.needs_input_grad[4:]
         sides = [
-            Side(*tensors[2 * i : 2 * i + 2], share, *needs[2 * i : 2 * i + 2])
+            Side(tensors[2 * i], tensors[2 * i + 1], share, needs[2 * i], needs[2 * i + 1])
             for i, share in enumerate(shares)
         ]
         strong = sides[0]
@@ -149,21 +162,21 @@ class _ChunkedLoss(torch.autograd.Function):
         size = _chunk_size(strong, rule.held_logits, logits_bytes)
         buffer = strong.new_logits(size)
         for first in range(0, len(targets), size):
-            chunk = slice(first, min(first + size, len(targets)))
-            target = targets[chunk, None]
-            z = strong.mix_into(buffer[: chunk.stop - first], 0.0, 1.0, chunk)
+            place = slice(first, min(first + size, len(targets)))
+            chunk = Chunk(place, targets[place, None])
+            z = strong.mix_into(buffer[: place.stop - first], 0.0, 1.0, place)
             if not rule.gives_own:
-                own[chunk] = token_losses(z, target)
+                own[place] = token_losses(z, chunk.target)
             if len(sides) == 2:
-                sides[1].mix_into(z, strong.share, sides[1].share, chunk)
+                sides[1].mix_into(z, strong.share, sides[1].share, place)
             elif strong.share != 1.0:
                 z.mul_(strong.share)
-            rule.change(z, target, chunk)
-            per_token[chunk], found = rule.finish(z, target, chunk)
+            rule.change(z, chunk)
+            per_token[place], found = rule.finish(z, chunk)
             if rule.gives_own:
-                own[chunk] = found
+                own[place] = found
             for side in sides:
-                side.accumulate(z, chunk)
+                side.accumulate(z, place)
         ctx.gradients = [(side.d_hidden, side.d_head) for side in sides]
         ctx.mark_non_differentiable(per_token, own)
         return per_token.sum(), per_token, own
@@ -205,21 +218,21 @@ class Side:
         """Return memory for the logits of some tokens, ``[rows, vocab]``, fp32 at least."""
         return self.hidden.new_empty(rows, len(self.head), dtype=self.dtype)
 
-    def mix_into(self, z: Tensor, keep: float, share: float, chunk: slice) -> Tensor:
-        """Set z ``[chunk, vocab]``, at least fp32, to keep * z + share * own logits; return it."""
-        hidden = self.hidden[chunk]
+    def mix_into(self, z: Tensor, keep: float, share: float, place: slice) -> Tensor:
+        """Set z ``[rows, vocab]``, at least fp32, to keep * z + share * own logits; return it."""
+        hidden = self.hidden[place]
         if hidden.dtype == z.dtype:
             return write_logits(z, hidden, self.head, keep, share)
         own = hidden @ self.head.T
         return z.mul_(keep).add_(own, alpha=share) if keep else z.copy_(own)
 
-    def accumulate(self, gradient: Tensor, chunk: slice) -> None:
-        """Add what the gradient of the chunk's logits z means for hidden states and head."""
+    def accumulate(self, gradient: Tensor, place: slice) -> None:
+        """Add what the gradient of the logits z means for hidden states and head."""
         narrow = self.hidden.dtype.itemsize < 4
         gradient = gradient.to(self.hidden.dtype)
-        hidden = self.hidden[chunk]
+        hidden = self.hidden[place]
         if self.d_hidden is not None:
-            out = self.d_hidden[chunk]
+            out = self.d_hidden[place]
             torch.mm(gradient, self.head, out=out)
             out.mul_(self.share)
         if self.d_head is not None and narrow:
@@ -243,12 +256,12 @@ class Beside:
         self._side = Side(hidden.detach(), head.detach())
         self._memory: Tensor | None = None
 
-    def logits(self, chunk: slice) -> Tensor:
+    def logits(self, place: slice) -> Tensor:
         """Return ``[rows, vocab]``, fp32 at least; the next call overwrites them."""
-        rows = chunk.stop - chunk.start
+        rows = place.stop - place.start
         if self._memory is None or len(self._memory) < rows:
             self._memory = self._side.new_logits(rows)
-        return self._side.mix_into(self._memory[:rows], 0.0, 1.0, chunk)
+        return self._side.mix_into(self._memory[:rows], 0.0, 1.0, place)
 
 
 def _chunk_size(strong: Side, held_logits: int, logits_bytes: int) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from wmss_cli.train.objectives.chunks import (
     LOGITS_BYTES,
+    Chunk,
     Rule,
     Share,
     TokenLoss,
@@ -48,12 +49,12 @@ class _Smoothed(Rule):
         super().__init__(gives_own=True)
         self._smoothing = smoothing
 
-    def finish(self, z: Tensor, target: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:
+    def finish(self, z: Tensor, chunk: Chunk) -> tuple[Tensor, Tensor]:
         losses = torch.empty(len(z), dtype=z.dtype, device=z.device)
         own = torch.empty_like(losses)
         kept = 1.0 - self._smoothing
         for rows, log_p in log_softmax_blocks(z):
-            wanted = target[rows]
+            wanted = chunk.target[rows]
             own[rows] = log_p.gather(1, wanted).squeeze(1).neg()
             losses[rows] = kept * own[rows] - self._smoothing * log_p.mean(dim=-1)
             gradient = torch.exp(log_p, out=z[rows]).sub_(self._smoothing / z.shape[1])

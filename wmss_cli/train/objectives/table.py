@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from wmss_cli.train.loss_backends import Backend, mixed_loss
-from wmss_cli.train.objectives.chunks import TokenLoss
+from wmss_cli.train.objectives.chunks import LOGITS_BYTES, TokenLoss
 from wmss_cli.train.objectives.smoothing import smoothed_cross_entropy
 from wmss_cli.train.objectives.undial import noisy_target_cross_entropy, undial_distillation
 from wmss_cli.train.objectives.weak_logits import noise_cross_entropy, shuffled_cross_entropy
@@ -63,6 +63,8 @@ class Inputs:
         Of the optimizer, from 0.
     backend : str
         What computes the mixed loss.
+    logits_bytes : int
+        Memory for the logits of a chunk, in bytes.
     """
 
     hidden: Tensor
@@ -73,6 +75,7 @@ class Inputs:
     keys: Tensor | None = None
     step: int = 0
     backend: Backend = "chunked"
+    logits_bytes: int = LOGITS_BYTES
 
     @property
     def beside(self) -> tuple[Tensor, Tensor]:
@@ -108,32 +111,35 @@ class Row:
 
 
 def _mixed(x: Inputs, o: Objective) -> TokenLoss:
-    return mixed_loss(x.backend, x.hidden, x.head, x.targets, x.other, x.other_head, o.mix_lambda)
+    beside = (x.other, x.other_head)
+    return mixed_loss(x.backend, x.hidden, x.head, x.targets, *beside, o.mix_lambda, x.logits_bytes)
 
 
 def _smoothed(x: Inputs, o: Objective) -> TokenLoss:
-    return smoothed_cross_entropy(x.hidden, x.head, x.targets, o.label_smoothing)
+    return smoothed_cross_entropy(x.hidden, x.head, x.targets, o.label_smoothing, x.logits_bytes)
 
 
 def _undial(x: Inputs, o: Objective) -> TokenLoss:
     return noisy_target_cross_entropy(
-        x.hidden, x.head, x.targets, o.undial_beta, x.needed_keys, o.seed, x.step
+        x.hidden, x.head, x.targets, o.undial_beta, x.needed_keys, o.seed, x.step, x.logits_bytes
     )
 
 
 def _undial_kd(x: Inputs, o: Objective) -> TokenLoss:
-    return undial_distillation(x.hidden, x.head, x.targets, *x.beside, o.undial_beta)
+    return undial_distillation(
+        x.hidden, x.head, x.targets, *x.beside, o.undial_beta, x.logits_bytes
+    )
 
 
 def _shuffled(x: Inputs, o: Objective) -> TokenLoss:
     return shuffled_cross_entropy(
-        x.hidden, x.head, x.targets, *x.beside, o.mix_lambda, x.needed_keys, o.seed
+        x.hidden, x.head, x.targets, *x.beside, o.mix_lambda, x.needed_keys, o.seed, x.logits_bytes
     )
 
 
 def _noise(x: Inputs, o: Objective) -> TokenLoss:
     return noise_cross_entropy(
-        x.hidden, x.head, x.targets, *x.beside, o.mix_lambda, x.needed_keys, o.seed
+        x.hidden, x.head, x.targets, *x.beside, o.mix_lambda, x.needed_keys, o.seed, x.logits_bytes
     )
 
 
@@ -145,3 +151,5 @@ OBJECTIVES: Mapping[Name, Row] = {
     "shuffled": Row(_shuffled, needs_other=True),
     "noise": Row(_noise, needs_other=True),
 }
+
+CROSS_ENTROPY = Objective()

@@ -1,4 +1,4 @@
-"""Both baselines that are called UNDIAL: the paper's description, and what its authors published."""
+"""Both baselines called UNDIAL: as the WMSS paper describes it, and as its authors published it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from wmss_cli.train.keyed import Purpose, normal, stream
 from wmss_cli.train.objectives.chunks import (
     LOGITS_BYTES,
     Beside,
+    Chunk,
     Rule,
     Share,
     TokenLoss,
@@ -93,8 +94,8 @@ class _Lowered(Rule):
         super().__init__()
         self._amount = amount
 
-    def change(self, z: Tensor, target: Tensor, chunk: slice) -> None:
-        z.scatter_add_(1, target, -self._amount[chunk, None].to(z.dtype))
+    def change(self, z: Tensor, chunk: Chunk) -> None:
+        z.scatter_add_(1, chunk.target, -self._amount[chunk.place, None].to(z.dtype))
 
 
 class _Distilled(Rule):
@@ -105,14 +106,14 @@ class _Distilled(Rule):
         self._reference = reference
         self._beta = beta
 
-    def finish(self, z: Tensor, target: Tensor, chunk: slice) -> tuple[Tensor, Tensor]:
+    def finish(self, z: Tensor, chunk: Chunk) -> tuple[Tensor, Tensor]:
         losses = torch.empty(len(z), dtype=z.dtype, device=z.device)
         own = torch.empty_like(losses)
-        wanted = self._reference.logits(chunk)
-        wanted.scatter_add_(1, target, torch.full_like(wanted[:, :1], -self._beta))
+        wanted = self._reference.logits(chunk.place)
+        wanted.scatter_add_(1, chunk.target, torch.full_like(wanted[:, :1], -self._beta))
         for rows, log_p in log_softmax_blocks(z):
             q = torch.softmax(wanted[rows], dim=-1, out=wanted[rows])
-            own[rows] = log_p.gather(1, target[rows]).squeeze(1).neg()
+            own[rows] = log_p.gather(1, chunk.target[rows]).squeeze(1).neg()
             losses[rows] = torch.linalg.vecdot(q, log_p).neg()
             torch.exp(log_p, out=z[rows]).sub_(q)
         return losses, own

@@ -17,6 +17,7 @@ from wmss_cli.train.keyed import Purpose, below, further, stream
 from wmss_cli.train.objectives.chunks import (
     LOGITS_BYTES,
     Beside,
+    Chunk,
     Rule,
     Share,
     TokenLoss,
@@ -76,7 +77,7 @@ def noise_cross_entropy(
 ) -> TokenLoss:
     """Return the mixed loss with normal noise of the weak logits' mean and variance at each token.
 
-    The noise of a token is the sum, divided by √2, of two windows of a pool of 2**22 + V standard
+    The noise of a token is the sum, divided by √2, of two windows of a pool of 2**22 standard
     normal numbers made from the seed, each at a place that is drawn for the token. Two tokens have
     both windows in common with a probability of 2**-44.
 
@@ -105,7 +106,7 @@ def places(keys: Tensor, seed: int, vocab_size: int) -> Tensor:
 
 def noise(keys: Tensor, seed: int, vocab_size: int) -> Tensor:
     """Return standard normal numbers for each token, ``[tokens, vocab]``, fp32."""
-    pool = _normal_pool(seed, vocab_size, keys.device)
+    pool = _normal_pool(seed, keys.device)
     starts = below(further(stream(keys, Purpose.NOISE, seed), 2), len(pool) - vocab_size + 1)
     windows = pool.unfold(0, vocab_size, 1)
     return windows[starts[:, 0]].add_(windows[starts[:, 1]]).mul_(0.5**0.5)
@@ -122,16 +123,16 @@ class _Shuffled(Rule):
         self._seed = seed
         self._vocab_size = vocab_size
 
-    def change(self, z: Tensor, target: Tensor, chunk: slice) -> None:
-        weak, keys = self._weak.logits(chunk), self._keys[chunk]
+    def change(self, z: Tensor, chunk: Chunk) -> None:
+        weak, keys = self._weak.logits(chunk.place), self._keys[chunk.place]
         for rows in row_blocks(z, _GPU_ROWS):
             taken = places(keys[rows], self._seed, self._vocab_size)
             z[rows].add_(weak[rows].gather(1, taken), alpha=self._share)
 
 
 class _Noise(_Shuffled):
-    def change(self, z: Tensor, target: Tensor, chunk: slice) -> None:
-        weak, keys = self._weak.logits(chunk), self._keys[chunk]
+    def change(self, z: Tensor, chunk: Chunk) -> None:
+        weak, keys = self._weak.logits(chunk.place), self._keys[chunk.place]
         for rows in row_blocks(z, _GPU_ROWS):
             variance, mean = torch.var_mean(weak[rows], dim=-1, correction=0, keepdim=True)
             made = noise(keys[rows], self._seed, self._vocab_size).to(z.dtype)
@@ -148,7 +149,7 @@ def _affine(seed: int, vocab_size: int, device: torch.device) -> tuple[Tensor, T
 
 
 @lru_cache(maxsize=2)
-def _normal_pool(seed: int, vocab_size: int, device: torch.device) -> Tensor:
+def _normal_pool(seed: int, device: torch.device) -> Tensor:
     generator = np.random.default_rng([seed, Purpose.NOISE])
-    pool = generator.standard_normal(_POOL + vocab_size, dtype=np.float32)
+    pool = generator.standard_normal(_POOL, dtype=np.float32)
     return torch.from_numpy(pool).to(device)
