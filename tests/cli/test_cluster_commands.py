@@ -88,7 +88,9 @@ def test_run_submits_the_whole_chain_and_returns(
     scored = [f"score-{role}.{part}" for role in ("weak", "strong") for part in ("0-2", "merge")]
     assert slurm.names() == [
         *("curate", "tokenize", "sft", *scored),
-        *("curriculum", "joint", "eval-base", "eval-sft", "eval-wmss", "analyze", "report"),
+        *("curriculum", "joint", "eval-base", "eval-sft", "eval-wmss"),
+        *("analyze-before-weak", "analyze-before-strong", "analyze-after-strong"),
+        *("analyze-after-weak", "report"),
     ]
     assert row(shown, "curate") == "curate 1 1 CPU 60 min"
     assert row(shown, "score-weak") == "score-weak 4, 5 3 x 1 CPU 60 min tokenize"
@@ -97,7 +99,7 @@ def test_run_submits_the_whole_chain_and_returns(
     assert (tmp_path / "my-run" / "slurm" / "plan.json").is_file()
     again = invoke("run", config)
     assert "queued before" in row(ok(again), "curate")
-    assert len(slurm.jobs()) == 14
+    assert len(slurm.jobs()) == 17
 
 
 def test_submitting_as_json(slurm: FakeSlurm, config: Path) -> None:

@@ -154,12 +154,12 @@ def plan_pipeline(config: Config) -> Plan:
     }
     watched = {f"before-{role}": model for role, model in before.items()}
     watched |= {f"after-{role}": model for role, model in after.items()}
-    statistics = plan.add(
-        "analyze",
-        "analyze",
-        config.analyze,
-        {"tokens": tokens, **{f"model-{name}": model for name, model in watched.items()}},
-    )
+    statistics = {
+        f"analyze-{name}": plan.add(
+            f"analyze-{name}", "analyze", config.analyze, {"tokens": tokens, "model": model}
+        )
+        for name, model in watched.items()
+    }
     plan.add(
         "report",
         "report",
@@ -168,7 +168,7 @@ def plan_pipeline(config: Config) -> Plan:
             **{f"train-{name}": made for name, made in trained.items()},
             **{f"eval-{name}": made for name, made in evals.items()},
             **{f"stage-{name}": made for name, made in others.items()},
-            "analyze": statistics,
+            **statistics,
         },
     )
     return plan
