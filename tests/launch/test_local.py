@@ -133,7 +133,10 @@ def test_all_that_is_forced_at_once_is_made_again_whatever_happens_in_between(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "other").mkdir()
-    jobs = [curate_job(tmp_path, right_records(3)), curate_job(tmp_path / "other", right_records(2))]
+    jobs = [
+        curate_job(tmp_path, right_records(3)),
+        curate_job(tmp_path / "other", right_records(2)),
+    ]
     for job in jobs:
         run_local(job)
     # As `wmss run --force` does before its first stage; then it dies.

@@ -13,8 +13,7 @@ import pytest
 from launch.fake_slurm import FakeSlurm
 from launch.plans import as_sent, finish, finish_shards, settings, small_plan, training_plan
 
-from wmss_cli.core.artifact import redo
-from wmss_cli.core.artifact import Job, partial
+from wmss_cli.core.artifact import Job, partial, redo
 from wmss_cli.core.progress import PROGRESS, Progress
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile, Resources
