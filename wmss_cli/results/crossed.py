@@ -140,9 +140,9 @@ class Parts:
     def half_width(self, level: float = LEVEL) -> Floats:
         """Return half the width of the interval of confidence 1 - `level`: ``[...]``."""
         of_problems, of_seeds = self._counted(level)
-        squared = stdtrit(self.problems_df, 1.0 - level / 2.0) ** 2 * of_problems
+        squared = stdtrit(self.problems_df, level / 2.0) ** 2 * of_problems
         if self.count > 1:
-            squared = squared + stdtrit(self.count - 1, 1.0 - level / 2.0) ** 2 * of_seeds
+            squared = squared + stdtrit(self.count - 1, level / 2.0) ** 2 * of_seeds
         half: Floats = np.sqrt(squared)
         return half
 
@@ -371,10 +371,11 @@ def _p(mean: float, found: Parts) -> float:
 
 def _df(found: Parts) -> float:
     """Return the degrees of freedom whose t quantile the interval takes."""
-    t = float(found.half_width() / np.sqrt(found.variance())) if found.variance() else 0.0
-    low, high = max(found.count - 1.0, 1.0), float(found.problems_df)
-    if found.count == 1 or t <= -stdtrit(high, LEVEL / 2.0):
-        return high
+    of_problems, of_seeds = float(found.problems_df), found.count - 1.0
+    if found.count == 1 or not float(found.variance()):
+        return of_problems
+    t = float(found.half_width() / np.sqrt(found.variance()))
+    low, high = sorted((of_problems, of_seeds))
     for _ in range(60):
         df = float(np.sqrt(low * high))
         low, high = (low, df) if stdtr(df, -t) < LEVEL / 2.0 else (df, high)
