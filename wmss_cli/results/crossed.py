@@ -51,6 +51,9 @@ LEVEL = 0.05
 _TWO_SEEDS = 0.8
 """By what T_p is multiplied where two seeds agree better than chance; found by simulation."""
 
+_WILSON_LEAVES = 0.5
+"""How much of the correction for few problems Wilson's interval still needs, by simulation."""
+
 Floats = NDArray[np.float64]
 
 
@@ -160,7 +163,8 @@ def parts(scores: Mapping[str, Floats], differences: bool = False) -> Parts:
 
     T_p is raised by one part in as many as there are problems that decide it (Kish's effective
     number): t is too sure of few. For differences with one answer to each problem this adds one
-    to the number of problems that tell two arms apart, as Agresti and Min do.
+    to the number of problems that tell two arms apart, as Agresti and Min do; for accuracies half
+    of it is enough, as Wilson's interval is wider where few are right or few are wrong.
 
     Parameters
     ----------
@@ -206,7 +210,8 @@ def parts(scores: Mapping[str, Floats], differences: bool = False) -> Parts:
         of_problems = np.where(few > 0.0, of_problems * (1.0 + few), nothing)
     else:
         wrong = {task: 1.0 - values for task, values in scores.items()}
-        of_problems = of_problems * (1.0 + np.maximum(few, _one_in_deciding(wrong)))
+        few = np.maximum(few, _one_in_deciding(wrong))
+        of_problems = of_problems * (1.0 + _WILSON_LEAVES * few)
     of_seeds = by_seed.var(axis=-1, ddof=1) / seeds if seeds > 1 else np.zeros_like(of_problems)
     return Parts(of_problems, of_seeds, of_residual, df, seeds)
 
