@@ -247,11 +247,16 @@ class _AuthorsPair(WeakStrongPair):
     """All positions of one row through both heads, the logits stacked and mixed."""
 
     def forward(
-        self, batch: PackedBatch, denominator: float, weak_hidden: Tensor | None = None
+        self,
+        batch: PackedBatch,
+        denominator: float,
+        weak_hidden: Tensor | None = None,
+        look: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return what the pair of wmss returns."""
         assert self.weak is not None
         assert weak_hidden is None
+        assert look is None
         assert len(batch.lengths) == 1
         ids = batch.input_ids.unsqueeze(0)
         for model in (self.strong, self.weak):

@@ -6,6 +6,7 @@ accumulation steps reach every weight, the heads' included.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -80,7 +81,11 @@ class WeakStrongPair(nn.Module):
         return self
 
     def forward(
-        self, batch: PackedBatch, denominator: float, weak_hidden: Tensor | None = None
+        self,
+        batch: PackedBatch,
+        denominator: float,
+        weak_hidden: Tensor | None = None,
+        look: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of a micro-batch and what is logged of it.
 
@@ -93,6 +98,9 @@ class WeakStrongPair(nn.Module):
             so that the sum of all losses is the mean over tokens.
         weak_hidden : Tensor or None
             ``[completion tokens, hidden]``, for `weak_head`.
+        look : callable, optional
+            Is given the strong model's hidden states, its head and the targets. Then there is no
+            loss, and what it returns takes the place of `sums`.
 
         Returns
         -------
@@ -102,6 +110,9 @@ class WeakStrongPair(nn.Module):
             ``[2]``, without gradient: the sums of the loss and of the strong model's own loss
             over the completion tokens, in nats.
         """
+        if look is not None:
+            hidden = hidden_states(self.strong, batch)
+            return hidden.new_zeros(()), look(hidden, head_weight(self.strong), batch.targets)
         strong = hidden_states(self.strong, batch)
         weak = weak_head = None
         if self.weak is not None:
