@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from huggingface_hub import ModelCard
 from tiny import make_tiny_model
 
 from wmss_cli.core.artifact import Job, finished
@@ -25,3 +26,6 @@ def test_a_model_beyond_the_strong_one(tmp_path: Path) -> None:
     assert manifest.metrics["parameters"] == model.num_parameters()
     assert (manifest.metrics["factor"], manifest.metrics["dtype"]) == (0.25, "F32")
     assert manifest.metrics["relative_distance"] > 0
+    card = ModelCard.load(out / "model" / "README.md")
+    assert card.data.base_model == "b"
+    assert "extrapolate:\n  factor: 0.25\n" in card.text

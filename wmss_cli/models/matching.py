@@ -85,7 +85,8 @@ def check_stored(folder: Path) -> None:
     config = AutoConfig.from_pretrained(folder)
     dtype = torch.bfloat16
     empty = {name: torch.zeros((), dtype=dtype).expand(t.shape) for name, t in stored.items()}
-    _, report = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
+    loader: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    _, report = loader.from_pretrained(
         None,
         config=config,
         state_dict=empty,

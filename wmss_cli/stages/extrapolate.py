@@ -8,7 +8,8 @@ from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import ExtrapolateConfig
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
-from wmss_cli.models.extrapolate import extrapolate
+from wmss_cli.models.card import write_card
+from wmss_cli.models.extrapolation import extrapolate
 
 
 def run(job: Job) -> Manifest:
@@ -27,11 +28,11 @@ def run(job: Job) -> Manifest:
             progress[0].update(done)
 
         made = extrapolate(base, strong, config.factor, draft.folder / "model", watch)
-        return draft.commit(
-            {
-                "factor": config.factor,
-                "parameters": made.parameters,
-                "dtype": ", ".join(made.dtypes),
-                "relative_distance": made.relative_distance,
-            }
-        )
+        metrics = {
+            "factor": config.factor,
+            "parameters": made.parameters,
+            "dtype": ", ".join(made.dtypes),
+            "relative_distance": made.relative_distance,
+        }
+        write_card(draft.folder / "model", job, metrics)
+        return draft.commit(metrics)

@@ -13,15 +13,16 @@ from safetensors.torch import load_file, save_file
 from tiny import make_tiny_model
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.models import extrapolate as module
+from wmss_cli.models import extrapolation as module
 from wmss_cli.models.causal import load_model
-from wmss_cli.models.extrapolate import extrapolate
+from wmss_cli.models.extrapolation import extrapolate
 from wmss_cli.models.tokenizer import load_tokenizer
 
 
 def save(folder: Path, dtype: torch.dtype, shards: bool) -> Path:
     """Save a model again in a data type, in one file or in several."""
-    model = load_model(folder, "fp32").to(dtype)
+    model = load_model(folder, "fp32")
+    torch.nn.Module.to(model, dtype)
     (folder / "model.safetensors").unlink()
     model.save_pretrained(folder, max_shard_size="40KB" if shards else "1GB")
     return folder
@@ -109,7 +110,7 @@ def test_a_factor_too_large_is_refused(tmp_path: Path) -> None:
 _MEASURE = """
 import resource, sys
 from pathlib import Path
-from wmss_cli.models.extrapolate import extrapolate
+from wmss_cli.models.extrapolation import extrapolate
 base, strong, out = map(Path, sys.argv[1:])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 extrapolate(base, strong, 0.5, out)
