@@ -124,6 +124,16 @@ def test_a_model_of_the_hubs_cache_is_named_as_there(tmp_path: Path) -> None:
     assert "datasets" not in card.data.to_dict()
 
 
+def test_a_manifest_of_another_tool_is_no_obstacle(tmp_path: Path) -> None:
+    base = tmp_path / "downloads" / "base"
+    base.mkdir(parents=True)
+    (tmp_path / "downloads" / "manifest.json").write_text('{"files": []}')
+    config = SftConfig()
+    inputs = {"strong": str(base)}
+    job = Job("sft", config.model_dump(mode="json"), config.identity(), inputs, "out")
+    assert card_of(tmp_path / "out" / "model", job).data.base_model == "base"
+
+
 def test_equal_work_gives_equal_bytes_wherever_and_however_it_is_done(
     tmp_path: Path, jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:

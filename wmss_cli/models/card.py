@@ -16,7 +16,9 @@ import yaml
 
 from wmss_cli.core import files
 from wmss_cli.core.artifact import Job
-from wmss_cli.core.manifest import MANIFEST, Manifest, read_manifest
+from wmss_cli.core.config import CurateConfig
+from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.core.manifest import Manifest, read_manifest
 
 CARD = "README.md"
 _LICENSE = "# license:   # to be filled in by you: the base model's and the data's terms bind it\n"
@@ -101,8 +103,11 @@ def _section(job: Job) -> str:
 def _owner(path: Path) -> Manifest | None:
     """Return the manifest of the artifact that a path is, or is in."""
     for folder in (path, path.parent):
-        if (folder / MANIFEST).is_file():
+        try:
             return read_manifest(folder)
+        except (ConfigError, IntegrityError):
+            # No artifact; other tools have a manifest.json too.
+            continue
     return None
 
 
@@ -110,7 +115,8 @@ def _base(path: Path) -> str:
     """Follow a model to the one that no stage made, and name that."""
     made = _owner(path)
     if made is not None and "strong" in made.inputs:
-        return _base(Path(made.inputs["weak" if path.name == "weak" else "strong"].path))
+        start = "weak" if path.name == "weak" and "weak" in made.inputs else "strong"
+        return _base(Path(made.inputs[start].path))
     # A snapshot of the hub: models--OWNER--NAME/snapshots/REVISION.
     for folder in path.parents:
         if folder.name.startswith("models--"):
@@ -151,8 +157,6 @@ def _data(curated: Manifest | None, names: Sequence[str]) -> list[str]:
 
 def _identity(curated: Manifest) -> dict[str, Any]:
     """Return the options of a curation that decide on its result."""
-    from wmss_cli.core.config import CurateConfig
-
     return CurateConfig.model_validate(curated.config).identity()
 
 
