@@ -21,6 +21,7 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import ACTIVE, read_parquet
 from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models.card import training_so_far, write_card
 from wmss_cli.models.causal import dtype_of, save_model
 from wmss_cli.models.shape import ModelShape
 from wmss_cli.models.tokenizer import load_tokenizer_of
@@ -177,6 +178,7 @@ def run_training(
             if ranks.is_first:
                 shutil.rmtree(work / name, ignore_errors=True)
                 save_model(model, weights, tokenizer, table.stop_token_ids, work / name)
+                write_card(work / name, job, training_so_far(read_json_lines(work / METRICS_FILE)))
 
         def keep_epoch(step: int) -> None:
             for epoch in config.epochs_kept:
