@@ -195,7 +195,7 @@ def plan_study(config: Config, models: Mapping[str, str], chosen: Chosen = WHOLE
     """
     arms = arms_of(config)
     names = _chosen("arm", chosen.arm, [arm.name for arm in arms])
-    seeds = _chosen("seed", chosen.seed, config.seeds) or [config.seed]
+    seeds = _chosen("seed", chosen.seed, config.seeds or [config.seed])
     kept = _chosen("model", chosen.model, [name for name in models if name]) or list(models)
     plan = Plan(Path(config.run_dir))
     runs: list[StudyRun] = []
@@ -207,6 +207,7 @@ def plan_study(config: Config, models: Mapping[str, str], chosen: Chosen = WHOLE
             ways = Ways(plan, config, model, seed, base, tokens, {})
             for arm in arms:
                 if arm.name in names:
+                    ways.check_overrides(arm)
                     run, _ = ways.run(arm)
                     runs += [run] if run not in runs else []
         for step in plan.steps[len(owners) :]:
@@ -221,7 +222,7 @@ def _chosen(name: str, value: _T | None, known: Sequence[_T]) -> list[_T]:
     if value is None:
         return list(known)
     if value not in known:
-        listed = ", ".join(str(one) for one in sorted(map(str, known))) or f"no {name}s"
+        listed = ", ".join(str(one) for one in sorted(known)) or f"no {name}s"
         raise ConfigError(f"--{name} {value}: the study has {listed}")
     return [value]
 
