@@ -314,7 +314,7 @@ def test_a_part_that_is_not_there_is_one_line(
 
 def test_an_arm_that_run_would_refuse_is_not_priced(two: Config) -> None:
     arms = {"sft": None, "own": {"like": "sft", "curriculum.alpha": 0.5}}
-    with pytest.raises(ConfigError, match="arm own: curriculum.alpha changes nothing"):
+    with pytest.raises(ConfigError, match=r"arm own: curriculum\.alpha changes nothing"):
         forecast(two.model_copy(update={"arms": arms}), GPUS, WORK, ANSWERS)
 
 
