@@ -21,17 +21,11 @@ from wmss_cli.core.config import (
 )
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.data.batches import BatchPlan
-from wmss_cli.stages import curate, registry, tokenize
+from wmss_cli.stages import shards, tokenize
 from wmss_cli.stages.catalogue import CATALOGUE
-from wmss_cli.stages.pipeline import (
-    SHARDED,
-    StudyPlan,
-    plan_pipeline,
-    shard_job,
-    shard_jobs,
-    token_table,
-)
+from wmss_cli.stages.pipeline import StudyPlan, plan_pipeline, token_table
 from wmss_cli.stages.plan import Plan, external
+from wmss_cli.stages.shards import shard_job, shard_jobs
 
 
 @pytest.fixture
@@ -358,7 +352,7 @@ def test_an_arm_may_start_where_another_one_ended(base: dict[str, Any]) -> None:
 def test_fingerprints_are_known_before_anything_runs(base: dict[str, Any]) -> None:
     made = plan(base, tokenize={"system_prompt": ""})
     planned = jobs(made)
-    done = [curate.run(planned["curate"]), tokenize.run(planned["tokenize"])]
+    done = [shards.run(planned["curate"]), tokenize.run(planned["tokenize"])]
     for label, manifest in zip(("curate", "tokenize"), done, strict=True):
         job = planned[label]
         assert Path(job.out).name == f"{label}-{manifest.fingerprint[:10]}"
@@ -424,16 +418,3 @@ def test_a_shard_has_its_own_fingerprint(base: dict[str, Any]) -> None:
     assert other.out == job.out, "how it is cut is no part of what it makes"
     assert shard_job(other, 0).identity != pieces[0].identity, "but of what a shard is"
     assert shard_jobs(job) == pieces
-
-
-def test_every_stage_in_shards_has_one_that_does_a_shard(base: dict[str, Any]) -> None:
-    cut = {stage: {"shards": 2} for stage in SHARDED}
-    found = {
-        job.stage: shard_jobs(job)[1]
-        for job in jobs(plan(base, **cut)).values()
-        if job.stage in SHARDED
-    }
-    assert {stage: piece.stage for stage, piece in found.items()} == SHARDED
-    for stage, piece in found.items():
-        assert callable(registry.load(piece.stage))
-        assert callable(registry.load_merge(stage))

@@ -163,27 +163,12 @@ def _show_results(report: Path, as_json: bool) -> None:
 
 def _run_step(step: Any, config: c.Config, display: Display, force: bool) -> None:
     from wmss_cli.launch.local import run_local
+    from wmss_cli.stages import table
 
     with display.stage(step.label) as watch:
         outcome = run_local(step.job, config.launch.processes, force, watch, display.say)
     if outcome.was_done:
         display.skipped(step.label)
     else:
-        display.finished(step.label, outcome.manifest.work_seconds, _note(outcome.manifest.metrics))
-
-
-def _note(metrics: dict[str, Any]) -> str:
-    """Say the one number of a stage that tells whether it went well."""
-    if "kept" in metrics:
-        return f"{metrics['kept']:,} of {metrics['records']:,} records kept"
-    if "last_strong_loss" in metrics:
-        return f"{metrics['steps']:,} steps, loss {metrics['last_loss']:.3f}"
-    if "mean_entropy_nats" in metrics:
-        return f"mean entropy {metrics['mean_entropy_nats']:.3f} nats"
-    if "effective_sample_size" in metrics:
-        return f"{metrics['unique_samples']:,} unique of {metrics['samples']:,} samples"
-    if "accuracy" in metrics:
-        return f"accuracy {100 * metrics['accuracy']:.1f} %"
-    if "completion_tokens" in metrics:
-        return f"{metrics['tokens']:,} tokens"
-    return ""
+        headline = table.find(step.job.stage).headline(outcome.manifest.metrics)
+        display.finished(step.label, outcome.manifest.work_seconds, headline)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import Config
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.section import Section
@@ -22,9 +21,6 @@ from wmss_cli.stages.arms import arms_of, reference_arm
 from wmss_cli.stages.catalogue import Arm
 from wmss_cli.stages.plan import Output, Plan, Step, external, select
 from wmss_cli.stages.ways import Ways, label_of
-
-SHARDED = {"curate": "curate_shard", "score_entropy": "score_shard", "eval": "eval_shard"}
-"""Stages that can be cut into shards, and the stage that does one of them."""
 
 
 class ReportConfig(Section):
@@ -204,35 +200,3 @@ def _same(finals: Mapping[str, Sequence[str]]) -> tuple[tuple[str, str], ...]:
         if other != arm:
             found.append((arm, other))
     return tuple(found)
-
-
-def shard_job(job: Job, shard: int) -> Job:
-    """Return the job of one shard of a stage: an artifact of its own in ``OUT.shards``.
-
-    Parameters
-    ----------
-    job : Job
-        Of the whole stage, one of `SHARDED`.
-    shard : int
-        From 0.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such shard.
-    """
-    shards = int(job.config["shards"])
-    if not 0 <= shard < shards:
-        raise ConfigError(f"shard {shard}: there are {shards} shards, 0 to {shards - 1}")
-    return Job(
-        stage=SHARDED[job.stage],
-        config={**job.config, "shard": shard},
-        identity={**job.identity, "shard": shard, "shards": shards},
-        inputs=job.inputs,
-        out=f"{job.out}.shards/{shard:05d}-of-{shards:05d}",
-    )
-
-
-def shard_jobs(job: Job) -> list[Job]:
-    """Return the jobs of all shards of a stage, in order (see :func:`shard_job`)."""
-    return [shard_job(job, shard) for shard in range(job.config["shards"])]

@@ -18,7 +18,8 @@ CURVES_FILE = "curves.png"
 def run(job: Job) -> Manifest:
     """Collect the results of all stages.
 
-    Inputs: ``train-NAME``, ``eval-NAME``, ``stage-NAME`` (any other stage) and ``analyze``.
+    Inputs: ``train-NAME``, ``eval-NAME``, ``stage-NAME`` (any other stage) and
+    ``analyze-NAME`` (of a model).
     Writes ``results.json`` and ``curves.png``.
     """
     manifests = {role: read_manifest(Path(path)) for role, path in job.inputs.items()}
@@ -35,7 +36,13 @@ def run(job: Job) -> Manifest:
                 for role, manifest in manifests.items()
                 if role.startswith("eval-")
             },
-            "logits": _logits(manifests["analyze"].metrics["statistics"]),
+            "logits": _logits(
+                {
+                    role.removeprefix("analyze-"): manifest.metrics["statistics"]
+                    for role, manifest in manifests.items()
+                    if role.startswith("analyze-")
+                }
+            ),
             "stages": {
                 role: _stage(manifest, job.inputs[role]) for role, manifest in manifests.items()
             },

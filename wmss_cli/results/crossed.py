@@ -1,0 +1,351 @@
+"""What several seeds on the same problems say of an arm, and of the difference of two.
+
+Every seed answers every problem: the two are crossed, and a mean is uncertain for both. Over
+tasks, a seed is the same training on all of them, and problems are nested in tasks.
+
+The model of a score is y = mean + seed + problem + residual, and the value of interest weights
+each task equally. With w = 1/tasks, the variance of the mean is estimated from three quantities
+(Cornfield and Tukey's mean squares, divided by the number of scores):
+
+- T_s, the variance of the seeds' own means, divided by the number of seeds: it expects the
+  seeds' part and the residual's;
+- T_p = sum of w² MS_problem / (seeds · problems) over tasks: the problems' part and the residual's;
+- T_e = sum of w² MS_residual / (seeds · problems): the residual's part, which both hold.
+
+So T_p + T_s - T_e is unbiased. Satterthwaite's t quantile for it covers 87 % with two seeds, as
+the seeds' part rests on a single degree of freedom and is often estimated as zero. The interval
+here is of the form that Banerjee showed to hold its level for a sum of variances, each with its own
+t quantile: h² = t²(df of T_p) · T_p + t²(seeds - 1) · max(T_s - k · T_e, 0). Banerjee's inequality
+takes k = 0, which is too wide where seeds do not differ; k = 1 removes all of the residual, which
+is too narrow. k = 1 - 3 / (2 seeds) holds 93 to 98 % between them (docs/statistics.md).
+
+References
+----------
+J. Cornfield and J. W. Tukey, "Average values of mean squares in factorials", Annals of
+Mathematical Statistics 27 (1956).
+F. E. Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics
+Bulletin 2 (1946).
+S. K. Banerjee, "Approximate confidence interval for linear functions of means of k populations
+when the population variances are not equal", Sankhya 22 (1960).
+A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007): why resampling one
+of two crossed factors is not enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtr, stdtrit
+
+from wmss_cli.results.statistics import paired_difference, wilson_interval
+
+LEVEL = 0.05
+"""One less the confidence of every interval."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The accuracy of an arm, as a share of 1.
+
+    Attributes
+    ----------
+    mean : float
+        Over tasks, of the mean over seeds and problems.
+    low, high : float
+        Its 95 % interval.
+    standard_error : float
+        The part of the problems and that of the seeds together.
+    df : float
+        Degrees of freedom of the t quantile that the interval takes: between those of seeds and
+        those of problems, nearer to the part that is larger.
+    problems, seeds : int
+        How many there are.
+    covers_seeds : bool
+        Whether the interval is also about other seeds: False where there is only one.
+    """
+
+    mean: float
+    low: float
+    high: float
+    standard_error: float
+    df: float
+    problems: int
+    seeds: int
+    covers_seeds: bool
+
+
+@dataclass(frozen=True)
+class SeedDifference:
+    """The difference of two arms, paired by problem and by seed: the second less the first.
+
+    Attributes
+    ----------
+    mean, low, high, standard_error, df, problems, seeds, covers_seeds
+        As in :class:`Estimate`.
+    p : float
+        Probability of a difference at least as large where both arms are equally good.
+    seeds_won, seeds_lost : int
+        Seeds with which the second arm is the better one, and the worse one.
+    """
+
+    mean: float
+    low: float
+    high: float
+    standard_error: float
+    df: float
+    p: float
+    problems: int
+    seeds: int
+    covers_seeds: bool
+    seeds_won: int
+    seeds_lost: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The variance of a mean over tasks, in parts. Arrays are ``[...]``: one entry a study.
+
+    Attributes
+    ----------
+    problems : ndarray
+        T_p of the module's text.
+    problems_df : ndarray
+        Its degrees of freedom: Satterthwaite's for the sum over tasks.
+    seeds : ndarray
+        max(T_s - k T_e, 0); zero with one seed.
+    seeds_df : int
+        Seeds less one.
+    """
+
+    problems: Floats
+    problems_df: Floats
+    seeds: Floats
+    seeds_df: int
+
+    def variance(self) -> Floats:
+        """Return the variance of the mean: ``[...]``."""
+        return self.problems + self.seeds
+
+    def half_width(self, level: float = LEVEL) -> Floats:
+        """Return half the width of the interval of confidence 1 - `level`: ``[...]``."""
+        squared = stdtrit(self.problems_df, 1.0 - level / 2.0) ** 2 * self.problems
+        if self.seeds_df:
+            squared = squared + stdtrit(self.seeds_df, 1.0 - level / 2.0) ** 2 * self.seeds
+        half: Floats = np.sqrt(squared)
+        return half
+
+
+def parts(scores: Mapping[str, Floats], most: float = 0.25, sparse: bool = False) -> Parts:
+    """Return the variance of the mean of scores in parts.
+
+    Parameters
+    ----------
+    scores : mapping
+        By task: ``[..., seeds, problems]``.
+    most : float
+        The largest variance that a score can have; taken where a task has a single problem.
+    sparse : bool
+        Whether to add one to the number of the scores that differ from zero, as Agresti and Min
+        do for differences of paired proportions: few problems tell two arms apart, and t is too
+        sure of them.
+
+    References
+    ----------
+    A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched
+    proportions", Statistics in Medicine 24 (2005).
+    """
+    weight = 1.0 / len(scores)
+    first = next(iter(scores.values()))
+    seeds = first.shape[-2]
+    of_problems, of_residual = np.zeros(first.shape[:-2]), np.zeros(first.shape[:-2])
+    squares, seconds, fourths = (np.zeros(first.shape[:-2]) for _ in range(3))
+    by_seed = np.zeros(first.shape[:-1])
+    for values in scores.values():
+        count = values.shape[-1]
+        by_problem, own = values.mean(axis=-2), values.mean(axis=-1)
+        by_seed = by_seed + weight * own
+        scale = weight**2 / count
+        if count == 1:
+            of_problems = of_problems + scale * most
+            continue
+        spread = by_problem.var(axis=-1, ddof=1)
+        of_problems = of_problems + scale * spread
+        squares = squares + (scale * spread) ** 2 / (count - 1)
+        seconds = seconds + ((weight * by_problem / count) ** 2).sum(axis=-1)
+        fourths = fourths + ((weight * by_problem / count) ** 4).sum(axis=-1)
+        if seeds > 1:
+            grand = own.mean(axis=-1)[..., None, None]
+            left = values - own[..., :, None] - by_problem[..., None, :] + grand
+            mean_square = (left**2).sum(axis=(-2, -1)) / ((seeds - 1) * (count - 1))
+            of_residual = of_residual + scale * mean_square / seeds
+    degrees = float(sum(values.shape[-1] - 1 for values in scores.values()))
+    df = _ratio(of_problems**2, squares, max(degrees, 1.0))
+    if sparse:
+        of_problems = of_problems * (1.0 + _ratio(fourths, seconds**2, 0.0))
+        nothing = weight**2 * sum(most / values.shape[-1] ** 2 for values in scores.values())
+        of_problems = np.where(seconds > 0.0, of_problems, nothing)
+    if seeds == 1:
+        return Parts(of_problems, df, np.zeros_like(of_problems), 0)
+    of_seeds = by_seed.var(axis=-1, ddof=1) / seeds
+    kept = np.maximum(of_seeds - residual_share(seeds) * of_residual, 0.0)
+    return Parts(of_problems, df, kept, seeds - 1)
+
+
+def residual_share(seeds: int) -> float:
+    """Return k of the module's text, found by simulation: 1/4, 1/2 and 0.7 with 2, 3 and 5."""
+    return 1.0 - 1.5 / seeds
+
+
+def estimate(scores: Mapping[str, Floats]) -> Estimate:
+    """Return the accuracy of an arm with an interval that covers problems and seeds.
+
+    The interval is Wilson's, with the number of independent answers that have the variance found
+    (Kish's effective sample size) and t in place of the normal quantile, so it stays within 0 and
+    1 and has a width where all answers are right. With one seed and one answer to each problem of
+    one task it is Wilson's own.
+
+    Parameters
+    ----------
+    scores : mapping
+        By task: ``[seeds, problems]``, shares of right answers; seeds in the same order.
+
+    Raises
+    ------
+    ValueError
+        If there is no score, or tasks have different numbers of seeds.
+
+    References
+    ----------
+    E. L. Korn and B. I. Graubard, "Confidence intervals for proportions with small expected
+    number of positive counts estimated from survey data", Survey Methodology 24 (1998); C. Franco,
+    R. J. A. Little, T. A. Louis and E. V. Slud, "Comparative study of confidence intervals for
+    proportions in complex sample surveys", Journal of Survey Statistics and Methodology 7 (2019).
+    """
+    own = _checked(scores)
+    found = parts(own)
+    mean = _means(own)
+    low, high = (float(value) for value in score_interval(mean, found, own))
+    seeds, problems = _size(own)
+    only = next(iter(own.values()))
+    if seeds == 1 and len(own) == 1 and bool(np.isin(only, (0.0, 1.0)).all()):
+        low, high = wilson_interval(int(only.sum()), problems, 1.0 - LEVEL)
+    error = float(np.sqrt(found.variance()))
+    return Estimate(float(mean), low, high, error, _df(found), problems, seeds, seeds > 1)
+
+
+def score_interval(
+    mean: Floats, found: Parts, scores: Mapping[str, Floats], level: float = LEVEL
+) -> tuple[Floats, Floats]:
+    """Return Wilson's interval for means with variances, as :func:`estimate` uses it: ``[...]``."""
+    binomial = mean * (1.0 - mean)
+    # All right or all wrong: as many answers as problems, since answers of seeds may be the same.
+    fewest = 1.0 / sum(1.0 / values.shape[-1] for values in scores.values()) * len(scores) ** 2
+    variance = found.variance()
+    certain = (variance <= 0.0) | (binomial <= 0.0)
+    n = np.where(certain, fewest, binomial / np.where(certain, 1.0, variance))
+    normal = ndtri(1.0 - level / 2.0)
+    t = np.where(certain, normal, found.half_width(level) / np.sqrt(np.where(certain, 1, variance)))
+    centre = (mean + t**2 / (2.0 * n)) / (1.0 + t**2 / n)
+    half = t / (1.0 + t**2 / n) * np.sqrt(binomial / n + t**2 / (4.0 * n**2))
+    # At 0 and 1 the two are equal but for rounding.
+    low = np.where(mean <= 0.0, 0.0, np.maximum(centre - half, 0.0))
+    high = np.where(mean >= 1.0, 1.0, np.minimum(centre + half, 1.0))
+    return low, high
+
+
+def difference(first: Mapping[str, Floats], second: Mapping[str, Floats]) -> SeedDifference:
+    """Compare two arms by problem and by seed.
+
+    With one seed on both sides and one task it is
+    :func:`wmss_cli.results.statistics.paired_difference`, which says nothing of other seeds.
+
+    Parameters
+    ----------
+    first, second : mapping
+        By task: ``[seeds, problems]``, shares of right answers to the same problems with the same
+        seeds, in the same order. One side may have a single row, which is then compared with each
+        row of the other: the base model, which no seed decides.
+
+    Raises
+    ------
+    ValueError
+        If tasks, problems or seeds do not correspond.
+    """
+    if first.keys() != second.keys():
+        raise ValueError(f"tasks {', '.join(first)} and {', '.join(second)} are not the same")
+    a, b = _checked(first), _checked(second)
+    change = {task: b[task] - a[task] for task in a if _correspond(task, a[task], b[task])}
+    found = parts(change, most=1.0, sparse=True)
+    mean = float(_means(change))
+    seeds, problems = _size(change)
+    half = float(found.half_width())
+    low, high, p = max(mean - half, -1.0), min(mean + half, 1.0), _p(mean, found)
+    if seeds == 1 and len(change) == 1:
+        (task,) = change
+        one = paired_difference(a[task][0], b[task][0])
+        low, high, p = one.low, one.high, one.p
+    by_seed = np.mean([values.mean(axis=-1) for values in change.values()], axis=0)
+    error = float(np.sqrt(found.variance()))
+    won, lost = int((by_seed > 1e-12).sum()), int((by_seed < -1e-12).sum())
+    return SeedDifference(
+        mean, low, high, error, _df(found), p, problems, seeds, seeds > 1, won, lost
+    )
+
+
+def _checked(scores: Mapping[str, Floats]) -> dict[str, Floats]:
+    own = {task: np.asarray(values, dtype=np.float64) for task, values in scores.items()}
+    shapes = [values.shape for values in own.values()]
+    if not shapes or any(len(shape) != 2 or 0 in shape for shape in shapes):
+        raise ValueError(f"scores must be [seeds, problems] by task; found {shapes}")
+    if len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(f"tasks have different numbers of seeds: {shapes}")
+    return own
+
+
+def _correspond(task: str, first: Floats, second: Floats) -> bool:
+    if first.shape[1] != second.shape[1] or (
+        first.shape[0] != second.shape[0] and 1 not in (first.shape[0], second.shape[0])
+    ):
+        raise ValueError(f"{task}: [seeds, problems] are {first.shape} and {second.shape}")
+    return True
+
+
+def _size(scores: Mapping[str, Floats]) -> tuple[int, int]:
+    shapes = [values.shape for values in scores.values()]
+    return shapes[0][-2], sum(shape[-1] for shape in shapes)
+
+
+def _means(scores: Mapping[str, Floats]) -> Floats:
+    means: Floats = np.mean([values.mean(axis=(-2, -1)) for values in scores.values()], axis=0)
+    return means
+
+
+def _ratio(above: Floats, below: Floats, otherwise: float) -> Floats:
+    nothing = below <= 0.0
+    return np.where(nothing, otherwise, above / np.where(nothing, 1.0, below))
+
+
+def _p(mean: float, found: Parts) -> float:
+    """Return the level at which the interval just ends at zero."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        level = (low + high) / 2.0
+        low, high = (low, level) if float(found.half_width(level)) < abs(mean) else (level, high)
+    return high
+
+
+def _df(found: Parts) -> float:
+    """Return the degrees of freedom whose t quantile the interval takes."""
+    if not found.seeds_df or not float(found.seeds):
+        return float(found.problems_df)
+    t = float(found.half_width() / np.sqrt(found.variance()))
+    low, high = float(found.seeds_df), max(float(found.problems_df), float(found.seeds_df))
+    for _ in range(60):
+        df = float(np.sqrt(low * high))
+        low, high = (low, df) if stdtr(df, -t) < LEVEL / 2.0 else (df, high)
+    return high
