@@ -160,6 +160,7 @@ def test_every_column_and_field_of_an_artifact_is_explained() -> None:
         schema.REJECTED,
         schema.TOKENS,
         schema.ENTROPY,
+        schema.LOSSES,
         schema.CURRICULUM,
         schema.ACTIVE,
         schema.GENERATION,

@@ -72,7 +72,7 @@ def test_wheel_init_and_a_small_run(tmp_path: Path, shared_data: Path) -> None:
         *("--set", "model=base"),
         *("--set", f"data=[{shared_data / 'am_synth.jsonl'}]"),
         *("--set", f"eval_files={{gsm8k: {shared_data / 'gsm8k.jsonl'}}}"),
-        *("--set", "controls=[]"),
+        *("--set", "arms=[base,m1,wmss]", "--set", "seeds=[]", "--set", "compare_with=null"),
         *("--set", "tokenize.max_seq_len=600"),
         *("--set", "eval={limit: 4, max_new_tokens: 4}"),
         *("--set", "sft.max_steps=2"),

@@ -22,7 +22,7 @@ from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.runs import remember
 from wmss_cli.launch.submit import RunSettings
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 GPU = Resources(gpus_per_node=1, mem_gb=4)
 
@@ -85,28 +85,28 @@ def test_run_submits_the_whole_chain_and_returns(
 ) -> None:
     result = invoke("run", config)
     shown = ok(result)
-    scored = [f"score-{role}.{part}" for role in ("weak", "strong") for part in ("0-2", "merge")]
+    scored = [f"score-{model}.{part}" for model in ("base", "m1") for part in ("0-2", "merge")]
     assert slurm.names() == [
-        *("curate", "tokenize", "sft", *scored),
-        *("curriculum", "joint", "eval-base", "eval-sft", "eval-wmss", "analyze", "report"),
+        *("curate", "tokenize", "eval-base", "logits-base", "m1", "eval-m1", "logits-m1"),
+        *(*scored, "curriculum", "wmss", "eval-wmss", "logits-wmss", "logits-wmss-weak", "report"),
     ]
     assert row(shown, "curate") == "curate 1 1 CPU 60 min"
-    assert row(shown, "score-weak") == "score-weak 4, 5 3 x 1 CPU 60 min tokenize"
+    assert row(shown, "score-base") == "score-base 8, 9 3 x 1 CPU 60 min tokenize"
     assert max(map(len, lines(shown))) <= 80
     assert result.stderr == "next: wmss status my-run    (wmss logs, wmss cancel)\n"
     assert (tmp_path / "my-run" / "slurm" / "plan.json").is_file()
     again = invoke("run", config)
     assert "queued before" in row(ok(again), "curate")
-    assert len(slurm.jobs()) == 14
+    assert len(slurm.jobs()) == 17
 
 
 def test_submitting_as_json(slurm: FakeSlurm, config: Path) -> None:
     found = json.loads(ok(invoke("run", config, "--json", "--slurm", "array_limit=2")))
-    assert found[3] == {
-        **{"name": slurm.last("score-weak.0-2")["name"], "stage": "score-weak"},
-        **{"state": "sent", "jobs": ["4"], "tasks": 3},
+    assert found[7] == {
+        **{"name": slurm.last("score-base.0-2")["name"], "stage": "score-base"},
+        **{"state": "sent", "jobs": ["8"], "tasks": 3},
     }
-    assert slurm.last("score-weak.0-2")["options"]["array"] == "0-2%2"
+    assert slurm.last("score-base.0-2")["options"]["array"] == "0-2%2"
 
 
 def test_one_stage_can_be_submitted_too(tmp_path: Path, slurm: FakeSlurm, config: Path) -> None:
@@ -122,9 +122,9 @@ def test_a_dry_run_shows_the_scripts_and_submits_nothing(
 ) -> None:
     result = invoke("run", config, "--dry-run")
     shown = ok(result)
-    assert shown.count("#!/bin/bash") == 14
+    assert shown.count("#!/bin/bash") == 17
     assert "#SBATCH --array=0-2%3" in shown
-    assert result.stderr.count("sbatch --test-only: would start at 2026-11-24T19:37:33") == 14
+    assert result.stderr.count("sbatch --test-only: would start at 2026-11-24T19:37:33") == 17
     assert result.stderr.endswith("Nothing was submitted.\n")
     assert slurm.jobs() == []
     assert not (tmp_path / "my-run").exists()

@@ -1,4 +1,4 @@
-"""The whole pipeline by one command: two iterations, both controls, interrupted and continued."""
+"""The whole pipeline by one command: two iterations, some arms, interrupted and continued."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ model: base
 data: [{records}]
 eval_files: {{gsm8k: {problems}}}
 iterations: 2
-controls: [continued_sft, softening]
+arms: [base, m1, wmss, continued_sft, softening]
 tokenize: {{system_prompt: "", max_seq_len: 400}}
 sft: {{learning_rate: 1e-3, global_batch_size: 4, micro_batch_tokens: 300, save_every_steps: 3}}
 joint: {{learning_rate: 1e-3, global_batch_size: 16, micro_batch_tokens: 1000}}
@@ -81,10 +81,9 @@ def test_the_same_command_continues_and_shows_the_results(project: Path) -> None
     assert process.returncode == 0, err
     assert "curate: done before" in err
     results = json.loads(out)
-    assert set(results["methods"]) == {
-        *("base", "sft", "wmss-1", "wmss-2"),
-        *("continued_sft", "softening"),
-    }
+    assert [arm["name"] for arm in results["study"]["arms"]] == [
+        *("base", "m1", "wmss", "continued_sft", "softening"),
+    ]
     (sft,) = (path for path in project.glob("runs/sft-*") if read_manifest(path).attempt == 2)
     steps = [json.loads(line)["step"] for line in (sft / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, len(steps) + 1))
@@ -100,20 +99,22 @@ def test_a_second_run_does_nothing(project: Path) -> None:
     assert after == before
 
 
-def test_controls_take_as_many_steps_as_the_joint_training(project: Path) -> None:
-    manifests = [read_manifest(path) for path in project.glob("runs/*-*") if path.is_dir()]
-    trained = [m for m in manifests if m.stage == "joint_train"]
-    continued = [
-        m for m in manifests if m.stage == "sft" and "joint-train" in m.inputs["strong"].path
-    ]
-    assert len(trained) == 3
-    assert len(continued) == 1
-    assert len({m.metrics["steps"] for m in trained + continued}) == 1
+def test_arms_take_as_many_steps_as_the_joint_training(project: Path) -> None:
+    study = json.loads((project / "runs" / "study.json").read_text())
+    steps = {
+        run["arm"]: sum(
+            read_manifest(Path(study["artifacts"][label])).metrics["steps"]
+            for label in run["trainings"]
+            if label != "m1"
+        )
+        for run in study["study"]["runs"]
+    }
+    assert steps["wmss"] == steps["continued_sft"] == steps["softening"] > 0
 
 
 def test_models_load_without_code_of_ours(project: Path) -> None:
     folders = [path for path in project.glob("runs/joint-train-*") if path.is_dir()]
-    assert sorted((path / "weak").is_dir() for path in folders) == [False, True, True]
+    assert sorted((path / "weak").is_dir() for path in folders) == [False, False, True, True]
     for folder in folders:
         model = AutoModelForCausalLM.from_pretrained(folder / "model")
         tokenizer = AutoTokenizer.from_pretrained(folder / "model")

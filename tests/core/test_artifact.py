@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,10 @@ def test_what_is_no_artifact_is_never_replaced(tmp_path: Path, there: str) -> No
     job = make_job(out)
     with pytest.raises(ConfigError, match="choose another --out"):
         artifact.finished(job)
-    artifact.discard(out)
+    # Not with --force either.
+    with pytest.raises(ConfigError, match="choose another --out"):
+        force(job)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (out if there == "file" else out / "notes.txt").read_text() == "mine"
 
 
@@ -174,7 +177,7 @@ def test_an_input_made_again_with_other_content_makes_it_stale(tmp_path: Path) -
     job = make_job(tmp_path / "out", {"data": tmp_path / "source"})
     write(job, "from what was")
     # The same options, so the same fingerprint; say, bf16 kernels that are not deterministic.
-    artifact.discard(tmp_path / "source")
+    force(source)
     write(source, "as it is")
     assert artifact.finished(job) is None
     write(job, "from what is")
@@ -188,7 +191,7 @@ def test_an_input_made_again_with_the_same_content_does_not(tmp_path: Path) -> N
     write(source)
     job = make_job(tmp_path / "out", {"data": tmp_path / "source"})
     write(job)
-    artifact.discard(tmp_path / "source")
+    force(source)
     write(source)
     assert artifact.finished(job) is not None
 
@@ -232,14 +235,159 @@ def test_a_plain_folder_is_known_by_its_content(tmp_path: Path) -> None:
 # Force.
 
 
-def test_discard_removes_the_artifact_and_all_unfinished_work(tmp_path: Path) -> None:
+def force(job: Job) -> Callable[[], None]:
+    """Say that the job is to be done again, as ``--force`` does."""
+    return artifact.redo({Path(job.out): artifact.describe(job)[0]})
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Return all bytes below a folder, marks and locks aside."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".redo", ".lock")
+    }
+
+
+def test_what_is_forced_is_to_do_and_stays_readable_until_the_new_one_is_whole(
+    tmp_path: Path,
+) -> None:
+    job = make_job(tmp_path / "out")
+    old = write(job, "old")
+    before = content(tmp_path)
+    force(job)
+    assert content(tmp_path) == before
+    assert artifact.finished(job) is None
+    with open_draft(job) as draft:
+        (draft.folder / "result.txt").write_text("new")
+        assert verify(tmp_path / "out") == old, "it is read while the new one is written"
+        new = draft.commit({})
+    assert artifact.finished(job) == new == verify(tmp_path / "out")
+    # Forced once, made once.
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.lock", "out"]
+
+
+def test_new_work_that_fails_leaves_the_old_result_and_is_still_to_do(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "out")
+    old = write(job, "old")
+    force(job)
+    with pytest.raises(UnicodeEncodeError):
+        write(job, "half, then \ud83d")
+    assert verify(tmp_path / "out") == old
+    assert artifact.finished(job) is None
+    write(job, "new")
+    assert artifact.finished(job) is not None
+
+
+def test_a_mark_taken_back_is_as_if_it_had_not_been_set(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "out")
+    old = write(job)
+    force(job)()
+    assert artifact.finished(job) == old
+    # A mark that was there before is there again.
+    force(job)
+    force(job)()
+    assert artifact.finished(job) is None
+
+
+def test_what_is_forced_for_one_work_is_not_free_for_another(tmp_path: Path) -> None:
+    first, second = make_job(tmp_path / "out", level=1), make_job(tmp_path / "out", level=2)
+    old = write(first)
+    force(second)
+    assert artifact.finished(second) is None
+    assert artifact.finished(first) == old, "nobody asked for this one again"
+    third = make_job(tmp_path / "out", level=3)
+    with pytest.raises(ConfigError, match=r"holds another artifact \(level was 1, now 3\)"):
+        artifact.finished(third)
+    write(second, "new")
+    assert artifact.finished(second) is not None
+    assert not (tmp_path / "out.old").exists()
+
+
+def test_a_damaged_artifact_can_be_forced(tmp_path: Path) -> None:
     job = make_job(tmp_path / "out")
     write(job)
-    for name in ("out.partial", "out.shards"):
-        (tmp_path / name).mkdir()
-    artifact.discard(tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").write_text("{")
+    force(job)
     assert artifact.finished(job) is None
-    assert not [path.name for path in tmp_path.iterdir() if path.is_dir()]
+    write(job, "new")
+    assert verify(tmp_path / "out") == artifact.finished(job)
+
+
+def test_work_begun_before_force_is_thrown_away_when_the_new_one_begins(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "out")
+    with open_draft(job, resumable=True) as draft:
+        (draft.folder / "checkpoint").write_text("step 5")
+    force(job)
+    assert (tmp_path / "out.partial" / "checkpoint").read_text() == "step 5"
+    with open_draft(job, resumable=True) as draft:
+        assert not (draft.folder / "checkpoint").exists()
+        assert draft.attempt == 1
+        (draft.folder / "checkpoint").write_text("step 2 of the new work")
+    # And the new work is gone on with, however often it is interrupted.
+    with open_draft(job, resumable=True) as draft:
+        assert (draft.folder / "checkpoint").read_text() == "step 2 of the new work"
+        assert draft.attempt == 2
+        draft.commit({})
+    assert artifact.finished(job) is not None
+
+
+def test_force_reaches_the_shards_done_and_begun(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "out")
+    done, begun = (make_job(tmp_path / f"out.shards/0000{n}-of-00002") for n in range(2))
+    write(done)
+    with open_draft(begun, resumable=True) as draft:
+        (draft.folder / "answers").write_text("half of them")
+    before = content(tmp_path)
+    force(job)
+    assert content(tmp_path) == before
+    assert artifact.finished(done) is None
+    with open_draft(begun, resumable=True) as draft:
+        assert not (draft.folder / "answers").exists()
+    write(done, "new")
+    assert artifact.finished(done) is not None
+
+
+def test_force_of_several_is_refused_as_a_whole(tmp_path: Path) -> None:
+    jobs = [make_job(tmp_path / name) for name in "abc"]
+    for job in jobs:
+        write(job)
+    wanted = {Path(job.out): artifact.describe(job)[0] for job in jobs}
+    with (
+        open_draft(make_job(tmp_path / "c", level=2)),
+        pytest.raises(ConfigError, match="c: another process is writing it"),
+    ):
+        artifact.redo(wanted)
+    assert all(artifact.finished(job) for job in jobs)
+
+
+def test_force_of_what_is_not_there_leaves_nothing(tmp_path: Path) -> None:
+    force(make_job(tmp_path / "run" / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_dies_between_two_renames_loses_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path / "out")
+    old = write(job, "old")
+    force(job)
+    rename = Path.rename
+
+    def dies(self: Path, target: Path) -> Path:
+        if self.name == "out.partial":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", dies)
+    with pytest.raises(KeyboardInterrupt):
+        write(job, "new")
+    monkeypatch.undo()
+    with open_draft(job):
+        assert verify(tmp_path / "out") == old
+    write(job, "new")
+    assert artifact.finished(job) is not None
+    assert not (tmp_path / "out.old").exists()
 
 
 # Two writers.
@@ -300,7 +448,7 @@ def test_unfinished_work_is_not_resumed_with_other_options_or_inputs(
     with refused, open_draft(other, resumable=True):
         pass
     assert (tmp_path / "out.partial" / "checkpoint").read_text() == "step 5"
-    artifact.discard(tmp_path / "out")
+    force(other)
     with open_draft(other, resumable=True) as draft:
         assert not (draft.folder / "checkpoint").exists()
 

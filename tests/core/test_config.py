@@ -80,7 +80,10 @@ def test_every_field_is_documented(section: type[BaseModel]) -> None:
         (JointConfig, {"mix_lambda": 1.1}),
         (JointConfig, {"weak_mode": "thawed"}),
         (CurriculumConfig, {"alpha": -0.1}),
-        (Config, {"controls": ["sft"]}),
+        (Config, {"controls": ["softening"]}),
+        (Config, {"seeds": [1, 2, 1]}),
+        (Config, {"models": {"a b": "x"}}),
+        (Config, {"tables": ["all"]}),
         (Config, {"iterations": 0}),
     ],
 )

@@ -19,7 +19,8 @@ from wmss_cli.launch.ledger import Group, Ledger, RunPlan
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.sbatch import script
 from wmss_cli.launch.submit import RunSettings
-from wmss_cli.stages.pipeline import Output, Plan, Step, external, shard_jobs
+from wmss_cli.stages.plan import Output, Plan, Step, external
+from wmss_cli.stages.shards import shard_jobs
 
 
 def small_plan(folder: Path, shards: int = 3) -> list[Step]:

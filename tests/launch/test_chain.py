@@ -12,7 +12,7 @@ from launch.plans import small_plan, training_plan, with_out
 
 from wmss_cli.launch.chain import Link, chain, job_name
 from wmss_cli.launch.profile import Profile, Resources
-from wmss_cli.stages.pipeline import shard_jobs
+from wmss_cli.stages.shards import shard_jobs
 
 
 def by_stage(links: list[Link]) -> dict[str, Link]:

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from commands import record, right_records, write_records
 
-from wmss_cli.core.artifact import Job, open_draft, partial
+from wmss_cli.core.artifact import Job, describe, open_draft, partial, redo
 from wmss_cli.core.config import CurateConfig, CurriculumConfig
 from wmss_cli.core.errors import (
+    ConfigError,
     DataError,
     IntegrityError,
     InterruptedRunError,
     StageError,
 )
+from wmss_cli.core.manifest import verify
 from wmss_cli.core.progress import Progress
 from wmss_cli.core.schema import ENTROPY, write_parquet
 from wmss_cli.launch.local import log_path, run_local
@@ -81,6 +83,66 @@ def test_the_same_work_is_done_once(tmp_path: Path) -> None:
     assert again.was_done
     assert again.manifest == first.manifest
     assert not log_path(Path(job.out)).exists()
+
+
+# Force.
+
+
+def test_force_makes_it_again_once(tmp_path: Path) -> None:
+    job = curate_job(tmp_path, right_records(3))
+    first = run_local(job).manifest
+    again = run_local(job, force=True)
+    assert not again.was_done
+    assert again.manifest != first
+    assert again.manifest.digest == first.digest
+    assert run_local(job).was_done
+
+
+def test_a_forced_stage_that_fails_leaves_the_old_result(tmp_path: Path) -> None:
+    job = curate_job(tmp_path, right_records(3))
+    old = run_local(job).manifest
+    # Another artifact in its place, of data that cannot work.
+    other = curate_job(tmp_path, [record("2 + 2?", "5", "4")])
+    with pytest.raises(ConfigError, match="holds another artifact"):
+        run_local(other)
+    with pytest.raises(StageError, match="none of 1 records kept"):
+        run_local(other, force=True)
+    assert verify(Path(job.out)) == old
+    curate_job(tmp_path, right_records(3))
+    assert run_local(job).was_done, "nobody asked for this one again"
+
+
+def test_a_forced_stage_that_is_interrupted_is_gone_on_with(tmp_path: Path) -> None:
+    rejected = [record("2 + 2?", "4", None)] * 30_000
+    job = curate_job(tmp_path, [*right_records(3), *rejected])
+    old = run_local(job).manifest
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(InterruptedRunError):
+        run_local(job, force=True, watch=when_working(interrupt))
+    assert verify(Path(job.out)) == old
+    again = run_local(job)
+    assert not again.was_done
+    assert again.manifest.started > old.started
+    assert run_local(job).was_done
+
+
+def test_all_that_is_forced_at_once_is_made_again_whatever_happens_in_between(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "other").mkdir()
+    jobs = [
+        curate_job(tmp_path, right_records(3)),
+        curate_job(tmp_path / "other", right_records(2)),
+    ]
+    for job in jobs:
+        run_local(job)
+    # As `wmss run --force` does before its first stage; then it dies.
+    redo({Path(job.out): describe(job)[0] for job in jobs})
+    assert [run_local(job).was_done for job in jobs] == [False, False]
+    assert [run_local(job).was_done for job in jobs] == [True, True]
 
 
 def test_nothing_is_left_in_the_temporary_folder(

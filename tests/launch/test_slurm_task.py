@@ -22,7 +22,7 @@ from wmss_cli.launch import slurm_task, worker
 from wmss_cli.launch.chain import chain
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.slurm_task import control_folder, write_order
-from wmss_cli.stages.pipeline import shard_jobs
+from wmss_cli.stages.shards import shard_jobs
 
 RUN = (
     "import sys; from wmss_cli.launch import slurm_task; slurm_task._LATE_S = 0.0; "

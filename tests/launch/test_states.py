@@ -18,7 +18,7 @@ from wmss_cli.launch.ledger import Group, Ledger, RunPlan
 from wmss_cli.launch.states import Record, expand, gib, read_accounts, read_queue, seconds
 from wmss_cli.launch.status import run_status
 from wmss_cli.launch.submit import RunSettings
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 # As Slurm 22.05.8 printed it.
 QUEUE = """\

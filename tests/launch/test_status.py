@@ -13,7 +13,7 @@ import pytest
 from launch.fake_slurm import FakeSlurm
 from launch.plans import as_sent, finish, finish_shards, settings, small_plan, training_plan
 
-from wmss_cli.core.artifact import Job, partial
+from wmss_cli.core.artifact import Job, partial, redo
 from wmss_cli.core.progress import PROGRESS, Progress
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile, Resources
@@ -23,7 +23,8 @@ from wmss_cli.launch.states import NEVER
 from wmss_cli.launch.status import Counts, RunStatus, StageStatus, run_status
 from wmss_cli.launch.submit import submit
 from wmss_cli.launch.words import waiting
-from wmss_cli.stages.pipeline import Step, shard_jobs
+from wmss_cli.stages.plan import Step
+from wmss_cli.stages.shards import shard_jobs
 
 Look = Callable[[], dict[str, StageStatus]]
 GPU = Resources(gpus_per_node=1, mem_gb=4)
@@ -177,6 +178,21 @@ def test_what_has_its_manifest_is_done_whatever_slurm_says(
         sent.move("1", state)
         curate = look()["curate"]
         assert (curate.state, curate.failure, curate.tasks.done) == ("done", None, 1)
+
+
+def test_what_is_being_made_again_is_not_done(
+    sent: FakeSlurm, steps: list[Step], look: Look
+) -> None:
+    for step in steps[:2]:
+        finish(step.job)
+    finish_shards(steps[1], [0, 2])
+    redo({Path(step.job.out): step.fingerprint for step in steps})
+    sent.move("1", "RUNNING")
+    assert look()["curate"].state == "running"
+    finish(steps[0].job)
+    assert look()["curate"].state == "done"
+    finish_shards(steps[1], [2])
+    assert look()["score"].tasks.done == 1
 
 
 def test_what_was_made_by_other_options_is_not_done(

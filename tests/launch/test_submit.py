@@ -15,12 +15,13 @@ import pytest
 from launch.fake_slurm import FakeSlurm, stage_of
 from launch.plans import as_sent, finish, finish_shards, settings, small_plan, training_plan
 
-from wmss_cli.core.artifact import partial
+from wmss_cli.core.artifact import finished, open_draft, partial
 from wmss_cli.core.errors import ConfigError, SlurmError
+from wmss_cli.core.manifest import read_manifest
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.submit import RunSettings, Sent, submit
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 ALL = ["curate", "score.0-2", "score.merge", "curriculum"]
 
@@ -483,9 +484,149 @@ def test_force_is_refused_while_jobs_wait_or_run(
     for job_id in ("1", "2", "3", "4"):
         slurm.move(job_id, "CANCELLED")
     partial(Path(steps[1].job.out)).mkdir()
+    before = content(tmp_path / "run")
     assert send(force=True) == ALL
-    assert not Path(steps[0].job.out).exists()
-    assert not partial(Path(steps[1].job.out)).exists()
+    # What is there stays until the jobs have made it again.
+    assert content(tmp_path / "run") == before
+    assert send() == []
+
+
+def content(folder: Path) -> dict[str, bytes | None]:
+    """Return all that lies in the artifacts of a run, drafts and shards too, and no marks."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if path.suffix not in (".lock", ".redo") and "slurm" not in path.parts
+    }
+
+
+def all_finished(steps: list[Step]) -> None:
+    """Put all results in place, and work that was begun: a draft, and a shard left behind."""
+    for step in steps:
+        finish(step.job)
+    finish_shards(steps[1], [0])
+    partial(Path(steps[2].job.out)).mkdir()
+
+
+def is_done(steps: list[Step]) -> list[bool]:
+    return [finished(step.job) is not None for step in steps]
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize("forced", ["the same", "other shards", "another configuration"])
+def test_a_refused_force_leaves_every_result(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step], forced: str
+) -> None:
+    all_finished(steps)
+    before = content(tmp_path / "run")
+    # The first job runs, and reads and writes what is there.
+    slurm.move("1", "COMPLETED")
+    slurm.move("2_0", "RUNNING")
+    others = {
+        "the same": steps,
+        "other shards": small_plan(tmp_path, shards=2),
+        "another configuration": [steps[0], *training_plan(tmp_path)[1:]],
+    }
+    message = r"jobs of another configuration are in|is still in the queue"
+    with pytest.raises(ConfigError, match=message) as caught:
+        submit(others[forced], settings(tmp_path), force=True)
+    assert caught.value.exit_code == 3
+    assert content(tmp_path / "run") == before
+    assert is_done(steps) == [True, True, True]
+    assert slurm.calls("scancel") == []
+
+
+def test_a_profile_that_does_not_fit_leaves_every_result(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
+) -> None:
+    all_finished(steps)
+    before = content(tmp_path / "run")
+    with pytest.raises(ConfigError, match="no partition nowhere"):
+        submit(steps, settings(tmp_path, Profile(partition="nowhere")), force=True)
+    assert content(tmp_path / "run") == before
+    assert is_done(steps) == [True, True, True]
+    assert slurm.calls("sbatch") == []
+
+
+def test_force_is_refused_while_another_process_writes_one_of_the_results(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
+) -> None:
+    all_finished(steps)
+    with open_draft(steps[2].job):
+        before = content(tmp_path / "run")
+        with pytest.raises(ConfigError, match="another process is writing it"):
+            submit(steps, settings(tmp_path), force=True)
+        assert content(tmp_path / "run") == before
+    assert is_done(steps) == [True, True, True]
+    assert slurm.calls("sbatch") == []
+
+
+def test_a_force_of_which_sbatch_takes_no_job_changes_nothing(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step], send: Callable[..., list[str]]
+) -> None:
+    all_finished(steps)
+    before = content(tmp_path / "run")
+    slurm.refuse("wmss-", "Invalid account or account/partition combination specified")
+    with pytest.raises(SlurmError, match="Invalid account"):
+        submit(steps, settings(tmp_path), force=True)
+    assert content(tmp_path / "run") == before
+    assert is_done(steps) == [True, True, True]
+    slurm.refuse("", "")
+    assert send() == []
+
+
+def test_where_sbatch_refuses_a_later_job_the_rest_of_what_was_forced_is_sent_by_the_next(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step], send: Callable[..., list[str]]
+) -> None:
+    all_finished(steps)
+    before = content(tmp_path / "run")
+    slurm.refuse(".merge", "Job violates accounting/QOS policy")
+    with pytest.raises(SlurmError, match="QOS"):
+        submit(steps, settings(tmp_path), force=True)
+    assert slurm.names() == ["curate", "score.0-2"]
+    assert content(tmp_path / "run") == before
+    slurm.refuse("", "")
+    assert send() == ["score.merge", "curriculum"]
+    assert dependency(slurm, "curriculum") == "afterok:3"
+    # All three shards, that which was done before --force too.
+    assert order_of(slurm.last("score.0-2")) == [0, 1, 2]
+
+
+def test_who_dies_while_forcing_leaves_all_of_it_to_the_next(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step], send: Callable[..., list[str]]
+) -> None:
+    all_finished(steps)
+    before = content(tmp_path / "run")
+    slurm.kill_sender("before")
+    process = multiprocessing.get_context("fork").Process(
+        target=submit, args=(steps, settings(tmp_path)), kwargs={"force": True}
+    )
+    process.start()
+    assert end_of(process) == -signal.SIGKILL
+    assert content(tmp_path / "run") == before
+    assert send() == ALL
+
+
+def test_what_was_forced_is_made_again_by_its_jobs_and_read_by_those_that_wait(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step], send: Callable[..., list[str]]
+) -> None:
+    all_finished(steps)
+    assert send(force=True) == ALL
+    assert is_done(steps) == [False, False, False]
+    # Another content of the same work, as after kernels that are not deterministic.
+    with open_draft(steps[0].job) as draft:
+        (draft.folder / "result.txt").write_text("anew")
+        new = draft.commit({})
+    slurm.move("1", "COMPLETED")
+    finish_shards(steps[1], [0, 1, 2])
+    slurm.move("2", "COMPLETED")
+    slurm.move("3", "FAILED")
+    assert send() == ["score.merge", "curriculum"]
+    for step in steps[1:]:
+        finish(step.job)
+    assert is_done(steps) == [True, True, True]
+    assert read_manifest(Path(steps[1].job.out)).inputs["tokens"].digest == new.digest
+    assert list((tmp_path / "run").rglob(".*.redo")) == []
 
 
 def test_stages_that_are_sent_one_by_one_stand_side_by_side(

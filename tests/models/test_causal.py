@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import make_tiny_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.models.causal import load_model, save_model
+from wmss_cli.models.matching import check_stored
 from wmss_cli.models.tokenizer import load_tokenizer
 
 
@@ -28,3 +34,143 @@ def test_precision_sets_the_data_type(tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path / "model")
     assert load_model(folder, "bf16").dtype == torch.bfloat16
     assert load_model(folder, "fp32").dtype == torch.float32
+
+
+# Weights that do not match.
+
+Weights = dict[str, torch.Tensor]
+
+
+def change(folder: Path, edit: Callable[[Weights], Weights], **config: object) -> Path:
+    """Edit the weights of a saved model, and values of its config.json."""
+    file = folder / "model.safetensors"
+    edited = {name: w.contiguous() for name, w in edit(load_file(file)).items()}
+    save_file(edited, file, {"format": "pt"})
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return folder
+
+
+def prefixed(prefix: str) -> Callable[[Weights], Weights]:
+    return lambda weights: {prefix + name: weight for name, weight in weights.items()}
+
+
+def without(part: str) -> Callable[[Weights], Weights]:
+    return lambda weights: {name: w for name, w in weights.items() if part not in name}
+
+
+def same(weights: Weights) -> Weights:
+    return weights
+
+
+def layers(count: int) -> dict[str, object]:
+    return {"num_hidden_layers": count, "layer_types": ["full_attention"] * count}
+
+
+@pytest.mark.parametrize(
+    ("edit", "config", "line"),
+    [
+        (
+            prefixed("base_model.model."),
+            {},
+            r"25 unexpected .*keys begin with base_model\.model\.: merge the PEFT adapter first",
+        ),
+        (prefixed("module."), {}, r"keys begin with module\.: save the model without the wrapper"),
+        (prefixed("_orig_mod."), {}, r"keys begin with _orig_mod\.: save the model that torch"),
+        (without("layers.1."), {}, r"11 missing \(model\.layers\.1\.input_layernorm\.weight, "),
+        (without("lm_head"), {}, r"1 missing \(lm_head\.weight\); copy the head too, or set tie"),
+        (without("model.norm"), {}, r"1 missing \(model\.norm\.weight\); take config\.json and"),
+        (same, layers(3), r"11 missing \(model\.layers\.2\.input_layernorm\.weight, "),
+        (same, layers(1), r"11 unexpected \(model\.layers\.1\.input_layernorm\.weight, "),
+        (
+            same,
+            {"vocab_size": 330},
+            r"2 of another shape \(lm_head\.weight: \[320, 32\] in the files, \[330, 32\] by conf",
+        ),
+        (same, {"hidden_size": 48}, r"of another shape \(lm_head\.weight: \[320, 32\] in the fil"),
+    ],
+)
+def test_weights_that_do_not_match_are_refused_and_never_random(
+    tmp_path: Path, edit: Callable[[Weights], Weights], config: dict[str, object], line: str
+) -> None:
+    folder = change(make_tiny_model(tmp_path / "model", tie=False), edit, **config)
+    # By loading, and by the headers alone for an engine that loads by itself.
+    for refuse in (lambda: load_model(folder, "fp32"), lambda: check_stored(folder)):
+        with pytest.raises(ConfigError, match=line) as caught:
+            refuse()
+        assert str(caught.value).startswith(f"{folder}: weights do not match config.json: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_prefix_that_transformers_takes_off_is_not_refused_nor_random(tmp_path: Path) -> None:
+    wanted = load_model(make_tiny_model(tmp_path / "plain"), "fp32").state_dict()
+    folder = change(make_tiny_model(tmp_path / "model"), prefixed("model."))
+    found = load_model(folder, "fp32").state_dict()
+    assert all(torch.equal(found[name], weight) for name, weight in wanted.items())
+
+
+@pytest.mark.parametrize("with_head", [False, True])
+def test_a_tied_model_loads_with_or_without_its_head(tmp_path: Path, with_head: bool) -> None:
+    def add_head(weights: Weights) -> Weights:
+        head = {"lm_head.weight": weights["model.embed_tokens.weight"].clone()}
+        return without("lm_head")(weights) | (head if with_head else {})
+
+    folder = change(make_tiny_model(tmp_path / "model"), add_head)
+    model = load_model(folder, "fp32")
+    assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
+    check_stored(folder)
+
+
+def test_buffers_that_older_checkpoints_carry_are_not_refused(tmp_path: Path) -> None:
+    def rotary(weights: Weights) -> Weights:
+        name = "model.layers.{}.self_attn.rotary_emb.inv_freq"
+        return weights | {name.format(layer): torch.ones(8) for layer in range(2)}
+
+    load_model(change(make_tiny_model(tmp_path / "qwen"), rotary), "fp32")
+
+    def masks(weights: Weights) -> Weights:
+        names = [f"transformer.h.{layer}.attn.{n}" for layer in (0, 1) for n in ("bias", "masked")]
+        names = [n.replace("masked", "masked_bias") for n in names]
+        return weights | {name: torch.ones(1) for name in names}
+
+    sizes = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2)
+    GPT2LMHeadModel(sizes).save_pretrained(tmp_path / "gpt2")
+    folder = change(tmp_path / "gpt2", masks)
+    load_model(folder, "fp32")
+    check_stored(folder)
+
+
+def sharded(folder: Path) -> list[Path]:
+    """Cut a saved model into several files, and return them."""
+    load_model(folder, "fp32").save_pretrained(folder, max_shard_size="40KB")
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    return sorted(folder.glob("model-*.safetensors"))
+
+
+def test_a_model_in_several_files_loads_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "model")
+    wanted = load_model(folder, "fp32").state_dict()
+    files = sharded(folder)
+    assert len(files) > 2
+    found = load_model(folder, "fp32").state_dict()
+    assert all(torch.equal(found[name], weight) for name, weight in wanted.items())
+    files[1].unlink()
+    with pytest.raises(ConfigError, match=rf"{files[1].name}: 1 of {len(files)} weight files tha"):
+        load_model(folder, "fp32")
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, 0.5, 0.999])
+def test_a_cut_file_is_named(tmp_path: Path, kept: float) -> None:
+    file = make_tiny_model(tmp_path / "model") / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(kept if kept >= 1 else kept * len(whole))])
+    with pytest.raises(IntegrityError, match=r"model\.safetensors: cut or damaged") as caught:
+        load_model(tmp_path / "model", "fp32")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
+    file = make_tiny_model(tmp_path / "model") / "model.safetensors"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(ConfigError, match=r"model\.safetensors: a pointer of git-lfs, .*git lfs p"):
+        load_model(tmp_path / "model", "fp32")

@@ -198,3 +198,26 @@ def test_more_than_there_are_is_an_error() -> None:
         draw(probability, options)
     assert "lower curriculum.multiplier" in str(e.value)
     assert draw(probability, config(multiplier=3.0)).sum() == 9
+
+
+@given(
+    st.integers(0, 99),
+    st.sampled_from(["with_replacement", "without_replacement"]),
+    st.floats(0.3, 1.0),
+)
+def test_a_random_choice_has_exactly_the_multiplicities_of_the_weighted_draw(
+    seed: int, sampling: str, multiplier: float
+) -> None:
+    probability = np.arange(1.0, 31.0) / 465
+    options = {"seed": seed, "sampling": sampling, "multiplier": multiplier}
+    weighted = draw(probability, config(**options))
+    dealt = draw(probability, config(**options, choice="random"))
+    assert sorted(dealt) == sorted(weighted)
+    np.testing.assert_array_equal(dealt, draw(probability, config(**options, choice="random")))
+
+
+def test_a_random_choice_does_not_look_at_the_weights() -> None:
+    # Half of the samples have no weight, and get as many of the draws as the others.
+    probability = np.repeat([0.0, 0.02], 50)
+    dealt = sum(draw(probability, config(seed=s, choice="random")) for s in range(200))
+    assert abs(dealt[:50].sum() / dealt.sum() - 0.5) < 0.02

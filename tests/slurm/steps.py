@@ -23,7 +23,7 @@ from wmss_cli.launch.status import RunStatus, StageStatus, run_status
 from wmss_cli.launch.submit import RunSettings, Sent, submit
 from wmss_cli.stages import demo_data
 from wmss_cli.stages.demo import DemoDataConfig
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 # Two cores are there in all.
 PROFILE: dict[str, Any] = {
@@ -62,8 +62,8 @@ def make_project(folder: Path, sharded: Sequence[str] = ()) -> Path:
     }
     values["sft"]["max_steps"] = values["joint"]["max_steps"] = 2
     values["eval"]["max_new_tokens"] = 8
-    # The control arms are jobs like the others; tests/cli/test_run.py has them.
-    values["controls"] = []
+    # Arms are jobs like the others; tests/cli/test_run.py has more of them.
+    values |= {"arms": ["base", "m1", "wmss"], "seeds": [], "compare_with": None}
     for stage in sharded:
         values[stage] = {**values.get(stage, {}), "shards": 2}
     write_profile(folder)

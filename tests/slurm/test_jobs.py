@@ -35,7 +35,7 @@ from wmss_cli.core.config import CurateConfig, ScoreConfig
 from wmss_cli.core.manifest import read_manifest
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.local import run_local
-from wmss_cli.stages.pipeline import Plan, external
+from wmss_cli.stages.plan import Plan, external
 
 pytestmark = pytest.mark.usefixtures("on_cluster")
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from slurm.steps import make_project, results, wmss
 
 pytestmark = pytest.mark.usefixtures("on_cluster")
@@ -31,7 +32,7 @@ def test_the_whole_pipeline_gives_the_results_of_a_local_run(project: Path) -> N
     sent = wmss(project, "run", "demo.yaml", "--cluster", "slurm")
     assert sent.returncode == 0, sent.stderr
     assert "next: wmss status runs" in sent.stderr
-    assert "score-weak" in sent.stdout
+    assert "score-base" in sent.stdout
     followed = wmss(project, "run", "demo.yaml", "--cluster", "slurm", "--wait", timeout_s=500)
     assert followed.returncode == 0, followed.stderr
     assert "report: done" in followed.stderr
@@ -42,7 +43,7 @@ def test_the_whole_pipeline_gives_the_results_of_a_local_run(project: Path) -> N
 def test_a_finished_run_is_shown_as_done_and_nothing_is_submitted_again(project: Path) -> None:
     status = json.loads(wmss(project, "status", "runs", "--json").stdout)
     assert {stage["state"] for stage in status["stages"]} == {"done"}
-    (scores,) = (stage for stage in status["stages"] if stage["label"] == "score-weak")
+    (scores,) = (stage for stage in status["stages"] if stage["label"] == "score-base")
     # Two arrays, since one may hold three tasks, and the merge.
     assert scores["tasks"]["done"] == 5
     ledger = project / "runs" / "slurm" / "ledger.jsonl"
@@ -69,3 +70,45 @@ def test_dry_run_shows_the_script_that_is_sent(project: Path) -> None:
     name = next(line for line in text.splitlines() if "--job-name" in line).split("=")[1]
     text = text.replace(f"dry/slurm/{name}", f"runs/slurm/{folder}").replace(name, folder)
     assert f"#!/bin/bash{text}".strip() == sent.read_text().strip()
+
+
+def sent_by(project: Path, before: str) -> set[str]:
+    """Return the labels of the jobs that were sent since the ledger was this long."""
+    lines = (project / "runs" / "slurm" / "ledger.jsonl").read_text()[len(before) :].splitlines()
+    entries = [json.loads(line) for line in lines]
+    names = [entry["name"].split(".")[0] for entry in entries if entry["event"] == "sent"]
+    return {name.removeprefix("wmss-").rpartition("-")[0] for name in names}
+
+
+@pytest.mark.timeout(900)
+def test_seeds_and_arms_that_are_added_later_are_all_that_is_sent(project: Path) -> None:
+    config = yaml.safe_load((project / "demo.yaml").read_text())
+    ledger = project / "runs" / "slurm" / "ledger.jsonl"
+
+    def run(arms: list[str]) -> set[str]:
+        before = ledger.read_text()
+        study = {**config, "arms": arms, "seeds": [0, 1], "compare_with": "continued_sft"}
+        (project / "study.yaml").write_text(yaml.safe_dump(study))
+        arguments = ("run", "study.yaml", "--cluster", "slurm", "--wait")
+        done = wmss(project, *arguments, timeout_s=500)
+        assert done.returncode == 0, done.stderr
+        return sent_by(project, before)
+
+    # Seed 0 is what was run before, under names without a seed.
+    of_second_seed = {
+        f"{name}-s1"
+        for name in (
+            *("m1", "score-m1", "curriculum", "wmss", "continued_sft"),
+            *("eval-m1", "eval-wmss", "eval-continued_sft"),
+            *("logits-m1", "logits-wmss", "logits-wmss-weak", "logits-continued_sft"),
+        )
+    }
+    added = {f"{name}continued_sft-s0" for name in ("", "eval-", "logits-")}
+    assert run(["m1", "wmss", "continued_sft"]) == {*of_second_seed, *added, "report"}
+    new = {f"{name}softening-s{seed}" for name in ("", "eval-", "logits-") for seed in (0, 1)}
+    assert run(["m1", "wmss", "continued_sft", "softening"]) == {*new, "report"}
+    shown = wmss(project, "status", "runs", "--arm", "softening", "--seed", "1", "--json")
+    stages = {stage["label"]: stage["state"] for stage in json.loads(shown.stdout)["stages"]}
+    assert set(stages.values()) == {"done"}
+    assert "softening/s1" in stages
+    assert "wmss/s1" not in stages

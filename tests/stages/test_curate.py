@@ -20,8 +20,7 @@ from wmss_cli.core.errors import ConfigError, DataError, IntegrityError
 from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.schema import EXAMPLE, REJECTED, example_id, read_parquet
 from wmss_cli.data.filters import REASONS
-from wmss_cli.stages import curate, curate_shard
-from wmss_cli.stages.pipeline import shard_jobs
+from wmss_cli.stages.shards import run, run_merge, run_shard, shard_jobs
 from wmss_cli.verify.sandbox import find_level
 
 Row = dict[str, Any]
@@ -29,7 +28,7 @@ Row = dict[str, Any]
 
 def curate_files(out: Path, paths: Iterable[Path], **options: Any) -> Manifest:
     config = CurateConfig(**options)
-    return curate.run(
+    return run(
         Job(
             stage="curate",
             config=config.model_dump(mode="json"),
@@ -293,7 +292,7 @@ def curate_job(out: Path, data: Path, task: Path, **options: Any) -> Job:
 
 def test_copies_and_benchmark_questions_go(mixed: Path, ducks: Path, tmp_path: Path) -> None:
     out = tmp_path / "curated"
-    manifest = curate.run(curate_job(out, mixed, ducks))
+    manifest = run(curate_job(out, mixed, ducks))
     assert {row["row"]: (row["reason"], row["detail"]) for row in rejected_rows(out)} == {
         10: ("duplicate", ""),
         11: ("near_duplicate", "of data-0000:mixed, row 9"),
@@ -343,11 +342,11 @@ def test_shards_do_not_change_what_is_kept(
     mixed: Path, ducks: Path, tmp_path: Path, shards: int
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    one = curate.run(curate_job(whole, mixed, ducks))
+    one = run(curate_job(whole, mixed, ducks))
     job = curate_job(cut, mixed, ducks, shards=shards)
     for piece in shard_jobs(job):
-        curate_shard.run(piece)
-    many = curate.run_merge(job)
+        run_shard(piece)
+    many = run_merge(job)
     assert rejected_rows(cut) == rejected_rows(whole)
     assert kept_rows(cut) == kept_rows(whole)
     assert (many.fingerprint, many.digest, many.metrics) == (
@@ -360,15 +359,15 @@ def test_shards_do_not_change_what_is_kept(
 
 def test_a_missing_shard_is_not_merged_over(mixed: Path, ducks: Path, tmp_path: Path) -> None:
     job = curate_job(tmp_path / "cut", mixed, ducks, shards=2)
-    curate_shard.run(shard_jobs(job)[0])
+    run_shard(shard_jobs(job)[0])
     with pytest.raises(IntegrityError, match="shard 1 is missing or older than its inputs"):
-        curate.run_merge(job)
+        run_merge(job)
 
 
 def test_near_copies_stay_where_only_exact_ones_are_unwanted(
     mixed: Path, ducks: Path, tmp_path: Path
 ) -> None:
-    manifest = curate.run(curate_job(tmp_path / "out", mixed, ducks, deduplicate="exact"))
+    manifest = run(curate_job(tmp_path / "out", mixed, ducks, deduplicate="exact"))
     assert "near_duplicate" not in manifest.metrics["rejected"]
     assert manifest.metrics["kept"] == 10
 

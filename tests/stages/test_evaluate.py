@@ -20,8 +20,8 @@ from wmss_cli.core.schema import GENERATION, read_parquet, write_parquet
 from wmss_cli.data.chat import Renderer
 from wmss_cli.models.tokenizer import load_tokenizer
 from wmss_cli.results.statistics import wilson_interval
-from wmss_cli.stages import eval_shard, evaluate, registry
-from wmss_cli.stages.pipeline import shard_job, shard_jobs
+from wmss_cli.stages import evaluate, table
+from wmss_cli.stages.shards import run, run_merge, run_shard, shard_job, shard_jobs
 
 ANSWER = "<think>2+3=5</think>\n<answer>5</answer>"
 QUESTIONS = ["2+3?", "Tom has 4 apples and buys 1.", "1+1?", "How many are left in all?"]
@@ -80,7 +80,7 @@ def test_one_graded_row_per_problem_in_the_order_of_the_files(
 ) -> None:
     task = job(model, files, tmp_path / "out")
 
-    manifest = evaluate.run(task)
+    manifest = run(task)
 
     table = read_parquet(tmp_path / "out" / "generations.parquet", GENERATION)
     assert table["task"].to_pylist() == ["sums", "sums", "sums", "left"]
@@ -101,7 +101,7 @@ def test_one_graded_row_per_problem_in_the_order_of_the_files(
 def test_the_metrics_count_by_task_and_over_all(
     model: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
-    metrics = evaluate.run(job(model, files, tmp_path / "out")).metrics
+    metrics = run(job(model, files, tmp_path / "out")).metrics
 
     length = len(load_tokenizer(model)(ANSWER)["input_ids"])
     low, high = wilson_interval(2, 3)
@@ -126,14 +126,14 @@ def test_the_metrics_count_by_task_and_over_all(
 def test_an_answer_that_is_cut_off_is_counted_and_wrong(
     model: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
-    metrics = evaluate.run(job(model, files, tmp_path / "out", max_new_tokens=6)).metrics
+    metrics = run(job(model, files, tmp_path / "out", max_new_tokens=6)).metrics
     assert metrics["tasks"]["sums"]["truncated"] == 3
     assert metrics["tasks"]["sums"]["mean_tokens"] == 6.0
     assert metrics["accuracy"] == 0.0
 
 
 def test_the_limit_holds_for_each_file(model: Path, files: dict[str, Path], tmp_path: Path) -> None:
-    metrics = evaluate.run(job(model, files, tmp_path / "out", limit=2)).metrics
+    metrics = run(job(model, files, tmp_path / "out", limit=2)).metrics
     assert {name: task["n"] for name, task in metrics["tasks"].items()} == {"sums": 2, "left": 1}
 
 
@@ -141,10 +141,10 @@ def test_bad_inputs_are_refused_before_anything_is_written(
     model: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="nothing to evaluate on"):
-        evaluate.run(job(model, {}, tmp_path / "out"))
+        run(job(model, {}, tmp_path / "out"))
     files["left"].write_text("{}")
     with pytest.raises(ConfigError, match=r"left\.jsonl:1: no 'id'"):
-        evaluate.run(job(model, files, tmp_path / "out"))
+        run(job(model, files, tmp_path / "out"))
     assert not (tmp_path / "out.partial").exists()
     assert not (tmp_path / "out.shards").exists()
 
@@ -159,7 +159,7 @@ def test_a_task_says_how_long_an_answer_may_be_unless_the_user_does(
         specs[f"spec-{name}"] = str(spec)
     for wanted, expected in ((None, {"sums": 0, "left": 1}), (40, {"sums": 0, "left": 0})):
         task = job(model, files, tmp_path / f"out-{wanted}", max_new_tokens=wanted)
-        metrics = evaluate.run(replace(task, inputs={**task.inputs, **specs})).metrics
+        metrics = run(replace(task, inputs={**task.inputs, **specs})).metrics
         found = {name: numbers["truncated"] for name, numbers in metrics["tasks"].items()}
         assert found == expected
 
@@ -168,7 +168,7 @@ def test_several_answers_to_each_problem(
     model: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
     options = {"samples": 3, "temperature": 5.0, "max_new_tokens": 8}
-    metrics = evaluate.run(job(model, files, tmp_path / "out", **options)).metrics
+    metrics = run(job(model, files, tmp_path / "out", **options)).metrics
     found = rows(tmp_path / "out")
     assert [(row["id"], row["sample"]) for row in found[:4]] == [
         *(("q0", n) for n in range(3)),
@@ -179,9 +179,9 @@ def test_several_answers_to_each_problem(
     assert metrics["tasks"]["sums"]["samples"] == 3
     assert set(metrics["tasks"]["sums"]["pass_at_k"]) == {"1", "2", "3"}
 
-    evaluate.run(job(model, files, tmp_path / "again", **options, shards=2, batch_size=1))
+    run(job(model, files, tmp_path / "again", **options, shards=2, batch_size=1))
     assert rows(tmp_path / "again") == found
-    evaluate.run(job(model, files, tmp_path / "other", **options, seed=1))
+    run(job(model, files, tmp_path / "other", **options, seed=1))
     assert not {row["text"] for row in rows(tmp_path / "other")} & {row["text"] for row in found}
 
 
@@ -202,7 +202,7 @@ def sharded(model: Path, files: dict[str, Path], tmp_path: Path) -> Job:
 def answered(whole: Job) -> list[Path]:
     """Answer all shards, each on its own, and return their folders."""
     for piece in shard_jobs(whole):
-        eval_shard.run(piece)
+        run_shard(piece)
     return [Path(piece.out) for piece in shard_jobs(whole)]
 
 
@@ -217,7 +217,7 @@ def test_shards_do_not_change_the_result(
 ) -> None:
     whole = job(model, files, tmp_path / "whole", max_new_tokens=30)
     cut = job(model, files, tmp_path / "cut", max_new_tokens=30, shards=shards)
-    one, many = evaluate.run(whole), evaluate.run(cut)
+    one, many = run(whole), run(cut)
     assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
     assert (one.stage, one.fingerprint, one.digest) == (many.stage, many.fingerprint, many.digest)
     assert untimed(one) == untimed(many)
@@ -235,8 +235,8 @@ def test_problems_are_dealt_so_that_each_shard_has_its_part_of_every_task(sharde
 def test_an_empty_shard_loads_no_model(
     model: Path, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eval_shard, "open_engine", None)
-    metrics = eval_shard.run(shard_job(job(model, files, tmp_path / "out", shards=5), 4)).metrics
+    monkeypatch.setattr(evaluate, "open_engine", None)
+    metrics = run_shard(shard_job(job(model, files, tmp_path / "out", shards=5), 4)).metrics
     assert (metrics["answers"], metrics["generation_seconds"]) == (0, 0.0)
     assert metrics["dtype"] == "torch.float32"
 
@@ -244,7 +244,7 @@ def test_an_empty_shard_loads_no_model(
 def test_an_interrupted_eval_answers_only_the_rest(
     sharded: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer_a_shard = eval_shard.run
+    answer_a_shard = evaluate.shard
     begun: list[int] = []
 
     def interrupted_once(piece: Job, progress: ProgressWriter, before: int) -> Manifest:
@@ -255,13 +255,13 @@ def test_an_interrupted_eval_answers_only_the_rest(
             assert first.stat().st_mtime_ns == written
         return answer_a_shard(piece, progress, before)
 
-    monkeypatch.setattr(eval_shard, "run", interrupted_once)
+    monkeypatch.setattr(evaluate, "shard", interrupted_once)
     with pytest.raises(InterruptedRunError):
-        evaluate.run(sharded)
+        run(sharded)
     assert not Path(sharded.out).exists()
     first = Path(shard_job(sharded, 0).out) / "generations.parquet"
     written = first.stat().st_mtime_ns
-    evaluate.run(sharded)
+    run(sharded)
     assert begun == [0, 1, 1, 2]
     assert [row["id"] for row in rows(Path(sharded.out))] == ["q0", "q1", "q2", "q3"]
 
@@ -270,8 +270,8 @@ def test_an_interrupted_shard_goes_on_behind_the_last_answer(
     model: Path, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, cut = job(model, files, tmp_path / "whole"), job(model, files, tmp_path / "cut")
-    evaluate.run(whole)
-    written = eval_shard.append_json_line
+    run(whole)
+    written = evaluate.append_json_line
     names: list[str] = []
 
     def killed_after_two(path: Path, row: dict[str, Any]) -> None:
@@ -283,10 +283,10 @@ def test_an_interrupted_shard_goes_on_behind_the_last_answer(
                 file.write('{"task": "sums", "id"')
             raise InterruptedRunError("stopped")
 
-    monkeypatch.setattr(eval_shard, "append_json_line", killed_after_two)
+    monkeypatch.setattr(evaluate, "append_json_line", killed_after_two)
     with pytest.raises(InterruptedRunError):
-        evaluate.run(cut)
-    evaluate.run(cut)
+        run(cut)
+    run(cut)
 
     assert sorted(names) == ["q0", "q1", "q2", "q3"]
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
@@ -297,8 +297,8 @@ def test_shards_that_other_jobs_answered_are_merged_without_the_model(
     sharded: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered(sharded)
-    monkeypatch.setattr(eval_shard, "open_engine", None)
-    manifest = registry.load_merge("eval")(sharded)
+    monkeypatch.setattr(evaluate, "open_engine", None)
+    manifest = table.load("eval", merge=True)(sharded)
     assert finished(sharded) == manifest
     assert (manifest.stage, manifest.metrics["accuracy"]) == ("eval", 0.5)
     assert not Path(f"{sharded.out}.shards").exists()
@@ -311,7 +311,7 @@ def test_a_merge_answers_no_missing_shard_itself(sharded: Job) -> None:
         IntegrityError,
         match="00001-of-00003: shard 1 is missing or older than its inputs; run eval again",
     ):
-        evaluate.run_merge(sharded)
+        run_merge(sharded)
     assert not missing.exists()
     assert not Path(sharded.out).exists()
 
@@ -320,7 +320,7 @@ def test_a_shard_that_was_changed_is_an_integrity_error(sharded: Job) -> None:
     shards = answered(sharded)
     shutil.copyfile(shards[1] / "generations.parquet", shards[2] / "generations.parquet")
     with pytest.raises(IntegrityError, match=r"generations\.parquet: changed since it was written"):
-        evaluate.run(sharded)
+        run(sharded)
 
 
 @pytest.mark.parametrize(
@@ -335,14 +335,14 @@ def test_a_shard_that_was_changed_is_an_integrity_error(sharded: Job) -> None:
 def test_every_problem_is_joined_exactly_once(sharded: Job, change: Any, message: str) -> None:
     first = answered(sharded)[0]
     wrong = change(rows(first))
-    artifact.discard(first)
+    shutil.rmtree(first)
     with artifact.open_draft(shard_job(sharded, 0)) as draft:
         write_parquet(draft.folder / "generations.parquet", wrong, GENERATION)
         draft.commit(
             {"answers": 2, "generation_seconds": 1.0, "new_tokens": 1, "dtype": "torch.float32"}
         )
     with pytest.raises(IntegrityError, match=message) as caught:
-        evaluate.run_merge(sharded)
+        run_merge(sharded)
     assert "run eval again with --force" in str(caught.value)
 
 
@@ -352,14 +352,14 @@ def test_shards_of_two_precisions_are_not_mixed(sharded: Job) -> None:
     manifest["metrics"]["dtype"] = "torch.bfloat16"
     path.write_text(json.dumps(manifest))
     with pytest.raises(IntegrityError, match=r"set eval\.precision and run eval again"):
-        evaluate.run_merge(sharded)
+        run_merge(sharded)
 
 
 def test_shards_of_another_model_are_not_mixed_in(sharded: Job, tiny_model: Path) -> None:
     answered(sharded)
     other = replace(sharded, inputs={**sharded.inputs, "model": str(tiny_model)})
     with pytest.raises(ConfigError, match=r"holds another artifact \(made from other inputs"):
-        evaluate.run(other)
+        run(other)
 
 
 @pytest.fixture
@@ -382,9 +382,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Progress]]:
 def test_the_shards_of_one_run_count_together(
     sharded: Job, seen: list[tuple[Path, Progress]]
 ) -> None:
-    eval_shard.run(shard_job(sharded, 1))
+    run_shard(shard_job(sharded, 1))
     seen.clear()
-    evaluate.run(sharded)
+    run(sharded)
     assert {folder for folder, _ in seen} == {partial(Path(sharded.out))}
     assert [(p.done, p.total, p.resumed_at) for _, p in seen] == [(n, 4, 1) for n in (1, 2, 3, 4)]
     assert all(p.metrics["tokens_per_s"] > 0 for _, p in seen[1:])
@@ -396,7 +396,7 @@ def test_a_shard_that_is_a_job_of_its_own_counts_for_itself(
     # As a run that was killed leaves it; nobody watches it now.
     partial(Path(sharded.out)).mkdir()
     piece = shard_job(sharded, 0)
-    eval_shard.run(piece)
+    run_shard(piece)
     assert {folder for folder, _ in seen} == {partial(Path(piece.out))}
     assert [(p.done, p.total, p.resumed_at) for _, p in seen] == [(n, 2, 0) for n in (0, 1, 2)]
     assert seen[1][1].metrics["tokens_per_s"] > 0

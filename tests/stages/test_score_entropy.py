@@ -25,9 +25,15 @@ from wmss_cli.core.progress import ProgressWriter, read_progress
 from wmss_cli.core.schema import ENTROPY, read_parquet
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import load_for_inference
-from wmss_cli.stages import registry, score_entropy, score_shard
-from wmss_cli.stages.pipeline import shard_job, shard_jobs
-from wmss_cli.stages.shards import in_order
+from wmss_cli.stages import score_entropy, table
+from wmss_cli.stages.shards import (
+    in_order,
+    run,
+    run_merge,
+    run_shard,
+    shard_job,
+    shard_jobs,
+)
 
 SHAPES = [(5, 9), (1, 1), (12, 3), (2, 20), (7, 1), (3, 3), (30, 2)]
 
@@ -58,7 +64,7 @@ def job(tmp_path: Path, tiny_model: Path, tokens: Path) -> Job:
 def test_equals_a_plain_loop_in_double_precision(
     tmp_path: Path, tiny_model: Path, tokens: Path
 ) -> None:
-    manifest = score_entropy.run(make_job(tmp_path / "entropy", tiny_model, tokens))
+    manifest = run(make_job(tmp_path / "entropy", tiny_model, tokens))
     model, table = load_for_inference(tiny_model, "fp32").double(), TokenTable(tokens)
     expected = []
     for row in range(len(table)):
@@ -84,8 +90,8 @@ def test_neither_shards_nor_batches_change_the_result(
     whole = make_job(tmp_path / "whole", tiny_model, tokens)
     cut = make_job(tmp_path / "cut", tiny_model, tokens, **options)
     # Padding and the order of sums differ, the mathematics does not.
-    score_entropy.run(whole)
-    score_entropy.run(cut)
+    run(whole)
+    run(cut)
     one, many = rows(tmp_path / "whole"), rows(tmp_path / "cut")
     assert [row["example_id"] for row in one] == [row["example_id"] for row in many]
     assert [row["entropy"] for row in one] == pytest.approx([row["entropy"] for row in many])
@@ -96,14 +102,14 @@ def test_neither_shards_nor_batches_change_the_result(
 def test_more_shards_than_samples_is_no_harm(
     tmp_path: Path, tiny_model: Path, tokens: Path
 ) -> None:
-    score_entropy.run(make_job(tmp_path / "entropy", tiny_model, tokens, shards=10))
+    run(make_job(tmp_path / "entropy", tiny_model, tokens, shards=10))
     assert len(rows(tmp_path / "entropy")) == len(SHAPES)
 
 
 def test_an_interrupted_run_scores_only_the_rest(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score_a_shard = score_shard.run
+    score_a_shard = score_entropy.shard
     begun: list[int] = []
 
     def interrupted_once(piece: Job, progress: ProgressWriter, before: int) -> Manifest:
@@ -112,12 +118,12 @@ def test_an_interrupted_run_scores_only_the_rest(
             raise InterruptedRunError("stopped")
         return score_a_shard(piece, progress, before)
 
-    monkeypatch.setattr(score_shard, "run", interrupted_once)
+    monkeypatch.setattr(score_entropy, "shard", interrupted_once)
     with pytest.raises(InterruptedRunError):
-        score_entropy.run(job)
+        run(job)
     assert not (tmp_path / "entropy").exists()
     assert [path.name for path in (tmp_path / "entropy.shards").glob("0*")] == ["00000-of-00003"]
-    score_entropy.run(job)
+    run(job)
     assert begun == [0, 1, 1, 2]
     assert len(rows(tmp_path / "entropy")) == len(SHAPES)
     assert not (tmp_path / "entropy.shards").exists()
@@ -128,7 +134,7 @@ def test_a_shard_is_an_artifact_with_its_own_rows(job: Job, tokens: Path) -> Non
     seen = []
     for shard in range(3):
         piece = shard_job(job, shard)
-        score_shard.run(piece)
+        run_shard(piece)
         assert artifact.finished(piece) is not None
         seen += [row["example_id"] for row in rows(Path(piece.out))]
     assert seen == ids
@@ -143,7 +149,7 @@ def test_a_shard_is_an_artifact_with_its_own_rows(job: Job, tokens: Path) -> Non
 def scored(job: Job) -> list[Path]:
     """Score all shards and return their folders."""
     for piece in shard_jobs(job):
-        score_shard.run(piece)
+        run_shard(piece)
     return [Path(piece.out) for piece in shard_jobs(job)]
 
 
@@ -151,8 +157,8 @@ def test_shards_that_other_jobs_scored_are_merged_without_the_model(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored(job)
-    monkeypatch.setattr(score_shard, "load_for_inference", None)
-    manifest = registry.load_merge("score_entropy")(job)
+    monkeypatch.setattr(score_entropy, "load_for_inference", None)
+    manifest = table.load("score_entropy", merge=True)(job)
     assert artifact.finished(job) == manifest
     assert (manifest.stage, manifest.metrics["samples"]) == ("score_entropy", len(SHAPES))
     assert not (tmp_path / "entropy.shards").exists()
@@ -161,7 +167,7 @@ def test_shards_that_other_jobs_scored_are_merged_without_the_model(
 def test_a_missing_shard_is_an_integrity_error(job: Job, tmp_path: Path) -> None:
     shutil.rmtree(scored(job)[1])
     with pytest.raises(IntegrityError, match="shard 1 is missing or older than its inputs; run"):
-        score_entropy.run_merge(job)
+        run_merge(job)
     assert not (tmp_path / "entropy").exists()
     assert not (tmp_path / "entropy.shards" / "00001-of-00003").exists()
 
@@ -170,7 +176,7 @@ def test_a_shard_that_was_changed_is_an_integrity_error(job: Job) -> None:
     shards = scored(job)
     shutil.copyfile(shards[0] / "entropy.parquet", shards[1] / "entropy.parquet")
     with pytest.raises(IntegrityError, match=r"entropy\.parquet: changed since it was written"):
-        score_entropy.run_merge(job)
+        run_merge(job)
     assert not Path(job.out).exists()
 
 
@@ -184,17 +190,17 @@ def test_shards_of_two_precisions_are_not_mixed(job: Job) -> None:
         match=r"partly in torch\.bfloat16 and partly in torch\.float32; "
         r"set score_entropy\.precision and run score-entropy again with --force",
     ):
-        score_entropy.run(job)
+        run(job)
 
 
 def test_a_shard_of_another_model_is_not_mixed_in(job: Job, tmp_path: Path) -> None:
     scored(job)
     other = replace(job, inputs={**job.inputs, "model": str(make_tiny_model(tmp_path / "m", 1))})
     with pytest.raises(ConfigError, match=r"holds another artifact \(made from other inputs"):
-        score_entropy.run(other)
+        run(other)
     assert not Path(job.out).exists()
-    artifact.discard(Path(job.out))
-    score_entropy.run(other)
+    artifact.redo({Path(job.out): artifact.describe(other)[0]})
+    run(other)
 
 
 def test_shards_of_a_token_table_that_was_made_again_are_scored_again(
@@ -204,15 +210,15 @@ def test_shards_of_a_token_table_that_was_made_again_are_scored_again(
     job = make_job(tmp_path / "entropy", tiny_model, tokens, shards=3)
     scored(job)
     before = read_manifest(tokens)
-    artifact.discard(tokens)
+    shutil.rmtree(tokens)
     with artifact.open_draft(Job("tokenize", {}, {}, {}, str(tokens))) as draft:
         half = TokenTable(make_token_table(tmp_path / "half", tiny_model, SHAPES[:4]))
         shutil.copyfile(tmp_path / "half" / "tokens.arrow", draft.folder / "tokens.arrow")
         again = replace(draft, fingerprint=before.fingerprint)
         again.commit(before.metrics)
     with pytest.raises(IntegrityError, match="shard 0 is missing or older than its inputs"):
-        score_entropy.run_merge(job)
-    score_entropy.run(job)
+        run_merge(job)
+    run(job)
     assert [row["example_id"] for row in rows(tmp_path / "entropy")] == half.example_ids
 
 
@@ -252,14 +258,14 @@ def test_a_model_with_another_tokenizer_is_refused_before_its_weights_load(
     (other / "model.safetensors").write_bytes(b"no weights")
     job = make_job(tmp_path / "entropy", other, tokens)
     with pytest.raises(ConfigError, match=r"its tokenizer is not the one that made .*run tokenize"):
-        score_entropy.run(job)
+        run(job)
 
 
 # Progress.
 
 
 def test_the_shards_of_one_run_count_together(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    score_shard.run(shard_job(job, 2))  # Rows 4 to 6, of 7.
+    run_shard(shard_job(job, 2))  # Rows 4 to 6, of 7.
     seen: list[int] = []
     update = ProgressWriter.update
 
@@ -272,7 +278,7 @@ def test_the_shards_of_one_run_count_together(job: Job, monkeypatch: pytest.Monk
         assert progress.resumed_at == 3
 
     monkeypatch.setattr(ProgressWriter, "update", noted)
-    score_entropy.run(job)
+    run(job)
     assert seen == [3, 5, 7]
 
 
@@ -283,18 +289,18 @@ def test_a_shard_that_is_a_job_of_its_own_counts_for_itself(
     left = artifact.partial(Path(job.out))
     left.mkdir(parents=True)
     seen = []
-    collate = score_shard.collate
+    collate = score_entropy.collate
 
     def noted(*arguments: Any) -> Any:
         seen.append(read_progress(artifact.partial(Path(shard_job(job, 1).out))))
         return collate(*arguments)
 
-    monkeypatch.setattr(score_shard, "collate", noted)
-    score_shard.run(shard_job(job, 1))
+    monkeypatch.setattr(score_entropy, "collate", noted)
+    run_shard(shard_job(job, 1))
     assert [(p.done, p.total, p.resumed_at) for p in seen if p is not None] == [(0, 2, 0)]
     assert list(left.iterdir()) == []
 
 
 def test_the_written_table_holds_no_index_and_no_more(tmp_path: Path, job: Job) -> None:
-    score_entropy.run(job)
+    run(job)
     assert pq.read_schema(tmp_path / "entropy" / "entropy.parquet").names == ENTROPY.names

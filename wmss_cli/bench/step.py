@@ -247,11 +247,17 @@ class _AuthorsPair(WeakStrongPair):
     """All positions of one row through both heads, the logits stacked and mixed."""
 
     def forward(
-        self, batch: PackedBatch, denominator: float, weak_hidden: Tensor | None = None
+        self,
+        batch: PackedBatch,
+        denominator: float,
+        weak_hidden: Tensor | None = None,
+        _step: int = 0,
+        look: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return what the pair of wmss returns."""
         assert self.weak is not None
         assert weak_hidden is None
+        assert look is None
         assert len(batch.lengths) == 1
         ids = batch.input_ids.unsqueeze(0)
         for model in (self.strong, self.weak):
@@ -261,5 +267,5 @@ class _AuthorsPair(WeakStrongPair):
         # As in transformers: the labels shift by one, and the prompt is ignored.
         labels = torch.full_like(batch.input_ids, -100)
         labels[batch.predicting] = batch.targets
-        total = stacked_cross_entropy(logits, labels, self.mix_lambda)
+        total = stacked_cross_entropy(logits, labels, self.objective.mix_lambda)
         return total / denominator, torch.stack([total.detach().double()] * 2)

@@ -48,7 +48,8 @@ def grade(
         for role, source in read_manifest(answers).inputs.items()
         if role.startswith((TASK_ROLE, SPEC_ROLE))
     }
-    run_stage(resolved, "grade", section, {"answers": str(answers), **inputs}, common, launch)
+    inputs["answers"] = str(answers)
+    run_stage(resolved, "grade", inputs, common, launch, section=section)
 
 
 @app.command("compare", short_help="Say whether two models, or arms, differ by more than noise.")

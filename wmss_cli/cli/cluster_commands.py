@@ -25,16 +25,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 
 @app.command("status", short_help="Show how a submitted run stands.")
+@options.spread
 def status(
     run: RunName = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again until it ends.")] = False,
     as_json: Json = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="A row for each stage, also of a large study.")
+    ] = False,
+    *,
+    selection: options.Selection,
 ) -> None:
     """Example: wmss status my-run --watch
 
     Stages, jobs and arrays; step, loss and speed from the stage's own heartbeat; Slurm's estimate
     for what waits; GPU-hours and efficiency of what ended; for a failure the end of its log and
-    the command that mends it.
+    the command that mends it. A large study is a table of arms and seeds.
     """
     from wmss_cli.cli import following, status_table
     from wmss_cli.launch.runs import find_run
@@ -43,23 +49,30 @@ def status(
     ledger = find_run(run)
     if watch and not as_json:
         try:
-            found = following.watch(ledger.run_dir, Display(console.err))
+            found = following.watch(ledger.run_dir, Display(console.err), selection)
         except KeyboardInterrupt:
             return
         if console.err.is_terminal:
             return
     else:
-        found = run_status(ledger)
+        found = run_status(ledger, selection.arm, selection.seed, selection.model)
     if as_json:
         console.print_json(found.model_dump(mode="json"))
     else:
-        status_table.show(found, console.out)
+        status_table.show(found, console.out, whole=all_ or not selection.is_whole)
 
 
 @app.command("logs", short_help="Show the log of a stage's job.")
+@options.spread
 def logs(
     run: Annotated[str, typer.Argument(help="Folder or name of a run.")],
-    stage: Annotated[str, typer.Argument(help="A stage as 'wmss status' names it.")],
+    stage: Annotated[
+        str | None,
+        typer.Argument(
+            help="A stage as 'wmss status' names it; the training of --arm if left out.",
+            show_default=False,
+        ),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the job ends or Ctrl-C.")
     ] = False,
@@ -68,16 +81,20 @@ def logs(
         int | None, typer.Option("--task", help="Shard of an array; a failed one if left out.")
     ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many from the end.")] = 50,
+    *,
+    selection: options.Selection,
 ) -> None:
-    """Example: wmss logs my-run joint --follow
+    """Example: wmss logs my-run wmss --seed 1 --follow
 
     Prints the log of the newest job of a stage.
     """
-    from wmss_cli.launch.logs import find_log, follow_log
+    from wmss_cli.launch.logs import find_log, find_stage, follow_log
     from wmss_cli.launch.runs import find_run
     from wmss_cli.launch.tail import tail
 
-    log = find_log(find_run(run), stage, rank, task)
+    ledger = find_run(run)
+    label = find_stage(ledger, stage, selection.arm, selection.seed, selection.model)
+    log = find_log(ledger, label, rank, task)
     console.err.print(str(log), markup=False, highlight=False, soft_wrap=True)
     for line in tail(log, lines):
         console.print_line(line)
@@ -90,22 +107,35 @@ def logs(
 
 
 @app.command("cancel", short_help="Cancel what waits and runs of a run.")
+@options.spread
 def cancel(
     run: Annotated[str, typer.Argument(help="Folder or name of a run.")],
     stages: Annotated[
         list[str] | None, typer.Argument(help="Only these stages.", show_default=False)
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    *,
+    selection: options.Selection,
 ) -> None:
-    """Example: wmss cancel my-run
+    """Example: wmss cancel my-run --arm wmss --seed 1
 
-    Training saves first, if Slurm gives it the time; 'wmss retry' goes on from there.
+    Training saves first, if Slurm gives it the time; 'wmss retry' continues from there. Of an arm
+    or a seed only those jobs are cancelled that nothing else in the study needs.
     """
     from wmss_cli.launch.cancel import active_jobs, cancel
     from wmss_cli.launch.runs import find_run
+    from wmss_cli.stages.plan import only_of
 
     ledger = find_run(run)
-    jobs = active_jobs(ledger, stages or [])
+    wanted = list(stages or [])
+    if not selection.is_whole:
+        plan = ledger.read_plan().plan()
+        own = only_of(plan, selection.arm, selection.seed, selection.model)
+        wanted = [step.label for step in own if not wanted or step.label in wanted]
+        if not wanted:
+            console.err.print("The rest of the study needs all of it; nothing is cancelled.")
+            return
+    jobs = active_jobs(ledger, wanted)
     if not jobs:
         console.err.print("Nothing waits or runs.")
         return
@@ -123,6 +153,7 @@ def retry(
     run: RunName = None,
     as_json: Json = False,
     *,
+    selection: options.Selection,
     launch: options.Launch,
 ) -> None:
     """Example: wmss retry my-run --slurm train.time_limit_min=2880
@@ -135,7 +166,7 @@ def retry(
 
     if launch.cluster == "local":
         raise ConfigError("retry is for submitted runs; run the command again without --cluster")
-    resubmit(find_run(run), launch, as_json)
+    resubmit(find_run(run), launch, selection, as_json)
 
 
 @app.command("runs", short_help="List your runs, the newest first.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.live import Live
 
-from wmss_cli.cli import console, status_table
+from wmss_cli.cli import console, options, status_table
 from wmss_cli.cli.display import Display
 from wmss_cli.core.errors import InterruptedRunError, StageError
 from wmss_cli.launch.ledger import Ledger
@@ -46,9 +46,9 @@ def follow(run_dir: Path, display: Display) -> bool:
     return True
 
 
-def watch(run_dir: Path, display: Display) -> RunStatus:
+def watch(run_dir: Path, display: Display, selection: options.Selection | None = None) -> RunStatus:
     """Show a run again and again until it is over, and return the last look."""
-    looks = _looks(Ledger(run_dir))
+    looks = _looks(Ledger(run_dir), selection or options.Selection())
     if not console.err.is_terminal:
         return _watch_plainly(looks, display)
     status = next(looks)
@@ -59,12 +59,12 @@ def watch(run_dir: Path, display: Display) -> RunStatus:
     return status
 
 
-def _looks(ledger: Ledger) -> Iterator[RunStatus]:
+def _looks(ledger: Ledger, part: options.Selection) -> Iterator[RunStatus]:
     """Look at a run, ever more slowly, until it is over."""
     pause = _FIRST_S
     over = 0
     while True:
-        status = run_status(ledger)
+        status = run_status(ledger, part.arm, part.seed, part.model)
         yield status
         over = over + 1 if status.is_over else 0
         # A shared file system may show a result some seconds after the job has ended.

@@ -74,6 +74,19 @@ Wait = Annotated[
 ]
 
 
+_STUDY = "Study"
+Arm = Annotated[
+    str | None, typer.Option("--arm", help="Only what this arm needs.", rich_help_panel=_STUDY)
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Only what this seed needs.", rich_help_panel=_STUDY)
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="Only what this one of `models` needs.", rich_help_panel=_STUDY),
+]
+
+
 @dataclass(frozen=True)
 class Launch:
     """Where and how a command runs its stages, as it was typed."""
@@ -94,6 +107,20 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """A part of a study."""
+
+    arm: Arm = None
+    seed: Seed = None
+    model: Model = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is selected."""
+        return (self.arm, self.seed, self.model) == (None, None, None)
+
+
+@dataclass(frozen=True)
 class Common:
     """What every stage's command takes beside its own options."""
 
@@ -105,16 +132,16 @@ class Common:
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Offer the fields of :class:`Common` and :class:`Launch` as options of a command.
+    """Offer the fields of :class:`Common`, :class:`Launch` and :class:`Selection` as options.
 
     The command takes them as parameters of these types, so that the same ten options need not
-    stand in every signature.
+    be in every signature.
     """
     own = inspect.signature(command, eval_str=True)
     groups = {
         name: parameter.annotation
         for name, parameter in own.parameters.items()
-        if parameter.annotation in (Common, Launch)
+        if parameter.annotation in (Common, Launch, Selection)
     }
     fields = {
         name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()

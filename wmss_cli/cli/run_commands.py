@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,7 @@ from wmss_cli.core.resources import packaged
 
 if TYPE_CHECKING:
     from wmss_cli.core import config as c
+    from wmss_cli.stages.pipeline import StudyPlan
 
 
 app = typer.Typer()
@@ -36,12 +39,13 @@ def run(
     *,
     launch: options.Launch,
 ) -> None:
-    """Example: wmss run demo.yaml --set sft.epochs=2
+    """Example: wmss run study.yaml --set seeds=[0,1,2]
 
-    curate, tokenize, sft, then K times: score-entropy (weak and strong), build-curriculum,
-    joint-train; then the controls, eval of every model, and a report. Ctrl-C leaves a state that
-    the same command continues. With --cluster slurm all stages are submitted at once, as jobs
-    that wait for each other.
+    All arms of the file, for all of its seeds and base models: curate and tokenize once, the first
+    phase once per seed, then what each arm trains, eval of every model, and a report. Equal work
+    is done once, and finished work is skipped, so an arm or a seed that is added later runs alone.
+    Ctrl-C leaves a state that the same command continues. With --cluster slurm all stages are
+    submitted at once, as jobs that wait for each other.
     """
     resolved = options.configure(
         config,
@@ -56,12 +60,43 @@ def run(
     if resolved.launch.cluster == "slurm":
         from wmss_cli.stages.pipeline import plan_pipeline
 
-        steps = plan_pipeline(resolved).steps
-        if submitting.submit(steps, Path(resolved.run_dir), resolved, launch, common):
-            _show_results(Path(steps[-1].job.out), as_json)
+        plan = plan_pipeline(resolved)
+        _say_what_is_the_same(plan, Display(console.err))
+        done = submitting.submit(plan.steps, Path(resolved.run_dir), resolved, launch, common)
+        if not launch.dry_run:
+            _remember(plan, resolved)
+        if done:
+            _show_results(Path(plan.steps[-1].job.out), as_json)
         return
     submitting.refuse_without_slurm(launch)
     _run(resolved, Display(console.err), force, as_json)
+
+
+@app.command("arms", short_help="List the arms that a study can compare.")
+def arms(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="A YAML file: its arms instead of the catalogue.", show_default=False),
+    ] = None,
+    sets: options.Set = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
+) -> None:
+    """Example: wmss arms study.yaml
+
+    An arm is a way from the base model M0 to one model: where it starts, on which samples it is
+    trained, what it minimises and for how many steps. 'arms' in a configuration names some of
+    these, or makes others from them by what differs.
+    """
+    from wmss_cli.stages.arms import arms_of
+    from wmss_cli.stages.catalogue import CATALOGUE
+
+    found = list(CATALOGUE.values())
+    if config is not None:
+        found = arms_of(options.configure(config, sets, {}).config)
+    if as_json:
+        console.print_json([tables.plain_arm(arm) for arm in found])
+    else:
+        console.out.print(tables.arms(found))
 
 
 @app.command("demo", short_help="Run the whole method on a tiny model, from nothing, on a CPU.")
@@ -76,7 +111,7 @@ def demo(
     """Example: wmss demo --out runs/demo
 
     Generates arithmetic word problems (some records wrong on purpose), pretrains a small Qwen3 on
-    them, and runs the whole pipeline with its controls. Takes a few minutes on two cores.
+    them, and runs the whole pipeline with arms to compare with. Takes a few minutes on two cores.
     """
     from wmss_cli.stages.demo import demo_config, plan_base
 
@@ -98,9 +133,24 @@ def _run(config: c.Config, display: Display, force: bool, as_json: bool) -> None
     from wmss_cli.stages.pipeline import plan_pipeline
 
     plan = plan_pipeline(config)
+    _say_what_is_the_same(plan, display)
+    _remember(plan, config)
     for step in plan.steps:
         _run_step(step, config, display, force)
     _show_results(Path(plan.steps[-1].job.out), as_json)
+
+
+def _say_what_is_the_same(plan: StudyPlan, display: Display) -> None:
+    for arm, other in plan.same:
+        display.say(f"arm {arm} is the same work as {other}: it is done once")
+
+
+def _remember(plan: StudyPlan, config: c.Config) -> None:
+    """Write down what the study consists of, for a report on what there is of it."""
+    from wmss_cli.results.study import write_study
+
+    artifacts = {step.label: step.job.out for step in plan.steps}
+    write_study(Path(config.run_dir), plan.study, artifacts, [shlex.join(["wmss", *sys.argv[1:]])])
 
 
 def _show_results(report: Path, as_json: bool) -> None:
@@ -113,27 +163,12 @@ def _show_results(report: Path, as_json: bool) -> None:
 
 def _run_step(step: Any, config: c.Config, display: Display, force: bool) -> None:
     from wmss_cli.launch.local import run_local
+    from wmss_cli.stages import table
 
     with display.stage(step.label) as watch:
         outcome = run_local(step.job, config.launch.processes, force, watch, display.say)
     if outcome.was_done:
         display.skipped(step.label)
     else:
-        display.finished(step.label, outcome.manifest.work_seconds, _note(outcome.manifest.metrics))
-
-
-def _note(metrics: dict[str, Any]) -> str:
-    """Say the one number of a stage that tells whether it went well."""
-    if "kept" in metrics:
-        return f"{metrics['kept']:,} of {metrics['records']:,} records kept"
-    if "last_strong_loss" in metrics:
-        return f"{metrics['steps']:,} steps, loss {metrics['last_loss']:.3f}"
-    if "mean_entropy_nats" in metrics:
-        return f"mean entropy {metrics['mean_entropy_nats']:.3f} nats"
-    if "effective_sample_size" in metrics:
-        return f"{metrics['unique_samples']:,} unique of {metrics['samples']:,} samples"
-    if "accuracy" in metrics:
-        return f"accuracy {100 * metrics['accuracy']:.1f} %"
-    if "completion_tokens" in metrics:
-        return f"{metrics['tokens']:,} tokens"
-    return ""
+        headline = table.find(step.job.stage).headline(outcome.manifest.metrics)
+        display.finished(step.label, outcome.manifest.work_seconds, headline)

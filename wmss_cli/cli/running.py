@@ -42,7 +42,8 @@ def obtain(
         The artifact; None where jobs were sent that are not done.
     """
     from wmss_cli.core.manifest import read_manifest
-    from wmss_cli.stages.pipeline import Plan, external, shard_job
+    from wmss_cli.stages.plan import Plan, external
+    from wmss_cli.stages.shards import shard_job
 
     plan = Plan(Path(resolved.run_dir))
     sources = {role: external(Path(path)) for role, path in inputs.items()}
@@ -65,13 +66,23 @@ def obtain(
 def run_stage(
     resolved: c.Config,
     stage: str,
-    section: c.Section,
     inputs: Mapping[str, str],
     common: options.Common,
     launch: options.Launch,
+    *,
+    section: c.Section | None = None,
     shard: int | None = None,
 ) -> None:
-    """Obtain a stage's result (see :func:`obtain`), show its numbers and print its folder."""
+    """Obtain a stage's result (see :func:`obtain`), show its numbers and print its folder.
+
+    Without `section`, the stage's own section of the configuration says how.
+    """
+    if section is None:
+        from wmss_cli.stages import table
+
+        name = table.find(stage).section
+        assert name is not None, stage
+        section = getattr(resolved, name)
     done = obtain(resolved, stage, section, inputs, common, launch, shard)
     if done is None:
         return

@@ -85,7 +85,7 @@ def curate(
         raise ConfigError("no data: give files, or set data in the YAML file")
     inputs = {f"data-{i:04d}": path for i, path in enumerate(resolved.data)}
     inputs |= task_inputs(resolved.decontaminate, resolved.task_data, {})
-    run_stage(resolved, "curate", resolved.curate, inputs, common, launch, shard)
+    run_stage(resolved, "curate", inputs, common, launch, shard=shard)
 
 
 @app.command("tokenize", short_help="Render and tokenise the kept records, once for all stages.")
@@ -111,7 +111,7 @@ def tokenize(
         {"model": ("--model", model), "tokenize.max_seq_len": ("--max-seq-len", max_seq_len)},
     ).config
     inputs = {"examples": str(examples), "model": _model(resolved.model)}
-    run_stage(resolved, "tokenize", resolved.tokenize, inputs, common, launch)
+    run_stage(resolved, "tokenize", inputs, common, launch)
 
 
 @app.command("sft", short_help="Fine-tune a model: M1 = SFT(M0, D).")
@@ -142,7 +142,7 @@ def sft(
         },
     ).config
     inputs = {"strong": _model(resolved.model), "tokens": str(tokens)}
-    run_stage(resolved, "sft", resolved.sft, inputs, common, launch)
+    run_stage(resolved, "sft", inputs, common, launch)
 
 
 @app.command("score-entropy", short_help="Score a model's entropy on every sample (Eq. 8).")
@@ -169,7 +169,7 @@ def score_entropy(
         {"model": ("--model", model), "score_entropy.shards": ("--shards", shards)},
     ).config
     inputs = {"model": _model(resolved.model), "tokens": str(tokens)}
-    run_stage(resolved, "score_entropy", resolved.score_entropy, inputs, common, launch, shard)
+    run_stage(resolved, "score_entropy", inputs, common, launch, shard=shard)
 
 
 @app.command("build-curriculum", short_help="Weigh the samples and draw the active set (Eq. 10).")
@@ -199,7 +199,7 @@ def build_curriculum(
         },
     ).config
     inputs = {"weak": str(weak), "strong": str(strong)}
-    run_stage(resolved, "build_curriculum", resolved.curriculum, inputs, common, launch)
+    run_stage(resolved, "build_curriculum", inputs, common, launch)
 
 
 @app.command(
@@ -253,7 +253,7 @@ def joint_train(
         inputs["weak"] = _model(weak)
     if active is not None:
         inputs["active"] = str(active)
-    run_stage(resolved, "joint_train", resolved.joint, inputs, common, launch)
+    run_stage(resolved, "joint_train", inputs, common, launch)
 
 
 @app.command("eval", short_help="Answer and grade the problems of benchmarks.")
@@ -319,7 +319,7 @@ def evaluate(
     if not asked:
         raise ConfigError("no problems: give --tasks NAME or --task NAME=FILE")
     inputs = {"model": _model(resolved.model), **asked}
-    run_stage(resolved, "eval", resolved.eval, inputs, common, launch, shard)
+    run_stage(resolved, "eval", inputs, common, launch, shard=shard)
 
 
 def _split_task(task: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from wmss_cli.cli import status_matrix
 from wmss_cli.cli.display import detail, duration, left, pace
 from wmss_cli.launch.status import Failure, RunStatus, StageStatus
 
@@ -25,22 +27,48 @@ _STYLES = {
 }
 
 _SOON_S = 900.0
+_MOST_ROWS = 40
+_TELLING = ("running", "failed")
 
 
 def render(status: RunStatus) -> RenderableType:
-    """Show the stages, then what failed and how to mend it."""
-    return Group(*_parts(status))
+    """Show the stages, then what failed and how to fix it; of a large study its arms."""
+    return Group(*_parts(status, len(status.stages) <= _MOST_ROWS))
 
 
-def show(status: RunStatus, console: Console) -> None:
-    """Print :func:`render`, with whole paths and commands, which are there to be copied."""
-    table, *texts = _parts(status)
+def show(status: RunStatus, console: Console, whole: bool = False) -> None:
+    """Print :func:`render`, with whole paths and commands, which are there to be copied.
+
+    Parameters
+    ----------
+    status : RunStatus
+        What to show.
+    console : Console
+        Where.
+    whole : bool
+        A row for each stage, however many there are.
+    """
+    table, *texts = _parts(status, whole or len(status.stages) <= _MOST_ROWS)
     console.print(table)
     for text in texts:
         console.print(text, soft_wrap=True)
 
 
-def _parts(status: RunStatus) -> list[RenderableType]:
+def _parts(status: RunStatus, whole: bool) -> list[RenderableType]:
+    rows = status.stages if whole else [s for s in status.stages if s.state in _TELLING]
+    parts: list[RenderableType] = [_stages(status, rows)]
+    if not whole:
+        parts = [status_matrix.render(status.stages)] + (parts if rows else [])
+    failures = [stage for stage in status.stages if stage.failure is not None]
+    # What was cancelled because of another failure needs no fix of its own.
+    shown = [stage for stage in failures if stage.state == "failed"] or failures[:1]
+    parts += [_live(stage) for stage in status.stages if _trains(stage)]
+    parts += [_failure(stage.label, stage.failure) for stage in shown if stage.failure]
+    parts.append(_footer(status))
+    return parts
+
+
+def _stages(status: RunStatus, rows: Sequence[StageStatus]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("job", no_wrap=True, justify="right")
@@ -53,7 +81,7 @@ def _parts(status: RunStatus) -> list[RenderableType]:
     with_use = any(stage.cpu_efficiency is not None for stage in status.stages)
     if with_use:
         table.add_column("CPU/mem", no_wrap=True, justify="right")
-    for stage in status.stages:
+    for stage in rows:
         row = [
             stage.label,
             _jobs(stage.jobs),
@@ -66,14 +94,7 @@ def _parts(status: RunStatus) -> list[RenderableType]:
         if with_use:
             row.append(_use(stage))
         table.add_row(*row)
-    failures = [stage for stage in status.stages if stage.failure is not None]
-    # What was cancelled because of another failure needs no mending of its own.
-    shown = [stage for stage in failures if stage.state == "failed"] or failures[:1]
-    parts: list[RenderableType] = [table]
-    parts += [_live(stage) for stage in status.stages if _trains(stage)]
-    parts += [_failure(stage.label, stage.failure) for stage in shown if stage.failure]
-    parts.append(_footer(status))
-    return parts
+    return table
 
 
 def _what(stage: StageStatus) -> str:

@@ -74,10 +74,13 @@ def submit(
     return False
 
 
-def resubmit(ledger: Any, launch: options.Launch, as_json: bool) -> None:
+def resubmit(
+    ledger: Any, launch: options.Launch, selection: options.Selection, as_json: bool
+) -> None:
     """Submit what failed or is missing of a run, as it was submitted or with another profile."""
     from wmss_cli.launch.profile import change_profile, load_profile
     from wmss_cli.launch.submit import RunSettings, submit
+    from wmss_cli.stages.plan import select
 
     plan = ledger.read_plan()
     changes = tuple(launch.slurm or ())
@@ -86,7 +89,12 @@ def resubmit(ledger: Any, launch: options.Launch, as_json: bool) -> None:
     config = Path(plan.config) if plan.config else None
     sent: list[Any] = []
     # Stages that were sent one by one may have profiles of their own.
+    part = select(plan.plan(), selection.arm, selection.seed, selection.model)
+    wanted = {step.label for step in part}
     for group in plan.groups:
+        steps = [step for step in group.steps if step.label in wanted]
+        if not steps:
+            continue
         name = launch.profile or group.profile_name
         profile = (
             load_profile(name, changes)
@@ -94,10 +102,10 @@ def resubmit(ledger: Any, launch: options.Launch, as_json: bool) -> None:
             else change_profile(group.profile, changes)
         )
         if launch.dry_run:
-            _dry_run(group.steps, run_dir, profile)
+            _dry_run(steps, run_dir, profile)
             continue
         run = RunSettings(run_dir, profile, name, config)
-        new = submit(group.steps, run, adds=True, say=display.say)
+        new = submit(steps, run, adds=True, say=display.say)
         sent += new
         if any(link.state != "done" for link in new):
             _show(new, profile, run_dir, as_json)

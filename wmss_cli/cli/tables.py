@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from wmss_cli.stages.catalogue import STEPS
+
 if TYPE_CHECKING:
     from wmss_cli.core.manifest import Manifest
     from wmss_cli.results.findings import Findings
+    from wmss_cli.stages.catalogue import Arm
 
 
 _HIDDEN = ("tokenizer", "stop_token_ids", "statistics")
@@ -100,6 +104,42 @@ def results(found: Mapping[str, Any], report: Path) -> Group:
         "",
         *(Text(line) for line in lines),
     )
+
+
+def arms(found: Sequence[Arm]) -> Group:
+    """Show arms, a line each, and what they share."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("arm", "from", "samples", "steps", "what, and why"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for arm in found:
+        changed = ", ".join(f"{key}={value}" for key, value in arm.overrides.items())
+        table.add_row(
+            arm.name,
+            {"sft": "M1", "base": "M0"}.get(arm.start, arm.start),
+            arm.samples,
+            STEPS[arm.steps],
+            arm.purpose or changed,
+        )
+    return Group(table, *(Text(line) for line in _shared(found)))
+
+
+def plain_arm(arm: Arm) -> dict[str, Any]:
+    """Return an arm as JSON values."""
+    return {**asdict(arm), "minimises": arm.rule.words}
+
+
+def _shared(found: Sequence[Arm]) -> Iterator[str]:
+    """Say in a sentence each what arms have in common, which is done once."""
+    groups = {
+        "One M1 for each seed": [arm for arm in found if arm.start == "sft"],
+        "One draw of the active set for each seed": [a for a in found if a.samples == "active"],
+        "A second model in training": [
+            arm for arm in found if arm.rule.weak != "none" or arm.objective == "undial_kd"
+        ],
+    }
+    for what, members in groups.items():
+        if len(members) > 1:
+            yield f"{what}: {', '.join(arm.name for arm in members)}."
 
 
 def _arms(study: Findings) -> Table:

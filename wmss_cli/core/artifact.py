@@ -9,6 +9,7 @@ Layout on disk::
 
     OUT/manifest.json       what made this, from what, and the sha256 of each file
     OUT.partial/            unfinished work, with the fingerprint it belongs to
+    .OUT.redo               the mark of --force: make this again (see :mod:`wmss_cli.core.redo`)
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,6 +43,7 @@ from wmss_cli.core.manifest import (
     reference,
 )
 from wmss_cli.core.progress import PROGRESS
+from wmss_cli.core.redo import clear_mark, mark_for, restore_mark, write_mark
 
 lock_timeout_s = 0.0
 """How long to wait for another writer of the same artifact, in seconds."""
@@ -50,7 +53,7 @@ _FINGERPRINT = "fingerprint"
 _CONTROL = (_FINGERPRINT, PROGRESS)
 _RUNTIME_PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "math-verify")
 # What only says how the work went is no part of the digest: made again, it differs.
-_NOT_CONTENT = ("metrics.jsonl", "log.txt", "curves.png", "card.md")
+_NOT_CONTENT = ("metrics.jsonl", "logits.jsonl", "log.txt", "curves.png", "card.md")
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,11 @@ class Job:
 
 
 def is_done(out: Path, expected: str, inputs: Mapping[str, InputRef]) -> bool:
-    """Say whether an artifact is there, is the expected one, and is not older than its inputs."""
-    if not (out / MANIFEST).is_file():
+    """Say whether an artifact is there, is the expected one, and is not older than its inputs.
+
+    What ``--force`` marked (see :func:`redo`) is not done until it is made again.
+    """
+    if not (out / MANIFEST).is_file() or mark_for(out, expected) is not None:
         return False
     manifest = read_manifest(out)
     return manifest.fingerprint == expected and all(
@@ -145,7 +151,7 @@ class Draft:
         files.write_json(self.folder / MANIFEST, manifest.model_dump(mode="json"))
         if self.out.exists():
             # Only a stale or --forced artifact is replaced; it stays whole until the new one is in.
-            old = self.out.with_name(f"{self.out.name}.old")
+            old = _replaced(self.out)
             shutil.rmtree(old, ignore_errors=True)
             self.out.rename(old)
             self.folder.rename(self.out)
@@ -153,6 +159,7 @@ class Draft:
         else:
             self.folder.rename(self.out)
         files.fsync(self.out.parent)
+        clear_mark(self.out)
         for control in _CONTROL:
             (self.out / control).unlink(missing_ok=True)
         for folder in scratch:
@@ -163,6 +170,11 @@ class Draft:
 def partial(out: Path) -> Path:
     """Return the folder where an artifact is written until it is whole."""
     return out.with_name(f"{out.name}.partial")
+
+
+def _replaced(out: Path) -> Path:
+    """Return where an artifact is for the moment in which another takes its place."""
+    return out.with_name(f"{out.name}.old")
 
 
 def describe(job: Job) -> tuple[str, dict[str, InputRef]]:
@@ -184,37 +196,73 @@ def finished(job: Job) -> Manifest | None:
     out = Path(job.out)
     if is_done(out, expected, inputs):
         return read_manifest(out)
-    if (out / MANIFEST).is_file():
+    _refuse_what_is_no_artifact(out)
+    if (out / MANIFEST).is_file() and mark_for(out, expected) is None:
         there = read_manifest(out)
         if there.fingerprint != expected:
             raise ConfigError(
                 f"{out}: holds another artifact ({_difference(there, job)}); "
                 "choose another --out, or --force to replace it"
             )
-    elif out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"{out}: a folder with other files in it; choose another --out")
-    elif out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: a file, not a folder; choose another --out")
     return None
 
 
-def discard(out: Path) -> None:
-    """Remove an artifact and its unfinished work (``--force``).
+def _refuse_what_is_no_artifact(out: Path) -> None:
+    if (out / MANIFEST).is_file():
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise ConfigError(f"{out}: a folder with other files in it; choose another --out")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: a file, not a folder; choose another --out")
+
+
+def redo(works: Mapping[Path, str]) -> Callable[[], None]:
+    """Mark what is there as to be made again (``--force``); nothing is removed.
+
+    Each artifact stays whole until :meth:`Draft.commit` puts its successor in its place. What was
+    begun before, shards too, is thrown away when the new work of that very folder begins.
+
+    Parameters
+    ----------
+    works : mapping of Path to str
+        Folders of the artifacts, and the fingerprints of what shall be in them.
+
+    Returns
+    -------
+    callable
+        Takes all marks back: as if this had not been called.
 
     Raises
     ------
     ConfigError
-        If another process writes it now.
+        If one of the folders is no artifact, or another process writes it now. Then nothing is
+        marked.
     """
-    if not out.parent.is_dir():
-        return
-    with _alone(out):
-        if (out / MANIFEST).is_file():
-            # Without its manifest the folder is no artifact, even if the removal is cut short.
-            (out / MANIFEST).unlink()
-            shutil.rmtree(out)
-        for unfinished in (partial(out), out.with_name(f"{out.name}.shards")):
-            shutil.rmtree(unfinished, ignore_errors=True)
+    before: dict[Path, str | None] = {}
+
+    def take_back() -> None:
+        for folder, mark in before.items():
+            restore_mark(folder, mark)
+
+    try:
+        for out, makes in works.items():
+            _refuse_what_is_no_artifact(out)
+            for folder, wanted in ((out, makes), *((shard, None) for shard in _shards(out))):
+                if folder.is_dir() or partial(folder).is_dir():
+                    with _alone(folder):
+                        before[folder] = write_mark(folder, wanted)
+    except BaseException:
+        take_back()
+        raise
+    return take_back
+
+
+def _shards(out: Path) -> list[Path]:
+    """Return the folders of the shards, finished or begun, that are beside an artifact."""
+    beside = out.with_name(f"{out.name}.shards")
+    there = [path.name for path in beside.iterdir()] if beside.is_dir() else []
+    found = [re.fullmatch(r"(\d+-of-\d+)(\.partial)?", name) for name in there]
+    return [beside / name for name in sorted({match[1] for match in found if match})]
 
 
 @contextmanager
@@ -270,14 +318,21 @@ def open_draft(job: Job, resumable: bool = False) -> Iterator[Draft]:
     folder = partial(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _alone(out):
+        if not out.exists() and _replaced(out).exists():
+            # The process that was replacing it died between two renames.
+            _replaced(out).rename(out)
         folder.mkdir(exist_ok=True)
         state = folder / _FINGERPRINT
+        mark = mark_for(out, print_now)
         owner = {"fingerprint": print_now, "digests": {r: i.digest for r, i in inputs.items()}}
         attempt = 1
         if state.is_file():
             before = json.loads(state.read_text(encoding="utf-8"))
             attempt = before.pop("attempt") + 1
-            if resumable and before != owner:
+            if before.pop("redo", None) != mark and mark is not None:
+                # Begun before --force.
+                attempt = 1
+            elif resumable and before != owner:
                 raise ConfigError(
                     f"{folder}: unfinished work with other options or inputs; "
                     "choose another --out, or --force to throw it away"
@@ -286,7 +341,8 @@ def open_draft(job: Job, resumable: bool = False) -> Iterator[Draft]:
             # What nobody claims is not gone on with.
             shutil.rmtree(folder)
             folder.mkdir()
-        files.write_json(state, {**owner, "attempt": attempt})
+        under = {} if mark is None else {"redo": mark}
+        files.write_json(state, {**owner, **under, "attempt": attempt})
         yield Draft(job, print_now, inputs, attempt)
 
 

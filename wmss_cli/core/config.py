@@ -7,6 +7,7 @@ each field is its documentation: ``docs/configuration.md`` is made from it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -223,6 +224,8 @@ class Config(Section):
     """Where the artifacts go: a folder `STAGE-FINGERPRINT` each."""
     model: str | None = None
     """The base model M0: a Hugging Face folder, an artifact of wmss, or a hub id."""
+    models: dict[str, str] = {}
+    """Several base models by name, in place of `model`: a study of each."""
     data: list[str] = []
     """Records in the AM-1.4M format: .jsonl, .jsonl.zst or .parquet files."""
     tasks: list[str] = []
@@ -236,8 +239,20 @@ class Config(Section):
     """Further evaluation files by name: .jsonl with `id`, `question` and `answer`."""
     iterations: Count = 1
     """K: how often curriculum and joint training are repeated."""
-    controls: list[Literal["continued_sft", "softening"]] = []
-    """Arms beside the last joint training, at equal steps, to compare with."""
+    arms: list[str] | dict[str, dict[str, Any] | None] = ["base", "m1", "wmss"]
+    """What is compared: names of the catalogue (`wmss arms`), or arms of your own, each made from
+    another one by what differs: `lam42: {like: wmss, joint.mix_lambda: 0.42}`."""
+    seeds: list[int] = []
+    """Every arm is trained once with each of them. If empty: once, with `seed`."""
+    compare_with: str | None = None
+    """The arm that differences are taken from. If null: `sft`, `continued_sft`, `m1` or `base`,
+    the first of them that is run."""
+    tables: list[
+        Literal["methods", "ablation", "curriculum", "lambda", "epochs", "logits", "paper"]
+    ] = ["methods", "epochs", "logits"]
+    """What the report shows: `methods` (Table 1), `ablation` (3), `curriculum` (4), `lambda` (5),
+    `epochs` (Fig. 3), `logits` (2 and 6); `paper` puts the paper's numbers beside yours where the
+    model is the paper's."""
     seed: int = 0
     """Seed of every section that does not set its own."""
     curate: CurateConfig = CurateConfig()
@@ -246,6 +261,26 @@ class Config(Section):
     score_entropy: ScoreConfig = ScoreConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     joint: JointConfig = JointConfig()
+    extrapolate: ExtrapolateConfig = ExtrapolateConfig()
     eval: EvalConfig = EvalConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
     launch: LaunchConfig = LaunchConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _controls_are_arms(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "controls" in values:
+            given = values["controls"] if isinstance(values["controls"], list) else []
+            arms = ", ".join(["base", "m1", "wmss", *map(str, given)])
+            raise ValueError(f"controls are arms now; write arms: [{arms}] in its place")
+        return values
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Config:
+        twice = next((seed for seed in self.seeds if self.seeds.count(seed) > 1), None)
+        if twice is not None:
+            raise ValueError(f"seeds: {twice} is given twice; remove one")
+        for name in self.models:
+            if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+                raise ValueError(f"models: {name!r}: a name has letters, digits, '.', '_', '-'")
+        return self

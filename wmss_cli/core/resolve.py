@@ -145,6 +145,7 @@ def resolve(
     sources.add_assignments("--set", sets)
     for dotted, (name, value) in (options or {}).items():
         sources.override(tuple(dotted.split(".")), value, name)
+    _refuse_two_seeds(sources.values, sources.origins)
     _spread_seed(sources.values, sources.origins)
     config = cast(Config, sources.check())
     origins = {k: _origin(tuple(k.split(".")), sources.origins) for k in flatten(config)}
@@ -246,6 +247,8 @@ def _anchor(key: Key, value: Any, folder: Path) -> Any:
                 re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", value) and not (folder / value).exists()
             )
             return value if is_hub_id else absolute(value)
+        case ("models",) if isinstance(value, dict):
+            return {name: _anchor(("model",), path, folder) for name, path in value.items()}
         case ("data",) if isinstance(value, list):
             return [absolute(path) for path in value]
         case ("task_data",):
@@ -283,6 +286,18 @@ def _spread_seed(values: dict[Key, Any], origins: dict[Key, str]) -> None:
             if "seed" in section.model_fields and key not in values:
                 values[key] = values["seed",]
                 origins[key] = origins["seed",]
+
+
+def _refuse_two_seeds(values: dict[Key, Any], origins: dict[Key, str]) -> None:
+    """Refuse a section's own seed where the study says which seeds there are."""
+    if not values.get(("seeds",)):
+        return
+    for section in ("sft", "curriculum", "joint", "eval"):
+        if (section, "seed") in values:
+            raise ConfigError(
+                f"{origins[section, 'seed']}: {section}.seed and seeds exclude each other; "
+                "remove one"
+            )
 
 
 def _nest(values: Mapping[Key, Any]) -> dict[str, Any]:

@@ -70,6 +70,13 @@ ENTROPY = pa.schema(
         pa.field("completion_tokens", pa.int32(), nullable=False),
     ]
 )
+LOSSES = pa.schema(
+    [
+        pa.field("example_id", pa.string(), nullable=False),
+        pa.field("loss", pa.float64(), nullable=False),  # mean NLL of completion tokens, in nats
+        pa.field("completion_tokens", pa.int32(), nullable=False),
+    ]
+)
 CURRICULUM = pa.schema(
     [
         pa.field("example_id", pa.string(), nullable=False),

@@ -7,6 +7,7 @@ step's number: nothing else has to be saved for a resume.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -124,13 +125,23 @@ def collate(table: TokenTable, rows: NDArray[np.int64]) -> PackedBatch:
         for start, prompt, length in zip(starts, first, lengths, strict=False)
     ]
     places = np.concatenate(wanted) if wanted else np.empty(0, dtype=np.int64)
+    positions = np.concatenate([np.arange(n) for n in lengths])
+    examples = [_hash(table.example_ids[row]) for row in rows] or [0]
     return PackedBatch(
         input_ids=torch.from_numpy(packed.astype(np.int64)),
-        position_ids=torch.from_numpy(np.concatenate([np.arange(n) for n in lengths])),
+        position_ids=torch.from_numpy(positions),
         lengths=tuple(lengths),
         predicting=torch.from_numpy(places - 1),
         targets=torch.from_numpy(packed[places].astype(np.int64)),
+        # One after the other from a random place in 64 bits: who uses them hashes them.
+        keys=torch.from_numpy(np.repeat(np.array(examples, dtype=np.int64), lengths) + positions),
     )
+
+
+def _hash(example_id: str) -> int:
+    """Return 64 bits of a hash as a signed number."""
+    digest = hashlib.blake2b(example_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 def by_length(

@@ -9,6 +9,7 @@ from typing import Any
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate.sampling import Sampling
+from wmss_cli.models.matching import check_stored
 
 
 def check_vllm() -> None:
@@ -40,9 +41,11 @@ def load_vllm(folder: Path, dtype: str, slots: int | None) -> Any:
     Raises
     ------
     ConfigError
-        If vLLM is not installed.
+        If vLLM is not installed, or the weights do not match the model's configuration.
     """
     check_vllm()
+    # vLLM leaves weights that a checkpoint lacks as they happen to be.
+    check_stored(folder)
     from vllm import LLM
 
     limit = {} if slots is None else {"max_num_seqs": slots}

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.launch.profile import KINDS, Kind, Profile, Resources
-from wmss_cli.stages.pipeline import SHARDED, Step, shard_jobs
-from wmss_cli.stages.registry import DISTRIBUTED
+from wmss_cli.launch.profile import Profile, Resources
+from wmss_cli.stages import table
+from wmss_cli.stages.plan import Step
+from wmss_cli.stages.shards import shard_jobs
+from wmss_cli.stages.table import Kind
 
 _LONGEST_LABEL = 40
 
@@ -72,7 +74,7 @@ class Link:
     def resources(self, profile: Profile) -> Resources:
         """Return what each task gets; a stage of one process gets one process."""
         found = profile.resources(self.kind)
-        if self.tasks[0].job.stage in DISTRIBUTED:
+        if table.find(self.tasks[0].job.stage).distributed:
             return found
         one = {"nodes": 1, "tasks_per_node": 1}
         return Resources.model_validate(found.model_dump() | one)
@@ -115,9 +117,10 @@ def _links(
     step: Step, needs: tuple[str, ...], profile: Profile, max_array_size: int
 ) -> Iterator[Link]:
     job = step.job
-    kind = KINDS.get(job.stage, "cpu")
+    stage = table.find(job.stage)
+    kind = stage.kind
     name = job_name(step)
-    if job.stage in SHARDED and int(job.config["shards"]) > 1:
+    if job.stage == stage.name and stage.shards and int(job.config["shards"]) > 1:
         shards = [Task(shard) for shard in shard_jobs(job)]
         names = []
         chunks = -(-len(shards) // max_array_size)
@@ -128,7 +131,7 @@ def _links(
         merge = (Task(job, merge=True),)
         yield Link(f"{name}.merge", step.label, merge, "cpu", (*names, *needs))
         return
-    chained = job.stage in DISTRIBUTED and profile.requeue == "chain"
+    chained = stage.distributed and profile.requeue == "chain"
     if not chained:
         yield Link(name, step.label, (Task(job),), kind, needs)
         return

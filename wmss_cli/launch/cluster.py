@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from wmss_cli.core.errors import SlurmError
 from wmss_cli.launch import slurm, states
-from wmss_cli.launch.profile import Kind, Profile, Resources
+from wmss_cli.launch.profile import Profile, Resources
+from wmss_cli.stages.table import Kind
 
 _FORMAT = "%P|%a|%l|%D|%c|%m|%G"
 _LONGEST_MIN = 1440

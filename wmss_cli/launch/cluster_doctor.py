@@ -21,11 +21,12 @@ from wmss_cli.launch.chain import Link, Task
 from wmss_cli.launch.cluster import Partition, destination, misfit, partitions
 from wmss_cli.launch.doctor import Finding
 from wmss_cli.launch.ledger import Ledger
-from wmss_cli.launch.profile import Kind, Profile, Resources
+from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.status import run_status
 from wmss_cli.launch.submit import RunSettings, submit
-from wmss_cli.stages.pipeline import Plan, external
+from wmss_cli.stages.plan import Plan, external
 from wmss_cli.stages.probe_config import RANKS_FILE, ProbeConfig
+from wmss_cli.stages.table import STAGES, Kind
 
 _COMMANDS = ("sbatch", "squeue", "scontrol", "scancel", "sinfo", "srun")
 _POLL_S = 10.0
@@ -90,7 +91,7 @@ def _resources(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> Findi
 
 def _verdict(kind: Kind, profile: Profile) -> Finding:
     """Let sbatch look at a script of this kind."""
-    stage = {"train": "sft", "score": "score_shard", "eval": "eval_shard", "cpu": "curate"}[kind]
+    stage = next(row.name for row in STAGES if row.kind == kind)
     plan = Plan(Path.cwd())
     plan.add("doctor", stage, ProbeConfig(), {})
     link = Link("wmss-doctor", "doctor", (Task(plan.steps[0].job),), kind, ())

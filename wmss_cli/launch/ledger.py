@@ -23,7 +23,7 @@ from wmss_cli.core.artifact import locks_there
 from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.launch.chain import Link, chain
 from wmss_cli.launch.profile import Profile
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 _PATIENCE_S = 600.0
 
@@ -96,6 +96,17 @@ class RunPlan(BaseModel):
             for group in self.groups
             if any(step.label == label for step in group.steps)
         )
+
+    def adding(self, group: Group) -> list[Group]:
+        """Return the groups with steps that are sent now: in their places, or as a last group."""
+        new = {step.job.out: step for step in group.steps}
+        for place, old in enumerate(self.groups):
+            there = {step.job.out for step in old.steps}
+            if old.profile == group.profile and new.keys() <= there:
+                steps = [new.get(step.job.out, step) for step in old.steps]
+                same = old.model_copy(update={"steps": steps})
+                return [*self.groups[:place], same, *self.groups[place + 1 :]]
+        return [*self.without(set(new)), group]
 
     def without(self, outs: set[str]) -> list[Group]:
         """Return the groups, without the steps that make one of these folders."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from wmss_cli.core.artifact import Job, discard, finished, partial
+from wmss_cli.core.artifact import Job, describe, finished, partial, redo
 from wmss_cli.core.errors import (
     ConfigError,
     IntegrityError,
@@ -25,7 +25,7 @@ from wmss_cli.core.errors import (
 from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.progress import PROGRESS, Progress, read_progress
 from wmss_cli.launch.worker import CRASHED, read_error, write_job
-from wmss_cli.stages.registry import DISTRIBUTED
+from wmss_cli.stages import table
 
 _POLL_S = 0.1
 _GRACE_S = 20.0
@@ -57,7 +57,7 @@ def run_local(
     processes : int
         Ranks of a training stage; other stages are one process.
     force : bool
-        Throw away a result or unfinished work that is there.
+        Make it again, from the beginning. A result that is there stays until the new one is whole.
     watch : callable
         Is given the stage's progress several times a second.
     say : callable
@@ -70,14 +70,14 @@ def run_local(
     """
     out = Path(job.out)
     if force:
-        discard(out)
+        redo({out: describe(job)[0]})
     manifest = finished(job)
     if manifest is not None:
         return Outcome(manifest, was_done=True)
     log = log_path(out)
     log.parent.mkdir(parents=True, exist_ok=True)
     (partial(out) / PROGRESS).unlink(missing_ok=True)
-    ranks = processes if job.stage in DISTRIBUTED else 1
+    ranks = processes if table.find(job.stage).distributed else 1
     with tempfile.TemporaryDirectory(prefix="wmss-") as control:
         write_job(Path(control), job)
         with log.open("ab") as stream:

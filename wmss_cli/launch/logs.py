@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,9 +14,56 @@ from wmss_cli.launch.chain import Link
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.parts import task_ids
 from wmss_cli.launch.status import run_status
+from wmss_cli.stages.plan import select
 
 _LOOK_S = 1.0
 _ASK_S = 30.0
+
+
+def find_stage(
+    ledger: Ledger,
+    stage: str | None,
+    arm: str | None = None,
+    seed: int | None = None,
+    model: str | None = None,
+) -> str:
+    """Return the label of a step: by the label itself, or without its base model and seed.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Of the run.
+    stage : str or None
+        Such as ``eval-wmss/s1`` or ``eval-wmss``; None is the training of `arm`.
+    arm, seed, model : optional
+        Which part of a study it belongs to.
+
+    Raises
+    ------
+    ConfigError
+        If it is not one step alone.
+    """
+    steps = select(ledger.read_plan().plan(), arm, seed, model)
+    if stage is None:
+        if arm is None:
+            raise ConfigError("which stage? Name it as 'wmss status' does, or give --arm")
+        stage = arm
+    labels = [step.label for step in steps]
+    if stage in labels:
+        return stage
+    found = [label for label in labels if _bare(label) == stage]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"{stage}: {len(found)} stages have this name; one is {found[0]}")
+    raise ConfigError(f"{stage}: no such stage; this run has {', '.join(labels)}")
+
+
+def _bare(label: str) -> str:
+    """Return a label without base model and seed."""
+    parts = label.split("/")
+    parts = parts[:-1] if re.fullmatch(r"s-?\d+", parts[-1]) else parts
+    return parts[-1]
 
 
 def find_log(ledger: Ledger, stage: str, rank: int = 0, task: int | None = None) -> Path:

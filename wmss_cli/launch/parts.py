@@ -15,11 +15,12 @@ from wmss_cli.core.artifact import partial
 from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
 from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.progress import Progress, read_progress
+from wmss_cli.core.redo import mark_for, mark_path
 from wmss_cli.launch import states
 from wmss_cli.launch.chain import Link
 from wmss_cli.launch.ledger import Entry, Ledger, RunPlan
 from wmss_cli.launch.states import ACTIVE, NEVER, Usage
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 State = Literal["done", "running", "waiting", "failed", "cancelled", "not sent"]
 
@@ -122,12 +123,14 @@ class Part:
 
 
 def manifest_of(step: Step) -> Manifest | None:
-    """Return the manifest of a step that is done."""
+    """Return the manifest of a step that is done, and not to be done again (``--force``)."""
+    out = Path(step.job.out)
     try:
-        manifest = read_manifest(Path(step.job.out))
+        manifest = read_manifest(out)
     except (ConfigError, IntegrityError):
         return None
-    return manifest if manifest.fingerprint == step.fingerprint else None
+    is_done = manifest.fingerprint == step.fingerprint and mark_for(out, step.fingerprint) is None
+    return manifest if is_done else None
 
 
 def open_parts(step: Step, links: Sequence[Link], known: Known) -> list[Part]:
@@ -159,7 +162,9 @@ def _shards_done(out: Path) -> set[str]:
         names = os.listdir(f"{out}.shards")  # noqa: PTH208
     except FileNotFoundError:
         return set()
-    return {name for name in names if re.fullmatch(r"\d+-of-\d+", name)}
+    marks = {name for name in names if name.endswith(".redo")}
+    shards = {name for name in names if re.fullmatch(r"\d+-of-\d+", name)}
+    return {name for name in shards if mark_path(out / name).name not in marks}
 
 
 def heartbeat(running: Sequence[Part]) -> Progress | None:

@@ -17,21 +17,7 @@ from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.resolve import Sources
 from wmss_cli.core.resources import packaged
 from wmss_cli.core.section import Count, Positive, Section
-
-Kind = Literal["train", "score", "eval", "cpu"]
-
-KINDS: dict[str, Kind] = {
-    "sft": "train",
-    "joint_train": "train",
-    "probe": "train",
-    "score_entropy": "score",
-    "score_shard": "score",
-    "analyze": "score",
-    "bench": "score",
-    "eval": "eval",
-    "eval_shard": "eval",
-}
-"""Which section of a profile a stage takes; the others take ``cpu``."""
+from wmss_cli.stages.table import Kind
 
 OWNED = frozenset(
     {

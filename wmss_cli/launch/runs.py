@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
 from wmss_cli.core.files import append_json_line
 from wmss_cli.core.manifest import MANIFEST
+from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import states
 from wmss_cli.launch.chain import job_name
 from wmss_cli.launch.ledger import Ledger
@@ -133,11 +134,15 @@ def summaries(runs: list[Run]) -> list[Summary]:
             Summary(
                 **run.model_dump(),
                 stages=len(steps),
-                done=sum(Path(step.job.out, MANIFEST).is_file() for step in steps),
+                done=sum(_counts(Path(step.job.out)) for step in steps),
                 jobs=sum(len(v) for name, v in queue.items() if name.split(".")[0] in names),
             )
         )
     return found
+
+
+def _counts(out: Path) -> bool:
+    return (out / MANIFEST).is_file() and not is_marked(out)
 
 
 def _folder() -> Path:

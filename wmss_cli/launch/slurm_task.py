@@ -20,10 +20,11 @@ from wmss_cli.core import artifact
 from wmss_cli.core.artifact import Job, finished
 from wmss_cli.core.errors import InterruptedRunError
 from wmss_cli.core.files import write_json
+from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import requeue, worker
 from wmss_cli.launch.chain import Link
 from wmss_cli.launch.profile import Profile
-from wmss_cli.stages import registry
+from wmss_cli.stages import table
 
 CONTROL = "control"
 _LOCK_TIMEOUT_S = 300.0
@@ -55,7 +56,7 @@ class SlurmTask:
         control.mkdir(parents=True, exist_ok=True)
         code = worker.run(lambda: _work(Job(**task["job"]), task["merge"]), control)
         if code == InterruptedRunError.exit_code:
-            resumes = task["job"]["stage"] in registry.DISTRIBUTED
+            resumes = table.find(task["job"]["stage"]).distributed
             code = requeue.after_interrupt(order["requeue"], order["max_requeues"], resumes)
         worker.leave(code)
 
@@ -65,13 +66,17 @@ def _work(job: Job, merge: bool) -> None:
     # Slurm may run a job again that was done: after a node failed, or in a chain.
     if finished(job) is not None:
         return
-    (registry.load_merge if merge else registry.load)(job.stage)(job)
+    table.load(job.stage, merge)(job)
 
 
 def _wait_for(inputs: Iterable[str]) -> None:
-    """Give a shared file system a minute to show what another node has just written."""
+    """Give a shared file system a minute to show what another node has just written.
+
+    Where an input was made again, that is the new one: the mark on the old one is gone with it.
+    """
+    paths = [Path(path) for path in inputs]
     deadline = time.monotonic() + _LATE_S
-    while time.monotonic() < deadline and not all(Path(path).exists() for path in inputs):
+    while time.monotonic() < deadline and not all(p.exists() and not is_marked(p) for p in paths):
         time.sleep(1)
 
 

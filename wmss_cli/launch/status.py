@@ -18,7 +18,7 @@ from wmss_cli.launch.runs import name_of
 from wmss_cli.launch.slurm_task import control_folder
 from wmss_cli.launch.states import NEVER
 from wmss_cli.launch.tail import tail
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step, select
 
 _TAIL_LINES = 5
 _SILENT_AFTER_S = 600.0
@@ -70,6 +70,8 @@ class StageStatus(BaseModel):
     ----------
     label, state, words : str
         Which stage, how it stands, and the same in plain words.
+    arms, seeds, models : tuple
+        Of a study: what needs it.
     jobs : list of str
         Ids of the jobs that count now.
     tasks : Counts
@@ -95,6 +97,9 @@ class StageStatus(BaseModel):
 
     label: str
     stage: str
+    arms: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    models: tuple[str, ...] = ()
     state: State
     words: str
     jobs: list[str] = []
@@ -131,17 +136,26 @@ class RunStatus(BaseModel):
         return not any(stage.state in ("running", "waiting") for stage in self.stages)
 
 
-def run_status(ledger: Ledger) -> RunStatus:
+def run_status(
+    ledger: Ledger, arm: str | None = None, seed: int | None = None, model: str | None = None
+) -> RunStatus:
     """Look at a run: its folder, the queue once, the accounts once for what ended.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Of the run.
+    arm, seed, model : optional
+        Only what these parts of a study need.
 
     Raises
     ------
     ConfigError
-        If nothing was submitted from its folder.
+        If nothing was submitted from its folder, or the study has no such part.
     """
     plan = ledger.read_plan()
     known = Known(ledger, plan)
-    steps = plan.plan()
+    steps = select(plan.plan(), arm, seed, model)
     links: dict[str, list[Link]] = {}
     for link in plan.links():
         links.setdefault(link.step, []).append(link)
@@ -166,6 +180,9 @@ def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
         return StageStatus(
             label=step.label,
             stage=step.job.stage,
+            arms=step.arms,
+            seeds=step.seeds,
+            models=step.models,
             state="done",
             words="done",
             tasks=Counts(done=count, total=count),
@@ -187,6 +204,9 @@ def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
     return StageStatus(
         label=step.label,
         stage=step.job.stage,
+        arms=step.arms,
+        seeds=step.seeds,
+        models=step.models,
         state=state,
         words=_words(state, alive, failed, silent),
         jobs=sorted({p.entry.job_id or "" for p in alive or failed if p.entry}),

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from wmss_cli.core.artifact import discard, finished
+from wmss_cli.core.artifact import finished, redo
 from wmss_cli.core.config import check_ranks
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.launch import sbatch, slurm, states
@@ -24,7 +25,7 @@ from wmss_cli.launch.ledger import Entry, Group, Ledger, RunPlan
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.slurm_task import write_order
 from wmss_cli.launch.states import Record
-from wmss_cli.stages.pipeline import Step
+from wmss_cli.stages.plan import Step
 
 _PATTERN = re.compile(r"[\x00-\x1f\x7f%\\]")
 
@@ -98,7 +99,8 @@ def submit(
     adds : bool
         Keep what was sent from this folder before in the run's plan.
     force : bool
-        Throw away what is there.
+        Make again what is there. Nothing is removed: each result stays until its successor is
+        whole, and what was marked but not sent is sent by the next submission.
     say : callable
         Is given a line where the user should know something.
 
@@ -107,7 +109,7 @@ def submit(
     SlurmError
         If Slurm refuses a job; those before it stay in the queue.
     ConfigError
-        If `force` meets a job that waits or runs.
+        If `force` meets a job that waits or runs, or a process that writes one of the results.
     """
     steps = [absolute(step) for step in steps]
     cluster = slurm.cluster_config()
@@ -121,38 +123,82 @@ def submit(
             say(f"{run.run_dir} is open to others; chmod 700 it if they should not read it")
         queue = states.by_name(states.queue().values())
         if force:
-            _discard(steps, links, queue)
-        new = {step.job.out for step in steps}
-        others = ledger.read_plan().without(new) if adds and ledger.has_plan() else []
-        if not adds:
-            _refuse_orphans(ledger, links, queue)
+            _refuse_busy(steps, queue)
+        replaced = [] if adds else _orphans(ledger, links, queue)
         group = Group(
             steps=steps,
             profile=run.profile,
             profile_name=run.profile_name,
             max_array_size=cluster.max_array_size,
         )
-        ledger.write_plan(
-            RunPlan(
-                groups=[*others, group],
-                accounting=cluster.accounting,
-                config=str(run.config) if run.config else None,
-            )
+        plan = RunPlan(
+            groups=ledger.read_plan().adding(group) if adds and ledger.has_plan() else [group],
+            accounting=cluster.accounting,
+            config=str(run.config) if run.config else None,
         )
-        _cancel_superseded(steps, links, queue, say)
-        return _send_all(steps, links, _Submission(ledger, run.profile, queue))
+        state = _Submission(ledger, run.profile, queue)
+        with _marked(steps, state) if force else nullcontext():
+            ledger.write_plan(plan)
+            _cancel_reports(replaced, ledger, queue, say)
+            _cancel_superseded(steps, links, queue, say)
+            return _send_all(steps, links, state)
 
 
-def _refuse_orphans(ledger: Ledger, links: Sequence[Link], queue: dict[str, list[Record]]) -> None:
-    """Refuse a plan under which jobs of an earlier one would go on unseen."""
+@contextmanager
+def _marked(steps: Sequence[Step], state: _Submission) -> Iterator[None]:
+    """Mark all results as to be made again; where no job can be sent, they stay done."""
+    take_back = redo({Path(step.job.out): step.fingerprint for step in steps})
+    try:
+        yield
+    except Exception:
+        if not any(sent.state == "sent" for sent in state.sent.values()):
+            take_back()
+        raise
+
+
+def _refuse_busy(steps: Sequence[Step], queue: dict[str, list[Record]]) -> None:
+    """Refuse to do again what waits or runs, however it was cut into jobs."""
+    names = {job_name(step) for step in steps}
+    busy = [name for name in queue if name.split(".")[0] in names]
+    if busy:
+        raise ConfigError(f"--force: {busy[0]} is still in the queue; 'wmss cancel' it first")
+
+
+def _orphans(ledger: Ledger, links: Sequence[Link], queue: dict[str, list[Record]]) -> list[str]:
+    """Return the jobs in the queue that this plan replaces: reports on fewer arms or seeds.
+
+    Raises
+    ------
+    ConfigError
+        If other jobs of an earlier plan would go on unseen.
+    """
     steps = {link.name.split(".")[0] for link in links}
     old = [name for name in ledger.submissions() if name in queue]
     orphans = [name for name in old if name.split(".")[0] not in steps]
-    if orphans:
+    if not orphans:
+        return []
+    before = ledger.read_plan().plan() if ledger.has_plan() else []
+    reports = {job_name(step) for step in before if step.job.stage == "report"}
+    others = [name for name in orphans if name not in reports]
+    if others:
         raise ConfigError(
-            f"{ledger.run_dir}: {len(orphans)} jobs of another configuration are in the queue "
-            f"({orphans[0]}); 'wmss cancel {ledger.run_dir}' first, or choose another --out"
+            f"{ledger.run_dir}: {len(others)} jobs of another configuration are in the queue "
+            f"({others[0]}); 'wmss cancel {ledger.run_dir}' first, or choose another --out"
         )
+    return orphans
+
+
+def _cancel_reports(
+    names: Sequence[str],
+    ledger: Ledger,
+    queue: dict[str, list[Record]],
+    say: Callable[[str], None],
+) -> None:
+    for name in names:
+        for job_id in sorted({record.job_id for record in queue.pop(name)}):
+            slurm.call("scancel", job_id)
+            ledger.append("cancelled", name, job_id)
+            say(f"job {job_id} is cancelled: the report waits for what the study has now")
 
 
 def _cancel_superseded(
@@ -191,14 +237,6 @@ def _check(links: Sequence[Link], run: RunSettings) -> None:
                 check_ranks(sizes["global_batch_size"], link.resources(run.profile).tasks)
             except ConfigError as error:
                 raise ConfigError(f"{link.step}: {error}") from None
-
-
-def _discard(steps: Sequence[Step], links: Sequence[Link], queue: dict[str, list[Record]]) -> None:
-    busy = [link.name for link in links if link.name in queue]
-    if busy:
-        raise ConfigError(f"--force: {busy[0]} is still in the queue; 'wmss cancel' it first")
-    for step in steps:
-        discard(Path(step.job.out))
 
 
 def _send_all(steps: Sequence[Step], links: Sequence[Link], state: _Submission) -> list[Sent]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 
 from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
-from wmss_cli.launch.profile import Kind, Resources
+from wmss_cli.launch.profile import Resources
 from wmss_cli.launch.states import NEVER
+from wmss_cli.stages.table import Kind
 
 _REASONS = {
     "Priority": "waits: others come first",

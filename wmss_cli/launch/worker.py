@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.errors import InterruptedRunError, explain
-from wmss_cli.stages import registry
+from wmss_cli.stages import table
 
 _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -54,7 +54,7 @@ def main(control: Path) -> int:
 
 def _run_job(control: Path) -> None:
     job = Job(**json.loads((control / "job.json").read_text(encoding="utf-8")))
-    registry.load(job.stage)(job)
+    table.load(job.stage)(job)
 
 
 def run(work: Callable[[], None], control: Path) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, cast
+from pickle import UnpicklingError
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +18,9 @@ from transformers import (
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.allocator import keep_freed_memory
+from wmss_cli.models.matching import check_match
 from wmss_cli.models.packed import check_packing, pack_attention
+from wmss_cli.models.weights import stored_tensors
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -48,13 +51,24 @@ def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
     Raises
     ------
     ConfigError
-        If transformers cannot load it.
+        If transformers cannot load it, or weights are missing, left over or of another shape.
+    IntegrityError
+        If a file of weights is cut or damaged.
     """
+    stored_tensors(folder)
+    loader: Any = AutoModelForCausalLM
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype_of(precision))
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        model, report = loader.from_pretrained(
+            folder,
+            dtype=dtype_of(precision),
+            output_loading_info=True,
+            # Reported then, with the shapes, instead of raised without.
+            ignore_mismatched_sizes=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{folder}: transformers cannot load it ({reason})") from None
+    check_match(folder, report)
     return cast(PreTrainedModel, model)
 
 

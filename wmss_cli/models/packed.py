@@ -37,6 +37,9 @@ class PackedBatch:
         Position t - 1 predicts token t.
     targets : Tensor
         ``[completion tokens]``: these tokens.
+    keys : Tensor or None
+        ``[tokens]``, int64: a hash of the example and the position in it, for random numbers that
+        do not depend on what a token is packed with.
     """
 
     input_ids: Tensor
@@ -44,12 +47,20 @@ class PackedBatch:
     lengths: tuple[int, ...]
     predicting: Tensor
     targets: Tensor
+    keys: Tensor | None = None
 
     def to(self, device: torch.device) -> PackedBatch:
         """Return the batch on a device."""
         moved = (self.input_ids, self.position_ids, self.predicting, self.targets)
         ids, positions, predicting, targets = (tensor.to(device) for tensor in moved)
-        return PackedBatch(ids, positions, self.lengths, predicting, targets)
+        keys = None if self.keys is None else self.keys.to(device)
+        return PackedBatch(ids, positions, self.lengths, predicting, targets, keys)
+
+    @property
+    def target_keys(self) -> Tensor:
+        """The key of each target, ``[completion tokens]``: that of the position predicting it."""
+        assert self.keys is not None
+        return self.keys[self.predicting]
 
 
 def hidden_states(model: PreTrainedModel, batch: PackedBatch) -> Tensor:

@@ -6,9 +6,15 @@ make them; where they lie is said beside it, so that a moved folder is the same 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from wmss_cli.core.files import write_json
+
+STUDY_FILE = "study.json"
 
 
 class _Part(BaseModel):
@@ -76,3 +82,25 @@ class Study(_Part):
             found += [*run.trainings, run.evaluation, *run.earlier.values()]
             found += [x for x in (run.logits, run.weak_logits, run.curriculum) if x is not None]
         return list(dict.fromkeys(found))
+
+
+def write_study(
+    run_dir: Path, study: Study, artifacts: Mapping[str, str], commands: Sequence[str]
+) -> None:
+    """Write ``RUN_DIR/study.json``, from which a report of unfinished work is made.
+
+    Parameters
+    ----------
+    run_dir : Path
+        Of the run; is created.
+    study : Study
+        What was to be run.
+    artifacts : mapping of str to str
+        The folder of each step's result, by label.
+    commands : sequence of str
+        What was typed.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    paths = {label: str(Path(path).absolute()) for label, path in artifacts.items()}
+    content = {"study": study.model_dump(mode="json"), "artifacts": paths}
+    write_json(run_dir / STUDY_FILE, {**content, "commands": list(commands)})

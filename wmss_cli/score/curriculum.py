@@ -12,6 +12,9 @@ from wmss_cli.core.errors import DataError
 
 Floats = NDArray[np.float64]
 
+_DEALING = 1
+# Beside the seed: the generator that deals counts is not the one that drew them.
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -82,7 +85,8 @@ def draw(probability: Floats, config: CurriculumConfig) -> NDArray[np.int64]:
     probability : ndarray
         ``[samples]``, sums to 1.
     config : CurriculumConfig
-        `sampling`, `multiplier` and `seed`.
+        `sampling`, `multiplier`, `seed` and `choice`: with ``random`` the counts of the weighted
+        draw of the same seed are dealt to the samples in a random order, whatever their weights.
 
     Returns
     -------
@@ -94,6 +98,14 @@ def draw(probability: Floats, config: CurriculumConfig) -> NDArray[np.int64]:
     DataError
         If more samples are asked for than can be drawn without replacement.
     """
+    counts = _weighted_draw(probability, config)
+    if config.choice == "random":
+        return np.random.default_rng([config.seed, _DEALING]).permutation(counts)
+    return counts
+
+
+def _weighted_draw(probability: Floats, config: CurriculumConfig) -> NDArray[np.int64]:
+    """Return how often each sample is drawn by the weights."""
     rng = np.random.default_rng(config.seed)
     size = max(1, round(config.multiplier * len(probability)))
     if config.sampling == "with_replacement":

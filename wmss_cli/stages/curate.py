@@ -1,86 +1,136 @@
 """curate: records as they come → the examples that are worth training on, and why not the rest.
 
-Shards judge each record by itself; then duplicates are looked for among all of them, once.
+Shards judge each record by itself. Cheap checks first (readable, format, has something to be
+checked by, holds no benchmark question), then the answer is verified in worker processes.
+Then duplicates are looked for among all records, once. Everything is streamed; the order is
+that of the input.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from wmss_cli.analyze.card import write_card
 from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import CurateConfig
-from wmss_cli.core.errors import DataError
+from wmss_cli.core.errors import ConfigError, DataError
 from wmss_cli.core.manifest import Manifest
-from wmss_cli.core.schema import EXAMPLE, REJECTED
-from wmss_cli.data.duplicates import PERMUTATIONS, band_keys, originals, suspects
-from wmss_cli.data.filters import REASONS
-from wmss_cli.evaluate.tasks import TASK_ROLE
-from wmss_cli.stages import curate_shard
-from wmss_cli.stages.curate_shard import DATA_ROLE, JUDGED_FILE
-from wmss_cli.stages.pipeline import shard_jobs
-from wmss_cli.stages.shards import check_shards, remove_shards, run_missing
+from wmss_cli.core.progress import ProgressWriter
+from wmss_cli.core.schema import EXAMPLE, JUDGED, REJECTED, example_id
+from wmss_cli.data.contamination import Benchmarks, Question
+from wmss_cli.data.copies import find_copies
+from wmss_cli.data.duplicates import content_key, signature
+from wmss_cli.data.filters import REASONS, check_format
+from wmss_cli.data.sources import ENDINGS, Record, read_records
+from wmss_cli.evaluate.problems import read_problems
+from wmss_cli.evaluate.tasks import TASK_ROLE, read_tasks
+from wmss_cli.stages.shards import check_shards, read_options, shard_jobs
 from wmss_cli.stages.tables import TableWriter
+from wmss_cli.verify.answer import Verdict
+from wmss_cli.verify.blocks import extract_from_answer
+from wmss_cli.verify.cases import Tests, read_tests
+from wmss_cli.verify.graders import check_answer
+from wmss_cli.verify.pool import Check, run_checks
+from wmss_cli.verify.program import check_programs
+from wmss_cli.verify.sandbox import find_level, limits_of
 
+JUDGED_FILE = "judged.parquet"
 EXAMPLES_FILE = "examples.parquet"
 REJECTED_FILE = "rejected.parquet"
+DATA_ROLE = "data-"
+UNIT = "records"
 
 _ROWS_PER_BATCH = 256
 _UNREADABLE_SHOWN = 5
+_DETAIL_CHARS = 200
 
 Row = dict[str, Any]
 _Counts = defaultdict[str, Counter[str]]
 
 
-def run(job: Job) -> Manifest:
-    """Keep the well-formed, new records whose answer is right.
+@dataclass(frozen=True)
+class _Decision:
+    """A record and what became of it; it is kept where there is no reason against it."""
+
+    record: Record
+    example_id: str | None
+    content_key: bytes | None = None
+    tests: Tests | None = None
+    reason: str | None = None
+    detail: str = ""
+
+
+def total(job: Job) -> None:
+    """Return None: how many records there are is known when all files are read."""
+
+
+def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
+    """Judge every record of a shard by itself (see :class:`~wmss_cli.stages.shards.Sharded`).
 
     Inputs: ``data-0000``, ``data-0001``, … (files of records) and, to look for their questions,
-    ``task-NAME`` and ``spec-NAME`` as of :func:`wmss_cli.stages.evaluate.run`. Writes
-    ``examples.parquet``; for every other record its id and the reason into ``rejected.parquet``,
-    whose ``file`` is the input's role and the file's name without its ending; and a data card,
-    ``card.md`` with ``lengths.png``.
+    ``task-NAME`` and ``spec-NAME`` as of :func:`wmss_cli.stages.evaluate.shard`. Writes
+    ``judged.parquet``, a row for each record.
 
     Raises
     ------
     ConfigError
         If there is no input, or one is missing or of an unknown kind.
     DataError
-        If a file is damaged, there is no record at all, or none is kept.
+        If a file is damaged.
     """
+    config, part = read_options(CurateConfig, job)
+    roles = sorted(role for role in job.inputs if role.startswith(DATA_ROLE))
+    if not roles:
+        raise ConfigError("nothing to curate; name at least one file in data")
+    paths = [Path(job.inputs[role]) for role in roles]
+    labels = {str(path): _label(role, path) for role, path in zip(roles, paths, strict=True)}
+    records = read_records(paths, config.limit, part, config.shards)
+    benchmarks = _benchmarks(job.inputs)
+    done = kept = 0
+    ran_programs = False
     with open_draft(job) as draft:
-        run_missing(job, curate_shard.run, draft.folder, "records", None)
-        return _merge(job, draft)
+        if progress is None:
+            progress = ProgressWriter(draft.folder, UNIT, None, before)
+        with (
+            closing(_decide(records, config, benchmarks)) as decisions,
+            TableWriter(draft.folder / JUDGED_FILE, JUDGED) as table,
+        ):
+            for decision in decisions:
+                done += 1
+                kept += decision.reason is None
+                ran_programs |= decision.tests is not None
+                table.append(_row(decision, labels, config))
+                progress.update(before + done, kept=kept)
+        level = find_level(config.unsafe_programs) if ran_programs else None
+        return draft.commit({"records": done, "sandbox": level})
 
 
-def run_merge(job: Job) -> Manifest:
-    """Put together what other jobs have judged.
+def merge(job: Job, draft: Draft) -> Manifest:
+    """Look for copies among the records of all shards, and write what is kept and what is not.
+
+    Writes ``examples.parquet``; for every other record its id and the reason into
+    ``rejected.parquet``, whose ``file`` is the input's role and the file's name without its
+    ending; and a data card, ``card.md`` with ``lengths.png``.
 
     Raises
     ------
-    IntegrityError
-        If the shards are not whole (see :func:`~wmss_cli.stages.shards.check_shards`).
+    DataError
+        If there is no record at all, or none is kept.
     """
-    with open_draft(job) as draft:
-        return _merge(job, draft)
-
-
-def _merge(job: Job, draft: Draft) -> Manifest:
     config = CurateConfig.model_validate(job.config)
     levels = {manifest.metrics["sandbox"] for manifest in check_shards(job)} - {None}
     files = [Path(piece.out) / JUDGED_FILE for piece in shard_jobs(job)]
     threshold = config.near_threshold if config.deduplicate == "near" else None
-    copies = _copies(files, threshold)
+    copies = find_copies(files, threshold)
     paths = {role: path for role, path in job.inputs.items() if role.startswith(DATA_ROLE)}
     tally = _Tally(paths)
     with (
@@ -107,86 +157,155 @@ def _merge(job: Job, draft: Draft) -> Manifest:
     metrics["sandbox"] = sorted(levels)
     prints = {role: source.fingerprint for role, source in draft.inputs.items()}
     write_card(draft.folder, metrics, tally.words, {**prints, "this artifact": draft.fingerprint})
-    manifest = draft.commit(metrics)
-    remove_shards(job)
-    return manifest
+    return draft.commit(metrics)
 
 
-def _copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[str, str]]:
-    """Return why a record goes that an earlier one makes superfluous, by its place."""
-    columns = ["place", "content_key", "reason", "file", "row"]
-    tables = [pq.read_table(file, columns=columns, read_dictionary=["file"]) for file in files]
-    judged = pa.concat_tables(tables)
-    places = judged["place"].to_numpy()
-    kept = judged["reason"].is_null().to_numpy().copy()
-    # A record that is rejected makes no other one superfluous.
-    rows = np.flatnonzero(kept)
-    copied = rows[_repeated(judged["content_key"].take(rows), places[rows])]
-    kept[copied] = False
-    copies = {int(place): ("duplicate", "") for place in places[copied]}
-    if threshold is None:
-        return copies
-    left = np.flatnonzero(kept)
-    near = left[suspects(_band_keys(files, kept, threshold))]
-    # In the order of the records: the first of a cluster stays.
-    near = near[np.argsort(places[near])]
-    signatures = _signatures(files, near)
-    found = originals(band_keys(signatures, threshold), signatures, threshold)
-    for row, original in zip(near.tolist(), near[found].tolist(), strict=True):
-        if original != row:
-            detail = f"of {judged['file'][original]}, row {judged['row'][original]}"
-            copies[int(places[row])] = ("near_duplicate", detail)
-    return copies
+def _benchmarks(inputs: Mapping[str, str]) -> Benchmarks | None:
+    """Return the questions of the tasks among the inputs; None where there is no task."""
+    if not any(role.startswith(TASK_ROLE) for role in inputs):
+        return None
+    return Benchmarks(
+        Question(task.name, problem.id, problem.row.get("question") or problem.row["prompt"])
+        for task, path in read_tasks(inputs)
+        for problem in read_problems(task, path)
+    )
 
 
-def _repeated(keys: pa.ChunkedArray, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows whose key a row with a lower place has, too; null is no key."""
-    there = np.flatnonzero(keys.is_valid().to_numpy())
-    # Two numbers for 16 bytes.
-    held = keys.drop_null().combine_chunks()
-    numbers = np.frombuffer(held.buffers()[1] or b"", dtype=np.uint64).reshape(-1, 2)
-    first, second = numbers[held.offset : held.offset + len(held)].T
-    order = np.lexsort((places[there], second, first))
-    first, second = first[order], second[order]
-    same = (first[1:] == first[:-1]) & (second[1:] == second[:-1])
-    rows: NDArray[np.int64] = there[order[1:][same]]
-    return rows
+def _decide(
+    records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
+) -> Generator[_Decision, None, None]:
+    """Yield what becomes of each record, in their order."""
+    candidates = _run_programs(_candidates(records, config, benchmarks), config)
+    for decision, verdict in run_checks(candidates, config.workers, config.verify_timeout_s):
+        if verdict is None or verdict.correct:
+            yield decision
+        else:
+            yield replace(decision, reason=verdict.reason, detail=_detail(decision, verdict))
 
 
-def _band_keys(
-    files: Sequence[Path], kept: NDArray[np.bool_], threshold: float
-) -> NDArray[np.uint32]:
-    """Return the keys of the rows that are kept, file after file."""
-    parts = [
-        band_keys(part[kept[first : first + len(part)]], threshold)
-        for first, part in _signature_batches(files)
-    ]
-    return np.concatenate(parts)
+def _run_programs(
+    candidates: Iterator[tuple[_Decision, Check | None]], config: CurateConfig
+) -> Iterator[tuple[_Decision, Check | None]]:
+    """Decide on the records that bring tests for a program; pass the others on, in their order."""
+    for first in candidates:
+        if first[0].tests is not None:
+            break
+        yield first
+    else:
+        return
+    # Only now: mathematics needs no sandbox.
+    level = find_level(config.unsafe_programs)
+    items = ((one, _program(one[0]), one[0].tests) for one in chain([first], candidates))
+    limits = limits_of(config.verify_timeout_s)
+    for (decision, check), verdict in check_programs(items, config.workers, limits, level):
+        if decision.tests is None or verdict.correct:
+            yield decision, check
+        else:
+            reason = "bad_reference" if verdict.reason == "bad_tests" else verdict.reason
+            yield replace(decision, reason=reason, detail=verdict.detail), None
 
 
-def _signatures(files: Sequence[Path], rows: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Return the signatures of some rows, in their order."""
-    found = np.empty((len(rows), PERMUTATIONS), dtype=np.uint32)
-    for first, part in _signature_batches(files):
-        here = np.flatnonzero((rows >= first) & (rows < first + len(part)))
-        found[here] = part[rows[here] - first]
-    return found
+def _program(decision: _Decision) -> str | None:
+    if decision.tests is None:
+        return None
+    return extract_from_answer(decision.record.completion, decision.tests.entry_point)
 
 
-def _signature_batches(files: Sequence[Path]) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-    """Yield the number of the first row, and signatures ``[rows, PERMUTATIONS]``."""
-    nothing = bytes(4 * PERMUTATIONS)
-    first = 0
-    yield first, np.empty((0, PERMUTATIONS), dtype=np.uint32)
-    for file in files:
-        # Pre-buffered, all that is read of a file stays in memory.
-        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
-            4 * _ROWS_PER_BATCH, columns=["signature"]
-        ):
-            content = b"".join(value or nothing for value in batch["signature"].to_pylist())
-            part = np.frombuffer(content, dtype=np.uint32).reshape(-1, PERMUTATIONS)
-            yield first, part
-            first += len(part)
+def _candidates(
+    records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
+) -> Iterator[tuple[_Decision, Check | None]]:
+    """Apply the cheap checks; what passes them comes with the check that is left to do."""
+    for record in records:
+        if record.problem is not None:
+            yield _Decision(record, None, reason="unreadable", detail=record.problem), None
+            continue
+        identity = example_id(record.prompt, record.completion)
+        reason, detail = _refusal(record, config, benchmarks)
+        tests = None
+        if reason is None and record.reference_answer is None:
+            try:
+                tests = read_tests(record.test_case)
+            except DataError as error:
+                reason, detail = "bad_reference", str(error)
+            else:
+                if tests is None and config.unverifiable == "reject":
+                    reason = "no_reference"
+        if reason is not None:
+            yield _Decision(record, identity, reason=reason, detail=detail), None
+            continue
+        key = _content_key(record, config)
+        gold = record.reference_answer
+        check = None if gold is None else Check(check_answer, record.completion, gold)
+        yield _Decision(record, identity, key, tests), check
+
+
+def _refusal(
+    record: Record, config: CurateConfig, benchmarks: Benchmarks | None
+) -> tuple[str | None, str]:
+    """Return why a record is rejected that need not be verified, and what was found."""
+    if config.format == "tags" and (wrong := check_format(record.completion)) is not None:
+        return "format", wrong
+    if benchmarks is not None and (met := benchmarks.match(record.prompt, record.completion)):
+        return "contaminated", f"{met.task} {met.id}: {met.how}"
+    return None, ""
+
+
+def _detail(decision: _Decision, verdict: Verdict) -> str:
+    expected = f"reference {_short(decision.record.reference_answer)}"
+    if verdict.extracted is None:
+        return expected
+    return f"answer {_short(verdict.extracted)}, {expected}"
+
+
+def _short(text: str | None) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= _DETAIL_CHARS else f"{shown[:_DETAIL_CHARS]}…"
+
+
+def _label(role: str, path: Path) -> str:
+    """Name an input by what stays the same where the data move or are packed otherwise."""
+    ending = max((e for e in ENDINGS if path.name.endswith(e)), key=len)
+    return f"{role}:{path.name.removesuffix(ending)}"
+
+
+def _row(decision: _Decision, labels: Mapping[str, str], config: CurateConfig) -> dict[str, Any]:
+    record, kept = decision.record, decision.reason is None
+    wants_signature = kept and config.deduplicate == "near"
+    return {
+        "place": record.place,
+        "example_id": decision.example_id,
+        "file": labels[record.file],
+        "row": record.row,
+        "source": record.source,
+        "kind": _kind(record),
+        "prompt": record.prompt if kept else "",
+        "completion": record.completion if kept else "",
+        "reference_answer": record.reference_answer if kept else None,
+        "reason": decision.reason,
+        "detail": decision.detail,
+        "line": record.line,
+        "content_key": decision.content_key,
+        "signature": _signature(record) if wants_signature else None,
+    }
+
+
+def _kind(record: Record) -> str | None:
+    """Return what a record can be checked by, as the order of the checks has it."""
+    if record.problem is not None:
+        return None
+    if record.reference_answer is not None:
+        return "math"
+    return "code" if record.test_case is not None else "nothing"
+
+
+def _content_key(record: Record, config: CurateConfig) -> bytes | None:
+    if config.deduplicate == "none":
+        return None
+    return content_key(record.prompt, record.completion)
+
+
+def _signature(record: Record) -> bytes:
+    return signature(f"{record.prompt}\n{record.completion}").tobytes()
 
 
 def _in_order(files: Sequence[Path]) -> Iterator[Row]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wmss_cli.core.config import Config, Section, SftConfig, TokenizeConfig
 from wmss_cli.core.section import Count, Fraction
-from wmss_cli.stages.pipeline import Output, Plan
+from wmss_cli.stages.plan import Output, Plan
 
 
 class DemoDataConfig(Section):

@@ -2,66 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import EvalConfig
+from wmss_cli.core.files import append_json_line, read_json_lines, write_json_lines
 from wmss_cli.core.manifest import Manifest
+from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import GENERATION, write_parquet
+from wmss_cli.data.chat import Renderer
+from wmss_cli.evaluate.generate import generate, open_engine
+from wmss_cli.evaluate.problems import Problem, read_problems
+from wmss_cli.evaluate.sampling import Sampling, seed_of
+from wmss_cli.evaluate.tasks import Task, read_tasks
+from wmss_cli.models.causal import dtype_of
+from wmss_cli.models.tokenizer import load_tokenizer
 from wmss_cli.results.summary import summarize
-from wmss_cli.stages import eval_shard
-from wmss_cli.stages.eval_shard import GENERATIONS_FILE, Key, Row, read_wanted
-from wmss_cli.stages.shards import read_shards, remove_shards, run_missing
+from wmss_cli.stages.grading import grade
+from wmss_cli.stages.shards import read_options, read_shards
 
-KEY_COLUMNS = ("task", "id", "sample")
+GENERATIONS_FILE = "generations.parquet"
+UNIT = "answers"
+_ANSWERS_FOLDER = "answers"
+_KEY_COLUMNS = ("task", "id", "sample")
+
+Row = dict[str, Any]
+Key = tuple[str, str, int]
 
 
-def run(job: Job) -> Manifest:
-    """Let a model answer all problems that no shard has answered yet, grade, and merge.
+class Wanted(NamedTuple):
+    """One answer that is asked for."""
+
+    task: Task
+    problem: Problem
+    sample: int
+
+    @property
+    def key(self) -> Key:
+        """What no two of them share."""
+        return self.problem.task, self.problem.id, self.sample
+
+
+def total(job: Job) -> int:
+    """Return the number of answers that are asked for."""
+    return len(read_wanted(job.inputs, EvalConfig.model_validate(job.config)))
+
+
+def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
+    """Let a model answer the problems of one shard, and grade what it wrote.
 
     Inputs: ``model`` (a folder) and, for each task, ``task-NAME`` (its rows) and, if it has one,
-    ``spec-NAME`` (its YAML file). Writes ``generations.parquet``, one row per answer; the shards
-    stand beside it in ``OUT.shards`` until they are merged. The metrics are those of
-    :func:`wmss_cli.results.summary.summarize`.
+    ``spec-NAME`` (its YAML file). Writes ``generations.parquet`` with the shard's rows. Each
+    answer is written down as soon as it is there, so an interrupted shard resumes behind the last
+    one. See :class:`~wmss_cli.stages.shards.Sharded`.
 
     Raises
     ------
     ConfigError
         If there is no task, or its rows or the model cannot be read.
     """
-    wanted = _wanted(job)
-    with open_draft(job) as draft:
-        run_missing(job, eval_shard.run, draft.folder, "answers", len(wanted))
-        return _merge(job, draft, wanted)
+    config, part = read_options(EvalConfig, job)
+    # Dealt like cards, so that every shard has its part of each task.
+    wanted = read_wanted(job.inputs, config)[part :: config.shards]
+    with open_draft(job, resumable=True) as draft:
+        file = draft.folder / _ANSWERS_FOLDER / "answers.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        there = _read_answers(file)
+        # What goes on behind a line that was cut off would be lost with it.
+        write_json_lines(file, there.values())
+        left = [one for one in wanted if one.key not in there]
+        if progress is None:
+            progress = ProgressWriter(draft.folder, UNIT, len(wanted), len(there))
+            before = 0
+        before += len(there)
+        seconds = 0.0
+        if left:
+            model = Path(job.inputs["model"])
+            seconds = _answer(model, config, left, file, progress, before)
+        answers = _read_answers(file)
+        rows = [{**answers[one.key], "reference_answer": one.problem.answer} for one in wanted]
+        problems = {one.key[:2]: (one.task, one.problem) for one in wanted}
+        graded = grade(rows, problems, config)
+        write_parquet(draft.folder / GENERATIONS_FILE, graded, GENERATION)
+        metrics = {
+            "answers": len(graded),
+            "generated_tokens": sum(row["tokens"] for row in graded),
+            "resumed_answers": len(there),
+            "new_tokens": sum(answers[one.key]["tokens"] for one in left),
+            "generation_seconds": seconds,
+            "dtype": str(dtype_of(config.precision)),
+        }
+        return draft.commit(metrics, scratch=(_ANSWERS_FOLDER,))
 
 
-def run_merge(job: Job) -> Manifest:
-    """Merge shards that other jobs have answered; without a model, so no GPU is needed.
+def merge(job: Job, draft: Draft) -> Manifest:
+    """Join the shards into one ``generations.parquet``, a row per answer, in the problems' order.
 
-    Raises
-    ------
-    IntegrityError
-        If the shards are not whole (see :func:`~wmss_cli.stages.shards.read_shards`).
+    The metrics are those of :func:`wmss_cli.results.summary.summarize`.
     """
-    wanted = _wanted(job)
-    with open_draft(job) as draft:
-        return _merge(job, draft, wanted)
-
-
-def _wanted(job: Job) -> list[Key]:
-    config = EvalConfig.model_validate(job.config)
-    return [one.key for one in read_wanted(job.inputs, config)]
-
-
-def _merge(job: Job, draft: Draft, wanted: Sequence[Key]) -> Manifest:
-    """Join the shards into one table, in the order of the problems, and remove them."""
-    merged, manifests = read_shards(job, GENERATIONS_FILE, GENERATION, KEY_COLUMNS, wanted)
+    wanted = [one.key for one in read_wanted(job.inputs, EvalConfig.model_validate(job.config))]
+    merged, manifests = read_shards(job, GENERATIONS_FILE, GENERATION, _KEY_COLUMNS, wanted)
     rows: list[Row] = merged.to_pylist()
     write_parquet(draft.folder / GENERATIONS_FILE, rows, GENERATION)
     seconds = sum(manifest.metrics["generation_seconds"] for manifest in manifests)
     # Not of answers that an earlier attempt wrote: their seconds are not known.
     new_tokens = sum(manifest.metrics["new_tokens"] for manifest in manifests)
-    manifest = draft.commit(
+    return draft.commit(
         {
             **summarize(rows),
             "generated_tokens": sum(row["tokens"] for row in rows),
@@ -69,5 +119,81 @@ def _merge(job: Job, draft: Draft, wanted: Sequence[Key]) -> Manifest:
             "tokens_per_s": round(new_tokens / seconds, 1) if seconds else None,
         }
     )
-    remove_shards(job)
-    return manifest
+
+
+def read_wanted(inputs: Mapping[str, str], config: EvalConfig) -> list[Wanted]:
+    """Return all answers that the tasks among a job's inputs ask for, in their order.
+
+    Raises
+    ------
+    ConfigError
+        If there is no task, or one of them cannot be read.
+    """
+    return [
+        Wanted(task, problem, sample)
+        for task, path in read_tasks(inputs)
+        for problem in read_problems(task, path, config.limit, config.prompt)
+        for sample in range(config.samples)
+    ]
+
+
+def _answer(
+    folder: Path,
+    config: EvalConfig,
+    wanted: Sequence[Wanted],
+    file: Path,
+    progress: ProgressWriter,
+    before: int,
+) -> float:
+    """Append each answer to a file, without the columns of the grading; return the seconds."""
+    tokenizer = load_tokenizer(folder)
+    renderer = Renderer(tokenizer, config.system_prompt)
+    write = open_engine(config.engine, folder, config.precision, config.batch_size)
+    started = time.perf_counter()
+    done = tokens = 0
+    for max_new_tokens, some in _by_length(wanted, config.max_new_tokens):
+        questions = [one.problem.question for one in some]
+        sampling = _sampling(some, config)
+        generations = generate(
+            write,
+            tokenizer,
+            renderer.prompt_ids(questions),
+            max_new_tokens,
+            renderer.stop_token_ids,
+            sampling,
+        )
+        for index, generation in generations:
+            row = {
+                "task": some[index].problem.task,
+                "id": some[index].problem.id,
+                "sample": some[index].sample,
+                "prompt": renderer.prompt_text(questions[index]),
+                **asdict(generation),
+            }
+            append_json_line(file, row)
+            done += 1
+            tokens += generation.tokens
+            seconds = time.perf_counter() - started
+            progress.update(before + done, tokens_per_s=tokens / seconds)
+    return time.perf_counter() - started
+
+
+def _by_length(wanted: Sequence[Wanted], usual: int | None) -> list[tuple[int, list[Wanted]]]:
+    """Group answers by how long they may be: an engine has one limit at a time."""
+    groups: dict[int, list[Wanted]] = {}
+    for one in wanted:
+        groups.setdefault(usual or one.task.max_new_tokens, []).append(one)
+    return sorted(groups.items())
+
+
+def _sampling(wanted: Sequence[Wanted], config: EvalConfig) -> Sampling | None:
+    if config.temperature == 0.0:
+        return None
+    seeds = tuple(seed_of(config.seed, *one.key) for one in wanted)
+    return Sampling(config.temperature, config.top_p, seeds)
+
+
+def _read_answers(file: Path) -> dict[Key, Row]:
+    """Return what is there; a line that was cut off is not."""
+    rows = read_json_lines(file) if file.exists() else []
+    return {(row["task"], row["id"], row["sample"]): row for row in rows}

@@ -14,7 +14,7 @@ from wmss_cli.core.schema import GENERATION, read_parquet, write_parquet
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import Task, read_tasks
 from wmss_cli.results.summary import summarize
-from wmss_cli.stages.eval_shard import GENERATIONS_FILE
+from wmss_cli.stages.evaluate import GENERATIONS_FILE
 from wmss_cli.stages.grading import grade
 
 
@@ -22,7 +22,7 @@ def run(job: Job) -> Manifest:
     """Grade the answers of an evaluation by the graders of today.
 
     Inputs: ``answers`` (an artifact of eval or grade) and the tasks, as of
-    :func:`wmss_cli.stages.evaluate.run`. Writes ``generations.parquet`` and the metrics that eval
+    :func:`wmss_cli.stages.evaluate.shard`. Writes ``generations.parquet`` and the metrics that eval
     writes, and how many verdicts have changed.
 
     Raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -14,7 +15,15 @@ from wmss_cli.models.causal import load_packed
 from wmss_cli.models.packed import head_weight
 from wmss_cli.models.tokenizer import check_same_vocabulary
 from wmss_cli.stages.training import run_training
+from wmss_cli.train.objectives.table import Name, Objective
 from wmss_cli.train.pair import WeakStrongPair
+
+_OBJECTIVES: Mapping[str, Name] = {
+    "model": "mixed",
+    "uniform": "mixed",
+    "shuffled": "shuffled",
+    "noise": "noise",
+}
 
 
 def run(job: Job) -> Manifest | None:
@@ -30,7 +39,7 @@ def run(job: Job) -> Manifest | None:
         If the pair does not share one vocabulary and tokenizer.
     """
     config = JointConfig.model_validate(job.config)
-    uses_weak = config.weak_logits == "model"
+    uses_weak = config.weak_logits != "uniform"
     if uses_weak and "weak" not in job.inputs:
         raise ConfigError("joint-train needs a weak model; give --weak, or weak_logits: uniform")
     if uses_weak:
@@ -43,7 +52,13 @@ def run(job: Job) -> Manifest | None:
         if weak is not None and config.cache_weak:
             weak_head, weak = head_weight(weak).detach().clone(), None
         return WeakStrongPair(
-            strong, weak, config.mix_lambda, config.weak_mode, config.loss_backend, weak_head
+            strong,
+            weak,
+            config.mix_lambda,
+            config.weak_mode,
+            config.loss_backend,
+            weak_head,
+            Objective(_OBJECTIVES[config.weak_logits], seed=config.seed),
         )
 
     def outputs(pair: WeakStrongPair) -> dict[str, PreTrainedModel]:

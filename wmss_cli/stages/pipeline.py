@@ -1,4 +1,4 @@
-"""The whole method as a list of steps: what depends on what, and where each result goes.
+"""A study as a plan: all arms, seeds and base models, and equal work once.
 
 The plan is made before anything runs: every fingerprint follows from the configuration and
 the inputs' content, so a submitter can send all steps at once.
@@ -6,272 +6,197 @@ the inputs' content, so a submitter can send all steps at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wmss_cli.core.artifact import Job
-from wmss_cli.core.config import Config, JointConfig, Section, SftConfig, TrainConfig
+from wmss_cli.core.config import Config
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.manifest import fingerprint, reference
+from wmss_cli.core.section import Section
 from wmss_cli.evaluate.tasks import task_inputs
 from wmss_cli.models.folder import find_model
+from wmss_cli.results.study import Study, StudyArm, StudyRun
+from wmss_cli.stages.arms import arms_of, reference_arm
+from wmss_cli.stages.catalogue import Arm
+from wmss_cli.stages.plan import Output, Plan, Step, external, select
+from wmss_cli.stages.ways import Ways, label_of
 
-SHARDED = {"curate": "curate_shard", "score_entropy": "score_shard", "eval": "eval_shard"}
-"""Stages that can be cut into shards, and the stage that does one of them."""
 
+class ReportConfig(Section):
+    """What the report is about."""
 
-@dataclass(frozen=True)
-class Output:
-    """Something that a step reads: a result of the plan, or a file that is there."""
-
-    path: str
-    fingerprint: str
-    step: str | None = None
-
-    def part(self, name: str) -> Output:
-        """Return a folder inside this artifact."""
-        return Output(f"{self.path}/{name}", f"{self.fingerprint}/{name}", self.step)
+    study: dict[str, Any]
+    """Of :class:`wmss_cli.results.study.Study`."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """One stage of the plan.
+class StudyPlan:
+    """The plan of a configuration.
 
     Attributes
     ----------
-    label : str
-        Unique in the plan, such as ``score-weak-1``.
-    job : Job
-        What to run.
-    fingerprint : str
-        Of its result, which need not be there yet.
-    needs : tuple of str
-        Labels of the steps that must be done before.
+    steps : tuple of Step
+        In an order in which they can run; the last one is the report.
+    study : Study
+        Which step belongs to which arm and seed.
+    same : tuple of (str, str)
+        Arms that are the same work as an earlier one, and that one.
     """
 
-    label: str
-    job: Job
-    fingerprint: str
-    needs: tuple[str, ...]
+    steps: tuple[Step, ...]
+    study: Study
+    same: tuple[tuple[str, str], ...]
+
+    def select(
+        self, arm: str | None = None, seed: int | None = None, model: str | None = None
+    ) -> list[Step]:
+        """Return the steps that an arm, a seed or a base model of the study needs."""
+        return select(self.steps, arm, seed, model)
 
 
-class Plan:
-    """Steps in an order in which they can run; equal work stands in it once."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self.steps: list[Step] = []
-        self._run_dir = run_dir
-        self._by_fingerprint: dict[str, Output] = {}
-
-    def add(self, label: str, stage: str, config: Section, inputs: Mapping[str, Output]) -> Output:
-        """Add a stage, unless the same work is planned already, and return its result."""
-        identity = config.identity()
-        prints = {role: source.fingerprint for role, source in inputs.items()}
-        made = fingerprint(stage, identity, prints)
-        if made in self._by_fingerprint:
-            return self._by_fingerprint[made]
-        out = self._run_dir / f"{stage.replace('_', '-')}-{made[:10]}"
-        job = Job(
-            stage=stage,
-            config=config.model_dump(mode="json"),
-            identity=identity,
-            inputs={role: source.path for role, source in inputs.items()},
-            out=str(out),
-        )
-        needs = {source.step for source in inputs.values() if source.step is not None}
-        self.steps.append(Step(label, job, made, tuple(sorted(needs))))
-        output = Output(str(out), made, label)
-        self._by_fingerprint[made] = output
-        return output
-
-
-def external(path: Path) -> Output:
-    """Describe a file or folder that is there already."""
-    return Output(str(path), reference(path).fingerprint)
-
-
-def plan_pipeline(config: Config) -> Plan:
-    """Plan data → curate → tokenize → sft → K x (score, curriculum, joint) → eval → report.
+def plan_pipeline(config: Config) -> StudyPlan:
+    """Plan all arms of a configuration, for all of its seeds and base models.
 
     Parameters
     ----------
     config : Config
-        With `model`, `data`, and `tasks` or `eval_files`.
+        With `model` or `models`, `data`, and `tasks` or `eval_files`.
 
     Raises
     ------
     ConfigError
-        If an input is missing, or choices exclude each other.
+        If an input is missing, choices exclude each other, or an arm cannot be trained.
     """
-    _check(config, ("model", "data"))
+    models = _base_models(config)
     if not (config.tasks or config.eval_files):
         raise ConfigError("tasks is not set; the pipeline needs it or eval_files to evaluate on")
+    arms = arms_of(config)
+    compare_with = reference_arm(config, arms)
     plan = Plan(Path(config.run_dir))
-    base, examples, tokens = _plan_tokens(plan, config)
-    sft = plan.add("sft", "sft", config.sft, {"strong": base, "tokens": tokens})
-    models = {"base": base, "sft": sft.part("model")}
-    trained, kept = {"sft": sft}, {"sft": config.sft.epochs_kept}
-    others = {"curate": examples, "tokenize": tokens}
-    weak, strong = base, models["sft"]
-    for k in range(1, config.iterations + 1):
-        suffix = f"-{k}" if config.iterations > 1 else ""
-        entropies = {
-            role: plan.add(
-                f"score-{role}{suffix}",
-                "score_entropy",
-                config.score_entropy,
-                {"model": model, "tokens": tokens},
-            )
-            for role, model in (("weak", weak), ("strong", strong))
-        }
-        active = plan.add(f"curriculum{suffix}", "build_curriculum", config.curriculum, entropies)
-        pair = {"weak": weak, "strong": strong, "tokens": tokens, "active": active}
-        joint = plan.add(f"joint{suffix}", "joint_train", config.joint, pair)
-        before = {"weak": weak, "strong": strong}
-        name = f"wmss{suffix}"
-        trained[name], models[name] = joint, joint.part("model")
-        kept[name] = config.joint.epochs_kept
-        others |= {f"score-{role}{suffix}": made for role, made in entropies.items()}
-        others[f"curriculum{suffix}"] = active
-        weak = strong if config.joint.next_weak == "previous_strong" else joint.part("weak")
-        strong = joint.part("model")
-        after = {"strong": strong}
-        if config.joint.weak_mode == "cotrain" and config.joint.weak_logits == "model":
-            after["weak"] = joint.part("weak")
-    for control in config.controls:
-        arm = _control_config(control, config)
-        made = _control(control, plan, arm, {**before, "tokens": tokens, "active": active})
-        trained[control], models[control] = made, made.part("model")
-        kept[control] = arm.epochs_kept
-    models |= {
-        f"{name}@{epoch}": made.part(f"epoch-{epoch}")
-        for name, made in trained.items()
-        for epoch in kept[name]
-    }
     tasks = _inputs(task_inputs(config.tasks, config.task_data, config.eval_files))
-    evals = {
-        name: plan.add(f"eval-{name}", "eval", config.eval, {"model": model, **tasks})
-        for name, model in models.items()
+    seeds = config.seeds or [config.seed]
+    runs: list[StudyRun] = []
+    finals: dict[str, list[str]] = {arm.name: [] for arm in arms}
+    shared: dict[str, str] = {}
+    for name, folder in models.items():
+        base, examples, tokens = _plan_tokens(plan, config, folder, name)
+        shared["curate"] = label_of(examples)
+        shared[f"{name}/tokenize" if name else "tokenize"] = label_of(tokens)
+        for seed in seeds:
+            ways = Ways(plan, config, name, seed, base, tokens, tasks)
+            for arm in arms:
+                ways.check_overrides(arm)
+                run, final = ways.run(arm)
+                finals[arm.name].append(final)
+                if run not in runs:
+                    runs.append(run)
+    study = Study(
+        models=models,
+        arms=[_described(arm) for arm in arms],
+        seeds=seeds,
+        compare_with=compare_with,
+        tables=list(config.tables),
+        shared=shared,
+        runs=runs,
+    )
+    by_label = {step.label: step for step in plan.steps}
+    outputs = {
+        label: Output(by_label[label].job.out, by_label[label].fingerprint, label)
+        for label in study.labels()
     }
-    watched = {f"before-{role}": model for role, model in before.items()}
-    watched |= {f"after-{role}": model for role, model in after.items()}
-    statistics = plan.add(
-        "analyze",
-        "analyze",
-        config.analyze,
-        {"tokens": tokens, **{f"model-{name}": model for name, model in watched.items()}},
-    )
-    plan.add(
-        "report",
-        "report",
-        Section(),
-        {
-            **{f"train-{name}": made for name, made in trained.items()},
-            **{f"eval-{name}": made for name, made in evals.items()},
-            **{f"stage-{name}": made for name, made in others.items()},
-            "analyze": statistics,
-        },
-    )
-    return plan
+    plan.add("report", "report", ReportConfig(study=study.model_dump(mode="json")), outputs)
+    return StudyPlan(tuple(_used(plan.steps, study)), study, _same(finals))
 
 
 def token_table(config: Config) -> Path:
-    """Return where the pipeline puts its token table, whether it is there or not.
+    """Return where the pipeline puts its token table, whether it exists or not.
 
     Parameters
     ----------
     config : Config
-        With `model` and `data`.
+        With `model` and `data`; of several models the first counts.
 
     Raises
     ------
     ConfigError
         If an input is missing.
     """
-    _check(config, ("model", "data"))
-    _, _, tokens = _plan_tokens(Plan(Path(config.run_dir)), config)
+    name, folder = next(iter(_base_models(config).items()))
+    _, _, tokens = _plan_tokens(Plan(Path(config.run_dir)), config, folder, name)
     return Path(tokens.path)
+
+
+def _base_models(config: Config) -> dict[str, str]:
+    """Return the base models by name; a single one has no name."""
+    if config.models and config.model is not None:
+        raise ConfigError("model and models are both set; keep one of them")
+    models = config.models or ({} if config.model is None else {"": config.model})
+    for key, value in (("model", models), ("data", config.data)):
+        if not value:
+            raise ConfigError(f"{key} is not set; the pipeline needs it (--set {key}=… or YAML)")
+    return models
 
 
 def _inputs(paths: Mapping[str, str]) -> dict[str, Output]:
     return {role: external(Path(path)) for role, path in paths.items()}
 
 
-def _plan_tokens(plan: Plan, config: Config) -> tuple[Output, Output, Output]:
+def _plan_tokens(
+    plan: Plan, config: Config, model: str, name: str
+) -> tuple[Output, Output, Output]:
     """Plan what comes before any training; return the base model, the examples, the tokens."""
-    assert config.model is not None
-    base = external(find_model(config.model))
+    base = external(find_model(model))
     data = {f"data-{i:04d}": path for i, path in enumerate(config.data)}
     benchmarks = task_inputs(config.decontaminate, config.task_data, {})
     examples = plan.add("curate", "curate", config.curate, _inputs({**data, **benchmarks}))
     inputs = {"examples": examples, "model": base}
-    return base, examples, plan.add("tokenize", "tokenize", config.tokenize, inputs)
+    label = f"{name}/tokenize" if name else "tokenize"
+    return base, examples, plan.add(label, "tokenize", config.tokenize, inputs)
 
 
-def shard_job(job: Job, shard: int) -> Job:
-    """Return the job of one shard of a stage: an artifact of its own in ``OUT.shards``.
-
-    Parameters
-    ----------
-    job : Job
-        Of the whole stage, one of `SHARDED`.
-    shard : int
-        From 0.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such shard.
-    """
-    shards = int(job.config["shards"])
-    if not 0 <= shard < shards:
-        raise ConfigError(f"shard {shard}: there are {shards} shards, 0 to {shards - 1}")
-    return Job(
-        stage=SHARDED[job.stage],
-        config={**job.config, "shard": shard},
-        identity={**job.identity, "shard": shard, "shards": shards},
-        inputs=job.inputs,
-        out=f"{job.out}.shards/{shard:05d}-of-{shards:05d}",
+def _described(arm: Arm) -> StudyArm:
+    return StudyArm(
+        name=arm.name,
+        start=arm.start,
+        samples=arm.samples,
+        objective=arm.rule.words,
+        purpose=arm.purpose,
+        like=arm.like,
+        overrides=dict(arm.overrides),
     )
 
 
-def shard_jobs(job: Job) -> list[Job]:
-    """Return the jobs of all shards of a stage, in order (see :func:`shard_job`)."""
-    return [shard_job(job, shard) for shard in range(job.config["shards"])]
-
-
-def _control(kind: str, plan: Plan, config: TrainConfig, inputs: Mapping[str, Output]) -> Output:
-    """Plan an arm to compare with: it starts where the last joint training started."""
-    stage, roles = {
-        "softening": ("joint_train", ("strong", "tokens", "active")),
-        "continued_sft": ("sft", ("strong", "tokens")),
-    }[kind]
-    return plan.add(kind, stage, config, {role: inputs[role] for role in roles})
-
-
-def _control_config(kind: str, config: Config) -> JointConfig | SftConfig:
-    if kind == "softening":
-        return config.joint.model_copy(update={"weak_logits": "uniform"})
-    shared: dict[str, Any] = {
-        name: getattr(config.joint, name) for name in TrainConfig.model_fields
-    }
-    # All samples once are len(D); the active set is multiplier * len(D): equal steps.
-    shared["epochs"] = config.joint.epochs * config.curriculum.multiplier
-    return SftConfig(**shared)
-
-
-def _check(config: Config, needed: tuple[str, ...]) -> None:
-    for key in needed:
-        if not getattr(config, key):
-            raise ConfigError(f"{key} is not set; the pipeline needs it (--set {key}=… or YAML)")
-    if (
-        config.joint.next_weak == "cotrained"
-        and config.iterations > 1
-        and (config.joint.weak_mode == "frozen" or config.joint.weak_logits == "uniform")
-    ):
-        raise ConfigError(
-            "joint.next_weak cotrained needs a weak model that is trained; "
-            "set joint.weak_mode cotrain, or next_weak previous_strong"
+def _used(steps: Sequence[Step], study: Study) -> Iterator[Step]:
+    """Yield the steps, each with the arms, seeds and models that need it."""
+    by_label = {step.label: step for step in steps}
+    users: dict[str, list[StudyRun]] = {label: [] for label in by_label}
+    for run in study.runs:
+        waiting = study.model_copy(update={"runs": [run], "shared": {}}).labels()
+        seen: set[str] = set()
+        while waiting:
+            label = waiting.pop()
+            if label not in seen:
+                seen.add(label)
+                waiting += by_label[label].needs
+        for label in seen:
+            users[label].append(run)
+    for step in steps:
+        runs = users[step.label]
+        yield replace(
+            step,
+            arms=tuple(dict.fromkeys(run.arm for run in runs)),
+            seeds=tuple(dict.fromkeys(run.seed for run in runs if run.seed is not None)),
+            models=tuple(dict.fromkeys(run.model for run in runs if run.model)),
         )
+
+
+def _same(finals: Mapping[str, Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    """Return arms that end in the same models as an earlier one, each with that one."""
+    first: dict[tuple[str, ...], str] = {}
+    found = []
+    for arm, prints in finals.items():
+        other = first.setdefault(tuple(prints), arm)
+        if other != arm:
+            found.append((arm, other))
+    return tuple(found)

@@ -7,48 +7,92 @@ from pathlib import Path
 import numpy as np
 
 from wmss_cli.core.artifact import Draft, Job, open_draft
+from wmss_cli.core.config import ScoreConfig
+from wmss_cli.core.errors import DataError
 from wmss_cli.core.manifest import Manifest
+from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import ENTROPY, write_parquet
+from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable
-from wmss_cli.stages import score_shard
-from wmss_cli.stages.score_shard import ENTROPY_FILE
-from wmss_cli.stages.shards import read_shards, remove_shards, run_missing
+from wmss_cli.models.causal import device, load_for_inference
+from wmss_cli.models.tokenizer import load_tokenizer_of
+from wmss_cli.score.scorer import completion_entropy
+from wmss_cli.stages.shards import read_options, read_shards
+
+ENTROPY_FILE = "entropy.parquet"
+UNIT = "samples"
 
 
-def run(job: Job) -> Manifest:
-    """Score all shards that are missing, and merge them.
-
-    Inputs: ``model`` and ``tokens``. Writes ``entropy.parquet``; the shards stand beside it in
-    ``OUT.shards`` until they are merged.
-    """
-    table = TokenTable(Path(job.inputs["tokens"]))
-    with open_draft(job) as draft:
-        run_missing(job, score_shard.run, draft.folder, "samples", len(table))
-        return _merge(job, draft, table)
+def total(job: Job) -> int:
+    """Return the number of samples."""
+    return len(TokenTable(Path(job.inputs["tokens"])))
 
 
-def run_merge(job: Job) -> Manifest:
-    """Merge shards that other jobs have scored; without a model, so no GPU is needed.
+def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
+    """Score the samples of one shard (see :class:`~wmss_cli.stages.shards.Sharded`).
+
+    Inputs: ``model`` and ``tokens``. Writes ``entropy.parquet`` with the shard's rows.
 
     Raises
     ------
-    IntegrityError
-        If the shards are not whole (see :func:`~wmss_cli.stages.shards.read_shards`).
+    ConfigError
+        If the model's tokenizer did not make the token table.
+    DataError
+        If an entropy is not finite.
     """
+    config, part = read_options(ScoreConfig, job)
     table = TokenTable(Path(job.inputs["tokens"]))
+    folder = Path(job.inputs["model"])
+    load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
+    first, last = (end * len(table) // config.shards for end in (part, part + 1))
+    rows = np.arange(first, last, dtype=np.int64)
     with open_draft(job) as draft:
-        return _merge(job, draft, table)
+        if progress is None:
+            progress = ProgressWriter(draft.folder, UNIT, len(rows), before)
+        model = load_for_inference(folder, config.precision, packed=True)
+        entropy = np.empty(len(table), dtype=np.float64)
+        scored = 0
+        for batch in by_length(table.lengths, rows, config.max_batch_tokens):
+            packed = collate(table, batch).to(device())
+            entropy[batch] = completion_entropy(model, packed).cpu().numpy()
+            scored += len(batch)
+            progress.update(before + scored)
+        wrong = [table.example_ids[row] for row in rows if not np.isfinite(entropy[row])]
+        if wrong:
+            raise DataError(
+                f"{folder}: {len(wrong)} entropies are not finite (first: {wrong[0]}); "
+                "the weights overflow, try score_entropy.precision fp32"
+            )
+        write_parquet(
+            draft.folder / ENTROPY_FILE,
+            (
+                {
+                    "example_id": table.example_ids[row],
+                    "entropy": entropy[row],
+                    "completion_tokens": int(table.completion_lengths[row]),
+                }
+                for row in rows
+            ),
+            ENTROPY,
+        )
+        return draft.commit(
+            {
+                "samples": len(rows),
+                "tokens": int(table.lengths[rows].sum()),
+                "dtype": str(model.dtype),
+            }
+        )
 
 
-def _merge(job: Job, draft: Draft, table: TokenTable) -> Manifest:
-    """Join the shards into one table, in the token table's order, and remove them."""
-    wanted = [(example_id,) for example_id in table.example_ids]
+def merge(job: Job, draft: Draft) -> Manifest:
+    """Join the shards into one ``entropy.parquet``, in the token table's order."""
+    wanted = [(example_id,) for example_id in TokenTable(Path(job.inputs["tokens"])).example_ids]
     merged, manifests = read_shards(job, ENTROPY_FILE, ENTROPY, ["example_id"], wanted)
     write_parquet(draft.folder / ENTROPY_FILE, merged.to_pylist(), ENTROPY)
     entropy = np.asarray(merged["entropy"])
     tokens = sum(manifest.metrics["tokens"] for manifest in manifests)
     seconds = sum(manifest.seconds for manifest in manifests)
-    manifest = draft.commit(
+    return draft.commit(
         {
             "samples": len(entropy),
             "mean_entropy_nats": float(entropy.mean()),
@@ -59,5 +103,3 @@ def _merge(job: Job, draft: Draft, table: TokenTable) -> Manifest:
             "tokens_per_s": round(tokens / seconds, 1),
         }
     )
-    remove_shards(job)
-    return manifest

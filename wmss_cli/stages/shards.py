@@ -1,47 +1,159 @@
-"""What the stages in shards share: do the shards that are missing, and put the rows together."""
+"""Stages in shards: do the shards that are missing, then merge them.
+
+A shard is an artifact of its own in ``OUT.shards``, so what is done stays done, whether one
+process does the shards one after the other or Slurm runs each as a job.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
 import pyarrow as pa
 
-from wmss_cli.core.artifact import Job, finished
-from wmss_cli.core.errors import IntegrityError
+from wmss_cli.core.artifact import Draft, Job, finished, open_draft
+from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import read_parquet
-from wmss_cli.stages.pipeline import shard_jobs
+from wmss_cli.core.section import Section
+from wmss_cli.stages import table
 
-RunShard = Callable[[Job, ProgressWriter, int], Manifest]
+S = TypeVar("S", bound=Section)
 
 
-def run_missing(job: Job, run_shard: RunShard, folder: Path, unit: str, total: int | None) -> None:
-    """Do the shards that are missing, one after the other, with one progress for the whole.
+class Sharded(Protocol):
+    """What the module of a stage in shards has."""
+
+    UNIT: str
+    """What is counted; a shard reports how many it holds as a metric of this name."""
+
+    def total(self, job: Job) -> int | None:
+        """Return how many there are in all shards; None if that is not known beforehand."""
+
+    def shard(self, job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
+        """Do one shard.
+
+        Parameters
+        ----------
+        job : Job
+            Of the shard (see :func:`shard_job`).
+        progress : ProgressWriter, optional
+            Of the whole stage; without it the shard counts for itself, in its own folder.
+        before : int
+            How much counts as done in `progress` when the shard begins.
+        """
+
+    def merge(self, job: Job, draft: Draft) -> Manifest:
+        """Put the results of all shards together, check that they are whole, and commit.
+
+        Parameters
+        ----------
+        job : Job
+            Of the whole stage.
+        draft : Draft
+            Where to.
+        """
+
+
+def run(job: Job) -> Manifest:
+    """Do the shards that are missing, one after the other, with one progress; then merge.
+
+    Raises
+    ------
+    WmssError
+        As the stage raises it.
+    IntegrityError
+        If the shards are not whole (see :func:`check_shards`).
+    """
+    stage = _module(job)
+    total = stage.total(job)
+    with open_draft(job) as draft:
+        pieces = {piece.out: (piece, finished(piece)) for piece in shard_jobs(job)}
+        done = sum(there.metrics[stage.UNIT] for _, there in pieces.values() if there is not None)
+        progress = ProgressWriter(draft.folder, stage.UNIT, total, done)
+        for piece, there in pieces.values():
+            if there is None:
+                done += stage.shard(piece, progress, done).metrics[stage.UNIT]
+        return _merge(stage, job, draft)
+
+
+def run_shard(job: Job) -> Manifest:
+    """Do one shard, which is a job of its own."""
+    return _module(job).shard(job)
+
+
+def run_merge(job: Job) -> Manifest:
+    """Merge shards that other jobs have done; it computes none, so no GPU is needed.
+
+    Raises
+    ------
+    IntegrityError
+        If the shards are not whole (see :func:`check_shards`).
+    """
+    with open_draft(job) as draft:
+        return _merge(_module(job), job, draft)
+
+
+def _merge(stage: Sharded, job: Job, draft: Draft) -> Manifest:
+    manifest = stage.merge(job, draft)
+    shutil.rmtree(f"{job.out}.shards")
+    return manifest
+
+
+def _module(job: Job) -> Sharded:
+    return cast(Sharded, table.find(job.stage).load())
+
+
+def shard_job(job: Job, shard: int) -> Job:
+    """Return the job of one shard of a stage: an artifact of its own in ``OUT.shards``.
 
     Parameters
     ----------
     job : Job
-        Of the whole stage.
-    run_shard : callable
-        Does one shard. It is given the shard's job, the progress of the whole, and how much
-        was done before it.
-    folder : Path
-        Where the progress is written.
-    unit : str
-        What is counted; a shard reports how many it holds as a metric of this name.
-    total : int or None
-        How many there are in all shards; None where that is not known.
+        Of the whole stage, one with shards.
+    shard : int
+        From 0.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such shard.
     """
-    pieces = {piece.out: (piece, finished(piece)) for piece in shard_jobs(job)}
-    done = sum(there.metrics[unit] for _, there in pieces.values() if there is not None)
-    progress = ProgressWriter(folder, unit, total, done)
-    for piece, there in pieces.values():
-        if there is None:
-            done += run_shard(piece, progress, done).metrics[unit]
+    shards = int(job.config["shards"])
+    if not 0 <= shard < shards:
+        raise ConfigError(f"shard {shard}: there are {shards} shards, 0 to {shards - 1}")
+    name = table.find(job.stage).shards
+    assert name is not None, job.stage
+    return Job(
+        stage=name,
+        config={**job.config, "shard": shard},
+        identity={**job.identity, "shard": shard, "shards": shards},
+        inputs=job.inputs,
+        out=f"{job.out}.shards/{shard:05d}-of-{shards:05d}",
+    )
+
+
+def shard_jobs(job: Job) -> list[Job]:
+    """Return the jobs of all shards of a stage, in order (see :func:`shard_job`)."""
+    return [shard_job(job, shard) for shard in range(job.config["shards"])]
+
+
+def read_options(kind: type[S], job: Job) -> tuple[S, int]:
+    """Return the options of a shard's stage, and which of its shards this is, from 0.
+
+    Parameters
+    ----------
+    kind : type
+        The stage's section.
+    job : Job
+        Of the shard.
+    """
+    options = dict(job.config)
+    shard = int(options.pop("shard"))
+    return kind.model_validate(options), shard
 
 
 def read_shards(
@@ -124,11 +236,6 @@ def in_order(
                 f"run {_command(job)} again with --force"
             )
     return rows.take([places[value] for value in wanted])
-
-
-def remove_shards(job: Job) -> None:
-    """Remove the shards of a stage that is done."""
-    shutil.rmtree(f"{job.out}.shards")
 
 
 def _command(job: Job) -> str:

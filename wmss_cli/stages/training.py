@@ -21,17 +21,24 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import ACTIVE, read_parquet
 from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models.card import training_so_far, write_card
 from wmss_cli.models.causal import dtype_of, save_model
+from wmss_cli.models.shape import ModelShape
 from wmss_cli.models.tokenizer import load_tokenizer_of
+from wmss_cli.stages.logit_curve import LogitCurve
+from wmss_cli.stages.training_flops import plan_flops, sample_flops
 from wmss_cli.stages.weak_states import FOLDER as WEAK_STATES
 from wmss_cli.stages.weak_states import WeakStates, fill_weak_states
 from wmss_cli.train import checkpoint
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.export import full_state_dict
 from wmss_cli.train.loop import CHECKPOINTS, METRICS_FILE, MicroBatch, TrainState, train
+from wmss_cli.train.meter import StepCost
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks, join
 from wmss_cli.train.writers import Report
+
+Metrics = dict[str, Any]
 
 
 class TableFeed:
@@ -83,6 +90,7 @@ def run_training(
     build_pair: Callable[[], WeakStrongPair],
     outputs: Callable[[WeakStrongPair], dict[str, PreTrainedModel]],
     cached_weak: Path | None = None,
+    replan: Callable[[TokenTable, BatchPlan], tuple[BatchPlan, Metrics]] | None = None,
 ) -> Manifest | None:
     """Train a pair on a token table and write the models.
 
@@ -98,6 +106,8 @@ def run_training(
         The models to write at the end, by the name of their folder.
     cached_weak : Path, optional
         A frozen weak model whose hidden states are computed before the training begins.
+    replan : callable, optional
+        Makes another plan of the one that the configuration says, and further metrics.
 
     Returns
     -------
@@ -120,14 +130,10 @@ def run_training(
     table = TokenTable(Path(job.inputs["tokens"]))
     folder = Path(job.inputs["strong"])
     tokenizer = load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
-    plan = BatchPlan(
-        _drawn_rows(job, table),
-        config.global_batch_size,
-        config.micro_batch_tokens,
-        config.epochs,
-        config.max_steps,
-        config.seed,
-    )
+    plan = plan_batches(table, config, job.inputs.get("active"))
+    more: Metrics = {}
+    if replan is not None:
+        plan, more = replan(table, plan)
     if not table.completion_lengths[plan.rows].all():
         raise DataError(f"{job.inputs['tokens']}: a sample has no completion token; redo tokenize")
     ranks = join()
@@ -172,21 +178,41 @@ def run_training(
             if ranks.is_first:
                 shutil.rmtree(work / name, ignore_errors=True)
                 save_model(model, weights, tokenizer, table.stop_token_ids, work / name)
+                write_card(work / name, job, training_so_far(read_json_lines(work / METRICS_FILE)))
 
         def keep_epoch(step: int) -> None:
             for epoch in config.epochs_kept:
                 if plan.last_step(epoch) == step:
                     write(f"epoch-{epoch}", pair.strong)
 
+        curve = None
+        if config.logits_every_steps is not None:
+            curve = LogitCurve(
+                engine,
+                table,
+                config.logits_every_steps,
+                plan.steps,
+                config.micro_batch_tokens,
+                work,
+                ranks,
+            )
+            curve.begin(state.step)
+
+        def after_step(step: int) -> None:
+            keep_epoch(step)
+            if curve is not None:
+                curve.after_step(step)
+
         feed = TableFeed(table, plan, ranks, states)
-        train(engine, feed, config, state, work, ranks, report, keep_epoch)
+        train(engine, feed, config, state, work, ranks, report, after_step)
         for name, model in outputs(pair).items():
             write(name, model)
         ranks.barrier()
         if draft is None:
             return None
+        metrics = _metrics(work, state, plan, ranks, dtype_of(config.precision))
         return draft.commit(
-            _metrics(work, state, plan, ranks, dtype_of(config.precision)),
+            metrics | {"flops": _flops(pair, table, plan, cached_weak)} | more,
             scratch=[CHECKPOINTS, WEAK_STATES],
         )
 
@@ -210,13 +236,49 @@ def _shared_draft(job: Job, ranks: Ranks) -> Iterator[Draft | None]:
             context.__exit__(None, None, None)
 
 
-def _drawn_rows(job: Job, table: TokenTable) -> NDArray[np.int64]:
+def plan_batches(table: TokenTable, config: TrainConfig, active: str | None) -> BatchPlan:
+    """Return which samples make up each step.
+
+    Parameters
+    ----------
+    table : TokenTable
+        Of all samples.
+    config : TrainConfig
+        Of the stage.
+    active : str or None
+        Folder of a curriculum, whose active set is trained on; else all samples once an epoch.
+    """
+    return BatchPlan(
+        _drawn_rows(table, active),
+        config.global_batch_size,
+        config.micro_batch_tokens,
+        config.epochs,
+        config.max_steps,
+        config.seed,
+    )
+
+
+def _drawn_rows(table: TokenTable, active_folder: str | None) -> NDArray[np.int64]:
     """Return the rows to train on, each as often as the curriculum drew it."""
-    if "active" not in job.inputs:
+    if active_folder is None:
         return np.arange(len(table))
-    active = read_parquet(Path(job.inputs["active"]) / "active.parquet", ACTIVE)
+    active = read_parquet(Path(active_folder) / "active.parquet", ACTIVE)
     rows = np.fromiter(table.rows_of(active["example_id"].to_pylist()), dtype=np.int64)
     return np.repeat(rows, np.asarray(active["count"]))
+
+
+def _flops(
+    pair: WeakStrongPair, table: TokenTable, plan: BatchPlan, cached_weak: Path | None
+) -> int | None:
+    """Return what the whole training needs, or None where its models cannot be counted."""
+    try:
+        flops = plan_flops(plan, sample_flops(StepCost.of_pair(pair), table))
+        if cached_weak is not None:
+            drawn = np.unique(np.concatenate([plan.global_batch(s) for s in range(plan.steps)]))
+            flops += ModelShape.of_folder(cached_weak).forward_flops(table.lengths[drawn], 0)
+    except ConfigError:
+        return None
+    return flops
 
 
 def _metrics(

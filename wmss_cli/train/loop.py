@@ -191,7 +191,7 @@ def _step(
         weak_hidden = micro_batch.weak_hidden
         if weak_hidden is not None:
             weak_hidden = weak_hidden.to(device())
-        loss, logged = engine(micro_batch.batch.to(device()), denominator, weak_hidden)
+        loss, logged = engine(micro_batch.batch.to(device()), denominator, weak_hidden, state.step)
         engine.backward(loss)
         if at_boundary and engine.zero_optimization_stage() == 0:
             norm = gradient_norm(engine)

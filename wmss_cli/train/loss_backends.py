@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.train.losses import MixedLoss, mixed_cross_entropy
+from wmss_cli.train.objectives.chunks import LOGITS_BYTES, TokenLoss
+from wmss_cli.train.objectives.mixed import mixed_cross_entropy
 
 Backend = Literal["auto", "chunked", "torch", "liger", "cce"]
 TokenLosses = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -52,14 +53,17 @@ def mixed_loss(
     weak: Tensor | None = None,
     weak_head: Tensor | None = None,
     mix_lambda: float = 1.0,
-) -> MixedLoss:
+    logits_bytes: int = LOGITS_BYTES,
+) -> TokenLoss:
     """Compute the mixed loss by a backend that :func:`choose` returned.
 
-    The arguments are those of :func:`~wmss_cli.train.losses.mixed_cross_entropy`, and all
+    The arguments are those of :func:`~wmss_cli.train.objectives.mixed.mixed_cross_entropy`, and all
     backends return the same up to rounding.
     """
     if backend == "chunked":
-        return mixed_cross_entropy(strong, strong_head, targets, weak, weak_head, mix_lambda)
+        return mixed_cross_entropy(
+            strong, strong_head, targets, weak, weak_head, mix_lambda, logits_bytes
+        )
     token_losses = _OPS[backend]
     hidden, head = mix_lambda * strong, strong_head
     if weak is not None and weak_head is not None:
@@ -70,7 +74,7 @@ def mixed_loss(
     if weak is not None or mix_lambda != 1.0:
         with torch.no_grad():
             own = token_losses(strong, strong_head, targets)
-    return MixedLoss(per_token.sum(), per_token.detach(), own)
+    return TokenLoss(per_token.sum(), per_token.detach(), own)
 
 
 def _torch(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:

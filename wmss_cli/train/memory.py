@@ -23,7 +23,7 @@ LIVE = 1_000_000_000
 SUB_GROUP = 1_000_000_000
 """ZeRO 3 steps over so many elements at a time (`sub_group_size`)."""
 LOGITS_BYTES = 512 * 2**20
-"""Of a chunk of the loss; as in :mod:`wmss_cli.train.losses`, which imports torch."""
+"""Of a chunk of the loss; as in :mod:`wmss_cli.train.objectives.chunks`, which imports torch."""
 
 STAGES = (0, 1, 2, 3)
 
@@ -296,7 +296,7 @@ def _norm(size: int, width: int) -> int:
 
 
 def loss_bytes(trained: Trained, tokens: int) -> int:
-    """Return what the chunked loss holds (:mod:`wmss_cli.train.losses`).
+    """Return what the chunked loss holds (:mod:`wmss_cli.train.objectives.chunks`).
 
     Parameters
     ----------

@@ -6,14 +6,19 @@ accumulation steps reach every weight, the heads' included.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.packed import PackedBatch, head_weight, hidden_states, pack_attention
-from wmss_cli.train.loss_backends import Backend, choose, mixed_loss
+from wmss_cli.train.loss_backends import Backend, choose
+from wmss_cli.train.neftune import noisy_embeddings
+from wmss_cli.train.objectives.table import CROSS_ENTROPY, Inputs, Objective
 
 
 class WeakStrongPair(nn.Module):
@@ -24,7 +29,7 @@ class WeakStrongPair(nn.Module):
     strong : PreTrainedModel
         The model that is kept.
     weak : PreTrainedModel or None
-        The model whose logits are mixed in.
+        The model whose logits are mixed in, or the objective's reference.
     mix_lambda : float
         In (0, 1]; 1 is plain supervised fine-tuning.
     weak_mode : {"cotrain", "frozen"}
@@ -33,11 +38,15 @@ class WeakStrongPair(nn.Module):
         ``[vocab, hidden]``: instead of `weak`, where its hidden states are given to each pass.
     loss_backend : {"auto", "chunked", "torch", "liger", "cce"}
         What computes the loss (see :mod:`wmss_cli.train.loss_backends`).
+    objective : Objective
+        What is minimised; its `mix_lambda` is replaced by the one given here.
+    neftune_alpha : float
+        Noise on the strong model's embeddings (see :mod:`wmss_cli.train.neftune`); 0 is none.
 
     Raises
     ------
     ConfigError
-        If the back-end is not there.
+        If the back-end is not there, or does not compute the objective.
 
     Notes
     -----
@@ -53,15 +62,27 @@ class WeakStrongPair(nn.Module):
         weak_mode: Literal["cotrain", "frozen"] = "cotrain",
         loss_backend: Backend = "auto",
         weak_head: Tensor | None = None,
+        objective: Objective = CROSS_ENTROPY,
+        neftune_alpha: float = 0.0,
     ) -> None:
         super().__init__()
         assert 0.0 < mix_lambda <= 1.0, mix_lambda
         assert weak is None or weak_head is None
         self.strong = strong
         self.weak = weak
-        self.mix_lambda = mix_lambda
+        self.objective = replace(objective, mix_lambda=mix_lambda)
+        self.neftune_alpha = neftune_alpha
         self.weak_frozen = weak_mode == "frozen"
         self.loss_backend = choose(loss_backend)
+        row = self.objective.row
+        if not row.other_backends:
+            if loss_backend not in ("auto", "chunked"):
+                raise ConfigError(
+                    f"loss_backend {loss_backend} does not compute {objective.name}; "
+                    "use auto or chunked"
+                )
+            self.loss_backend = "chunked"
+        assert not row.needs_other or (weak is not None and self.weak_frozen)
         # Never trained: no part of checkpoints, and whole on each rank at any ZeRO stage.
         self.weak_head: Tensor | None
         self.register_buffer("weak_head", weak_head, persistent=False)
@@ -80,7 +101,12 @@ class WeakStrongPair(nn.Module):
         return self
 
     def forward(
-        self, batch: PackedBatch, denominator: float, weak_hidden: Tensor | None = None
+        self,
+        batch: PackedBatch,
+        denominator: float,
+        weak_hidden: Tensor | None = None,
+        step: int = 0,
+        look: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of a micro-batch and what is logged of it.
 
@@ -93,6 +119,11 @@ class WeakStrongPair(nn.Module):
             so that the sum of all losses is the mean over tokens.
         weak_hidden : Tensor or None
             ``[completion tokens, hidden]``, for `weak_head`.
+        step : int
+            Of the optimizer, from 0: noise that is drawn anew in each step depends on it.
+        look : callable, optional
+            Is given the strong model's hidden states, its head and the targets. Then there is no
+            loss, and what it returns takes the place of `sums`.
 
         Returns
         -------
@@ -102,7 +133,12 @@ class WeakStrongPair(nn.Module):
             ``[2]``, without gradient: the sums of the loss and of the strong model's own loss
             over the completion tokens, in nats.
         """
-        strong = hidden_states(self.strong, batch)
+        if look is not None:
+            hidden = hidden_states(self.strong, batch)
+            return hidden.new_zeros(()), look(hidden, head_weight(self.strong), batch.targets)
+        objective = self.objective
+        with noisy_embeddings(self.strong, batch, self.neftune_alpha, objective.seed, step):
+            strong = hidden_states(self.strong, batch)
         weak = weak_head = None
         if self.weak is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.weak_frozen):
@@ -112,14 +148,16 @@ class WeakStrongPair(nn.Module):
             weak_head = self.weak_head
             assert weak_head is not None
             weak = weak_hidden.to(weak_head.dtype)
-        loss = mixed_loss(
-            self.loss_backend,
+        inputs = Inputs(
             strong,
             head_weight(self.strong),
             batch.targets,
             weak,
             weak_head,
-            self.mix_lambda,
+            None if batch.keys is None else batch.target_keys,
+            step,
+            self.loss_backend,
         )
+        loss = objective.row.function(inputs, objective)
         sums = torch.stack([loss.per_token.double().sum(), loss.own_per_token.double().sum()])
         return loss.total / denominator, sums

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from wmss_cli.analyze.logits import crossing_lambda, logit_statistics, margins
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.train.loss_backends import Backend, choose, mixed_loss
-from wmss_cli.train.losses import MixedLoss, mixed_cross_entropy
+from wmss_cli.train.objectives.chunks import TokenLoss
+from wmss_cli.train.objectives.mixed import mixed_cross_entropy
 
 LAMBDAS = st.floats(0.05, 0.95)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -39,7 +40,7 @@ def mix(strong: Tensor, weak: Tensor, lam: float) -> Tensor:
     return lam * strong + (1 - lam) * weak
 
 
-def loss_of(strong: Tensor, weak: Tensor, targets: Tensor, lam: float) -> MixedLoss:
+def loss_of(strong: Tensor, weak: Tensor, targets: Tensor, lam: float) -> TokenLoss:
     return mixed_cross_entropy(strong, UNIT, targets, weak, UNIT, lam)
 
 

@@ -1,0 +1,172 @@
+"""A study on a cluster: its arms and seeds by name, and a large one at a glance."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from commands import invoke, right_records, write_records
+from launch.fake_slurm import FakeSlurm
+from launch.plans import as_sent, finish
+from typer.testing import Result
+
+from wmss_cli.core.config import Config
+from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.profile import Profile
+from wmss_cli.launch.runs import remember
+from wmss_cli.launch.submit import RunSettings
+from wmss_cli.stages.catalogue import CATALOGUE
+from wmss_cli.stages.pipeline import StudyPlan, plan_pipeline
+
+
+def ok(result: Result) -> str:
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, object]:
+    """What a study needs, with files that only look like a model."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    (tmp_path / "base" / "model.safetensors").write_text("")
+    data = write_records(tmp_path / "data.jsonl", right_records(4))
+    problems = ['{"id": "1", "question": "1?", "answer": "1"}']
+    tasks = write_records(tmp_path / "problems.jsonl", problems)
+    return {
+        "run_dir": str(tmp_path / "study"),
+        "model": str(tmp_path / "base"),
+        "data": [str(data)],
+        "eval_files": {"sums": str(tasks)},
+    }
+
+
+@pytest.fixture
+def study(tmp_path: Path, slurm: FakeSlurm, files: dict[str, object]) -> StudyPlan:
+    """Three arms and two seeds that were sent."""
+    plan = plan_pipeline(Config(**files, arms=["base", "continued_sft", "wmss"], seeds=[0, 1]))
+    as_sent(slurm, plan.steps, RunSettings(tmp_path / "study", Profile(), "cpu"))
+    remember(tmp_path / "study", None)
+    return plan
+
+
+def cancelled(slurm: FakeSlurm) -> set[str]:
+    jobs = zip(slurm.names(), slurm.jobs(), strict=True)
+    return {name for name, job in jobs if slurm.states(job["id"]) == ["CANCELLED"]}
+
+
+def labels(*arguments: str) -> list[str]:
+    found = json.loads(ok(invoke("status", "study", "--json", *arguments)))
+    return [stage["label"] for stage in found["stages"]]
+
+
+def test_status_of_an_arm_and_a_seed(study: StudyPlan) -> None:
+    assert labels() == [step.label for step in study.steps]
+    assert labels("--arm", "wmss", "--seed", "1") == [
+        *("curate", "tokenize", "score-base", "m1/s1", "score-m1/s1", "curriculum/s1"),
+        *("wmss/s1", "eval-wmss/s1", "logits-wmss/s1", "logits-wmss-weak/s1"),
+    ]
+    assert labels("--arm", "base") == ["curate", "tokenize", "eval-base", "logits-base"]
+    shown = ok(invoke("status", "study", "--arm", "continued_sft"))
+    assert "continued_sft/s0" in shown
+    assert "wmss" not in shown
+
+
+@pytest.mark.parametrize("command", ["status", "retry", "cancel"])
+@pytest.mark.usefixtures("study")
+def test_a_part_that_the_study_does_not_have(command: str) -> None:
+    for option, value, known in (
+        ("--arm", "wms", "base, continued_sft, wmss"),
+        ("--seed", "3", "0, 1"),
+        ("--model", "8b", "no models"),
+    ):
+        result = invoke(command, "study", option, value)
+        assert result.exit_code == 3
+        assert f"{option} {value}: the study has {known}" in result.stderr
+
+
+@pytest.mark.usefixtures("study")
+def test_cancel_leaves_what_others_need(slurm: FakeSlurm) -> None:
+    ok(invoke("cancel", "study", "--arm", "wmss", "--seed", "1", "--yes"))
+    assert cancelled(slurm) == {
+        *("score-m1-s1", "curriculum-s1", "wmss-s1"),
+        *("eval-wmss-s1", "logits-wmss-s1", "logits-wmss-weak-s1"),
+    }
+
+
+def test_retry_of_an_arm_sends_what_that_arm_needs(study: StudyPlan, slurm: FakeSlurm) -> None:
+    ok(invoke("cancel", "study", "--yes"))
+    before = len(slurm.jobs())
+    ok(invoke("retry", "study", "--arm", "continued_sft", "--seed", "0"))
+    assert [job["name"].split("-", 1)[1].rsplit("-", 1)[0] for job in slurm.jobs()[before:]] == [
+        *("curate", "tokenize", "m1-s0", "continued_sft-s0"),
+        *("eval-continued_sft-s0", "logits-continued_sft-s0"),
+    ]
+    assert labels() == [step.label for step in study.steps], "the plan is still the whole study"
+
+
+@pytest.mark.usefixtures("study")
+def test_the_log_of_an_arms_training(slurm: FakeSlurm, tmp_path: Path) -> None:
+    job = slurm.last("wmss-s1")
+    log = tmp_path / "study" / "slurm" / job["name"] / f"{job['id']}_0_log.out"
+    log.write_text("step 7\n")
+    for arguments in (
+        ["wmss/s1"],
+        ["--arm", "wmss", "--seed", "1"],
+        ["wmss", "--seed", "1"],
+    ):
+        assert ok(invoke("logs", "study", *arguments)) == "step 7\n"
+    result = invoke("logs", "study", "wmss")
+    assert "wmss: 2 stages have this name; one is wmss/s0" in result.stderr
+    result = invoke("logs", "study")
+    assert "which stage?" in result.stderr
+
+
+def test_a_large_study_is_a_table_of_arms_and_seeds(
+    tmp_path: Path, slurm: FakeSlurm, files: dict[str, object]
+) -> None:
+    for name in ("b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_text(name)
+    models = {"a": files.pop("model"), "b": str(tmp_path / "b"), "c": str(tmp_path / "c")}
+    begin = time.monotonic()
+    plan = plan_pipeline(Config(**files, models=models, arms=list(CATALOGUE), seeds=[0, 1, 2]))
+    assert time.monotonic() - begin < 5, "of seconds that nobody should wait for a plan"
+    as_sent(slurm, plan.steps, RunSettings(tmp_path / "study", Profile(), "cpu"))
+    remember(tmp_path / "study", None)
+    finish(plan.steps[0].job)
+    begin = time.monotonic()
+    shown = ok(invoke("status", "study"))
+    assert time.monotonic() - begin < 2 * 5, "2 s alone; five times that on a busy machine"
+    rows = [line.split() for line in shown.splitlines() if " wmss " in line]
+    assert [row[:2] for row in rows] == [["a", "wmss"], ["b", "wmss"], ["c", "wmss"]]
+    assert all(row[2:4] == ["waiting", "1/10"] for row in rows)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert len(shown.splitlines()) < 80
+
+
+def test_an_arm_that_is_added_while_jobs_wait_is_all_that_is_sent(
+    tmp_path: Path, slurm: FakeSlurm, files: dict[str, object]
+) -> None:
+    values = {**files, "launch": {"cluster": "slurm", "profile": "cpu"}}
+    config = tmp_path / "study.yaml"
+    config.write_text(json.dumps({**values, "arms": ["continued_sft", "wmss"], "seeds": [0]}))
+    ok(invoke("run", config))
+    before = len(slurm.jobs())
+    config.write_text(
+        json.dumps({**values, "arms": ["continued_sft", "wmss", "ceda"], "seeds": [0, 1]})
+    )
+    result = invoke("run", config)
+    ok(result)
+    new = [job["name"] for job in slurm.jobs()[before:]]
+    first_seed = [name for name in new if "-s0-" in name]
+    assert [name.split("-s0-")[0] for name in first_seed] == [
+        *("wmss-ceda", "wmss-eval-ceda", "wmss-logits-ceda")
+    ]
+    reports = [job for job in slurm.jobs() if job["name"].startswith("wmss-report-")]
+    assert [slurm.states(job["id"]) for job in reports] == [["CANCELLED"], ["PENDING"]]
+    assert "is cancelled: the report waits for what the study has now" in result.stderr
+    assert Ledger(tmp_path / "study").read_plan().plan()[-1].label == "report"

@@ -1,0 +1,163 @@
+"""Every objective against plain torch over all logits, in float64: values and all gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from wmss_cli.train.keyed import Purpose, normal, stream
+from wmss_cli.train.objectives.table import OBJECTIVES, Inputs, Objective
+from wmss_cli.train.objectives.weak_logits import noise, places
+
+NAMES = sorted(OBJECTIVES)
+STEP = 7
+
+
+def make_inputs(name: str, tokens: int, vocab: int, dtype: torch.dtype, seed: int = 0) -> Inputs:
+    """Return random hidden states and heads; the other model is wider than the strong one."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(tokens, 8), (vocab, 8), (tokens, 12), (vocab, 12)]
+    tensors = [torch.randn(*size, generator=generator).to(dtype).requires_grad_() for size in sizes]
+    keys = torch.randint(-(2**62), 2**62, (tokens,), generator=generator)
+    targets = torch.randint(vocab, (tokens,), generator=generator)
+    beside = tensors[2:] if OBJECTIVES[name].needs_other or name == "mixed" else [None, None]
+    return Inputs(tensors[0], tensors[1], targets, *beside, keys, STEP)
+
+
+def plain(x: Inputs, o: Objective) -> tuple[Tensor, Tensor]:
+    """Return the losses of all tokens and the strong model's own, by the formulas as written."""
+    z = x.hidden.double() @ x.head.double().T
+    own = F.cross_entropy(z, x.targets, reduction="none")
+    other = x.other.double() @ x.other_head.double().T if x.other is not None else None
+    one_hot = F.one_hot(x.targets, z.shape[1]).double()
+    if o.name == "label_smoothing":
+        q = (1 - o.label_smoothing) * one_hot + o.label_smoothing / z.shape[1]
+        return -(q * z.log_softmax(-1)).sum(-1), own
+    if o.name == "undial":
+        eps = normal(stream(x.keys, Purpose.UNDIAL, o.seed, x.step))
+        lowered = z - o.undial_beta * eps[:, None] * one_hot
+        return F.cross_entropy(lowered, x.targets, reduction="none"), own
+    assert other is not None
+    if o.name == "undial_kd":
+        q = (other.detach() - o.undial_beta * one_hot).softmax(-1)
+        return -(q * z.log_softmax(-1)).sum(-1), own
+    if o.name == "shuffled":
+        other = other.detach().gather(1, places(x.keys, o.seed, z.shape[1]))
+    if o.name == "noise":
+        weak = other.detach()
+        mean = weak.mean(-1, keepdim=True)
+        spread = (weak - mean).square().mean(-1, keepdim=True).sqrt()
+        other = mean + spread * noise(x.keys, o.seed, z.shape[1])
+    mixed = o.mix_lambda * z + (1 - o.mix_lambda) * other
+    return F.cross_entropy(mixed, x.targets, reduction="none"), own
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=40)
+@given(
+    tokens=st.integers(0, 30),
+    vocab=st.integers(2, 30),
+    rows_at_once=st.integers(1, 40),
+    numbers=st.tuples(st.floats(0.05, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 10.0)),
+    seed=st.integers(0, 99),
+)
+def test_values_and_gradients_equal_plain_torch(
+    name: str,
+    tokens: int,
+    vocab: int,
+    rows_at_once: int,
+    numbers: tuple[float, float, float],
+    seed: int,
+) -> None:
+    x = make_inputs(name, tokens, vocab, torch.float64, seed)
+    o = Objective(name, *numbers, seed=seed % 2)
+    expected, own = plain(x, o)
+    learning = [x.hidden, x.head] + ([x.other, x.other_head] if name == "mixed" else [])
+    gradients = torch.autograd.grad(expected.sum() / 7, learning)
+    loss = o.row.function(replace(x, logits_bytes=rows_at_once * vocab * 8), o)
+    found = torch.autograd.grad(loss.total / 7, learning)
+    torch.testing.assert_close(loss.per_token, expected.detach(), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(loss.own_per_token, own.detach(), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(loss.total, expected.sum(), rtol=1e-10, atol=1e-12)
+    for one, other in zip(found, gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if OBJECTIVES[n].needs_other])
+def test_no_gradient_reaches_the_other_model(name: str) -> None:
+    x = make_inputs(name, 20, 23, torch.float64)
+    Objective(name, 0.5, undial_beta=1.0).row.function(x, Objective(name, 0.5)).total.backward()
+    assert x.hidden.grad is not None
+    assert x.other is not None
+    assert x.other_head is not None
+    assert x.other.grad is None
+    assert x.other_head.grad is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bf16_is_near_float64(name: str) -> None:
+    x = make_inputs(name, 64, 300, torch.bfloat16)
+    o = Objective(name, 0.5, 0.1, 1.0)
+    loss = o.row.function(x, o)
+    expected, own = plain(x, o)
+    assert loss.total.dtype == torch.float32
+    assert float(loss.total) == pytest.approx(float(expected.sum()), rel=5e-3)
+    assert float(loss.own_per_token.sum()) == pytest.approx(float(own.sum()), rel=5e-3)
+    loss.total.backward()
+    (wanted,) = torch.autograd.grad(expected.sum(), [x.head])
+    torch.testing.assert_close(x.head.grad, wanted, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fp32_is_as_exact_as_the_mixed_loss(name: str) -> None:
+    x = make_inputs(name, 64, 512, torch.float32)
+    o = Objective(name, 0.5, 0.1, 1.0)
+    expected, _ = plain(x, o)
+    gradients = torch.autograd.grad(expected.sum(), [x.hidden, x.head])
+    loss = o.row.function(x, o)
+    assert float(loss.total) == pytest.approx(float(expected.sum()), rel=1e-6)
+    for one, other in zip(
+        torch.autograd.grad(loss.total, [x.hidden, x.head]), gradients, strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_label_smoothing_is_that_of_torch() -> None:
+    x = make_inputs("label_smoothing", 20, 23, torch.float64)
+    o = Objective("label_smoothing", label_smoothing=0.3)
+    expected = F.cross_entropy(x.hidden @ x.head.T, x.targets, reduction="sum", label_smoothing=0.3)
+    torch.testing.assert_close(o.row.function(x, o).total, expected)
+
+
+def test_undial_draws_anew_in_each_step_and_for_each_seed() -> None:
+    x = make_inputs("undial", 20, 23, torch.float64)
+    o = Objective("undial", undial_beta=1.0)
+    first, again, later, other = (
+        float(case.row.function(inputs, case).total)
+        for case, inputs in ((o, x), (o, x), (o, replace(x, step=8)), (replace(o, seed=1), x))
+    )
+    assert first == again
+    assert len({first, later, other}) == 3
+
+
+@pytest.mark.parametrize("name", ["shuffled", "noise"])
+def test_weak_logits_are_a_function_of_seed_and_key_alone(name: str) -> None:
+    x = make_inputs(name, 20, 23, torch.float64)
+    o = Objective(name, 0.5, seed=3)
+    whole = o.row.function(x, o).per_token
+    some = torch.tensor([13, 2, 19])
+    assert x.other is not None
+    assert x.keys is not None
+    part = replace(
+        x, hidden=x.hidden[some], targets=x.targets[some], other=x.other[some], keys=x.keys[some]
+    )
+    alone = o.row.function(replace(part, step=1), o).per_token
+    torch.testing.assert_close(alone, whole[some], rtol=1e-13, atol=0)
+    other = replace(o, seed=4)
+    assert not torch.allclose(other.row.function(x, other).per_token, whole)

@@ -1,0 +1,108 @@
+"""Copies and near copies among judged records, whatever files these are spread over.
+
+Only hashes are held in memory, and the signatures of the records that may be near copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from wmss_cli.data.duplicates import PERMUTATIONS, band_keys, originals, suspects
+
+_ROWS_PER_BATCH = 1024
+
+
+def find_copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[str, str]]:
+    """Return why a record goes that an earlier one makes superfluous, by its place.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Tables of :data:`wmss_cli.core.schema.JUDGED` records. Together they have every place once.
+    threshold : float or None
+        From this overlap on (Jaccard) two records are nearly equal; None looks for copies alone.
+
+    Returns
+    -------
+    dict of int to (str, str)
+        Reason (``duplicate`` or ``near_duplicate``) and detail, by the record's place.
+    """
+    columns = ["place", "content_key", "reason", "file", "row"]
+    tables = [pq.read_table(file, columns=columns, read_dictionary=["file"]) for file in files]
+    judged = pa.concat_tables(tables)
+    places = judged["place"].to_numpy()
+    kept = judged["reason"].is_null().to_numpy().copy()
+    # A record that is rejected makes no other one superfluous.
+    rows = np.flatnonzero(kept)
+    copied = rows[_repeated(judged["content_key"].take(rows), places[rows])]
+    kept[copied] = False
+    copies = {int(place): ("duplicate", "") for place in places[copied]}
+    if threshold is None:
+        return copies
+    left = np.flatnonzero(kept)
+    near = left[suspects(_band_keys(files, kept, threshold))]
+    # In the order of the records: the first of a cluster stays.
+    near = near[np.argsort(places[near])]
+    signatures = _signatures(files, near)
+    found = originals(band_keys(signatures, threshold), signatures, threshold)
+    for row, original in zip(near.tolist(), near[found].tolist(), strict=True):
+        if original != row:
+            detail = f"of {judged['file'][original]}, row {judged['row'][original]}"
+            copies[int(places[row])] = ("near_duplicate", detail)
+    return copies
+
+
+def _repeated(keys: pa.ChunkedArray, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows whose key a row with a lower place has, too; null is no key."""
+    there = np.flatnonzero(keys.is_valid().to_numpy())
+    # Two numbers for 16 bytes.
+    held = keys.drop_null().combine_chunks()
+    numbers = np.frombuffer(held.buffers()[1] or b"", dtype=np.uint64).reshape(-1, 2)
+    first, second = numbers[held.offset : held.offset + len(held)].T
+    order = np.lexsort((places[there], second, first))
+    first, second = first[order], second[order]
+    same = (first[1:] == first[:-1]) & (second[1:] == second[:-1])
+    rows: NDArray[np.int64] = there[order[1:][same]]
+    return rows
+
+
+def _band_keys(
+    files: Sequence[Path], kept: NDArray[np.bool_], threshold: float
+) -> NDArray[np.uint32]:
+    """Return the keys of the rows that are kept, file after file."""
+    parts = [
+        band_keys(part[kept[first : first + len(part)]], threshold)
+        for first, part in _signature_batches(files)
+    ]
+    return np.concatenate(parts)
+
+
+def _signatures(files: Sequence[Path], rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Return the signatures of some rows, in their order."""
+    found = np.empty((len(rows), PERMUTATIONS), dtype=np.uint32)
+    for first, part in _signature_batches(files):
+        here = np.flatnonzero((rows >= first) & (rows < first + len(part)))
+        found[here] = part[rows[here] - first]
+    return found
+
+
+def _signature_batches(files: Sequence[Path]) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+    """Yield the number of the first row, and signatures ``[rows, PERMUTATIONS]``."""
+    nothing = bytes(4 * PERMUTATIONS)
+    first = 0
+    yield first, np.empty((0, PERMUTATIONS), dtype=np.uint32)
+    for file in files:
+        # Pre-buffered, all that is read of a file stays in memory.
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
+            _ROWS_PER_BATCH, columns=["signature"]
+        ):
+            content = b"".join(value or nothing for value in batch["signature"].to_pylist())
+            part = np.frombuffer(content, dtype=np.uint32).reshape(-1, PERMUTATIONS)
+            yield first, part
+            first += len(part)

@@ -1,0 +1,118 @@
+"""Refuse weights that do not match their model, before random ones take their place.
+
+transformers initialises what a checkpoint does not have, and only logs it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.weights import stored_tensors
+
+_SHOWN = 3
+# Buffers that older checkpoints of well-known models carry, and that no weight depends on;
+# transformers itself ignores most of them.
+_HARMLESS = re.compile(
+    r"(^|\.)(masked_bias|attn\.bias|attention\.bias|rotary_emb\.\w+|position_ids|"
+    r"(cos|sin)_cached|inv_freq)$"
+)
+_PREFIXES = {
+    "base_model.model.": "merge the PEFT adapter first (merge_and_unload, then save_pretrained)",
+    "module.": "save the model without the wrapper of DataParallel",
+    "_orig_mod.": "save the model that torch.compile wraps, its _orig_mod",
+}
+
+
+def check_match(folder: Path, report: Mapping[str, Any]) -> None:
+    """Refuse a model of which weights are missing, left over, or of another shape.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the model, for the message.
+    report : mapping
+        What ``from_pretrained`` returns with ``output_loading_info``, read with
+        ``ignore_mismatched_sizes`` so that shapes are reported and do not raise.
+
+    Raises
+    ------
+    ConfigError
+        With the first names of each kind, how many they are, and what to do.
+    """
+    missing = sorted(report["missing_keys"])
+    unexpected = sorted(key for key in report["unexpected_keys"] if not is_harmless(key))
+    other_shape = [
+        f"{name}: {list(there)} in the files, {list(wanted)} by config.json"
+        for name, there, wanted in sorted(report["mismatched_keys"])
+    ]
+    errors = [str(error).splitlines()[0] for error in report["error_msgs"]]
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": other_shape,
+        "unreadable": errors,
+    }
+    found = [f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names]
+    if found:
+        advice = _advice(missing, unexpected)
+        raise ConfigError(
+            f"{folder}: weights do not match config.json: {', '.join(found)}; {advice}"
+        )
+
+
+def check_stored(folder: Path) -> None:
+    """Refuse by the headers of the files what :func:`check_match` refuses after loading.
+
+    For engines that load a model by themselves. transformers loads tensors that take no memory.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`check_match`.
+    IntegrityError
+        If a file is cut or damaged.
+    """
+    stored = stored_tensors(folder)
+    if not stored:
+        return
+    config = AutoConfig.from_pretrained(folder)
+    dtype = torch.bfloat16
+    empty = {name: torch.zeros((), dtype=dtype).expand(t.shape) for name, t in stored.items()}
+    loader: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    _, report = loader.from_pretrained(
+        None,
+        config=config,
+        state_dict=empty,
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    check_match(folder, report)
+
+
+def is_harmless(name: str) -> bool:
+    """Say whether a tensor of a checkpoint is a buffer that no model needs."""
+    return _HARMLESS.search(name) is not None
+
+
+def some(names: Collection[str]) -> str:
+    """Name the first few."""
+    return ", ".join([*list(names)[:_SHOWN], *(["…"] if len(names) > _SHOWN else [])])
+
+
+def _advice(missing: Collection[str], unexpected: Collection[str]) -> str:
+    for prefix, advice in _PREFIXES.items():
+        if unexpected and all(key.startswith(prefix) for key in unexpected):
+            return f"keys begin with {prefix}: {advice}"
+    if any(".lora_" in key for key in unexpected):
+        return f"they are of an adapter: {_PREFIXES['base_model.model.']}"
+    if list(missing) == ["lm_head.weight"] and not unexpected:
+        return "copy the head too, or set tie_word_embeddings if the model shares its embedding"
+    return "take config.json and all weight files from the same model"

@@ -1,0 +1,169 @@
+"""What an arm's stages are told: the study's options with what differs, checked when it is made."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from wmss_cli.core.config import Config, JointConfig, Section, SftConfig, TrainConfig
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.stages.catalogue import Arm
+
+SECTIONS = ("sft", "curriculum", "joint", "extrapolate")
+"""Sections in which arms may differ; `iterations` is the only other key."""
+
+
+def config_of(arm: Arm, config: Config) -> Config:
+    """Return the configuration with an arm's overrides, checked as if they were in the file.
+
+    Raises
+    ------
+    ConfigError
+        If a key does not exist, or a value is not valid.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in arm.overrides.items():
+        section, _, name = key.partition(".")
+        if key == "iterations":
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"arm {arm.name}: iterations is a whole number from 1 on")
+            config = config.model_copy(update={"iterations": value})
+        elif section not in SECTIONS or not name:
+            raise ConfigError(
+                f"arm {arm.name}: {key}: arms differ in iterations and in the options of "
+                f"{', '.join(SECTIONS)} only{_meant(key, config)}"
+            )
+        elif name == "seed":
+            raise ConfigError(
+                f"arm {arm.name}: {key}: seeds belong to the study; list them in seeds"
+            )
+        else:
+            sections.setdefault(section, {})[name] = value
+    changed = {
+        section: derive(getattr(config, section), values, f"arm {arm.name}: {section}")
+        for section, values in sections.items()
+    }
+    return config.model_copy(update=changed)
+
+
+def derive(section: Section, values: Mapping[str, Any], where: str) -> Any:
+    """Return a section with other values, checked.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not valid, alone or beside the others; `where` begins the message.
+    """
+    known = type(section).model_fields
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"{where}.{name}: no such option{meant}")
+    try:
+        return type(section).model_validate(section.model_dump() | dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise ConfigError(f"{where}{'.' if name else ''}{name}: {message}") from None
+
+
+def own_options() -> list[str]:
+    """Return the options that say what plain training minimises: an arm's own, never M1's."""
+    return [
+        name
+        for name in SftConfig.model_fields
+        if name not in TrainConfig.model_fields and name != "match_flops"
+    ]
+
+
+def training_section(arm: Arm, config: Config) -> SftConfig | JointConfig:
+    """Return the options that an arm is trained with, checked.
+
+    Parameters
+    ----------
+    arm : Arm
+        One that is trained.
+    config : Config
+        With the arm's overrides (:func:`config_of`).
+
+    Raises
+    ------
+    ConfigError
+        If they exclude each other.
+    """
+    where = f"arm {arm.name}: {'joint' if arm.rule.stage == 'joint_train' else 'sft'}"
+    joint, multiplier = config.joint, config.curriculum.multiplier
+    given = {
+        key.partition(".")[2]: value
+        for key, value in arm.overrides.items()
+        if key.startswith("joint.")
+    }
+    if arm.rule.stage == "joint_train":
+        values = {**arm.rule.options, **given}
+        if arm.samples == "all":
+            values["epochs"] = joint.epochs * multiplier
+        section: JointConfig = derive(joint, values, where)
+        trained = section.weak_mode == "cotrain" and section.weak_logits == "model"
+        if section.next_weak == "cotrained" and config.iterations > 1 and not trained:
+            raise ConfigError(
+                f"arm {arm.name}: joint.next_weak cotrained needs a weak model that is trained; "
+                "set joint.weak_mode cotrain, or next_weak previous_strong"
+            )
+        return section
+    own = {name: getattr(config.sft, name) for name in own_options()} | dict(arm.rule.options)
+    own |= {
+        key.partition(".")[2]: value
+        for key, value in arm.overrides.items()
+        if key.partition(".")[2] in own_options()
+    }
+    if arm.start == "base":
+        length = _both_phases(arm, config) if arm.steps == "both" else {}
+        return cast(SftConfig, derive(config.sft, {**own, **length}, where))
+    shared = {name: getattr(joint, name) for name in TrainConfig.model_fields}
+    if arm.steps == "flops":
+        if config.iterations > 1:
+            raise ConfigError(
+                f"arm {arm.name}: the FLOPs of several iterations are not known before they ran; "
+                "set iterations: 1 for it"
+            )
+        length = {"match_flops": joint.weak_mode}
+    elif arm.samples == "all":
+        # All samples once are len(D); the active set is multiplier * len(D): equal steps.
+        rounds = config.iterations
+        length = {"epochs": joint.epochs * multiplier * rounds}
+        if joint.max_steps is not None:
+            length["max_steps"] = joint.max_steps * rounds
+    else:
+        length = {}
+    return cast(SftConfig, derive(SftConfig(), {**shared, **own, **length}, where))
+
+
+def _both_phases(arm: Arm, config: Config) -> dict[str, Any]:
+    """Return how long one training lasts that takes the place of both phases."""
+    sft, joint, rounds = config.sft, config.joint, config.iterations
+    if (sft.max_steps is None) != (joint.max_steps is None):
+        raise ConfigError(
+            f"arm {arm.name} takes the steps of both phases; set max_steps in sft and in joint, or "
+            "in neither"
+        )
+    epochs = sft.epochs + joint.epochs * config.curriculum.multiplier * rounds
+    if sft.max_steps is None or joint.max_steps is None:
+        return {"epochs": epochs}
+    return {"epochs": epochs, "max_steps": sft.max_steps + joint.max_steps * rounds}
+
+
+def _meant(key: str, config: Config) -> str:
+    everywhere = [
+        f"{section}.{name}"
+        for section in SECTIONS
+        for name in type(getattr(config, section)).model_fields
+    ]
+    tail = key.rsplit(".", 1)[-1]
+    same = [dotted for dotted in everywhere if dotted.split(".")[1] == tail]
+    close = same or difflib.get_close_matches(key, everywhere, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

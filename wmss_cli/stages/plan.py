@@ -1,0 +1,172 @@
+"""A plan: steps that depend on each other, with every fingerprint known before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmss_cli.core.artifact import Job
+from wmss_cli.core.config import Section
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.manifest import fingerprint, reference
+
+
+@dataclass(frozen=True)
+class Output:
+    """Something that a step reads: a result of the plan, or a file that exists already."""
+
+    path: str
+    fingerprint: str
+    step: str | None = None
+
+    def part(self, name: str) -> Output:
+        """Return a folder inside this artifact."""
+        return Output(f"{self.path}/{name}", f"{self.fingerprint}/{name}", self.step)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of the plan.
+
+    Attributes
+    ----------
+    label : str
+        Unique in the plan, such as ``score-m1``.
+    job : Job
+        What to run.
+    fingerprint : str
+        Of its result, which need not exist yet.
+    needs : tuple of str
+        Labels of the steps that must be done before.
+    arms, seeds, models : tuple
+        The arms, seeds and base models of a study that use its result; empty where all do.
+    """
+
+    label: str
+    job: Job
+    fingerprint: str
+    needs: tuple[str, ...]
+    arms: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+class Plan:
+    """Steps in an order in which they can run; equal work is in it once."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.steps: list[Step] = []
+        self._run_dir = run_dir
+        self._by_fingerprint: dict[str, Output] = {}
+        self._labels: set[str] = set()
+
+    def add(
+        self,
+        label: str,
+        stage: str,
+        config: Section,
+        inputs: Mapping[str, Output],
+        otherwise: Iterable[str] = (),
+    ) -> Output:
+        """Add a stage, unless the same work is planned already, and return its result.
+
+        Parameters
+        ----------
+        label : str
+            How the step is called.
+        stage : str
+            Name of the stage.
+        config : Section
+            Its options.
+        inputs : mapping of str to Output
+            By role.
+        otherwise : iterable of str
+            Labels to take where other work has this one already.
+        """
+        identity = config.identity()
+        prints = {role: source.fingerprint for role, source in inputs.items()}
+        made = fingerprint(stage, identity, prints)
+        if made in self._by_fingerprint:
+            return self._by_fingerprint[made]
+        label = next(name for name in (label, *otherwise) if name not in self._labels)
+        out = self._run_dir / f"{stage.replace('_', '-')}-{made[:10]}"
+        job = Job(
+            stage=stage,
+            config=config.model_dump(mode="json"),
+            identity=identity,
+            inputs={role: source.path for role, source in inputs.items()},
+            out=str(out),
+        )
+        needs = {source.step for source in inputs.values() if source.step is not None}
+        self.steps.append(Step(label, job, made, tuple(sorted(needs))))
+        self._labels.add(label)
+        output = Output(str(out), made, label)
+        self._by_fingerprint[made] = output
+        return output
+
+
+def external(path: Path) -> Output:
+    """Describe a file or folder that exists already."""
+    return Output(str(path), reference(path).fingerprint)
+
+
+def select(
+    steps: Iterable[Step],
+    arm: str | None = None,
+    seed: int | None = None,
+    model: str | None = None,
+) -> list[Step]:
+    """Return the steps that an arm, a seed or a base model needs; None stands for all of them.
+
+    Raises
+    ------
+    ConfigError
+        If the study has no such arm, seed or model.
+    """
+    steps = list(steps)
+    wanted: tuple[tuple[str, Any, str], ...] = (
+        ("arm", arm, "arms"),
+        ("seed", seed, "seeds"),
+        ("model", model, "models"),
+    )
+    for name, value, attribute in wanted:
+        known = sorted({one for step in steps for one in getattr(step, attribute)})
+        if value is None:
+            continue
+        if value not in known:
+            listed = ", ".join(str(one) for one in known) or f"no {attribute}"
+            raise ConfigError(f"--{name} {value}: the study has {listed}")
+        # What belongs to no seed, such as curation, belongs to each of them.
+        steps = [
+            step
+            for step in steps
+            if value in getattr(step, attribute)
+            or (not getattr(step, attribute) and (step.arms or name != "arm"))
+        ]
+    return steps
+
+
+def only_of(
+    steps: Iterable[Step],
+    arm: str | None = None,
+    seed: int | None = None,
+    model: str | None = None,
+) -> list[Step]:
+    """Return the steps that nothing but an arm, a seed or a base model needs.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`select`.
+    """
+
+    def alone(values: tuple[object, ...], value: object) -> bool:
+        return value is None or values == (value,)
+
+    return [
+        step
+        for step in select(steps, arm, seed, model)
+        if alone(step.arms, arm) and alone(step.seeds, seed) and alone(step.models, model)
+    ]

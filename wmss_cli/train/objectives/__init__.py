@@ -1,0 +1,1 @@
+"""What a training minimises: a table of objectives over hidden states and heads."""

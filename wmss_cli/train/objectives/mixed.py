@@ -1,0 +1,45 @@
+"""The objective of Weak-Driven Learning, and plain cross entropy as the case of one model."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from wmss_cli.train.objectives.chunks import LOGITS_BYTES, Rule, Share, TokenLoss, chunked_loss
+
+
+def mixed_cross_entropy(
+    strong: Tensor,
+    strong_head: Tensor,
+    targets: Tensor,
+    weak: Tensor | None = None,
+    weak_head: Tensor | None = None,
+    mix_lambda: float = 1.0,
+    logits_bytes: int = LOGITS_BYTES,
+) -> TokenLoss:
+    """Return -log softmax(z_mix)[y], z_mix = lambda * z_strong + (1 - lambda) * z_weak.
+
+    Algorithm 1 of the paper, phase B.
+
+    Parameters
+    ----------
+    strong : Tensor
+        ``[tokens, hidden]``, the last hidden states that predict the targets.
+    strong_head : Tensor
+        ``[vocab, hidden]``.
+    targets : Tensor
+        ``[tokens]``; there is no `ignore_index`, only completion tokens come here.
+    weak, weak_head : Tensor, optional
+        As of the strong model; the hidden sizes may differ. Without them the weak logits are all
+        equal, and so they are zero: the loss does not change under z_weak + c·1.
+    mix_lambda : float
+        In (0, 1]; 1 is the strong model alone.
+    logits_bytes : int
+        Memory for the logits of a chunk, in bytes.
+    """
+    assert (weak is None) == (weak_head is None)
+    shares = [Share(strong, strong_head, mix_lambda)]
+    if weak is not None and weak_head is not None:
+        shares.append(Share(weak, weak_head, 1.0 - mix_lambda))
+    # With one model and lambda 1, the mixed loss is the model's own.
+    rule = Rule(gives_own=len(shares) == 1 and mix_lambda == 1.0)
+    return chunked_loss(shares, targets, rule, logits_bytes)

@@ -1,0 +1,155 @@
+"""The objectives by name: each a function over hidden states, heads, targets and a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from wmss_cli.train.loss_backends import Backend, mixed_loss
+from wmss_cli.train.objectives.chunks import LOGITS_BYTES, TokenLoss
+from wmss_cli.train.objectives.smoothing import smoothed_cross_entropy
+from wmss_cli.train.objectives.undial import noisy_target_cross_entropy, undial_distillation
+from wmss_cli.train.objectives.weak_logits import noise_cross_entropy, shuffled_cross_entropy
+
+Name = Literal["mixed", "label_smoothing", "undial", "undial_kd", "shuffled", "noise"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised, and its numbers; without any it is plain cross entropy.
+
+    Attributes
+    ----------
+    name : str
+        A row of :data:`OBJECTIVES`.
+    mix_lambda : float
+        Of ``mixed``, ``shuffled`` and ``noise``; in (0, 1].
+    label_smoothing, undial_beta : float
+        Of the objectives of these names.
+    seed : int
+        Of what is random.
+    """
+
+    name: Name = "mixed"
+    mix_lambda: float = 1.0
+    label_smoothing: float = 0.0
+    undial_beta: float = 0.0
+    seed: int = 0
+
+    @property
+    def row(self) -> Row:
+        """Return what computes it."""
+        return OBJECTIVES[self.name]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an objective may look at.
+
+    Attributes
+    ----------
+    hidden, head : Tensor
+        Of the strong model: ``[tokens, hidden]`` and ``[vocab, hidden]``.
+    targets : Tensor
+        ``[tokens]``.
+    other, other_head : Tensor or None
+        The same of the weak model or the reference.
+    keys : Tensor or None
+        ``[tokens]``: of the example and the position (see :mod:`wmss_cli.train.keyed`).
+    step : int
+        Of the optimizer, from 0.
+    backend : str
+        What computes the mixed loss.
+    logits_bytes : int
+        Memory for the logits of a chunk, in bytes.
+    """
+
+    hidden: Tensor
+    head: Tensor
+    targets: Tensor
+    other: Tensor | None = None
+    other_head: Tensor | None = None
+    keys: Tensor | None = None
+    step: int = 0
+    backend: Backend = "chunked"
+    logits_bytes: int = LOGITS_BYTES
+
+    @property
+    def beside(self) -> tuple[Tensor, Tensor]:
+        """The other model's hidden states and head, where the objective needs them."""
+        assert self.other is not None
+        assert self.other_head is not None
+        return self.other, self.other_head
+
+    @property
+    def needed_keys(self) -> Tensor:
+        """The keys, where the objective needs them."""
+        assert self.keys is not None
+        return self.keys
+
+
+@dataclass(frozen=True)
+class Row:
+    """An objective in the table.
+
+    Attributes
+    ----------
+    function : callable
+        Of the inputs and the numbers, the loss.
+    needs_other : bool
+        Whether it needs a frozen model beside the strong one.
+    other_backends : bool
+        Whether the fused ops of other libraries compute it, too.
+    """
+
+    function: Callable[[Inputs, Objective], TokenLoss]
+    needs_other: bool = False
+    other_backends: bool = False
+
+
+def _mixed(x: Inputs, o: Objective) -> TokenLoss:
+    beside = (x.other, x.other_head)
+    return mixed_loss(x.backend, x.hidden, x.head, x.targets, *beside, o.mix_lambda, x.logits_bytes)
+
+
+def _smoothed(x: Inputs, o: Objective) -> TokenLoss:
+    return smoothed_cross_entropy(x.hidden, x.head, x.targets, o.label_smoothing, x.logits_bytes)
+
+
+def _undial(x: Inputs, o: Objective) -> TokenLoss:
+    return noisy_target_cross_entropy(
+        x.hidden, x.head, x.targets, o.undial_beta, x.needed_keys, o.seed, x.step, x.logits_bytes
+    )
+
+
+def _undial_kd(x: Inputs, o: Objective) -> TokenLoss:
+    return undial_distillation(
+        x.hidden, x.head, x.targets, *x.beside, o.undial_beta, x.logits_bytes
+    )
+
+
+def _shuffled(x: Inputs, o: Objective) -> TokenLoss:
+    return shuffled_cross_entropy(
+        x.hidden, x.head, x.targets, *x.beside, o.mix_lambda, x.needed_keys, o.seed, x.logits_bytes
+    )
+
+
+def _noise(x: Inputs, o: Objective) -> TokenLoss:
+    return noise_cross_entropy(
+        x.hidden, x.head, x.targets, *x.beside, o.mix_lambda, x.needed_keys, o.seed, x.logits_bytes
+    )
+
+
+OBJECTIVES: Mapping[Name, Row] = {
+    "mixed": Row(_mixed, other_backends=True),
+    "label_smoothing": Row(_smoothed),
+    "undial": Row(_undial),
+    "undial_kd": Row(_undial_kd, needs_other=True),
+    "shuffled": Row(_shuffled, needs_other=True),
+    "noise": Row(_noise, needs_other=True),
+}
+
+CROSS_ENTROPY = Objective()
