@@ -284,7 +284,7 @@ def test_the_table_at_the_end_of_a_run_fits_a_terminal(
     assert "…" not in text.split("page")[0]
     assert "runs/study/report-0123456789/report.html" in text
     assert "1 of 19 steps have no result" in text
-    assert "0 of 2" in text
+    assert "0/2" in text
     assert ("GSM8K" in text) == ("gsm8k" in sets)
 
 

@@ -92,7 +92,8 @@ def test_the_same_command_continues_and_shows_the_results(project: Path) -> None
 def test_a_second_run_does_nothing(project: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in project.glob("runs/*/manifest.json")}
     out, err = wmss(project, "run", "run.yaml").communicate(timeout=120)
-    assert "Accuracy by method" in out
+    assert "accuracy in percent" in out
+    assert "report.html" in out
     assert "\x1b" not in out + err, "no escape codes without a terminal"
     assert all(line.endswith("done before") for line in err.splitlines() if ": done" in line)
     after = {path: path.stat().st_mtime_ns for path in project.glob("runs/*/manifest.json")}

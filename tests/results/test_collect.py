@@ -139,7 +139,7 @@ def test_one_seed_is_said_not_to_cover_seeds(tmp_path: Path) -> None:
     assert "No arm differs from sft by more than noise; the smallest difference" in told
     assert "There is one seed" in told
     # M1 is no arm here, so the curve of its training is shown beside those of the arms.
-    assert [curve.name for curve in found.first_phases] == ["first phase"]
+    assert [curve.name for curve in found.first_phases] == ["train-m1-s0"]
 
 
 def test_other_problems_in_one_task_are_refused(tmp_path: Path) -> None:

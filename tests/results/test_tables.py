@@ -119,5 +119,13 @@ def test_the_account_of_an_arm(found: Findings) -> None:
 
 
 def test_options_that_all_arms_share_are_left_out() -> None:
-    options = {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3, "z": 4}}
-    assert accounts.differences(options) == {"y": {"a": "2", "b": "3"}, "z": {"a": "-", "b": "4"}}
+    options = {
+        "base": {"eval.limit": 4},
+        "sft": {"training": "sft", "train.x": 1, "train.y": 2, "eval.limit": 4},
+        "wmss": {"training": "joint_train", "train.x": 1, "train.y": 3, "eval.limit": 5},
+    }
+    assert accounts.differences(options) == {
+        "eval.limit": {"base": "4", "sft": "4", "wmss": "5"},
+        "training": {"base": "-", "sft": "sft", "wmss": "joint_train"},
+        "train.y": {"base": "-", "sft": "2", "wmss": "3"},
+    }

@@ -102,7 +102,7 @@ def results(found: Mapping[str, Any], report: Path) -> Group:
         *([_by_task(study)] if len(study.tasks) > 1 else []),
         *(Text(sentence) for sentence in answer(study)),
         "",
-        *(Text(line) for line in lines),
+        *(Text(line, no_wrap=True, overflow="ignore") for line in lines),
     )
 
 
@@ -146,10 +146,11 @@ def _arms(study: Findings) -> Table:
     from wmss_cli.results.tables import p_value, percent, points
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("arm", overflow="fold")
-    names = ["accuracy %", "95 %"]
+    widest = max(len(arm.key) for arm in study.arms)
+    table.add_column("arm", overflow="fold", min_width=min(widest, 20))
+    names = ["mean", "95 %"]
     if study.comparisons:
-        names += [f"- {study.reference}", "95 %", "p", "seeds"]
+        names += ["differs", "95 %", "p", "won"]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for arm in study.arms:
@@ -159,9 +160,13 @@ def _arms(study: Findings) -> Table:
             cells = [percent(mean.mean), f"{percent(mean.low)} - {percent(mean.high)}"]
         if study.comparisons and gap is not None:
             cells += [points(gap.mean), f"{points(gap.low)} to {points(gap.high)}"]
-            cells += [p_value(gap.corrected), f"{gap.seeds_won} of {gap.seeds}"]
+            cells += [p_value(gap.corrected), f"{gap.seeds_won}/{gap.seeds}"]
         table.add_row(arm.key, *cells)
-    table.caption = "p by Holm over all arms; seeds: with how many the arm is better"
+    if study.comparisons:
+        table.caption = (
+            f"accuracy in percent; differs: points more than {study.reference}; p: Holm's over all "
+            "arms;\nwon: seeds with which the arm is better"
+        )
     table.caption_justify = "left"
     return table
 
@@ -169,9 +174,9 @@ def _arms(study: Findings) -> Table:
 def _by_task(study: Findings) -> Table:
     """Show accuracies alone: arms by tasks."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("arm", overflow="fold")
+    table.add_column("arm", overflow="fold", min_width=min(14, max(len(a.key) for a in study.arms)))
     for task in study.tasks:
-        table.add_column(task.title, justify="right", overflow="fold", min_width=5)
+        table.add_column(task.title, justify="right", overflow="fold", min_width=4)
     for arm in study.arms:
         scores = [arm.tasks.get(task.name) for task in study.tasks]
         shown = ["-" if one is None else f"{100 * one.accuracy.mean:.1f}" for one in scores]

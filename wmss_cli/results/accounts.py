@@ -7,7 +7,7 @@ from typing import Any
 
 from wmss_cli.results.findings import Findings
 from wmss_cli.results.layouts import ALPHA, BETA, GAMMA
-from wmss_cli.results.tables import NOTHING, Cell, Row, Table, percent, quantity
+from wmss_cli.results.tables import NOTHING, Cell, Row, Table, decimal, percent, quantity
 
 
 def costs(found: Findings) -> Table:
@@ -72,7 +72,7 @@ def difficulty(found: Findings) -> Table:
     rows = []
     for arm in with_bins:
         own = {one.name: one.loss for one in (*arm.by_difficulty, *arm.by_change)}
-        cells = [Cell(f"{own[name]:.3f}") if name in own else NOTHING for name in names]
+        cells = [Cell(decimal(own[name])) if name in own else NOTHING for name in names]
         rows.append(Row(arm.arm, cells, arm.model))
     counts = ", ".join(f"{one.name}: {one.samples}" for one in every)
     return Table(
@@ -141,8 +141,14 @@ def differences(options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
     Returns
     -------
     dict
-        By key and arm; a dash where an arm has no such option.
+        By key and arm; a dash where an arm has no such option. An arm that was not trained
+        differs from no other one in how it was.
     """
     keys = dict.fromkeys(key for found in options.values() for key in found)
-    shown = {key: {arm: str(found.get(key, "-")) for arm, found in options.items()} for key in keys}
-    return {key: values for key, values in shown.items() if len(set(values.values())) > 1}
+    trained = [found for found in options.values() if "training" in found]
+    shown = {}
+    for key in keys:
+        concerned = options.values() if key.startswith("eval.") else trained
+        if len({str(found.get(key, "-")) for found in concerned}) > 1:
+            shown[key] = {arm: str(found.get(key, "-")) for arm, found in options.items()}
+    return shown

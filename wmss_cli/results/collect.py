@@ -280,7 +280,7 @@ def _curation(sources: Sources) -> Curation | None:
 
 
 def _first_phases(sources: Sources) -> list[Curve]:
-    """Return the curves of trainings that are no arm's last one: equal but for the seed as one."""
+    """Return the curves of trainings that are no arm's last one; equal but for the seed as one."""
     own = {run.trainings[-1] for run in sources.study.runs if run.trainings}
     labels = [label for run in sources.study.runs for label in run.trainings if label not in own]
     groups: dict[str, list[str]] = {}
@@ -291,8 +291,7 @@ def _first_phases(sources: Sources) -> list[Curve]:
         groups.setdefault(canonical_hash(config), []).append(label)
     curves = []
     for group in groups.values():
-        name = "first phase" if len(groups) == 1 else f"before: {group[0]}"
-        curve = curve_of(name, sources.files(group, METRICS_FILE))
+        curve = curve_of(group[0], sources.files(group, METRICS_FILE))
         curves += [curve] if curve is not None else []
     return curves
 

@@ -111,4 +111,4 @@ def _corrected(found: Mapping[Any, SeedDifference]) -> dict[Any, Gap]:
 def _detectable(found: SeedDifference) -> float:
     """Return the true difference that is found with 80 % power, given this standard error."""
     quantiles = stdtrit(found.df, 0.975) + stdtrit(found.df, POWER)
-    return float(quantiles * found.standard_error)
+    return min(float(quantiles * found.standard_error), 1.0)

@@ -11,6 +11,7 @@ from wmss_cli.results.tables import (
     Row,
     Table,
     accuracy,
+    decimal,
     mark_of,
     p_value,
     points,
@@ -61,13 +62,21 @@ def methods(found: Findings) -> Table:
 
 def differences(found: Findings) -> Table:
     """Return each arm's difference from the reference, by benchmark."""
+    several = len(found.tasks) > 1
     return Table(
         name="differences",
         title=f"Difference from {found.reference} by benchmark, in points",
         head="arm",
-        columns=[*(task.title for task in found.tasks), "mean"],
+        columns=[*(task.title for task in found.tasks), *(["mean"] if several else [])],
         rows=[
-            Row(arm.arm, [*(_gap(arm, task.name) for task in found.tasks), _gap(arm)], arm.model)
+            Row(
+                arm.arm,
+                [
+                    *(_gap(arm, task.name) for task in found.tasks),
+                    *([_gap(arm)] if several else []),
+                ],
+                arm.model,
+            )
             for arm in found.arms
             if arm.gap is not None or any(score.gap for score in arm.tasks.values())
         ],
@@ -170,7 +179,7 @@ def logits(found: Findings) -> Table:
         for which, own in (("", arm.logits), (" (weak)", arm.weak_logits)):
             if own:
                 cross = crossing(arm.logits, arm.weak_logits) if not which else None
-                cells = [Cell(f"{own[name]:.3f}") if name in own else NOTHING for name in names]
+                cells = [Cell(decimal(own[name])) if name in own else NOTHING for name in names]
                 cells.append(NOTHING if cross is None else Cell(f"{cross:.3f}"))
                 rows.append(Row(f"{arm.arm}{which}", cells, arm.model))
     return Table(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from wmss_cli.results.findings import ArmResult, Cloud, Curve, Findings
@@ -15,8 +16,8 @@ from wmss_cli.results.svg import COLORS, FAINT, INK, WIDE, WIDTH, figure_svg
 from wmss_cli.results.tables import SIGNIFICANT, points, quantity
 
 _CURVES = (
-    ("strong_loss", "loss of the model alone, nats per token"),
-    ("loss", "loss that is minimised, nats per token"),
+    ("strong_loss", "loss of the model alone"),
+    ("loss", "loss that is minimised"),
     ("grad_norm", "gradient norm before clipping"),
 )
 _OVERLAID = 6
@@ -220,7 +221,7 @@ def _epochs(found: Findings) -> str | None:
         for axis in list(axes)[len(tasks) :]:
             axis.remove()
         figure.axes[0].set_ylabel("accuracy, %")
-        figure.axes[0].legend(frameon=False)
+        _legend_below(figure)
     return done[0]
 
 
@@ -232,14 +233,15 @@ def _training(found: Findings) -> str | None:
         return None
     if len(curves) > _OVERLAID:
         return _panels([(name, curve) for name, curve in curves], found.reference)
-    with figure_svg("training", 3.0, width=WIDE) as (figure, done):
+    with figure_svg("training", 3.4, width=WIDE) as (figure, done):
         for axis, (key, title) in zip(figure.subplots(1, len(_CURVES)), _CURVES, strict=True):
             for i, (name, curve) in enumerate(curves):
                 axis.plot(curve.step, getattr(curve, key), color=COLORS[i], label=name)
             axis.set_title(title)
             axis.set_xlabel("step")
             axis.grid()
-        figure.axes[0].legend(frameon=False)
+        figure.axes[0].set_ylabel("nats per token")
+        _legend_below(figure)
     return done[0]
 
 
@@ -344,7 +346,11 @@ def _logit_curves(found: Findings) -> str | None:
             axis.grid()
         for axis in list(axes.flat)[len(names) :]:
             axis.remove()
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        _legend_below(figure)
         figure.supxlabel("step", fontsize=10)
     return done[0]
+
+
+def _legend_below(figure: Figure) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)

@@ -119,6 +119,11 @@ def points(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", MINUS)
 
 
+def decimal(value: float) -> str:
+    """Return a number with three decimals."""
+    return f"{value:.3f}".replace("-", MINUS)
+
+
 def p_value(p: float) -> str:
     """Return a p value as tables show it."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
