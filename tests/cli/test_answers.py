@@ -268,7 +268,7 @@ def test_names_with_epochs_are_epochs_of_an_arm(
     assert "<th>wmss@1</th>" in page
 
 
-@pytest.mark.parametrize("sets", [("sums",), ("sums", "gsm8k")])
+@pytest.mark.parametrize("sets", [("sums",), ("sums", "gsm8k", *(f"task{i}" for i in range(7)))])
 def test_the_table_at_the_end_of_a_run_fits_a_terminal(
     sets: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -285,6 +285,7 @@ def test_the_table_at_the_end_of_a_run_fits_a_terminal(
     assert "runs/study/report-0123456789/report.html" in text
     assert "1 of 19 steps have no result" in text
     assert "0/2" in text
+    assert all(name in text for name in sets[2:])
     assert ("GSM8K" in text) == ("gsm8k" in sets)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wmss_cli.stages.catalogue import Arm
 
 
+_TASKS_ACROSS = 6
 _HIDDEN = ("tokenizer", "stop_token_ids", "statistics")
 
 
@@ -99,7 +100,7 @@ def results(found: Mapping[str, Any], report: Path) -> Group:
     lines = [f"page  {report / 'report.html'}", *([missing] if missing else [])]
     return Group(
         _arms(study),
-        *([_by_task(study)] if len(study.tasks) > 1 else []),
+        *_by_task(study),
         *(Text(sentence) for sentence in answer(study)),
         "",
         *(Text(line, no_wrap=True, overflow="ignore") for line in lines),
@@ -171,14 +172,23 @@ def _arms(study: Findings) -> Table:
     return table
 
 
-def _by_task(study: Findings) -> Table:
-    """Show accuracies alone: arms by tasks."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("arm", overflow="fold", min_width=min(14, max(len(a.key) for a in study.arms)))
-    for task in study.tasks:
-        table.add_column(task.title, justify="right", overflow="fold", min_width=4)
-    for arm in study.arms:
-        scores = [arm.tasks.get(task.name) for task in study.tasks]
-        shown = ["-" if one is None else f"{100 * one.accuracy.mean:.1f}" for one in scores]
-        table.add_row(arm.key, *shown)
-    return table
+def _by_task(study: Findings) -> list[Table]:
+    """Show accuracies alone, arms by tasks: as many tables as the width of a terminal asks for."""
+    if len(study.tasks) < 2:
+        return []
+    count = -(-len(study.tasks) // _TASKS_ACROSS)
+    each = -(-len(study.tasks) // count)
+    widest = max(len(arm.key) for arm in study.arms)
+    found = []
+    for first in range(0, len(study.tasks), each):
+        tasks = study.tasks[first : first + each]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("arm", overflow="fold", min_width=min(widest, 20))
+        for task in tasks:
+            table.add_column(task.title, justify="right", overflow="fold", min_width=5)
+        for arm in study.arms:
+            scores = [arm.tasks.get(task.name) for task in tasks]
+            shown = ["-" if one is None else f"{100 * one.accuracy.mean:.1f}" for one in scores]
+            table.add_row(arm.key, *shown)
+        found.append(table)
+    return found
