@@ -266,7 +266,7 @@ def cli_page() -> str:
 def plan_page() -> str:
     """Return ``plan.md`` with its tables made anew; its text is written by hand."""
     page = (DOCS / "plan.md").read_text(encoding="utf-8")
-    for name, rows in (("memory", plan_tables.memory_rows()), ("work", plan_tables.work_rows())):
+    for name, rows in plan_tables.tables().items():
         begin, end = f"<!-- {name}: written by {COMMAND} -->\n", f"<!-- end of {name} -->\n"
         before, rest = page.split(begin)
         after = rest.split(end)[1]

@@ -12,10 +12,9 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from wmss_cli.results.crossed import LEVEL, Floats, parts, score_interval
-from wmss_cli.results.power import Assumptions, detectable_difference, power_of
+from wmss_cli.results.power import Assumptions, chances, detectable_difference, power_of
 
 SEEDS = (2, 3, 5)
 PROBLEMS = (30, 100, 500, 1319)
@@ -117,7 +116,7 @@ def draw(cell: Cell, studies: int, rng: np.random.Generator) -> list[dict[str, F
     at = {task: _places((studies, 1, n), rng) for task, n in cell.problems.items()}
     arms = []
     for accuracy in (own.accuracy, own.accuracy, own.accuracy + cell.effect):
-        table = _chances(accuracy, own.same_model)
+        table = chances(accuracy, own.same_model, _QUANTILES).astype(np.float32)
         shared = _seed_effects(cell, studies, rng)
         arm = {}
         for task, n in cell.problems.items():
@@ -161,7 +160,7 @@ def _judged(cell: Cell, studies: int, rng: np.random.Generator) -> NDArray[np.bo
 
 def _difference(first: dict[str, Floats], second: dict[str, Floats]) -> tuple[Floats, Floats]:
     change = {task: second[task] - first[task] for task in first}
-    return _mean(change), parts(change, most=1.0, sparse=True).half_width()
+    return _mean(change), parts(change, differences=True).half_width()
 
 
 def _mean(scores: dict[str, Floats]) -> Floats:
@@ -192,21 +191,6 @@ def _redrawn(
 ) -> NDArray[np.uint16]:
     anew = rng.random(shape, dtype=np.float32) < share
     return np.where(anew, _places(shape, rng), places)
-
-
-def _chances(accuracy: float, correlation: float) -> NDArray[np.float32]:
-    """Return quantiles of the Beta distribution of a problem's chance to be solved.
-
-    Two answers to a problem are correlated by 1 / (a + b + 1).
-    """
-    size = 1.0 / correlation - 1.0
-    middle = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    chances = betaincinv(accuracy * size, (1.0 - accuracy) * size, middle)
-    # The mean of these quantiles is the accuracy but for their number.
-    short = accuracy - chances.mean()
-    share = short / (1.0 - chances.mean()) if short > 0 else short / chances.mean()
-    exact = chances + np.where(share > 0, 1.0 - chances, chances) * share
-    return exact.astype(np.float32)
 
 
 def cells() -> Iterator[tuple[str, list[Cell]]]:

@@ -36,6 +36,8 @@ LIGHT_MODULES = (
     "wmss_cli.bench.results",
     "wmss_cli.data.tokens",
     "wmss_cli.results.comparison",
+    "wmss_cli.results.power",
+    "wmss_cli.evaluate.problems",
     "wmss_cli.evaluate.tasks",
     "wmss_cli.models.folder",
     "wmss_cli.models.shape",

@@ -21,8 +21,10 @@ from wmss_cli.core.schema import GENERATION, write_parquet
 from wmss_cli.results.summary import summarize
 
 
-def write_evaluation(folder: Path, verdicts: Sequence[bool], **options: Any) -> Path:
-    """Write an artifact of eval: the answers to a task of as many problems."""
+def write_evaluation(
+    folder: Path, verdicts: Sequence[bool], model: Path | None = None, **options: Any
+) -> Path:
+    """Write an artifact of eval: the answers of a model to a task of as many problems."""
     rows = [
         {
             "task": "sums",
@@ -42,7 +44,8 @@ def write_evaluation(folder: Path, verdicts: Sequence[bool], **options: Any) -> 
         for i, correct in enumerate(verdicts)
     ]
     config = EvalConfig(**options)
-    job = Job("eval", config.model_dump(mode="json"), config.identity(), {}, str(folder))
+    inputs = {} if model is None else {"model": str(model)}
+    job = Job("eval", config.model_dump(mode="json"), config.identity(), inputs, str(folder))
     with open_draft(job) as draft:
         write_parquet(draft.folder / "generations.parquet", rows, GENERATION)
         draft.commit(summarize(rows))
@@ -63,6 +66,58 @@ def test_compare_shows_and_prints_the_difference(evaluations: tuple[Path, Path])
     (row,) = json.loads(invoke("compare", *evaluations, "--json").stdout)
     assert (row["first"], row["difference"]["n"], row["is_significant"]) == (0.0, 12, True)
     assert row["p"] == pytest.approx(2 / 2**10)
+
+
+def write_arm(folder: Path, seeds: Sequence[int], most: int) -> list[Path]:
+    """Write trainings of an arm, and evaluations of 20 problems: `most` less the seed are right."""
+    written = []
+    for place, seed in enumerate(seeds):
+        training = folder / f"sft-{place}"
+        with open_draft(Job("sft", {"seed": seed}, {"seed": seed}, {}, str(training))) as draft:
+            (draft.folder / "model").mkdir()
+            (draft.folder / "model" / "config.json").write_text("{}")
+            draft.commit({})
+        verdicts = [problem < most - seed for problem in range(20)]
+        written.append(write_evaluation(folder / f"eval-{place}", verdicts, training / "model"))
+    return written
+
+
+def joined(folders: Sequence[Path]) -> str:
+    return ",".join(map(str, folders))
+
+
+def test_compare_takes_several_seeds_of_an_arm(tmp_path: Path) -> None:
+    weak = write_arm(tmp_path / "weak", (0, 1, 2), 8)
+    # In another order: they are paired by the seeds of their trainings.
+    strong = write_arm(tmp_path / "strong", (2, 0, 1), 19)
+    shown = invoke("compare", joined(weak), joined(strong)).stdout
+    assert "3 seeds" in shown
+    assert "+55.0" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    (row,) = json.loads(invoke("compare", joined(weak), joined(strong), "--json").stdout)
+    assert (row["task"], row["is_significant"]) == ("sums", True)
+    assert row["first"]["mean"] == pytest.approx(7 / 20)
+    assert row["second"]["covers_seeds"]
+    found = row["difference"]
+    assert (found["problems"], found["seeds"], found["seeds_won"]) == (20, 3, 3)
+    assert 0.2 < found["low"] < found["mean"] < found["high"]
+
+    # With each seed's own pair the difference is 11 of 20 always, so seeds do not differ at all.
+    base = write_evaluation(tmp_path / "base", [False] * 20)
+    (row,) = json.loads(invoke("compare", base, joined(strong), "--json").stdout)
+    assert (row["first"]["covers_seeds"], row["difference"]["seeds"]) == (False, 3)
+
+
+def test_seeds_that_do_not_belong_together_are_one_line(tmp_path: Path) -> None:
+    weak, strong = (write_arm(tmp_path / "weak", (0, 1), 8), write_arm(tmp_path / "b", (0, 2), 9))
+    line = error_of(invoke("compare", joined(weak), joined(strong)))
+    assert "seeds 0, 1 on one side and 0, 2 on the other; they are paired by seed" in line
+    line = error_of(invoke("compare", joined([weak[0], weak[0]]), joined(strong)))
+    assert "both are of seed 0; give each seed once" in line
+    line = error_of(invoke("compare", weak[0], joined(strong)))
+    assert "one training, of seed 0, against 2 of the other side" in line
+    short = [write_evaluation(tmp_path / f"short-{i}", [True] * 5) for i in range(2)]
+    assert "15 problems are in one only" in error_of(invoke("compare", joined(weak), joined(short)))
 
 
 def test_report_writes_a_page_and_a_table(evaluations: tuple[Path, Path], tmp_path: Path) -> None:

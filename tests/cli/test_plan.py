@@ -45,9 +45,85 @@ def test_for_people_it_fits_into_80_columns(
     for stage in ("sft", "joint-train"):
         assert f"{stage}: GB on each GPU, bf16, micro-batches of 8,192 tokens" in result.stdout
     assert "…" not in result.stdout
+    assert "The study: 3 arms, 1 seed, 1 base model" in result.stdout
+    assert "No tasks or eval_files are named: evaluation is not priced." in result.stdout
     lines = result.stdout.splitlines()
     # A warning is one line, as an error is.
     assert max(len(line.rstrip()) for line in lines if "no ZeRO stage" not in line) <= 80
+
+
+STUDY = ("--set", "seeds=[0,1,2]", "--set", "tasks=[aime2025,gsm8k]")
+
+
+def test_a_study_is_priced_by_arm_and_says_what_it_can_find(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    arms = ("--set", "arms=[sft,wmss,continued_sft,continued_sft_flops,extrapolated]")
+    result = invoke("plan", config, *GPUS, *SIZES, *STUDY, *arms)
+    assert result.exit_code == 0
+    shown = result.stdout
+    assert "The study: 5 arms, 3 seeds, 1 base model" in shown
+    assert "Each model answers 1,349 problems once." in shown
+    assert "continued_sft_flops " in shown
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    # 3 trainings of both phases in one, 3 first phases, 9 second ones; 32 steps an epoch.
+    assert rows["sft"][:2] == ["3", "189"]
+    assert rows["wmss"][:2] == ["6", "192"]
+    assert rows["all"][0] == "15"
+    assert rows["(shared)"]
+    assert "Smallest difference from sft that is found with 80 % power, in points" in shown
+    assert rows["gsm8k"][0] == "1,319"
+    text = " ".join(shown.split())
+    assert "0.05 over 4 comparisons, Holm's strictest step." in text
+    assert "cannot be shown on" in text
+    assert "…" not in shown
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
+
+
+def test_aime_alone_cannot_show_5_points(config: Path) -> None:
+    sets = ("--set", "tasks=[aime2025,gsm8k]", "--set", "arms=[sft,wmss]")
+    text = " ".join(invoke("plan", config, *GPUS, *SIZES, *sets).stdout.split())
+    assert (
+        "A difference of 5 points cannot be shown on aime2025 (30 problems), even as the only "
+        "comparison." in text
+    )
+    assert "one seed, so that seeds are not covered." in text
+
+
+def test_a_part_of_a_study(config: Path) -> None:
+    part = ("--arm", "wmss", "--seed", "1", "--json")
+    found = json.loads(invoke("plan", config, *GPUS, *SIZES, *STUDY, *part).stdout)
+    assert [arm["arm"] for arm in found["study"]["arms"]] == ["wmss"]
+    assert found["study"]["seeds"] == [1]
+    assert found["study"]["problems"] == {"aime2025": 30, "gsm8k": 1319}
+    assert found["power"]["seeds"] == 3
+    assert error_of(invoke("plan", config, *GPUS, *SIZES, "--arm", "wms")) == (
+        "--arm wms: the study has base, m1, wmss"
+    )
+
+
+def test_what_is_assumed_of_answers_can_be_said(config: Path) -> None:
+    def study(*options: str) -> dict[str, float]:
+        found = invoke("plan", config, *GPUS, *SIZES, *STUDY, *options, "--json")
+        kinds: dict[str, float] = json.loads(found.stdout)["study"]["kinds"]
+        return kinds
+
+    before = study("--mean-answer-tokens", "100")
+    longer = study("--mean-answer-tokens", "200")
+    slower = study("--mean-answer-tokens", "100", "--generation-share", "0.01")
+    assert longer["evaluation"] > 1.9 * before["evaluation"]
+    assert slower["evaluation"] == pytest.approx(5 * before["evaluation"])
+    assert before["training"] == longer["training"] == slower["training"]
+
+
+def test_a_file_that_is_not_there_yet_needs_its_number_of_problems(config: Path) -> None:
+    files = ("--set", "eval_files={own: later.jsonl}")
+    assert error_of(invoke("plan", config, *GPUS, *SIZES, *files)).endswith(
+        "give --problems, the number of problems of own"
+    )
+    found = invoke("plan", config, *GPUS, *SIZES, *files, "--problems", "70", "--json")
+    assert json.loads(found.stdout)["study"]["problems"] == {"own": 70}
 
 
 def test_as_json(config: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wmss_cli.core.config import Config, JointConfig, SftConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.launch.forecast import Forecast, TrainingForecast, forecast, forecast_shapes
-from wmss_cli.launch.forecast_inputs import Gpus, Workload, gpus_of, workload
+from wmss_cli.launch.forecast_inputs import Answers, Gpus, Workload, gpus_of, workload
 from wmss_cli.launch.profile import Profile, Resources, load_profile
 from wmss_cli.models.shape import ModelShape, train_flops
 
@@ -31,10 +31,11 @@ QWEN3_4B: dict[str, Any] = {
 SHAPE = ModelShape.of_config(QWEN3_4B)
 NODE = Gpus(nodes=1, per_node=8, mem_gb=80, tflops=989)
 WORK = Workload(1000, [3000], 2500.0, 8192, "options")
+NO_TASKS = Answers((), 1, 500, 2500)
 
 
 def of(config: Config, gpus: Gpus = NODE, work: Workload = WORK) -> Forecast:
-    return forecast_shapes(config, SHAPE, gpus, work, share=0.4)
+    return forecast_shapes(config, {"": SHAPE}, gpus, work, NO_TASKS)
 
 
 def joint(gpus: Gpus = NODE, **options: Any) -> TrainingForecast:
@@ -227,7 +228,7 @@ def test_later_epochs_over_cached_states_cost_no_weak_model() -> None:
 def test_a_config_json_is_enough(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(QWEN3_4B))
     config = Config(model=str(tmp_path))
-    assert forecast(config, NODE, WORK, 0.4) == of(config)
+    assert forecast(config, NODE, WORK, NO_TASKS) == of(config)
 
 
 @pytest.mark.parametrize(
@@ -240,5 +241,5 @@ def test_a_config_json_is_enough(tmp_path: Path) -> None:
 )
 def test_a_model_that_is_not_here_is_one_line(model: str | None, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        forecast(Config(model=model), NODE, WORK, 0.4)
+        forecast(Config(model=model), NODE, WORK, NO_TASKS)
     assert str(caught.value).startswith(message)

@@ -8,7 +8,7 @@ import pytest
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.schema import GENERATION, write_parquet
-from wmss_cli.results.comparison import ALL, Shares, compare, read_shares
+from wmss_cli.results.comparison import ALL, MEAN, Shares, compare, compare_seeds, read_shares
 
 
 def shares(**correct: str) -> Shares:
@@ -58,6 +58,48 @@ def test_only_what_both_have_is_compared() -> None:
 def test_other_problems_cannot_be_compared() -> None:
     with pytest.raises(ConfigError, match=r"task sums: 1 problems stand on one side only .*q2"):
         compare(shares(sums="11"), shares(sums="110"))
+
+
+def seeds_of(*seeds: Shares, name: str = "eval") -> dict[str, Shares]:
+    return {f"{name}-{seed}": own for seed, own in enumerate(seeds)}
+
+
+def test_seeds_of_two_arms_by_task_and_over_tasks() -> None:
+    first = shares(easy="1111111100" * 3, hard="0000000001")
+    second = [
+        shares(easy="1111111100" * 3, hard="1111111011"),
+        shares(easy="1111111010" * 3, hard="1111110111"),
+        shares(easy="1111111100" * 3, hard="1111101111"),
+    ]
+    easy, hard, mean = compare_seeds(seeds_of(first), seeds_of(*second, name="other"))
+    assert (easy.task, hard.task, mean.task) == ("easy", "hard", MEAN)
+    assert (hard.first.mean, hard.first.covers_seeds) == (pytest.approx(0.1), False)
+    assert (hard.second.mean, hard.second.covers_seeds) == (pytest.approx(0.9), True)
+    assert (hard.difference.mean, hard.difference.seeds_won) == (pytest.approx(0.8), 3)
+    assert hard.is_significant
+    # Twice by Holm for two tasks; the mean is one question of its own.
+    assert hard.p == pytest.approx(2 * hard.difference.p)
+    assert not easy.is_significant
+    # Each task counts as one, whatever its size.
+    assert mean.difference.mean == pytest.approx(0.4)
+    assert mean.p == mean.difference.p
+
+
+def test_problems_of_seeds_are_matched_by_name() -> None:
+    first = shares(sums="1100110011")
+    turned = {"sums": dict(reversed(first["sums"].items()))}
+    (only,) = compare_seeds(seeds_of(first, first), seeds_of(turned, turned))
+    assert (only.difference.mean, only.p) == (0.0, 1.0)
+
+
+def test_seeds_that_cannot_be_compared_are_named() -> None:
+    own, longer = shares(sums="110"), shares(sums="1101")
+    with pytest.raises(ConfigError, match=r"2 seeds on one side and 3 .*eval-1; other-0"):
+        compare_seeds(seeds_of(own, own), seeds_of(own, own, own, name="other"))
+    with pytest.raises(ConfigError, match=r"eval-0 and other-1, task sums: 1 problems .*q3"):
+        compare_seeds(seeds_of(own, own), seeds_of(own, longer, name="other"))
+    with pytest.raises(ConfigError, match="eval-0 and eval-1: only one has task left"):
+        compare_seeds(seeds_of(own, {**own, **shares(left="1")}), seeds_of(own, own, name="other"))
 
 
 def test_several_answers_are_shares(tmp_path: Path) -> None:

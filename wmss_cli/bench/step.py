@@ -252,10 +252,12 @@ class _AuthorsPair(WeakStrongPair):
         denominator: float,
         weak_hidden: Tensor | None = None,
         _step: int = 0,
+        look: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return what the pair of wmss returns."""
         assert self.weak is not None
         assert weak_hidden is None
+        assert look is None
         assert len(batch.lengths) == 1
         ids = batch.input_ids.unsqueeze(0)
         for model in (self.strong, self.weak):

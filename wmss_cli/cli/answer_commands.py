@@ -14,7 +14,7 @@ from wmss_cli.cli import console, options
 from wmss_cli.cli.running import run_stage
 
 if TYPE_CHECKING:
-    from wmss_cli.results.comparison import Comparison
+    from wmss_cli.results.comparison import Comparison, SeedComparison
 
 app = typer.Typer()
 
@@ -51,25 +51,57 @@ def grade(
     run_stage(resolved, "grade", inputs, common, launch, section=section)
 
 
-@app.command("compare", short_help="Say whether two models differ by more than noise.")
+@app.command("compare", short_help="Say whether two models, or arms, differ by more than noise.")
 def compare(
-    first: Annotated[Path, typer.Argument(help="Written by 'wmss eval' or 'wmss grade'.")],
-    second: Annotated[Path, typer.Argument(help="Of another model, on the same problems.")],
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="FIRST[,FIRST…]",
+            help="Written by 'wmss eval' or 'wmss grade'; several seeds of an arm with commas.",
+            show_default=False,
+        ),
+    ],
+    second: Annotated[
+        str,
+        typer.Argument(
+            metavar="SECOND[,SECOND…]",
+            help="Of another model or arm, on the same problems.",
+            show_default=False,
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
 ) -> None:
     """Example: wmss compare runs/a/eval-sft runs/a/eval-wmss
 
     Compares problem by problem: the exact McNemar test with one answer to each, else a sign-flip
-    test; the interval is a bootstrap over problems. Over several tasks p is corrected by Holm.
+    test; the interval is a bootstrap over problems, and says nothing of other seeds.
+
+    With several seeds of each arm, as in 'wmss compare a/s0,a/s1,a/s2 b/s0,b/s1,b/s2', pairs by
+    problem and seed, and the interval and p cover both. Seeds are paired by what their trainings
+    recorded, else by order; a model that no seed decides is compared with each seed of the other.
+
+    Over several tasks p is corrected by Holm.
     """
     from wmss_cli.results.comparison import compare as compare_shares
-    from wmss_cli.results.comparison import read_shares
+    from wmss_cli.results.comparison import compare_seeds, read_shares
+    from wmss_cli.results.evaluations import open_evaluation, paired_by_seed
 
-    rows = compare_shares(read_shares(first), read_shares(second))
+    sides = [_folders(text) for text in (first, second)]
+    if len(sides[0]) == len(sides[1]) == 1:
+        rows = compare_shares(*(read_shares(folder) for (folder,) in sides))
+        if as_json:
+            console.print_json([_plain(row) for row in rows])
+        else:
+            console.out.print(_table(rows))
+        return
+    arms = paired_by_seed(*([open_evaluation(folder) for folder in side] for side in sides))
+    found = compare_seeds(
+        *({str(one.folder): read_shares(one.folder) for one in arm} for arm in arms)
+    )
     if as_json:
-        console.print_json([_plain(row) for row in rows])
+        console.print_json([_plain(row) for row in found])
     else:
-        console.out.print(_table(rows))
+        console.out.print(_seed_table(found))
 
 
 @app.command("report", short_help="Write a page with methods, benchmarks and wrong answers.")
@@ -123,7 +155,12 @@ def report(
     console.print_line(str(out / "report.html"))
 
 
-def _plain(row: Comparison) -> dict[str, Any]:
+def _folders(text: str) -> list[Path]:
+    # A path may hold a comma, too.
+    return [Path(text)] if Path(text).exists() else [Path(part) for part in text.split(",")]
+
+
+def _plain(row: Comparison | SeedComparison) -> dict[str, Any]:
     return {**asdict(row), "is_significant": row.is_significant}
 
 
@@ -146,7 +183,39 @@ def _table(rows: list[Comparison]) -> Table:
             f"{100 * row.second:.1f}",
             f"{100 * d.mean:+.1f}",
             f"{100 * d.low:+.1f} to {100 * d.high:+.1f}",
-            f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001",
+            _p(row.p),
             "yes" if row.is_significant else "no",
         )
     return table
+
+
+def _seed_table(rows: list[SeedComparison]) -> Table:
+    seeds = rows[0].difference.seeds
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption=f"{seeds} seeds; change: second less first, in points, with an interval that "
+        "covers problems and seeds; won: seeds in which second is better; real: p < 0.05",
+        caption_justify="left",
+    )
+    table.add_column("task", overflow="fold")
+    for name in ("n", "first", "second", "change", "95 %", "p", "won", "real"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        d = row.difference
+        table.add_row(
+            row.task,
+            f"{d.problems:,}",
+            f"{100 * row.first.mean:.1f}",
+            f"{100 * row.second.mean:.1f}",
+            f"{100 * d.mean:+.1f}",
+            f"{100 * d.low:+.1f} to {100 * d.high:+.1f}",
+            _p(row.p),
+            f"{d.seeds_won}",
+            "yes" if row.is_significant else "no",
+        )
+    return table
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"

@@ -23,6 +23,7 @@ class TrainConfig(Section):
             "save_every_steps",
             "keep_checkpoints",
             "report_to",
+            "logits_every_steps",
         }
     )
 
@@ -71,6 +72,10 @@ class TrainConfig(Section):
     report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
     """Where the metrics of each step go beside `metrics.jsonl`. Each needs the extra of its name:
     `pip install 'wmss[tensorboard]'`. Files go to `logs/` beside the artifact."""
+    logits_every_steps: Count | None = None
+    """After this many steps again and again, before the first and after the last, the mean
+    statistics of the strong model's logits on 200 fixed samples are written to `logits.jsonl`
+    (Fig. 4 as a curve). The training stays the same to the bit. Never if null."""
     seed: int = 0
     """Order of the samples, dropout."""
 

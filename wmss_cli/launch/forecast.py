@@ -1,4 +1,4 @@
-"""What the training stages of a configuration will need, before a job is sent.
+"""What a study will need, before a job is sent: memory, time and disk, cost of arms, power.
 
 Memory comes from :mod:`wmss_cli.train.memory`, FLOPs from :mod:`wmss_cli.models.shape`. Torch is
 not needed, so a login node will do.
@@ -6,17 +6,28 @@ not needed, so a login node will do.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from wmss_cli.core.config import Config, JointConfig, TrainConfig
-from wmss_cli.core.errors import ConfigError
-from wmss_cli.launch.forecast_inputs import Gpus, Workload
+from wmss_cli.core.config import Config, JointConfig, SftConfig, TrainConfig
+from wmss_cli.launch import costs
+from wmss_cli.launch.costs import Passes
+from wmss_cli.launch.forecast_inputs import RATES, Answers, Gpus, Rates, Workload
+from wmss_cli.launch.power_forecast import PowerForecast, forecast_power
+from wmss_cli.launch.study_forecast import (
+    WHOLE,
+    Chosen,
+    Planned,
+    StudyForecast,
+    base_models,
+    plan_study,
+    price_study,
+)
 from wmss_cli.models.folder import find_config
-from wmss_cli.models.shape import ModelShape, train_flops
+from wmss_cli.models.shape import ModelShape
 from wmss_cli.train.memory import (
     STAGES,
     Memory,
@@ -57,9 +68,11 @@ class StageMemory(_Result):
 
 
 class TrainingForecast(_Result):
-    """What one training stage needs."""
+    """What one training stage needs, with the options of its section."""
 
     stage: Literal["sft", "joint-train"]
+    model: str
+    """Name of the base model; empty where there is one."""
     precision: Literal["bf16", "fp32"]
     gradient_checkpointing: bool
     parameters: int
@@ -88,7 +101,7 @@ class TrainingForecast(_Result):
 
 
 class Forecast(_Result):
-    """What all training stages of a configuration need."""
+    """What a study needs."""
 
     nodes: int
     gpus: int
@@ -102,76 +115,147 @@ class Forecast(_Result):
     longest_tokens: int
     samples_from: str
     trainings: list[TrainingForecast]
+    """Of each base model; arms may differ in their options."""
+    warnings: list[str]
+    """Of arms that hold other things on a GPU than the trainings above."""
+    study: StudyForecast
+    power: PowerForecast | None
+    """None where nothing is compared: one arm, or no benchmark."""
 
 
-def forecast(config: Config, gpus: Gpus, work: Workload, share: float) -> Forecast:
-    """Predict memory, time and disk space of sft and joint-train.
+def forecast(
+    config: Config,
+    gpus: Gpus,
+    work: Workload,
+    answers: Answers,
+    rates: Rates = RATES,
+    chosen: Chosen = WHOLE,
+) -> Forecast:
+    """Predict what a study needs: memory of its trainings, cost of its arms, power.
 
     Parameters
     ----------
     config : Config
-        With `model`, of which the ``config.json`` is read.
+        With `model` or `models`, of which the ``config.json`` is read.
     gpus : Gpus
         Of the training jobs.
     work : Workload
-        The samples.
-    share : float
-        Of the GPUs' dense rate that the matrix products reach.
+        The samples; those of the first base model count for all.
+    answers : Answers
+        What evaluation asks of each model.
+    rates : Rates
+        Fractions of peak FLOP/s that work reaches.
+    chosen : Chosen
+        The part of the study to price.
 
     Raises
     ------
     ConfigError
-        If the model is not here, or of an architecture that cannot be counted.
+        If a model is not here, or of an architecture that cannot be counted, or an arm cannot be
+        trained.
     """
-    if config.model is None:
-        raise ConfigError("model is not set; 'wmss plan' needs its config.json (--set model=…)")
-    shape = ModelShape.of_folder(find_config(config.model))
-    return forecast_shapes(config, shape, gpus, work, share)
+    folders = {name: find_config(model) for name, model in base_models(config).items()}
+    planned = plan_study(config, {name: str(path) for name, path in folders.items()}, chosen)
+    shapes = {
+        name: ModelShape.of_folder(path)
+        for name, path in folders.items()
+        if name in planned.models.values()
+    }
+    return _forecast(planned, shapes, gpus, work, answers, rates)
 
 
 def forecast_shapes(
-    config: Config, shape: ModelShape, gpus: Gpus, work: Workload, share: float
+    config: Config,
+    shapes: Mapping[str, ModelShape],
+    gpus: Gpus,
+    work: Workload,
+    answers: Answers,
+    rates: Rates = RATES,
 ) -> Forecast:
-    """Predict as :func:`forecast` does, for a model of which the shape alone is known."""
+    """Predict as :func:`forecast` does, for models of which the shapes alone are known.
+
+    Parameters
+    ----------
+    shapes : mapping of str to ModelShape
+        Of the base models, by name; a single one has the empty name.
+    """
+    planned = plan_study(config, {name: name for name in shapes})
+    return _forecast(planned, shapes, gpus, work, answers, rates)
+
+
+def _forecast(
+    planned: Planned,
+    shapes: Mapping[str, ModelShape],
+    gpus: Gpus,
+    work: Workload,
+    answers: Answers,
+    rates: Rates,
+) -> Forecast:
+    passes = {name: Passes.of(shape, work) for name, shape in shapes.items()}
+    trainings = [
+        training
+        for name, one in passes.items()
+        for training in _trainings(planned, name, one, gpus, work, rates)
+    ]
     return Forecast(
         nodes=gpus.nodes,
         gpus=gpus.count,
         gpu_mem_gb=gpus.mem_gb,
         usable_bytes=gpus.usable,
         gpu_tflops=gpus.tflops,
-        share=share,
+        share=rates.share,
         samples=work.samples,
         mean_tokens=work.mean_tokens,
         mean_completion_tokens=work.completion_tokens,
         longest_tokens=work.longest,
         samples_from=work.source,
-        trainings=[
-            _training("sft", config.sft, shape, gpus, work, share, 1, 1.0),
-            _training(
-                "joint-train",
-                config.joint,
-                shape,
-                gpus,
-                work,
-                share,
-                config.iterations,
-                config.curriculum.multiplier,
-            ),
-        ],
+        trainings=trainings,
+        warnings=list(_other_warnings(planned, shapes, gpus, work)),
+        study=price_study(planned, passes, answers, gpus, rates),
+        power=forecast_power(planned.config, answers),
     )
+
+
+def _trainings(
+    planned: Planned, name: str, passes: Passes, gpus: Gpus, work: Workload, rates: Rates
+) -> Iterator[TrainingForecast]:
+    """Yield both stages as configured, where an arm is trained by them."""
+    config = planned.config
+    stages = {
+        step.job.stage for step, _ in planned.trainings() if planned.models[step.label] == name
+    }
+    if "sft" in stages:
+        yield _training(
+            "sft", name, config.sft, passes, gpus, work, rates, runs=1, rows=work.samples
+        )
+    if "joint_train" in stages:
+        rows = max(1, round(config.curriculum.multiplier * work.samples))
+        yield _training(
+            "joint-train",
+            name,
+            config.joint,
+            passes,
+            gpus,
+            work,
+            rates,
+            runs=config.iterations,
+            rows=rows,
+        )
 
 
 def _training(
     stage: Literal["sft", "joint-train"],
-    config: TrainConfig,
-    shape: ModelShape,
+    model: str,
+    config: SftConfig | JointConfig,
+    passes: Passes,
     gpus: Gpus,
     work: Workload,
-    share: float,
+    rates: Rates,
+    *,
     runs: int,
-    multiplier: float,
+    rows: int,
 ) -> TrainingForecast:
-    trained = _trained(config, shape)
+    trained = _trained(config, passes.shape)
     tokens = max(config.micro_batch_tokens, work.longest)
     zero = [
         _stage_memory(trained, zero_stage, gpus, tokens)
@@ -180,25 +264,15 @@ def _training(
     ]
     fitting = [row.zero_stage for row in zero if row.fits]
     use = fitting[0] if fitting else None
-    samples = max(1, round(config.epochs * max(1, round(multiplier * work.samples))))
-    if config.max_steps is not None:
-        samples = min(samples, config.max_steps * config.global_batch_size)
-    drawn = samples / len(work.lengths)
-    head_tokens = round(work.completion_tokens * len(work.lengths))
-    mode: Literal["cotrain", "frozen"] = "frozen" if trained.weak_frozen else "cotrain"
-    flops = drawn * train_flops(trained.strong, trained.weak, mode, work.lengths, head_tokens)
-    cached = _cached_share(config, multiplier)
-    if cached:
-        # Beyond the first time, a sample passes through the weak model's head alone.
-        again_drawn = max(0.0, samples - cached * work.samples) / len(work.lengths)
-        flops -= again_drawn * shape.forward_flops(work.lengths, 0)
-    again = drawn * sum(model.forward_flops(work.lengths, 0) for model in trained.learners)
-    again *= config.gradient_checkpointing
-    hours = (flops + again) / (share * gpus.tflops * 1e12 * gpus.count) / 3600
+    needed = costs.training(config, passes, rows)
+    gpu_hours = needed.gpu_hours(gpus, rates.share)
     checkpoint = checkpoint_bytes(trained, config.zero_stage)
     kept = (config.keep_checkpoints + 1) * checkpoint
+    # In bf16, for each completion token.
+    cached = costs.cached_samples(config, passes, rows) * passes.completion_tokens
     return TrainingForecast(
         stage=stage,
+        model=model,
         precision="bf16" if trained.bf16 else "fp32",
         gradient_checkpointing=config.gradient_checkpointing,
         parameters=trained.parameters,
@@ -208,39 +282,48 @@ def _training(
         use_zero_stage=use,
         zero=zero,
         runs=runs,
-        samples=samples,
-        steps=math.ceil(samples / config.global_batch_size),
-        tokens=round(samples * work.mean_tokens),
-        flops=round(flops),
-        recomputed_flops=round(again),
-        hours=hours,
-        gpu_hours=hours * gpus.count,
+        samples=needed.samples,
+        steps=needed.steps,
+        tokens=needed.tokens,
+        flops=needed.flops,
+        recomputed_flops=needed.recomputed_flops,
+        hours=gpu_hours / gpus.count,
+        gpu_hours=gpu_hours,
         checkpoint_bytes=checkpoint,
         disk_bytes=kept
         + export_bytes(trained, len(config.epochs_kept))
-        + _cached_bytes(cached, shape, work),
+        + round(cached * passes.shape.hidden_size * 2),
         warnings=_warnings(stage, config, trained, gpus, tokens, use),
     )
 
 
-def _cached_share(config: TrainConfig, multiplier: float) -> float:
-    """Return how many of the samples have their weak hidden states stored, at most."""
-    if not isinstance(config, JointConfig) or not config.cache_weak:
-        return 0.0
-    return min(1.0, multiplier)
-
-
-def _cached_bytes(share: float, shape: ModelShape, work: Workload) -> int:
-    """Return the most that the weak model's hidden states take, in bf16."""
-    return round(share * work.samples * work.completion_tokens * shape.hidden_size * 2)
-
-
 def _trained(config: TrainConfig, shape: ModelShape) -> Trained:
-    weak, frozen = None, False
-    if isinstance(config, JointConfig) and config.weak_logits == "model":
-        weak, frozen = shape, config.weak_mode == "frozen"
+    second = costs.second_model(config)
+    weak = None if second is None else shape
     bf16 = config.precision != "fp32"
-    return Trained(shape, weak, frozen, bf16, config.gradient_checkpointing)
+    return Trained(shape, weak, second == "frozen", bf16, config.gradient_checkpointing)
+
+
+def _other_warnings(
+    planned: Planned, shapes: Mapping[str, ModelShape], gpus: Gpus, work: Workload
+) -> Iterator[str]:
+    """Yield a line for each training that holds other things than both stages, and does not fit."""
+    config = planned.config
+    said = {
+        (_trained(section, shape), section.zero_stage, section.micro_batch_tokens)
+        for shape in shapes.values()
+        for section in (config.sft, config.joint)
+    }
+    for step, section in planned.trainings():
+        trained = _trained(section, shapes[planned.models[step.label]])
+        kind = (trained, section.zero_stage, section.micro_batch_tokens)
+        tokens = max(section.micro_batch_tokens, work.longest)
+        if kind in said or _fits(trained, section.zero_stage, gpus, tokens):
+            continue
+        said.add(kind)
+        use = [zero for zero in STAGES if _fits(trained, zero, gpus, tokens)]
+        way = f"set zero_stage {use[0]}" if use else _way_out(trained, gpus, tokens)
+        yield f"{step.label}: zero_stage {section.zero_stage} does not fit; {way}"
 
 
 def _stage_memory(trained: Trained, zero_stage: int, gpus: Gpus, tokens: int) -> StageMemory:

@@ -1,14 +1,16 @@
-"""What a forecast starts from: the GPUs of the training jobs, and the samples."""
+"""What a forecast starts from: the GPUs of the training jobs, the samples, the benchmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wmss_cli.core.config import Config
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import MANIFEST
+from wmss_cli.evaluate.problems import read_problems
+from wmss_cli.evaluate.tasks import Task, find_spec, read_spec, shipped
 from wmss_cli.launch.profile import Profile
 
 GB = 10**9
@@ -76,6 +78,121 @@ class Workload:
     def mean_tokens(self) -> float:
         """Mean tokens of a sample."""
         return sum(self.lengths) / len(self.lengths)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Fractions of the GPUs' peak FLOP/s that work reaches: guesses, to be replaced by yours.
+
+    Attributes
+    ----------
+    share : float
+        Of training, and of passes without gradients.
+    generation : float
+        Of answers, which are written token by token: each token reads all weights and the keys and
+        values of those before it, so memory sets the pace.
+    """
+
+    share: float = 0.4
+    generation: float = 0.05
+
+
+RATES = Rates()
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What evaluation asks on one task.
+
+    Attributes
+    ----------
+    name : str
+        Of the task.
+    problems : int
+        How many are asked.
+    max_new_tokens : int
+        The longest answer.
+    """
+
+    name: str
+    problems: int
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What evaluation asks of each model.
+
+    Attributes
+    ----------
+    benchmarks : tuple of Benchmark
+        None where the configuration names no task.
+    samples : int
+        Answers to each problem.
+    prompt_tokens, answer_tokens : int
+        Means. An answer has at most the limit of its benchmark.
+    """
+
+    benchmarks: tuple[Benchmark, ...]
+    samples: int
+    prompt_tokens: int
+    answer_tokens: int
+
+
+def answers_of(
+    config: Config, work: Workload, mean_answer_tokens: int | None = None, rows: int | None = None
+) -> Answers:
+    """Return what evaluation asks of each model.
+
+    Parameters
+    ----------
+    config : Config
+        With `tasks`, `eval_files` and `eval`.
+    work : Workload
+        A prompt is taken to be as long as one of these samples.
+    mean_answer_tokens : int, optional
+        As long as a completion of the samples where it is left out.
+    rows : int, optional
+        Problems of each task whose number is not known.
+
+    Raises
+    ------
+    ConfigError
+        If the number of problems of a task is not known.
+    """
+    completion = round(work.completion_tokens)
+    answer = completion if mean_answer_tokens is None else mean_answer_tokens
+    return Answers(
+        benchmarks=tuple(_benchmarks(config, rows)),
+        samples=config.eval.samples,
+        prompt_tokens=max(0, round(work.mean_tokens) - completion),
+        answer_tokens=answer,
+    )
+
+
+def _benchmarks(config: Config, rows: int | None) -> Iterator[Benchmark]:
+    known = shipped()
+    for reference in config.tasks:
+        spec = find_spec(reference)
+        task = read_spec(spec)
+        file = None if task.file is None else spec.parent / task.file
+        yield _benchmark(task, file, config, rows)
+    for name, path in config.eval_files.items():
+        task = read_spec(known[name]) if name in known else Task(name=name, title=name)
+        yield _benchmark(task, Path(path), config, rows)
+
+
+def _benchmark(task: Task, file: Path | None, config: Config, rows: int | None) -> Benchmark:
+    limit, longest = config.eval.limit, config.eval.max_new_tokens or task.max_new_tokens
+    count = task.rows
+    if count is None and file is not None and file.is_file():
+        count = len(read_problems(task, file, limit))
+    if count is None:
+        count = rows
+    if count is None:
+        where = f"task {task.name}: " if file is None else f"{file}: no such file yet; "
+        raise ConfigError(f"{where}give --problems, the number of problems of {task.name}")
+    return Benchmark(task.name, count if limit is None else min(count, limit), longest)
 
 
 def gpus_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -56,8 +56,9 @@ def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
         If a file of weights is cut or damaged.
     """
     stored_tensors(folder)
+    loader: Any = AutoModelForCausalLM
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = loader.from_pretrained(
             folder,
             dtype=dtype_of(precision),
             output_loading_info=True,

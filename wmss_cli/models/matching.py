@@ -47,7 +47,7 @@ def check_match(folder: Path, report: Mapping[str, Any]) -> None:
         With the first names of each kind, how many they are, and what to do.
     """
     missing = sorted(report["missing_keys"])
-    unexpected = sorted(key for key in report["unexpected_keys"] if not _HARMLESS.search(key))
+    unexpected = sorted(key for key in report["unexpected_keys"] if not is_harmless(key))
     other_shape = [
         f"{name}: {list(there)} in the files, {list(wanted)} by config.json"
         for name, there, wanted in sorted(report["mismatched_keys"])
@@ -59,7 +59,7 @@ def check_match(folder: Path, report: Mapping[str, Any]) -> None:
         "of another shape": other_shape,
         "unreadable": errors,
     }
-    found = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names]
+    found = [f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names]
     if found:
         advice = _advice(missing, unexpected)
         raise ConfigError(
@@ -85,7 +85,8 @@ def check_stored(folder: Path) -> None:
     config = AutoConfig.from_pretrained(folder)
     dtype = torch.bfloat16
     empty = {name: torch.zeros((), dtype=dtype).expand(t.shape) for name, t in stored.items()}
-    _, report = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
+    loader: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    _, report = loader.from_pretrained(
         None,
         config=config,
         state_dict=empty,
@@ -96,7 +97,13 @@ def check_stored(folder: Path) -> None:
     check_match(folder, report)
 
 
-def _some(names: Collection[str]) -> str:
+def is_harmless(name: str) -> bool:
+    """Say whether a tensor of a checkpoint is a buffer that no model needs."""
+    return _HARMLESS.search(name) is not None
+
+
+def some(names: Collection[str]) -> str:
+    """Name the first few."""
     return ", ".join([*list(names)[:_SHOWN], *(["…"] if len(names) > _SHOWN else [])])
 
 

@@ -1,4 +1,4 @@
-"""Is one model better than another? Two evaluations of the same problems, compared in pairs."""
+"""Is one model better than another, or one arm? Evaluations of the same problems, in pairs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.schema import GENERATION, read_parquet
+from wmss_cli.results.crossed import Estimate, Floats, SeedDifference, difference, estimate
 from wmss_cli.results.statistics import Difference, holm, paired_difference
 
 ALL = "all problems"
+MEAN = "mean over tasks"
 SIGNIFICANT = 0.05
 
 Shares = dict[str, dict[str, float]]
@@ -41,6 +43,35 @@ class Comparison:
     first: float
     second: float
     difference: Difference
+    p: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether it is more than noise, at the level of 5 %."""
+        return self.p < SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class SeedComparison:
+    """Two arms on one task, each with several seeds.
+
+    Attributes
+    ----------
+    task : str
+        Its name, or :data:`MEAN`, where each task counts as one.
+    first, second : Estimate
+        Accuracies (mean@n).
+    difference : SeedDifference
+        Of the second to the first, paired by problem and seed.
+    p : float
+        Of the difference; corrected by Holm's method for the number of tasks, but for
+        :data:`MEAN`, which is one question of its own.
+    """
+
+    task: str
+    first: Estimate
+    second: Estimate
+    difference: SeedDifference
     p: float
 
     @property
@@ -99,6 +130,70 @@ def compare(first: Shares, second: Shares) -> list[Comparison]:
     if len(shared) > 1:
         rows.append(_paired(ALL, _joined(first, shared), _joined(second, shared)))
     return rows
+
+
+def compare_seeds(
+    first: Mapping[str, Shares], second: Mapping[str, Shares]
+) -> list[SeedComparison]:
+    """Compare two arms by task, and over tasks where there are several.
+
+    Parameters
+    ----------
+    first, second : mapping
+        By name of the evaluation, which errors give: the seeds of an arm, the same on both sides
+        and in the same order. One side may have a single one, which no seed decides.
+
+    Raises
+    ------
+    ConfigError
+        If the sides have different numbers of seeds, or if two evaluations have different tasks,
+        or different problems in a task.
+    """
+    if len(first) != len(second) and 1 not in (len(first), len(second)):
+        raise ConfigError(
+            f"{len(first)} seeds on one side and {len(second)} on the other: "
+            f"{', '.join(first)}; {', '.join(second)}; give the same seeds of both"
+        )
+    tasks = _problems([*first.items(), *second.items()])
+    a, b = (
+        {task: _rows(side, task, ids) for task, ids in tasks.items()} for side in (first, second)
+    )
+    found = [difference({task: a[task]}, {task: b[task]}) for task in tasks]
+    corrected = holm([one.p for one in found])
+    rows = [
+        SeedComparison(task, estimate({task: a[task]}), estimate({task: b[task]}), one, p)
+        for task, one, p in zip(tasks, found, corrected, strict=True)
+    ]
+    if len(tasks) > 1:
+        over_tasks = difference(a, b)
+        rows.append(SeedComparison(MEAN, estimate(a), estimate(b), over_tasks, over_tasks.p))
+    return rows
+
+
+def _problems(evaluations: Sequence[tuple[str, Shares]]) -> dict[str, list[str]]:
+    """Return the problems of each task, which all evaluations must have."""
+    (reference, shares), *others = evaluations
+    for name, own in others:
+        alone = sorted(shares.keys() ^ own.keys())
+        if alone:
+            raise ConfigError(
+                f"{reference} and {name}: only one has task {alone[0]}; evaluate all seeds of both "
+                "on the same tasks"
+            )
+        for task, problems in shares.items():
+            differ = problems.keys() ^ own[task].keys()
+            if differ:
+                raise ConfigError(
+                    f"{reference} and {name}, task {task}: {len(differ)} problems are in one only "
+                    f"(first: {min(differ)}); evaluate all on the same rows, with the same "
+                    "eval.limit"
+                )
+    return {task: list(problems) for task, problems in shares.items()}
+
+
+def _rows(seeds: Mapping[str, Shares], task: str, problems: Sequence[str]) -> Floats:
+    """Return shares as ``[seeds, problems]``."""
+    return np.array([[own[task][problem] for problem in problems] for own in seeds.values()])
 
 
 def _paired(task: str, first: Mapping[str, float], second: Mapping[str, float]) -> Comparison:

@@ -51,6 +51,12 @@ class Evaluation:
         training = self._training()
         return None if training is None else training.config.get("epochs")
 
+    @property
+    def seed(self) -> int | None:
+        """Return the seed of the training; None if unknown, or if nothing was trained."""
+        training = self._training()
+        return None if training is None else training.config.get("seed")
+
     def wrong_answers(self, most: int) -> list[Row]:
         """Return the first wrong answers to each task, at most so many."""
         rows = read_parquet(self.folder / "generations.parquet", GENERATION).to_pylist()
@@ -136,15 +142,55 @@ def open_evaluations(references: Sequence[str]) -> list[Evaluation]:
                 raise ConfigError(f"{reference}: no such folder; give FOLDER, or NAME=FOLDER")
         folder = Path(path)
         if (folder / MANIFEST).is_file():
-            found.append(_open(name if equals else folder.name, folder))
+            found.append(open_evaluation(folder, name if equals else ""))
         else:
             prefix = f"{name}/" if equals else ""
-            found += [_open(f"{prefix}{method}", at) for method, at in _of_run(folder)]
+            found += [open_evaluation(at, f"{prefix}{method}") for method, at in _of_run(folder)]
     names = [evaluation.name for evaluation in found]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two evaluations are named {name}; name them: NAME=FOLDER")
     return found
+
+
+def paired_by_seed(
+    first: Sequence[Evaluation], second: Sequence[Evaluation]
+) -> tuple[list[Evaluation], list[Evaluation]]:
+    """Return the evaluations of two arms with the seeds in the same order.
+
+    Where all trainings are there, their manifests say which seeds belong together; else the
+    order does. A single evaluation belongs to all of the other side where nothing was trained.
+
+    Raises
+    ------
+    ConfigError
+        If a side has a seed twice, or one that the other side has not.
+    """
+    sides = [list(first), list(second)]
+    seeds = [[one.seed for one in side] for side in sides]
+    for side, own in zip(sides, seeds, strict=True):
+        for at, seed in enumerate(own):
+            if seed is not None and seed in own[:at]:
+                earlier = side[own.index(seed)].folder
+                raise ConfigError(
+                    f"{earlier} and {side[at].folder}: both are of seed {seed}; give each seed once"
+                )
+    for side, own, others in zip(sides, seeds, sides[::-1], strict=True):
+        if len(side) == 1 < len(others) and own[0] is not None:
+            raise ConfigError(
+                f"{side[0].folder}: one training, of seed {own[0]}, against {len(others)} of the "
+                "other side; give the same seeds of both"
+            )
+    if any(seed is None for own in seeds for seed in own):
+        return sides[0], sides[1]
+    if set(seeds[0]) != set(seeds[1]):
+        texts = [", ".join(str(seed) for seed in own) for own in seeds]
+        raise ConfigError(
+            f"seeds {texts[0]} on one side and {texts[1]} on the other; they are paired by seed, "
+            "so give the same of both"
+        )
+    order = [seeds[1].index(seed) for seed in seeds[0]]
+    return sides[0], [sides[1][place] for place in order]
 
 
 def differences(options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
@@ -167,11 +213,18 @@ def differences(options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
     return {key: values for key, values in shown.items() if len(set(values.values())) > 1}
 
 
-def _open(name: str, folder: Path) -> Evaluation:
+def open_evaluation(folder: Path, name: str = "") -> Evaluation:
+    """Open what eval or grade wrote, named after its folder unless a name is given.
+
+    Raises
+    ------
+    ConfigError
+        If it is something else, or unfinished.
+    """
     manifest = read_manifest(folder)
     if manifest.stage not in ("eval", "grade"):
         raise ConfigError(f"{folder}: written by {manifest.stage}, not by eval or grade")
-    return Evaluation(name, folder, manifest)
+    return Evaluation(name or folder.name, folder, manifest)
 
 
 def _of_run(folder: Path) -> Iterator[tuple[str, Path]]:

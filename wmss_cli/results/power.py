@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import chdtri, ndtr, stdtrit
+from scipy.special import betaincinv, chdtri, ndtr, stdtrit
 from scipy.stats import binom
 
-from wmss_cli.results.crossed import LEVEL, Floats, residual_share
+from wmss_cli.results.crossed import LEVEL, Floats, Parts
 
 POWER = 0.8
 """The usual power that a study is planned with."""
@@ -29,6 +29,9 @@ _SMALLEST = 1e-4
 class Assumptions:
     """What is assumed of models and problems before a run.
 
+    The chance to solve a problem is Beta-distributed over problems, and the better arm has the
+    higher chance at each, but for what the two find hard or easy each for itself.
+
     Correlations are those of two answers to one problem, right or wrong. They say how much pairing
     helps: Miller (2024) reports 0.3 to 0.7 between models on public benchmarks.
 
@@ -42,12 +45,12 @@ class Assumptions:
     same_arm : float
         Of the answers of two seeds of one arm.
     other_arm : float
-        Of the answers of two arms, with the same seed or not.
+        Of the answers of two equally good arms, with the same seed or not.
     seed_sd : float
-        Standard deviation of an arm's true accuracy on a task over seeds. The paired differences
-        of docs/results.md spread by about two points over seeds with 1,000 problems; 1.7 of these
-        are what two independent trainings answer differently by chance, and one point for each
-        arm is a rounded value for the rest.
+        Standard deviation of an arm's true accuracy on a task over seeds. In runs of a model of
+        0.37M parameters paired differences spread by about two points over seeds with 1,000
+        problems. Two independent trainings answer 1.7 points differently by chance there; what is
+        left is about one point for each arm. For models of 4B parameters nothing is known.
     seed_over_tasks : float
         Correlation of a seed's effects on two tasks.
 
@@ -67,9 +70,9 @@ class Assumptions:
     def __post_init__(self) -> None:
         if not 0.0 < self.accuracy < 1.0:
             raise ValueError(f"accuracy is {self.accuracy}; it must lie between 0 and 1")
-        if not 1.0 >= self.same_model >= self.same_arm >= self.other_arm >= 0.0:
+        if not 1.0 > self.same_model >= self.same_arm >= self.other_arm > 0.0:
             raise ValueError(
-                "correlations must fall from same_model over same_arm to other_arm, within 0 and 1"
+                "correlations must fall from same_model over same_arm to other_arm, between 0 and 1"
             )
         if self.seed_sd < 0.0 or not 0.0 <= self.seed_over_tasks <= 1.0:
             raise ValueError("seed_sd must not be negative, seed_over_tasks must be within 0 and 1")
@@ -117,10 +120,11 @@ def power_of(
     Biometrics 42 (1986), for the sum over discordant pairs; the rest is the normal distribution
     of the mean given the width of its interval.
     """
-    of_problem, of_residual, discordant = _variances(abs(difference), samples, assumed)
+    difference = abs(difference)
+    of_problem, of_residual, discordant = _variances(difference, samples, assumed)
     if seeds == 1 and samples == 1 and len(problems) == 1:
         (count,) = problems.values()
-        return _mcnemar_power(abs(difference), discordant, count, level)
+        return _mcnemar_power(difference, discordant, count, level)
     shared = of_problem + of_residual / seeds
     counts = np.array(list(problems.values()), dtype=np.float64)
     weight = 1.0 / len(counts)
@@ -128,21 +132,33 @@ def power_of(
     true_problems = float((scale * shared).sum())
     squares = (scale * shared) ** 2 / np.maximum(counts - 1.0, 1.0)
     problems_df = float(true_problems**2 / squares.sum()) if true_problems > 0.0 else 1.0
-    # How much the estimate is raised for few problems that differ, as in crossed.parts.
-    fourth = max(3.0 * shared**2 + _excess(of_problem) + _excess(of_residual) / seeds**3, shared**2)
-    raised = 1.0 + float((weight**4 * fourth / counts**3).sum()) / true_problems**2
+    # How much the estimate is raised for few problems that differ, as in crossed.parts; the
+    # fourth moment is that of a normal around the difference, and of answers that are few.
+    square = difference**2
+    fourth = 3.0 * shared**2 + 6.0 * shared * square + square**2
+    fourth += max(of_residual - 3.0 * of_residual**2, 0.0) / seeds**3
+    raised = float((weight**4 * fourth / counts**3).sum())
+    raised = 1.0 + raised / float((scale * (shared + square)).sum()) ** 2
     found_problems = true_problems * raised * _chi_square(problems_df, _PROBLEM_STEPS)[:, None]
-    squared = stdtrit(problems_df, 1.0 - level / 2.0) ** 2 * found_problems
-    true_seeds = 0.0
+    true_seeds, residual = 0.0, 0.0
+    found_seeds = np.zeros((1, 1))
     if seeds > 1:
         over_tasks = assumed.seed_over_tasks + (1.0 - assumed.seed_over_tasks) * weight
         true_seeds = 2.0 * assumed.seed_sd**2 * over_tasks / seeds
         residual = float((scale * of_residual).sum()) / seeds
         found_seeds = (true_seeds + residual) * _chi_square(seeds - 1, _SEED_STEPS)[None, :]
-        kept = np.maximum(found_seeds - residual_share(seeds) * residual, 0.0)
-        squared = squared + stdtrit(seeds - 1, 1.0 - level / 2.0) ** 2 * kept
-    half, error = np.sqrt(squared), np.sqrt(true_problems + true_seeds)
-    beyond = ndtr((abs(difference) - half) / error) + ndtr((-abs(difference) - half) / error)
+    found = Parts(
+        found_problems, found_seeds, np.array(residual), np.array(problems_df), count=seeds
+    )
+    half, variance = found.half_width(level), true_problems + true_seeds
+    # Gains make the mean and its variance large together, so that the interval of a large mean is
+    # wider: by `wider` for each unit of the mean.
+    third = _third_moment(difference, seeds, samples, assumed)
+    together = float((weight**3 * third / counts**2).sum()) / variance
+    wider = np.minimum(stdtrit(problems_df, level / 2.0) ** 2 * together / (2.0 * half), 0.9)
+    error = np.sqrt(variance)
+    beyond = ndtr((difference - half) / (error * (1.0 - wider)))
+    beyond = beyond + ndtr((-difference - half) / (error * (1.0 + np.maximum(wider, 0.0))))
     return float(beyond.mean())
 
 
@@ -180,6 +196,31 @@ def detectable_difference(
     return float(brentq(short_of, _SMALLEST, largest, xtol=1e-6))
 
 
+def chances(accuracy: float, correlation: float, count: int = 256) -> Floats:
+    """Return chances to solve a problem, at equal steps of difficulty: ``[count]``, increasing.
+
+    They are quantiles of the Beta distribution with this mean, in which two answers to a problem
+    are correlated by 1 / (a + b + 1) = `correlation`; moved so that their mean is exact.
+    """
+    size = 1.0 / correlation - 1.0
+    middle = (np.arange(count) + 0.5) / count
+    found = betaincinv(accuracy * size, (1.0 - accuracy) * size, middle)
+    short = accuracy - found.mean()
+    if short > 0.0:
+        found = found + (1.0 - found) * short / (1.0 - found.mean())
+    else:
+        found = found * (1.0 + short / found.mean())
+    exact: Floats = found
+    return exact
+
+
+def _other_accuracy(difference: float, assumed: Assumptions) -> float:
+    for other in (assumed.accuracy + difference, assumed.accuracy - difference):
+        if 0.0 < other < 1.0:
+            return other
+    raise ValueError(f"no accuracy differs by {difference} from {assumed.accuracy}")
+
+
 def _variances(difference: float, samples: int, assumed: Assumptions) -> tuple[float, float, float]:
     """Return the variances of a paired difference on a problem.
 
@@ -192,16 +233,41 @@ def _variances(difference: float, samples: int, assumed: Assumptions) -> tuple[f
     discordant : float
         Mean square of the difference with one seed.
     """
-    other = assumed.accuracy + difference
-    if other >= 1.0:
-        other = assumed.accuracy - difference
-    if not 0.0 < other < 1.0:
-        raise ValueError(f"no accuracy differs by {difference} from {assumed.accuracy}")
+    other = _other_accuracy(difference, assumed)
     first, second = (a * (1.0 - a) for a in (assumed.accuracy, other))
-    both, shared = first + second, 2.0 * assumed.other_arm * np.sqrt(first * second)
+    both = first + second
+    # Arms of other accuracies are less correlated than two of the same, for easy problems of one
+    # are not those of the other.
+    easy, hard = (chances(a, assumed.same_model) for a in (assumed.accuracy, other))
+    kept = np.cov(easy, hard)[0, 1] / np.sqrt(easy.var(ddof=1) * hard.var(ddof=1))
+    shared = 2.0 * assumed.other_arm * kept * np.sqrt(first * second)
     one_seed = both * (1.0 / samples + (1.0 - 1.0 / samples) * assumed.same_model) - shared
     of_problem = both * assumed.same_arm - shared
     return float(of_problem), float(one_seed - of_problem), float(one_seed + difference**2)
+
+
+def _third_moment(difference: float, seeds: int, samples: int, assumed: Assumptions) -> float:
+    """Return the third central moment, over problems, of the difference that seeds agree on.
+
+    Given a problem, the answers of a seed are independent, and the difference is -1, 0 or 1.
+    """
+    other = _other_accuracy(difference, assumed)
+    share = np.sqrt(assumed.same_arm / assumed.same_model)
+    first, second = (
+        share * chances(a, assumed.same_model) + (1.0 - share) * a
+        for a in (assumed.accuracy, other)
+    )
+    both_find_it_so = assumed.other_arm / assumed.same_arm
+    moments = []
+    for paired in (second, np.random.default_rng(0).permutation(second)):
+        mean = paired - first
+        square = first * (1.0 - paired) + paired * (1.0 - first)
+        within = (square - mean**2) / (seeds * samples)
+        skew = (mean - 3.0 * mean * square + 2.0 * mean**3) / (seeds * samples) ** 2
+        centred = mean - (other - assumed.accuracy)
+        moments.append((centred**3 + 3.0 * centred * within + skew).mean())
+    found = both_find_it_so * moments[0] + (1.0 - both_find_it_so) * moments[1]
+    return float(found if other > assumed.accuracy else -found)
 
 
 def _mcnemar_power(difference: float, discordant: float, count: int, level: float) -> float:
@@ -212,11 +278,6 @@ def _mcnemar_power(difference: float, discordant: float, count: int, level: floa
     gains = (discordant + difference) / (2.0 * discordant)
     rejects = binom.cdf(lost, differ, 1.0 - gains) + binom.cdf(lost, differ, gains)
     return float((binom.pmf(differ, count, discordant) * rejects).sum())
-
-
-def _excess(variance: float) -> float:
-    """Return the fourth moment beyond a normal's of a difference that is -1, 0 or 1."""
-    return variance - 3.0 * variance**2
 
 
 def _chi_square(df: float, steps: int) -> Floats:

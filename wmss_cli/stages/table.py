@@ -81,6 +81,10 @@ def _unique(metrics: Metrics) -> str:
     return f"{metrics['unique_samples']:,} unique of {metrics['samples']:,} samples"
 
 
+def _distance(metrics: Metrics) -> str:
+    return f"{metrics['parameters']:,} parameters, factor {metrics['factor']:g}"
+
+
 def _accuracy(metrics: Metrics) -> str:
     return f"accuracy {100 * metrics['accuracy']:.1f} %"
 
@@ -123,6 +127,12 @@ STAGES = (
         distributed=True,
         kind="train",
         headline=_loss,
+    ),
+    Stage(
+        "extrapolate",
+        "wmss_cli.stages.extrapolate",
+        section="extrapolate",
+        headline=_distance,
     ),
     Stage(
         "eval",

@@ -21,9 +21,11 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import ACTIVE, read_parquet
 from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models.card import training_so_far, write_card
 from wmss_cli.models.causal import dtype_of, save_model
 from wmss_cli.models.shape import ModelShape
 from wmss_cli.models.tokenizer import load_tokenizer_of
+from wmss_cli.stages.logit_curve import LogitCurve
 from wmss_cli.stages.training_flops import plan_flops, sample_flops
 from wmss_cli.stages.weak_states import FOLDER as WEAK_STATES
 from wmss_cli.stages.weak_states import WeakStates, fill_weak_states
@@ -176,14 +178,33 @@ def run_training(
             if ranks.is_first:
                 shutil.rmtree(work / name, ignore_errors=True)
                 save_model(model, weights, tokenizer, table.stop_token_ids, work / name)
+                write_card(work / name, job, training_so_far(read_json_lines(work / METRICS_FILE)))
 
         def keep_epoch(step: int) -> None:
             for epoch in config.epochs_kept:
                 if plan.last_step(epoch) == step:
                     write(f"epoch-{epoch}", pair.strong)
 
+        curve = None
+        if config.logits_every_steps is not None:
+            curve = LogitCurve(
+                engine,
+                table,
+                config.logits_every_steps,
+                plan.steps,
+                config.micro_batch_tokens,
+                work,
+                ranks,
+            )
+            curve.begin(state.step)
+
+        def after_step(step: int) -> None:
+            keep_epoch(step)
+            if curve is not None:
+                curve.after_step(step)
+
         feed = TableFeed(table, plan, ranks, states)
-        train(engine, feed, config, state, work, ranks, report, keep_epoch)
+        train(engine, feed, config, state, work, ranks, report, after_step)
         for name, model in outputs(pair).items():
             write(name, model)
         ranks.barrier()

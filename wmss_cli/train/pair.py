@@ -6,6 +6,7 @@ accumulation steps reach every weight, the heads' included.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -105,6 +106,7 @@ class WeakStrongPair(nn.Module):
         denominator: float,
         weak_hidden: Tensor | None = None,
         step: int = 0,
+        look: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of a micro-batch and what is logged of it.
 
@@ -119,6 +121,9 @@ class WeakStrongPair(nn.Module):
             ``[completion tokens, hidden]``, for `weak_head`.
         step : int
             Of the optimizer, from 0: noise that is drawn anew in each step depends on it.
+        look : callable, optional
+            Is given the strong model's hidden states, its head and the targets. Then there is no
+            loss, and what it returns takes the place of `sums`.
 
         Returns
         -------
@@ -128,6 +133,9 @@ class WeakStrongPair(nn.Module):
             ``[2]``, without gradient: the sums of the loss and of the strong model's own loss
             over the completion tokens, in nats.
         """
+        if look is not None:
+            hidden = hidden_states(self.strong, batch)
+            return hidden.new_zeros(()), look(hidden, head_weight(self.strong), batch.targets)
         objective = self.objective
         with noisy_embeddings(self.strong, batch, self.neftune_alpha, objective.seed, step):
             strong = hidden_states(self.strong, batch)

@@ -1,0 +1,279 @@
+"""What `wmss plan` shows a person: memory and work of trainings, the study, its power."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+from wmss_cli.cli import console
+
+if TYPE_CHECKING:
+    from wmss_cli.launch.forecast import Forecast, StageMemory, TrainingForecast
+    from wmss_cli.launch.power_forecast import Detectable, PowerForecast
+    from wmss_cli.launch.study_forecast import StudyForecast
+
+MEMORY_COLUMNS = (
+    *("ZeRO", "weights", "grads", "optim", "buffers", "batch", "step", "peak"),
+    "largest",
+)
+"""Of :func:`memory_cells`: peak is the sum of the four before, and the larger of batch and step."""
+STUDY_COLUMNS = ("arm", "trainings", "steps", "FLOPs", "GPU-hours alone", "added")
+POWER_COLUMNS = ("benchmark", "problems", "one comparison", "corrected")
+
+TOLD_APART = 0.05
+"""A benchmark that cannot show so large a difference is named."""
+_GB = 1e9
+
+
+def show(found: Forecast) -> None:
+    """Print a forecast."""
+    _say(
+        f"{found.gpus} GPUs of {found.gpu_mem_gb:g} GB, of which {found.usable_bytes / _GB:g} GB "
+        f"are planned with, and {found.gpu_tflops:g} TFLOP/s.\n"
+        f"{found.samples:,} samples of {found.mean_tokens:,.0f} tokens, "
+        f"{found.mean_completion_tokens:,.0f} of them completion; from {found.samples_from}."
+    )
+    for training in found.trainings:
+        console.out.print()
+        console.out.print(_memory(training))
+        console.out.print(_work(training, found))
+        for warning in training.warnings:
+            _warn(_name(training), warning)
+    console.out.print()
+    _show_study(found.study, found)
+    for warning in found.warnings:
+        label, _, text = warning.partition(": ")
+        _warn(label, text)
+    if found.power is not None:
+        console.out.print()
+        _show_power(found.power)
+
+
+def _say(text: str) -> None:
+    console.out.print(text, highlight=False, markup=False)
+
+
+def _warn(name: str, text: str) -> None:
+    console.out.print(f"[yellow]{name}:[/] ", end="", highlight=False)
+    console.out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _name(training: TrainingForecast) -> str:
+    return f"{training.model}/{training.stage}" if training.model else training.stage
+
+
+def _table(title: str, columns: Sequence[str], text_columns: int = 0) -> Table:
+    """Return a table whose first columns are text, and the others numbers."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+    )
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="left" if place < text_columns else "right", no_wrap=True)
+    return table
+
+
+def _memory(training: TrainingForecast) -> Table:
+    table = _table(
+        f"{_name(training)}: GB on each GPU, {training.precision}, micro-batches of "
+        f"{training.micro_batch_tokens:,} tokens",
+        (*MEMORY_COLUMNS, "fits"),
+    )
+    for row in training.zero:
+        mark = "[green]yes[/]" if row.fits else "[red]no[/]"
+        style = "bold" if row.zero_stage == training.use_zero_stage else None
+        table.add_row(*memory_cells(row), mark, style=style)
+    return table
+
+
+def memory_cells(row: StageMemory) -> Sequence[str]:
+    """Return what a table says of a ZeRO stage: GB, and the largest micro-batch in tokens."""
+    sizes = (
+        row.weights_bytes,
+        row.gradients_bytes,
+        row.optimizer_bytes,
+        row.buffers_bytes,
+        row.micro_batch_bytes,
+        row.step_copies_bytes,
+        row.peak_bytes,
+    )
+    largest = f"{row.largest_micro_batch_tokens:,}" if row.largest_micro_batch_tokens else "none"
+    return [str(row.zero_stage), *(f"{size / _GB:.1f}" for size in sizes), largest]
+
+
+def _work(training: TrainingForecast, found: Forecast) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, value in work_rows(training, found):
+        table.add_row(name, value)
+    return table
+
+
+def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str, str]]:
+    """Return what a table says of a training: names and values."""
+    use = training.use_zero_stage
+    lowest = "none fits" if use is None else f"{use} is the lowest that fits"
+    flops = f"{training.flops:.2e}"
+    if training.recomputed_flops:
+        flops += f", and {training.recomputed_flops:.2e} recomputed"
+    rows = [
+        ("zero_stage", f"{lowest}; configured is {training.zero_stage}"),
+        ("work", f"{training.steps:,} steps, {training.tokens / 1e6:,.0f} M tokens"),
+        ("FLOPs", flops),
+        (
+            f"time at {100 * found.share:.0f} %",
+            f"{training.hours:,.1f} hours, {training.gpu_hours:,.0f} GPU-hours",
+        ),
+        (
+            "disk",
+            f"{training.disk_bytes / _GB:,.0f} GB, {training.checkpoint_bytes / _GB:,.0f} GB a "
+            "checkpoint",
+        ),
+    ]
+    if training.runs > 1:
+        rows.append(("runs", f"{training.runs}, one for each iteration; all this is for one"))
+    return rows
+
+
+def _show_study(study: StudyForecast, found: Forecast) -> None:
+    sizes = [(len(study.arms), "arm"), (max(1, len(study.seeds)), "seed")]
+    sizes.append((len(study.models), "base model"))
+    counted = ", ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in sizes)
+    table = _table(f"The study: {counted}", STUDY_COLUMNS, text_columns=1)
+    rows = study_rows(study)
+    for row in rows[:-1]:
+        table.add_row(*row)
+    table.add_section()
+    table.add_row(*rows[-1], style="bold")
+    console.out.print(table)
+    kinds = ", ".join(f"{kind} {_percent(study, hours)}" for kind, hours in study.kinds.items())
+    _say(
+        f"{amount(study.hours)} hours on {found.gpus} GPUs, one step after another: {kinds}. "
+        f"FLOPs per second: {100 * found.share:g} % of peak, {100 * study.generation_share:g} % "
+        "while answers are written."
+    )
+    if study.problems:
+        times = "once" if study.samples == 1 else f"{study.samples} times"
+        _say(
+            f"Each model answers {sum(study.problems.values()):,} problems {times}. Assumed: "
+            f"answers of {study.mean_answer_tokens:,} tokens, or the task's limit where that is "
+            f"less, to prompts of {study.mean_prompt_tokens:,}."
+        )
+    else:
+        _say("No tasks or eval_files are named: evaluation is not priced.")
+
+
+def study_rows(study: StudyForecast) -> list[list[str]]:
+    """Return a row for each arm, for what several arms share, and for all."""
+    rows = [
+        [
+            arm.arm,
+            f"{arm.trainings:,}",
+            f"{arm.steps:,}",
+            f"{arm.flops:.1e}",
+            amount(arm.gpu_hours),
+            amount(arm.added_gpu_hours),
+        ]
+        for arm in study.arms
+    ]
+    if study.shared_gpu_hours:
+        rows.append(["(shared)", "", "", "", "", amount(study.shared_gpu_hours)])
+    total = [f"{study.trainings:,}", f"{study.steps:,}", f"{study.flops:.1e}", ""]
+    return [*rows, ["all", *total, amount(study.gpu_hours)]]
+
+
+def _percent(study: StudyForecast, hours: float) -> str:
+    return f"{100 * hours / study.gpu_hours:.0f} %" if study.gpu_hours else "0 %"
+
+
+def amount(value: float) -> str:
+    """Return hours with as many digits as a plan deserves."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def _show_power(power: PowerForecast) -> None:
+    console.out.print(
+        f"[bold]Smallest difference from {power.reference} that is found with "
+        f"{100 * power.power:.0f} % power, in points[/]",
+        highlight=False,
+    )
+    # One comparison needs no correction.
+    columns = len(POWER_COLUMNS) - (power.comparisons == 1)
+    table = _table("", POWER_COLUMNS[:columns], text_columns=1)
+    for row in power_rows(power):
+        table.add_row(*row[:columns])
+    console.out.print(table)
+    _say(power_assumptions(power))
+    for line in too_small(power):
+        _say(line)
+
+
+def power_rows(power: PowerForecast) -> list[list[str]]:
+    """Return a row for each benchmark, and for the mean over several."""
+    rows = [[name, *_detectable(found)] for name, found in power.tasks.items()]
+    return rows if len(rows) == 1 else [*rows, ["mean of tasks", *_detectable(power.mean)]]
+
+
+def _detectable(found: Detectable) -> list[str]:
+    points = [
+        "none" if difference is None else f"{100 * difference:.1f}"
+        for difference in (found.alone, found.corrected)
+    ]
+    return [f"{found.problems:,}", *points]
+
+
+def power_assumptions(power: PowerForecast) -> str:
+    """Return what the smallest differences rest on, in a few sentences."""
+    assumed = power.assumptions
+    spread = 100 * assumed["seed_sd"]
+    seeds = (
+        "one seed, so that seeds are not covered"
+        if power.seeds == 1
+        else f"{power.seeds} seeds, over which an arm's accuracy has a standard deviation of "
+        f"{spread:g} point{'s' * (spread != 1)}"
+    )
+    answers = "one answer" if power.samples == 1 else f"{power.samples} answers"
+    level = "Two-sided tests at level 0.05."
+    if power.comparisons > 1:
+        level = (
+            f"One comparison is tested at level 0.05; corrected, at {power.corrected_level:.2g}: "
+            f"0.05 over {power.comparisons} comparisons, Holm's strictest step."
+        )
+    return (
+        f"{level} Assumed: accuracy {assumed['accuracy']:g}, a correlation of "
+        f"{assumed['other_arm']:g} between two arms' answers, {answers} to each problem, {seeds}."
+    )
+
+
+def too_small(power: PowerForecast) -> list[str]:
+    """Return sentences on what cannot show a difference of :data:`TOLD_APART`, if anything."""
+    points = f"A difference of {100 * TOLD_APART:.0f} points"
+    lines = []
+    small = [
+        f"{name} ({found.problems:,} problems)"
+        for name, found in power.tasks.items()
+        if _is_beyond(found.alone)
+    ]
+    if small:
+        on = "any single benchmark" if 1 < len(small) == len(power.tasks) else ", ".join(small)
+        lines.append(f"{points} cannot be shown on {on}, even as the only comparison.")
+    if len(power.tasks) > 1 and _is_beyond(power.mean.alone):
+        lines.append(f"{points} in the mean of tasks cannot be shown; more seeds help.")
+    elif len(power.tasks) > 1 and _is_beyond(power.mean.corrected):
+        lines.append(
+            f"{points} in the mean of tasks can be shown as the only comparison, but not as one of "
+            f"{power.comparisons}; more seeds or fewer arms help."
+        )
+    return lines
+
+
+def _is_beyond(difference: float | None) -> bool:
+    return difference is None or difference > TOLD_APART
