@@ -1,16 +1,19 @@
-"""Several evaluations: their names, the training behind them, and curves by epoch."""
+"""Evaluations as a study: names, seeds, epochs, and the trainings behind them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wmss_cli.core.artifact import Job, open_draft
-from wmss_cli.results.evaluations import by_epoch, differences, last_epochs, open_evaluations
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.results.evaluations import open_evaluation, paired_by_seed
+from wmss_cli.results.gather import gather
 
 
-def write(out: Path, stage: str, config: dict[str, float], inputs: dict[str, str]) -> Path:
+def write(out: Path, stage: str, config: dict[str, Any], inputs: dict[str, str]) -> Path:
     """Write the smallest artifact of a stage."""
     with open_draft(Job(stage, config, config, inputs, str(out))) as draft:
         (draft.folder / "model").mkdir()
@@ -19,11 +22,13 @@ def write(out: Path, stage: str, config: dict[str, float], inputs: dict[str, str
     return out
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> Path:
-    """The evaluation of a model that was trained for two epochs."""
-    training = write(tmp_path / "joint", "joint_train", {"epochs": 2.0}, {})
-    return write(tmp_path / "eval", "eval", {"seed": 0}, {"model": str(training / "model")})
+def trained(folder: Path, name: str, seed: int) -> Path:
+    """Write an evaluation of a model that was trained in two phases."""
+    first = write(folder / f"{name}-sft", "sft", {"seed": seed}, {})
+    active = write(folder / f"{name}-active", "build_curriculum", {"alpha": seed}, {})
+    inputs = {"strong": str(first / "model"), "active": str(active)}
+    second = write(folder / f"{name}-joint", "joint_train", {"seed": seed}, inputs)
+    return write(folder / name, "eval", {"seed": 0}, {"model": str(second / "model")})
 
 
 @pytest.fixture
@@ -32,36 +37,60 @@ def other(tmp_path: Path) -> Path:
     return write(tmp_path / "other", "eval", {"seed": 1}, {})
 
 
-def test_a_name_without_an_epoch_is_the_end_of_the_training(trained: Path, other: Path) -> None:
-    found = open_evaluations([f"wmss={trained}", f"wmss@1={other}", f"sft={other}"])
-    assert [(one.arm, one.epoch) for one in found] == [("wmss", 2.0), ("wmss", 1.0), ("sft", None)]
-    curves = by_epoch(found)
-    assert {
-        arm: [(at, one.name) for at, one in epochs.items()] for arm, epochs in curves.items()
-    } == {"wmss": [(1.0, "wmss@1"), (2.0, "wmss")]}
-    assert [one.name for one in last_epochs(found)] == ["wmss", "sft"]
+def test_the_way_to_a_model_is_found_in_manifests(tmp_path: Path, other: Path) -> None:
+    study, artifacts = gather([f"base={other}", f"wmss={trained(tmp_path, 'a', 3)}"])
+    base, run = study.runs
+    assert (base.arm, base.seed, base.trainings) == ("base", None, [])
+    assert run.trainings == [str(tmp_path / "a-sft"), str(tmp_path / "a-joint")]
+    assert run.curriculum == str(tmp_path / "a-active")
+    assert artifacts.keys() == set(study.labels())
+    assert (study.compare_with, study.seeds) == ("base", [])
 
 
-def test_one_epoch_alone_is_no_curve(other: Path) -> None:
-    found = open_evaluations([f"wmss@1={other}", f"sft={other}"])
-    assert by_epoch(found) == {}
-    assert last_epochs(found) == found
+def test_seeds_are_those_of_the_trainings(tmp_path: Path, other: Path) -> None:
+    folders = [trained(tmp_path, f"a{seed}", seed) for seed in (5, 3)]
+    study, _ = gather([f"wmss={folders[0]},{folders[1]}", f"base={other}"])
+    assert [(run.arm, run.seed) for run in study.runs] == [
+        ("wmss", 5),
+        ("wmss", 3),
+        ("base", None),
+    ]
+    assert study.seeds == [3, 5]
 
 
-def test_the_training_is_among_the_options(trained: Path, other: Path) -> None:
-    found = open_evaluations([f"wmss={trained}", f"other={other}"])
-    assert differences({one.name: one.options() for one in found}) == {
-        "eval.seed": {"wmss": "0", "other": "1"},
-        "training": {"wmss": "joint_train", "other": "-"},
-        "train.epochs": {"wmss": "2.0", "other": "-"},
-    }
+def test_seeds_that_nobody_recorded_are_paired_in_order(tmp_path: Path) -> None:
+    folders = [write(tmp_path / f"e{i}", "eval", {"seed": i}, {}) for i in range(4)]
+    study, _ = gather([f"a={folders[0]}", f"a={folders[1]}", f"b={folders[2]},{folders[3]}"])
+    assert [(run.arm, run.seed) for run in study.runs] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
 
 
-def test_answers_that_were_graded_anew_are_of_the_same_training(
-    trained: Path, tmp_path: Path
-) -> None:
-    once = write(tmp_path / "once", "grade", {"workers": 2}, {"answers": str(trained)})
-    twice = write(tmp_path / "twice", "grade", {"workers": 4}, {"answers": str(once)})
-    before, after = open_evaluations([str(trained), str(twice)])
-    assert after.epoch == before.epoch == 2.0
-    assert after.options() == before.options()
+def test_a_name_with_an_epoch_is_an_earlier_evaluation(tmp_path: Path, other: Path) -> None:
+    end = trained(tmp_path, "a", 0)
+    study, _ = gather([f"wmss@1={other}", f"wmss={end}"])
+    (run,) = study.runs
+    assert run.earlier == {"1": str(other)}
+    # An epoch of what is not named is an arm of its own.
+    study, _ = gather([f"wmss@1={other}"])
+    assert [arm.name for arm in study.arms] == ["wmss@1"]
+
+
+def test_answers_that_were_graded_anew_are_of_the_same_training(tmp_path: Path) -> None:
+    once = write(tmp_path / "once", "grade", {"w": 2}, {"answers": str(trained(tmp_path, "a", 7))})
+    twice = open_evaluation(write(tmp_path / "twice", "grade", {"w": 4}, {"answers": str(once)}))
+    assert (twice.seed, twice.training) == (7, tmp_path / "a-joint")
+
+
+def test_one_folder_is_one_evaluation(other: Path) -> None:
+    with pytest.raises(ConfigError, match="named twice"):
+        gather([f"a={other}", f"b={other}"])
+
+
+def test_arms_are_paired_by_the_seeds_of_their_trainings(tmp_path: Path, other: Path) -> None:
+    first = [open_evaluation(trained(tmp_path, f"a{seed}", seed)) for seed in (0, 1)]
+    second = [open_evaluation(trained(tmp_path, f"b{seed}", seed)) for seed in (1, 0)]
+    left, right = paired_by_seed(first, second)
+    assert [one.seed for one in left] == [one.seed for one in right] == [0, 1]
+    base = [open_evaluation(other)]
+    assert paired_by_seed(base, second) == (base, second)
+    with pytest.raises(ConfigError, match="one training, of seed 0, against 2"):
+        paired_by_seed(first[:1], second)

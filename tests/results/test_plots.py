@@ -1,19 +1,37 @@
-"""The picture of the training curves."""
+"""Pictures: which there are, that they take the page's colours, and that they load nothing."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import xml.etree.ElementTree as ET
 
-from wmss_cli.results.plots import _smooth, plot_training
-
-
-def test_writes_a_picture_of_all_arms(tmp_path: Path) -> None:
-    rows = [{"step": i, "loss": 1 / i, "strong_loss": 2 / i, "grad_norm": 1.0} for i in range(1, 9)]
-    plot_training({"sft": rows, "wmss": rows[:5]}, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+from wmss_cli.results.findings import Findings
+from wmss_cli.results.plots import pictures
 
 
-def test_smoothing_keeps_a_short_run_and_does_not_lag_in_a_long_one() -> None:
-    assert _smooth([3.0, 1.0, 2.0]) == [3.0, 1.0, 2.0]
-    line = [float(i) for i in range(400)]
-    assert _smooth(line)[100:300] == line[100:300]
+def test_pictures_are_whole_and_take_the_colour_of_the_text(found: Findings) -> None:
+    drawn = pictures(found)
+    assert list(drawn) == ["forest", "cost", "lambda", "epochs", "training", "clouds", "logits"]
+    for name, svg in drawn.items():
+        root = ET.fromstring(svg)
+        assert "currentColor" in svg
+        assert "#010203" not in svg
+        ids = [node.attrib["id"] for node in root.iter() if "id" in node.attrib]
+        assert all(one.startswith(f"{name}-") for one in ids)
+        assert "http" not in svg
+
+
+def test_names_are_text_and_not_shapes(found: Findings) -> None:
+    words = {node.text for node in ET.fromstring(pictures(found)["forest"]).iter("text")}
+    assert {"wmss", "base", "points more than sft, mean over benchmarks"} <= words
+    assert "sft" not in words
+
+
+def test_what_is_not_known_is_not_drawn(found: Findings) -> None:
+    bare = [
+        arm.model_copy(
+            update={"gap": None, "cost": None, "curve": None, "logits": {}, "epochs": {}}
+        )
+        for arm in found.arms
+    ]
+    nothing = found.model_copy(update={"arms": bare, "clouds": [], "first_phases": []})
+    assert list(pictures(nothing)) == ["lambda"]

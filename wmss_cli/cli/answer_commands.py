@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,54 +105,40 @@ def compare(
         console.out.print(_seed_table(found))
 
 
-@app.command("report", short_help="Write a page with methods, benchmarks and wrong answers.")
+@app.command("report", short_help="Write a page about a study, or about evaluations.")
 def report(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]FOLDER…",
-            help="Written by 'wmss eval' or 'wmss grade', or the folder of a run.",
+            metavar="RUN_DIR|[NAME=]FOLDER[,FOLDER…]…",
+            help="A folder of 'wmss run', finished or not; or what 'wmss eval' or 'wmss grade' "
+            "wrote, several seeds of an arm after its name.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder.")] = Path("report"),
-    most: Annotated[int, typer.Option("--wrong", min=0, help="Wrong answers of each task.")] = 20,
+    most: Annotated[
+        int, typer.Option("--examples", min=0, help="Problems of each task to show, at most.")
+    ] = 20,
 ) -> None:
-    """Example: wmss report sft=runs/a/eval-sft wmss=runs/a/eval-wmss --out report
+    """Example: wmss report runs/study --out report
 
-    Writes report.html, which needs no other file, and report.md. The best of a benchmark is
-    marked where paired tests support it. Names such as wmss@1 are epochs of wmss: a curve.
+    Writes report.html, which needs no other file, report.md, tables/*.tex and results.json. The
+    answer is first: which arms differ from the reference by more than noise. Evaluations are
+    compared with the first that is named; names such as wmss@1 are epochs of wmss.
     """
-    from wmss_cli.core.files import write_text
-    from wmss_cli.results.comparison import read_shares
-    from wmss_cli.results.evaluations import (
-        by_epoch,
-        differences,
-        last_epochs,
-        open_evaluations,
-    )
-    from wmss_cli.results.page import render_html, render_markdown
-    from wmss_cli.results.standings import cells_of, standings
+    from wmss_cli.core.manifest import MANIFEST
+    from wmss_cli.results.gather import STUDY_FILE, gather
+    from wmss_cli.stages.report import read_study, write
 
-    everything = open_evaluations(runs)
-    found = last_epochs(everything)
-    shares = {one.name: read_shares(one.folder) for one in found}
-    table = standings(shares, {one.name: one.manifest.metrics for one in found})
-    page = render_html(
-        table.tasks,
-        table.cells,
-        table.means,
-        differences({one.name: one.options() for one in found}),
-        {one.name: one.wrong_answers(most) for one in found},
-        most,
-        {
-            arm: {epoch: cells_of(one.manifest.metrics) for epoch, one in epochs.items()}
-            for arm, epochs in by_epoch(everything).items()
-        },
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "report.html", page)
-    write_text(out / "report.md", render_markdown(table.tasks, table.cells, table.means))
+    folder = Path(runs[0])
+    if len(runs) == 1 and (folder / STUDY_FILE).is_file() and not (folder / MANIFEST).is_file():
+        record = read_study(folder)
+        study, artifacts, commands = record.study, record.artifacts, record.commands
+    else:
+        study, artifacts = gather(runs)
+        commands = [f"wmss report {' '.join(map(shlex.quote, runs))}"]
+    write(study, artifacts, out, commands, most)
     console.print_line(str(out / "report.html"))
 
 

@@ -12,11 +12,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from wmss_cli.cli.display import duration
 from wmss_cli.stages.catalogue import STEPS
 
 if TYPE_CHECKING:
     from wmss_cli.core.manifest import Manifest
+    from wmss_cli.results.findings import Findings
     from wmss_cli.stages.catalogue import Arm
 
 
@@ -82,7 +82,7 @@ def number(value: Any) -> str:
 
 
 def results(found: Mapping[str, Any], report: Path) -> Group:
-    """Show the results of a pipeline: accuracy, logits, stages, and where everything lies.
+    """Show what a study found: the answer, arms with intervals and differences, where the page is.
 
     Parameters
     ----------
@@ -91,14 +91,18 @@ def results(found: Mapping[str, Any], report: Path) -> Group:
     report : Path
         The report's folder.
     """
+    from wmss_cli.results.answer import answer, missing_line
+    from wmss_cli.results.findings import Findings
+
+    study = Findings.model_validate(found)
+    missing = missing_line(study)
+    lines = [f"page  {report / 'report.html'}", *([missing] if missing else [])]
     return Group(
-        _accuracy(found["methods"]),
+        _arms(study),
+        *([_by_task(study)] if len(study.tasks) > 1 else []),
+        *(Text(sentence) for sentence in answer(study)),
         "",
-        _logits(found["logits"]),
-        "",
-        _stages(found["stages"]),
-        Text(f"artifacts in  {report.parent}\nresults       {report / 'results.json'}"),
-        Text(f"curves        {report / 'curves.png'}"),
+        *(Text(line) for line in lines),
     )
 
 
@@ -138,61 +142,38 @@ def _shared(found: Sequence[Arm]) -> Iterator[str]:
             yield f"{what}: {', '.join(arm.name for arm in members)}."
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+def _arms(study: Findings) -> Table:
+    from wmss_cli.results.tables import p_value, percent, points
 
-
-def _accuracy(methods: Mapping[str, Any]) -> Table:
-    table = _table("Accuracy by method (with its 95 % interval)")
-    table.add_column("method", no_wrap=True)
-    table.add_column("task", no_wrap=True)
-    for name in ("right", "accuracy", "interval", "cut"):
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("arm", overflow="fold")
+    names = ["accuracy %", "95 %"]
+    if study.comparisons:
+        names += [f"- {study.reference}", "95 %", "p", "seeds"]
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    for method, metrics in methods.items():
-        for task, score in metrics["tasks"].items():
-            table.add_row(
-                method,
-                task,
-                f"{score['correct']}/{score['n']}",
-                f"{100 * score['accuracy']:.1f} %",
-                f"{100 * score['ci_low']:.1f} - {100 * score['ci_high']:.1f} %",
-                str(score["truncated"]),
-            )
-    table.caption = "cut: answers that reached their longest"
+    for arm in study.arms:
+        mean, gap = arm.mean, arm.gap
+        cells = ["-", ""]
+        if mean is not None:
+            cells = [percent(mean.mean), f"{percent(mean.low)} - {percent(mean.high)}"]
+        if study.comparisons and gap is not None:
+            cells += [points(gap.mean), f"{points(gap.low)} to {points(gap.high)}"]
+            cells += [p_value(gap.corrected), f"{gap.seeds_won} of {gap.seeds}"]
+        table.add_row(arm.key, *cells)
+    table.caption = "p by Holm over all arms; seeds: with how many the arm is better"
     table.caption_justify = "left"
     return table
 
 
-def _logits(logits: Mapping[str, Any]) -> Table:
-    """Rows are statistics, columns are models before and after the last joint training."""
-    models = {
-        name: logits["statistics"][name]
-        for name in ("before-weak", "before-strong", "after-weak", "after-strong")
-        if name in logits["statistics"]
-    }
-    table = _table("Logits over completion tokens, before and after joint training")
-    table.add_column("statistic", no_wrap=True)
-    for name in models:
-        table.add_column(name, justify="right")
-    for statistic in next(iter(models.values())):
-        table.add_row(statistic, *(f"{model[statistic]:.3f}" for model in models.values()))
-    table.caption = f"lambda_cross before: {logits['lambda_cross']:.3f}"
-    table.caption_justify = "left"
-    return table
-
-
-def _stages(stages: Mapping[str, Any]) -> Table:
-    table = _table("Stages")
-    table.add_column("stage", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("tokens/s", justify="right", no_wrap=True)
-    table.add_column("artifact", overflow="fold")
-    for role, stage in stages.items():
-        speed = stage["tokens_per_s"]
-        table.add_row(
-            role.removeprefix("stage-"),
-            duration(stage["seconds"]),
-            f"{speed:,.0f}" if speed else "",
-            Path(stage["artifact"]).name,
-        )
+def _by_task(study: Findings) -> Table:
+    """Show accuracies alone: arms by tasks."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("arm", overflow="fold")
+    for task in study.tasks:
+        table.add_column(task.title, justify="right", overflow="fold", min_width=5)
+    for arm in study.arms:
+        scores = [arm.tasks.get(task.name) for task in study.tasks]
+        shown = ["-" if one is None else f"{100 * one.accuracy.mean:.1f}" for one in scores]
+        table.add_row(arm.key, *shown)
     return table

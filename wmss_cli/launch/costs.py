@@ -120,11 +120,11 @@ def training(section: SftConfig | JointConfig, passes: Passes, rows: int) -> Wor
         bought = samples * _forwards(section.match_flops) * passes.forward
         step = section.global_batch_size * _forwards(second) * passes.forward
         samples = max(1, round(bought / step)) * section.global_batch_size
-    flops = samples * _forwards(second) * passes.forward
+    flops = Fraction(samples * _forwards(second)) * passes.forward
     stored = cached_samples(section, passes, rows)
     if stored:
         # Beyond the first time, a sample passes through the weak model's head alone.
-        flops -= max(Fraction(0), samples - stored) * passes.backbone
+        flops -= Fraction(max(0, samples - stored)) * passes.backbone
     again = samples * (2 if second == "cotrain" else 1) * passes.backbone
     return Work(
         samples=samples,

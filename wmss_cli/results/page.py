@@ -1,70 +1,54 @@
-"""The report for people: one HTML file that needs no other, and a table in Markdown."""
+"""The report's files: one HTML page that needs no other, Markdown, LaTeX tables, and JSON."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-matplotlib.use("agg")
+from wmss_cli.core.files import write_json, write_text
+from wmss_cli.results import accounts, layouts
+from wmss_cli.results.answer import answer, missing_line
+from wmss_cli.results.findings import Findings, Problem
+from wmss_cli.results.plots import pictures
+from wmss_cli.results.tables import Table, percent, to_latex, to_markdown
 
-from matplotlib import pyplot as plt
-from matplotlib.ticker import MaxNLocator
-
-
-class Cell(Protocol):
-    """What is shown of a method on a task; shares of 1."""
-
-    @property
-    def accuracy(self) -> float:
-        """Share of right answers."""
-
-    @property
-    def low(self) -> float:
-        """Lower end of its interval."""
-
-    @property
-    def high(self) -> float:
-        """Upper end of its interval."""
-
-    @property
-    def is_best(self) -> bool:
-        """Whether it is to be marked."""
+PAGE_FILE = "report.html"
+MARKDOWN_FILE = "report.md"
+RESULTS_FILE = "results.json"
+TABLES_FOLDER = "tables"
 
 
-def render_html(
-    tasks: Sequence[str],
-    cells: Mapping[str, Mapping[str, Cell]],
-    means: Mapping[str, float],
-    differences: Mapping[str, Mapping[str, str]],
-    wrong: Mapping[str, Sequence[Mapping[str, Any]]],
-    most: int,
-    by_epoch: Mapping[str, Mapping[float, Mapping[str, Cell]]],
-) -> str:
-    """Return the page.
+def write_report(found: Findings, folder: Path) -> Path:
+    """Write a report into a folder.
 
     Parameters
     ----------
-    tasks : sequence of str
-        The columns.
-    cells : mapping
-        By method and task.
-    means : mapping of str to float
-        By method.
-    differences : mapping
-        By option and method.
-    wrong : mapping
-        Wrong answers by method, as rows of ``generations.parquet``.
-    most : int
-        How many of a task there are at most.
-    by_epoch : mapping
-        Cells by method, epoch and task, where several epochs of a method are there.
+    found : Findings
+        What it says.
+    folder : Path
+        Gets ``report.html``, ``report.md``, ``tables/NAME.tex``, and ``results.json``, which has
+        all of the findings but the answers' texts.
+
+    Returns
+    -------
+    Path
+        Of the page.
     """
+    (folder / TABLES_FOLDER).mkdir(parents=True, exist_ok=True)
+    write_text(folder / PAGE_FILE, render_html(found))
+    write_text(folder / MARKDOWN_FILE, render_markdown(found))
+    for table in _all_tables(found):
+        write_text(folder / TABLES_FOLDER / f"{table.name}.tex", to_latex(table))
+    write_json(folder / RESULTS_FILE, found.model_dump(mode="json", exclude={"problems"}))
+    return folder / PAGE_FILE
+
+
+def render_html(found: Findings) -> str:
+    """Return the page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -72,73 +56,69 @@ def render_html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    drawn = {name: Markup(svg) for name, svg in pictures(found).items()}
     return environment.get_template("page.html.j2").render(
-        methods=list(cells),
-        tasks=tasks,
-        cells=cells,
-        means=means,
-        differences=differences,
-        wrong=wrong,
-        most=most,
-        percent=_percent,
-        curve=_curve(by_epoch),
+        found=found,
+        sentences=answer(found),
+        missing=missing_line(found),
+        pictures=drawn,
+        tables={table.name: table for table in _all_tables(found)},
+        named=[table.name for table in layouts.tables(found)],
+        options=accounts.differences({arm.key: arm.options for arm in found.arms if arm.options}),
+        titles={task.name: task.title for task in found.tasks},
+        anchor=layouts.anchor,
+        percent=percent,
+        shown=_shown(found),
+        first_shown=_first_shown(found),
     )
 
 
-def render_markdown(
-    tasks: Sequence[str], cells: Mapping[str, Mapping[str, Cell]], means: Mapping[str, float]
-) -> str:
-    """Return the table of accuracies in Markdown; the best is bold."""
-    return "\n".join(_markdown_lines(tasks, cells, means)) + "\n"
+def render_markdown(found: Findings) -> str:
+    """Return the answer and all tables in Markdown."""
+    parts = ["\n".join(["# " + title(found), "", *(f"{line}\n" for line in answer(found))])]
+    if found.missing:
+        parts.append(missing_line(found) + ".\n")
+    parts += [to_markdown(table) for table in _all_tables(found)]
+    return "\n".join(parts)
 
 
-def _markdown_lines(
-    tasks: Sequence[str], cells: Mapping[str, Mapping[str, Cell]], means: Mapping[str, float]
-) -> Iterator[str]:
-    yield f"| method | {' | '.join(tasks)} | mean |"
-    yield f"|{' --- |' * (len(tasks) + 2)}"
-    for method, row in cells.items():
-        mean = _percent(means[method]) if method in means else "-"
-        shown = " | ".join(_markdown_cell(row.get(task)) for task in tasks)
-        name = method.replace("|", "\\|")
-        yield f"| {name} | {shown} | {mean} |"
+def title(found: Findings) -> str:
+    """Return the title of the page."""
+    models = ", ".join(name or path for name, path in found.study.models.items())
+    count = len(found.study.arms)
+    return f"{models}: {count} arm{'s' * (count > 1)}" if models else f"{count} arms"
 
 
-def _markdown_cell(cell: Cell | None) -> str:
-    if cell is None:
-        return "-"
-    accuracy = _percent(cell.accuracy)
-    shown = f"**{accuracy}**" if cell.is_best else accuracy
-    return f"{shown} ({_percent(cell.low)} to {_percent(cell.high)})"
+def _all_tables(found: Findings) -> list[Table]:
+    shown = layouts.tables(found)
+    # What the page always has, whatever `tables` names.
+    every = [layouts.methods, layouts.differences, layouts.logits]
+    every += [accounts.costs, accounts.curricula, accounts.difficulty]
+    every += [accounts.cut, accounts.several_answers]
+    names = {table.name for table in shown}
+    more = [table for table in (make(found) for make in every) if table.name not in names]
+    return shown + [table for table in more if table.rows]
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _shown(found: Findings) -> dict[str, list[tuple[int, Problem]]]:
+    """Return the problems of each task with their places among all."""
+    shown: dict[str, list[tuple[int, Problem]]] = {task.name: [] for task in found.tasks}
+    for place, problem in enumerate(found.problems):
+        shown[problem.task].append((place, problem))
+    return shown
 
 
-def _curve(by_epoch: Mapping[str, Mapping[float, Mapping[str, Cell]]]) -> str | None:
-    """Return a PNG in base64, as Fig. 3 of the paper; None where there is nothing to draw."""
-    rows = [row for epochs in by_epoch.values() for row in epochs.values()]
-    if not rows:
-        return None
-    tasks = list(dict.fromkeys(task for row in rows for task in row))
-    size = (4.2 * len(tasks), 3.4)
-    figure, axes = plt.subplots(1, len(tasks), figsize=size, layout="constrained", squeeze=False)
-    for axis, task in zip(axes[0], tasks, strict=True):
-        for arm, epochs in by_epoch.items():
-            points = [(at, epochs[at][task]) for at in sorted(epochs) if task in epochs[at]]
-            at = [epoch for epoch, _ in points]
-            accuracies = [100 * cell.accuracy for _, cell in points]
-            below = [100 * (cell.accuracy - cell.low) for _, cell in points]
-            above = [100 * (cell.high - cell.accuracy) for _, cell in points]
-            axis.errorbar(at, accuracies, yerr=[below, above], marker="o", capsize=3, label=arm)
-        axis.set_title(task, fontsize=10)
-        axis.set_xlabel("epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("accuracy (%)")
-    axes[0][0].legend(frameon=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    plt.close(figure)
-    return base64.b64encode(picture.getvalue()).decode()
+def _first_shown(found: Findings) -> dict[tuple[int, int], str]:
+    """Return the anchor of the first shown answer of each arm to each task, by their places."""
+    return dict(_firsts(found))
+
+
+def _firsts(found: Findings) -> Iterator[tuple[tuple[int, int], Any]]:
+    places = {task.name: place for place, task in enumerate(found.tasks)}
+    seen = set()
+    for number, problem in enumerate(found.problems):
+        for one in problem.answers:
+            key = (one.arm, places[problem.task])
+            if key not in seen:
+                seen.add(key)
+                yield (number, one.arm), layouts.anchor(*key)

@@ -1,51 +1,388 @@
-"""The picture of the training curves."""
+"""The pictures of a report, as SVG that takes its text colour and font from the page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
 
 matplotlib.use("agg")
 
+import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-_PANELS = (
-    ("strong_loss", "loss of the model alone (nats/token)"),
-    ("loss", "loss that is minimised (nats/token)"),
+from wmss_cli.results.findings import ArmResult, Cloud, Curve, Findings
+from wmss_cli.results.layouts import sweep
+from wmss_cli.results.tables import SIGNIFICANT, points, quantity
+
+_INK = "#010203"
+"""Stands for the colour of the page's text."""
+
+COLORS = (
+    "#3b82d6",
+    "#e0702f",
+    "#2f9e6b",
+    "#c9508f",
+    "#8b6fd6",
+    "#b08a1f",
+    "#2f9fb3",
+    "#d04a4a",
+    "#7c8a3a",
+    "#8a7f78",
+)
+"""Readable on white and on black."""
+
+_FAINT = "#8a8f98"
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "legend.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.unicode_minus": True,
+    "grid.color": _FAINT,
+    "grid.alpha": 0.3,
+}
+_WIDTH = 7.2
+_CURVES = (
+    ("strong_loss", "loss of the model alone, nats per token"),
+    ("loss", "loss that is minimised, nats per token"),
     ("grad_norm", "gradient norm before clipping"),
 )
+_OVERLAID = 6
+"""Most curves in one panel; more get a panel each."""
+
+_STATISTICS = ("z_target", "z_background", "gap", "std", "centred_norm", "entropy", "p_max")
 
 
-def plot_training(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
-    """Draw loss and gradient norm by step, a line an arm, and save a PNG.
-
-    Parameters
-    ----------
-    curves : mapping
-        Rows of ``metrics.jsonl`` by the arm's name.
-    path : Path
-        Of the picture.
-    """
-    figure, axes = plt.subplots(1, len(_PANELS), figsize=(13, 4), layout="constrained")
-    for axis, (key, title) in zip(axes, _PANELS, strict=True):
-        for i, (name, rows) in enumerate(curves.items()):
-            steps = [row["step"] for row in rows]
-            values = [row[key] for row in rows]
-            axis.plot(steps, values, color=f"C{i}", alpha=0.25, linewidth=0.8)
-            axis.plot(steps, _smooth(values), color=f"C{i}", linewidth=1.8, label=name)
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("optimizer step")
-        axis.grid(alpha=0.3)
-    axes[0].legend(frameon=False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+def pictures(found: Findings) -> dict[str, str]:
+    """Return the SVG of each picture for which there is something to draw, by its name."""
+    drawn = {
+        "forest": _forest(found),
+        "cost": _cost(found),
+        "lambda": _lambda(found) if "lambda" in found.study.tables else None,
+        "epochs": _epochs(found) if "epochs" in found.study.tables else None,
+        "training": _training(found),
+        "clouds": _clouds(found.clouds),
+        "logits": _logits(found),
+    }
+    return {name: svg for name, svg in drawn.items() if svg is not None}
 
 
-def _smooth(values: Sequence[float]) -> list[float]:
-    """Centred mean over a twentieth of the steps, so that it neither lags nor hides a short run."""
-    half = len(values) // 40
-    windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
-    return [sum(window) / len(window) for window in windows]
+def _forest(found: Findings) -> str | None:
+    """Draw the difference of each arm from the reference, with its interval."""
+    arms = [arm for arm in found.arms if arm.gap is not None]
+    if not arms:
+        return None
+    with _figure("forest", 1.0 + 0.3 * len(arms)) as (figure, done):
+        axis = figure.add_subplot()
+        for place, arm in enumerate(arms):
+            gap = arm.gap
+            assert gap is not None
+            real = gap.corrected < SIGNIFICANT
+            color = _FAINT if not real else COLORS[2] if gap.mean > 0 else COLORS[1]
+            axis.plot([100 * gap.low, 100 * gap.high], [place, place], color=color, linewidth=2)
+            axis.plot(100 * gap.mean, place, "o", color=color, markersize=6)
+            axis.annotate(
+                points(gap.mean),
+                (1.01, place),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                fontweight="bold" if real else "normal",
+            )
+        axis.axvline(0.0, color=_INK, linewidth=0.8)
+        axis.set_yticks(range(len(arms)), [arm.key for arm in arms])
+        axis.set_ylim(len(arms) - 0.5, -0.5)
+        axis.set_xlabel(f"points more than {found.reference}, mean over benchmarks")
+        axis.grid(axis="x")
+    return done[0]
+
+
+def _cost(found: Findings) -> str | None:
+    """Draw accuracy against what the training costs; arms without training are lines."""
+    there = [arm for arm in found.arms if arm.mean is not None]
+    paid = [arm for arm in there if arm.cost is not None]
+    if not paid:
+        return None
+    counted = all(arm.cost and arm.cost.flops is not None for arm in paid)
+    height = max(3.6, 0.24 * len(paid) + 1.0)
+    with _figure("cost", height) as (figure, done):
+        axis = figure.add_subplot()
+        spots: list[tuple[float, float, str, str]] = []
+        for place, arm in enumerate(paid):
+            assert arm.cost is not None
+            assert arm.mean is not None
+            x = (arm.cost.flops or 0.0) if counted else arm.cost.device_hours
+            low, mean, high = (100 * v for v in (arm.mean.low, arm.mean.mean, arm.mean.high))
+            color = COLORS[place % len(COLORS)]
+            axis.plot([x, x], [low, high], color=color, alpha=0.35)
+            axis.plot([x], [mean], "o", color=color)
+            spots.append((x, mean, arm.key, color))
+        for arm in there:
+            if arm.cost is None and arm.mean is not None:
+                axis.axhline(100 * arm.mean.mean, color=_FAINT, linestyle="--", linewidth=1)
+                axis.annotate(
+                    arm.key, (0.01, 100 * arm.mean.mean), xycoords=("axes fraction", "data")
+                )
+        values = [x for x, *_ in spots if x]
+        if values and max(values) > 20 * min(values):
+            axis.set_xscale("log")
+        elif values:
+            axis.set_xlim(0, 1.08 * max(values))
+            axis.xaxis.set_major_locator(MaxNLocator(5))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: quantity(x)))
+        _label_beside(axis, spots)
+        axis.set_xlabel("training FLOPs of one seed" if counted else "process-hours of one seed")
+        axis.set_ylabel("accuracy, %")
+        axis.grid()
+    return done[0]
+
+
+def _label_beside(axis: Axes, spots: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write names to the right of the axes, as far apart as they need, with lines to them."""
+    low, high = axis.get_ylim()
+    step = (high - low) / max(len(spots) + 1, 14)
+    ordered = sorted(spots, key=lambda spot: spot[1])
+    heights: list[float] = []
+    for _, y, _, _ in ordered:
+        heights.append(max(y, heights[-1] + step) if heights else y)
+    over = max(0.0, heights[-1] - high)
+    for i in range(len(heights) - 1, -1, -1):
+        above = heights[i + 1] - step if i + 1 < len(heights) else high
+        heights[i] = min(heights[i], above) if over else heights[i]
+    for (x, y, name, color), height in zip(ordered, heights, strict=True):
+        axis.annotate(
+            name,
+            (x, y),
+            xytext=(1.02, height),
+            textcoords=("axes fraction", "data"),
+            color=color,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": color, "alpha": 0.3, "linewidth": 0.7},
+            annotation_clip=False,
+        )
+
+
+def _lambda(found: Findings) -> str | None:
+    """Draw accuracy by lambda with its interval as a band."""
+    arms = [arm for arm in sweep(found, ("joint.mix_lambda",)) if arm.mean and arm.mix_lambda]
+    if len(arms) < 2:
+        return None
+    with _figure("lambda", 3.4) as (figure, done):
+        axis = figure.add_subplot()
+        for i, model in enumerate(found.models):
+            own = sorted(
+                (arm for arm in arms if arm.model == model), key=lambda arm: arm.mix_lambda or 0.0
+            )
+            _band(axis, [arm.mix_lambda or 0.0 for arm in own], own, model or "mixed", COLORS[i])
+            for arm in found.of_model(model):
+                if arm.arm == found.reference and arm.mean is not None and own:
+                    axis.axhline(100 * arm.mean.mean, color=COLORS[i], linestyle="--", linewidth=1)
+                    axis.annotate(
+                        arm.key,
+                        (1.01, 100 * arm.mean.mean),
+                        xycoords=("axes fraction", "data"),
+                        va="center",
+                    )
+        axis.set_xlabel("\N{GREEK SMALL LETTER LAMDA}")
+        axis.set_ylabel("accuracy, mean, %")
+        axis.grid()
+        if len(found.models) > 1:
+            axis.legend(frameon=False)
+    return done[0]
+
+
+def _band(axis: Axes, x: Sequence[float], arms: Sequence[ArmResult], name: str, color: str) -> None:
+    found = [arm.mean for arm in arms if arm.mean is not None]
+    axis.fill_between(
+        x,
+        [100 * one.low for one in found],
+        [100 * one.high for one in found],
+        color=color,
+        alpha=0.2,
+        linewidth=0,
+    )
+    axis.plot(x, [100 * one.mean for one in found], "o-", color=color, label=name)
+
+
+def _epochs(found: Findings) -> str | None:
+    """Draw accuracy by epoch, a panel for each task (Fig. 3)."""
+    arms = [arm for arm in found.arms if arm.epochs and arm.tasks]
+    if not arms:
+        return None
+    tasks = [task for task in found.tasks if any(task.name in arm.tasks for arm in arms)]
+    rows = -(-len(tasks) // 3)
+    with _figure("epochs", 2.4 * rows + 0.4) as (figure, done):
+        axes = figure.subplots(rows, min(3, len(tasks)), squeeze=False).flat
+        for axis, task in zip(axes, tasks, strict=False):
+            for i, arm in enumerate(arms):
+                own = {name: epoch[task.name] for name, epoch in arm.epochs.items()}
+                own |= {"end": arm.tasks[task.name].accuracy}
+                y = [100 * one.mean for one in own.values()]
+                below = [100 * (one.mean - one.low) for one in own.values()]
+                above = [100 * (one.high - one.mean) for one in own.values()]
+                axis.errorbar(
+                    list(own),
+                    y,
+                    yerr=[below, above],
+                    marker="o",
+                    capsize=3,
+                    color=COLORS[i % len(COLORS)],
+                    label=arm.key,
+                )
+            axis.set_title(task.title)
+            axis.grid()
+        for axis in list(axes)[len(tasks) :]:
+            axis.remove()
+        figure.axes[0].set_ylabel("accuracy, %")
+        figure.axes[0].legend(frameon=False)
+    return done[0]
+
+
+def _training(found: Findings) -> str | None:
+    """Draw training curves: in one row where they are few, else a panel for each arm."""
+    curves = [(arm.key, arm.curve) for arm in found.arms if arm.curve is not None]
+    curves = [(curve.name, curve) for curve in found.first_phases] + curves
+    if not curves:
+        return None
+    if len(curves) > _OVERLAID:
+        return _panels([(name, curve) for name, curve in curves], found.reference)
+    with _figure("training", 3.0, width=1.4 * _WIDTH) as (figure, done):
+        for axis, (key, title) in zip(figure.subplots(1, len(_CURVES)), _CURVES, strict=True):
+            for i, (name, curve) in enumerate(curves):
+                axis.plot(curve.step, getattr(curve, key), color=COLORS[i], label=name)
+            axis.set_title(title)
+            axis.set_xlabel("step")
+            axis.grid()
+        figure.axes[0].legend(frameon=False)
+    return done[0]
+
+
+def _panels(curves: Sequence[tuple[str, Curve]], reference: str | None) -> str:
+    """Draw the loss of the model alone, a panel for each arm with the reference behind it."""
+    rows = -(-len(curves) // 4)
+    behind = next((curve for name, curve in curves if name == reference), None)
+    with _figure("training", 1.5 * rows + 0.3, width=1.4 * _WIDTH) as (figure, done):
+        axes = figure.subplots(rows, 4, squeeze=False, sharey=True)
+        for axis, (name, curve) in zip(axes.flat, curves, strict=False):
+            if behind is not None and curve is not behind:
+                axis.plot(behind.step, behind.strong_loss, color=_FAINT, linewidth=1)
+            axis.plot(curve.step, curve.strong_loss, color=COLORS[0], linewidth=1.5)
+            axis.set_title(name)
+            axis.grid()
+        for axis in list(axes.flat)[len(curves) :]:
+            axis.remove()
+        figure.supylabel("loss of the model alone, nats per token", fontsize=10)
+    return done[0]
+
+
+def _clouds(clouds: Sequence[Cloud]) -> str | None:
+    """Draw H(weak) against H(strong), coloured by how often a sample is drawn."""
+    if not clouds:
+        return None
+    rows = -(-len(clouds) // 2)
+    with _figure("clouds", 3.6 * rows) as (figure, done):
+        for place, cloud in enumerate(clouds):
+            axis = figure.add_subplot(rows, min(2, len(clouds)), place + 1)
+            order = np.argsort(cloud.weight)
+            weight = np.maximum(np.array(cloud.weight)[order], 1e-2)
+            drawn = axis.scatter(
+                np.array(cloud.weak)[order],
+                np.array(cloud.strong)[order],
+                c=weight,
+                s=9,
+                cmap="plasma",
+                norm=LogNorm(*_span(weight)),
+                linewidths=0,
+                rasterized=True,
+            )
+            ends = [0.0, max(*cloud.weak, *cloud.strong)]
+            axis.plot(ends, ends, color=_FAINT, linestyle="--", linewidth=1)
+            axis.set_xlabel("H(weak), nats per token")
+            axis.set_ylabel("H(strong), nats per token")
+            if cloud.model:
+                axis.set_title(cloud.model)
+            axis.grid()
+            figure.colorbar(drawn, ax=axis, label="weight (1: even draw)", format="%g")
+    return done[0]
+
+
+def _span(weight: np.ndarray) -> tuple[float, float]:
+    low, high = float(weight.min()), float(weight.max())
+    return (low, high) if high > low else (0.5 * low, 2.0 * high)
+
+
+def _logits(found: Findings) -> str | None:
+    """Draw the statistics of logits: a panel for each, a row for each arm."""
+    arms = [arm for arm in found.arms if arm.logits]
+    names = [name for name in _STATISTICS if arms and name in arms[0].logits]
+    if not arms or not names:
+        return None
+    height = (0.8 + 0.2 * len(arms)) * -(-len(names) // 4)
+    with _figure("logits", max(height, 1.8), width=1.4 * _WIDTH) as (figure, done):
+        axes = figure.subplots(-(-len(names) // 4), min(4, len(names)), squeeze=False, sharey=True)
+        for axis, name in zip(axes.flat, names, strict=False):
+            for place, arm in enumerate(arms):
+                if name in arm.weak_logits:
+                    axis.plot(arm.weak_logits[name], place, "o", color=COLORS[1], fillstyle="none")
+                axis.plot(arm.logits[name], place, "o", color=COLORS[0])
+            axis.set_title(name)
+            axis.set_yticks(range(len(arms)), [arm.key for arm in arms])
+            axis.set_ylim(len(arms) - 0.5, -0.5)
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+            axis.grid()
+        for axis in list(axes.flat)[len(names) :]:
+            axis.remove()
+    return done[0]
+
+
+@contextmanager
+def _figure(name: str, height: float, width: float = _WIDTH) -> Iterator[tuple[Figure, list[str]]]:
+    """Give a figure, and a list that holds its SVG afterwards."""
+    done: list[str] = []
+    style: Any = _STYLE | {"svg.hashsalt": name}
+    with plt.rc_context(style):
+        figure = plt.figure(figsize=(width, height), layout="constrained")
+        try:
+            yield figure, done
+            text = io.StringIO()
+            figure.savefig(text, format="svg", transparent=True, dpi=160)
+            done.append(_inline(text.getvalue(), name))
+        finally:
+            plt.close(figure)
+
+
+def _inline(svg: str, name: str) -> str:
+    """Return an SVG that can be in a page beside others: no ids in common, nothing to load."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
+    svg = svg.replace("xlink:href", "href").replace(_INK, "currentColor")
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    # The page's own font: numbers and names as around them.
+    svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
+    # A hundredth of a point is finer than any screen.
+    svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg)
+    width = re.search(r'width="([\d.]+)pt"', svg)
+    style = f'style="min-width: {float(width[1]) * 0.95:.0f}px" ' if width else ""
+    return svg.replace("<svg ", f'<svg {style}role="img" ', 1)

@@ -1,0 +1,120 @@
+"""Tables as data, in Markdown and in LaTeX; and which of the paper's a study has."""
+
+from __future__ import annotations
+
+import pytest
+
+from wmss_cli.results import accounts, layouts
+from wmss_cli.results.findings import Findings
+from wmss_cli.results.tables import Cell, Row, Table, latex, quantity, to_latex, to_markdown
+
+TABLE = Table(
+    "odd",
+    "An odd table",
+    "arm",
+    ["a_b", "50 %"],
+    [
+        Row("x|y", [Cell("1.0", "0.5 to 1.5", "up"), Cell("2")], "4b"),
+        Row("z", [Cell("3", mark="down"), Cell("4")], "4b"),
+    ],
+    "Read it so.",
+)
+
+
+def test_markdown_keeps_names_in_their_cells() -> None:
+    assert to_markdown(TABLE).splitlines() == [
+        "### An odd table",
+        "",
+        "| arm | a_b | 50 % |",
+        "| --- | ---: | ---: |",
+        "| **4b** | | |",
+        "| x\\|y | 1.0 \N{UPWARDS ARROW} (0.5 to 1.5) | 2 |",
+        "| z | 3 \N{DOWNWARDS ARROW} | 4 |",
+        "",
+        "Read it so.",
+    ]
+
+
+def test_latex_is_booktabs_and_escapes() -> None:
+    lines = to_latex(TABLE).splitlines()
+    assert r"\begin{tabular}{lrr}" in lines
+    assert r"arm & a\_b & 50 \% \\" in lines
+    assert r"\multicolumn{3}{l}{\textit{4b}} \\" in lines
+    assert r"x|y & 1.0$^{\uparrow}$ {\scriptsize (0.5 to 1.5)} & 2 \\" in lines
+    assert latex("\\{α}") == r"\textbackslash{}\{$\alpha$\}"  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0"), (0.0556, "0.0556"), (1234.0, "1,234"), (3.2e15, "3.20e15")]
+)
+def test_quantities_have_three_digits(value: float, shown: str) -> None:
+    assert quantity(value) == shown
+
+
+def cells(table: Table, name: str) -> list[str]:
+    row = next(row for row in table.rows if row.name == name)
+    return [cell.text for cell in row.cells]
+
+
+def test_a_study_has_the_tables_that_it_names(found: Findings) -> None:
+    named = [table.name for table in layouts.tables(found)]
+    assert named == ["methods", "ablation", "weights", "lambda", "epochs", "logits"]
+    less = found.model_copy(update={"study": found.study.model_copy(update={"tables": []})})
+    assert layouts.tables(less) == []
+
+
+def test_the_ablation_ticks_what_an_arm_has(found: Findings) -> None:
+    table = layouts.ablation(found)
+    tick = "\N{CHECK MARK}"
+    assert {row.name: [cell.text for cell in row.cells[:2]] for row in table.rows} == {
+        "sft": ["", ""],
+        "ceda": [tick, ""],
+        "jtws": ["", tick],
+        "wmss": [tick, tick],
+    }
+
+
+def test_sweeps_hold_the_arms_that_differ_in_one_option_and_their_origin(found: Findings) -> None:
+    assert [row.name for row in layouts.mix_lambda(found).rows] == ["0.3", "0.5", "0.7"]
+    assert [row.name for row in layouts.weights(found).rows] == ["wmss", "even"]
+    assert cells(layouts.weights(found), "even")[:3] == ["1", "0.8", "0.1"]
+    # 1 / (1 + 7.5 / 5), of sft, from which they start, and of the base model.
+    assert "best \N{GREEK SMALL LETTER LAMDA}: 0.5; " in layouts.mix_lambda(found).note
+    assert "before joint training: 0.400." in layouts.mix_lambda(found).note
+
+
+def test_an_accuracy_links_to_an_answer_that_is_shown(found: Findings) -> None:
+    table = layouts.methods(found)
+    place = [arm.arm for arm in found.arms].index("wmss")
+    row = next(row for row in table.rows if row.name == "wmss")
+    assert row.cells[0].link == layouts.anchor(place, 0)
+    nothing = found.model_copy(update={"problems": []})
+    assert not any(cell.link for row in layouts.methods(nothing).rows for cell in row.cells)
+
+
+def test_means_of_kinds_are_there_where_a_kind_has_several_tasks(found: Findings) -> None:
+    assert layouts.methods(found).columns == ["GSM8K", "HumanEval", "mean"]
+    tasks = [*found.tasks, found.tasks[0].model_copy(update={"name": "amc23", "title": "AMC 23"})]
+    more = found.model_copy(update={"tasks": tasks})
+    assert layouts.methods(more).columns == [
+        "GSM8K",
+        "AMC 23",
+        "mathematics, mean",
+        "HumanEval",
+        "mean",
+    ]
+
+
+def test_the_account_of_an_arm(found: Findings) -> None:
+    assert cells(accounts.costs(found), "wmss") == ["60", "180,000", "3.00e15", "0.167"]
+    assert accounts.costs(found).columns[-1] == "GPU-hours"
+    assert cells(accounts.curricula(found), "wmss")[:4] == ["30.0", "65.0", "5.0", "100 of 200"]
+    assert len(accounts.difficulty(found).columns) == 7
+    score = next(arm for arm in found.arms if arm.arm == "base").tasks["gsm8k"]
+    assert cells(accounts.cut(found), "base")[0].startswith(f"{score.cut} (")
+    assert accounts.several_answers(found).rows == []
+
+
+def test_options_that_all_arms_share_are_left_out() -> None:
+    options = {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3, "z": 4}}
+    assert accounts.differences(options) == {"y": {"a": "2", "b": "3"}, "z": {"a": "-", "b": "4"}}
