@@ -35,8 +35,12 @@ def undisturbed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def weights(artifact: Path) -> dict[str, str]:
+    """Return the hashes of the weights, and of the model cards, which know the training too."""
     files = read_manifest(artifact).files
-    return {name: files[name] for name in ("model/model.safetensors", "weak/model.safetensors")}
+    parts = ("model.safetensors", "README.md")
+    return {
+        f"{model}/{part}": files[f"{model}/{part}"] for model in ("model", "weak") for part in parts
+    }
 
 
 def losses(artifact: Path) -> list[tuple[int, float]]:
