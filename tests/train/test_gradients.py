@@ -1,6 +1,7 @@
 """Two optimizer steps through the real loop equal plain torch, for every way to shard them.
 
-ZeRO 0 to 3, one and two processes, weak model co-trained and frozen, tied and untied heads;
+ZeRO 0 to 3, one and two processes, weak model co-trained and frozen, tied and untied heads, all
+objectives, NEFTune's noise (with `undial`);
 steps of unequally many packed micro-batches, clipping that bites, unequal completion lengths.
 """
 
@@ -16,9 +17,16 @@ from ranks import run_ranks
 from table import make_token_table
 from tiny import make_tiny_model
 
+from wmss_cli.train.objectives.table import OBJECTIVES
+
+STAGES = (0, 1, 2, 3)
 CASES = [
-    f"zero{stage}-{mode}-{head}"
-    for stage, mode, head in product((0, 1, 2, 3), ("cotrain", "frozen"), ("tied", "untied"))
+    f"zero{stage}-{mode}-{head}-mixed"
+    for stage, mode, head in product(STAGES, ("cotrain", "frozen"), ("tied", "untied"))
+]
+CASES += [
+    f"zero{stage}-frozen-tied-{name}"
+    for stage, name in product(STAGES, sorted(OBJECTIVES.keys() - {"mixed"}))
 ]
 
 
