@@ -19,7 +19,7 @@ from wmss_cli.results.summary import summarize
 TASKS = {"gsm8k": 40, "humaneval": 20}
 """Problems of each task."""
 
-STRENGTH = {"base": 0.2, "sft": 0.45, "ceda": 0.45, "jtws": 0.5, "wmss": 0.8}
+STRENGTH = {"base": 0.2, "m1": 0.4, "sft": 0.45, "ceda": 0.45, "jtws": 0.5, "wmss": 0.8}
 """Share of right answers by arm; other arms are as good as sft."""
 
 LOGITS = ("z_target", "gap", "std", "centred_norm", "entropy", "p_max")
@@ -40,6 +40,7 @@ def arm(name: str, start: str = "sft", samples: str = "active", **more: Any) -> 
 
 ARMS = (
     arm("base", "-", "-", objective="-"),
+    arm("m1", "base", "all", purpose="where second phases start"),
     arm("sft", "base", "all"),
     arm("ceda", purpose="Table 3"),
     arm("jtws", samples="all", objective="mixed logits", purpose="Table 3"),
@@ -48,7 +49,7 @@ ARMS = (
     arm("lam7", objective="mixed logits", like="wmss", overrides={"joint.mix_lambda": 0.7}),
     arm("even", objective="mixed logits", like="wmss", overrides={"curriculum.alpha": 1.0}),
 )
-"""Base, three arms of the ablation, the method, two of its lambda and one of its weights."""
+"""Base, M1, three arms of the ablation, the method, two of its lambda and one of its weights."""
 
 
 def write_study(
@@ -97,7 +98,7 @@ def plan(arms: Sequence[StudyArm], seeds: Sequence[int], models: Sequence[str] =
                 continue
             for seed in seeds:
                 end = f"{one.name}-s{seed}"
-                first = [f"{at}first-s{seed}"] if one.start == "sft" else []
+                first = [f"{at}train-m1-s{seed}"] if one.start == "sft" else []
                 runs.append(
                     StudyRun(
                         model=model,
@@ -118,7 +119,7 @@ def plan(arms: Sequence[StudyArm], seeds: Sequence[int], models: Sequence[str] =
         arms=list(arms),
         seeds=list(seeds),
         compare_with="sft",
-        tables=["methods", "ablation", "weights", "lambda", "epochs", "logits"],
+        tables=["methods", "ablation", "curriculum", "lambda", "epochs", "logits"],
         shared={"curate": "curate"},
         runs=runs,
     )
@@ -204,7 +205,7 @@ def _training(out: Path, run: StudyRun, is_first: bool) -> None:
         }
         for i in range(1, steps + 1)
     ]
-    mixed = run.arm not in ("sft", "ceda") and not is_first
+    mixed = run.arm not in ("m1", "sft", "ceda") and not is_first
     config = {"seed": run.seed, "epochs": 1.0, "learning_rate": 1e-5}
     if mixed:
         config["mix_lambda"] = {"lam3": 0.3, "lam7": 0.7}.get(run.arm, 0.5)
@@ -224,6 +225,9 @@ def _training(out: Path, run: StudyRun, is_first: bool) -> None:
     def curve(folder: Path) -> None:
         for row in rows:
             append_json_line(folder / "metrics.jsonl", row)
+        for step in (0, 10, 20, 30):
+            row = {"step": step, **{name: step / 10 + i for i, name in enumerate(LOGITS)}}
+            append_json_line(folder / "logits.jsonl", row)
 
     write(out, "joint_train" if mixed else "sft", config, metrics, curve=curve)
 

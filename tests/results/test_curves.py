@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wmss_cli.core.files import append_json_line
-from wmss_cli.results.curves import curve_of, smooth
+from wmss_cli.results.curves import curve_of, logit_curve_of, smooth
 
 
 def write(path: Path, steps: int, loss: float) -> Path:
@@ -37,3 +37,14 @@ def test_a_curve_is_the_mean_over_seeds_of_one_length(tmp_path: Path) -> None:
     assert curve.seeds == 2
     assert curve.loss == pytest.approx([1.5] * 10)
     assert curve_of("sft", []) is None
+
+
+def test_logits_along_training_are_means_over_seeds(tmp_path: Path) -> None:
+    for name, gap in (("a", 1.0), ("b", 3.0)):
+        for step in (0, 10):
+            append_json_line(tmp_path / name, {"step": step, "gap": gap * step, "std": 1.0})
+    curve = logit_curve_of([tmp_path / "a", tmp_path / "b"])
+    assert curve is not None
+    assert curve.step == [0, 10]
+    assert curve.statistics == {"gap": [0.0, 20.0], "std": [1.0, 1.0]}
+    assert logit_curve_of([]) is None

@@ -52,11 +52,11 @@ def page(found: Findings) -> str:
 def test_everything_is_on_the_page(found: Findings, page: str) -> None:
     for heading in ("Results", "Training", "Samples", "Logits", "Answers", "Configuration"):
         assert f"<h2>{heading}</h2>" in page
-    for name in ("methods", "ablation", "weights", "lambda", "epochs", "logits", "differences"):
+    for name in ("methods", "ablation", "curriculum", "lambda", "epochs", "logits", "differences"):
         assert f'id="table-{name}"' in page
-    for name in ("cost", "curriculum", "difficulty", "cut"):
+    for name in ("cost", "shares", "difficulty", "cut"):
         assert f'id="table-{name}"' in page
-    assert page.count("<svg") == 7
+    assert page.count("<svg") == 8
     assert "wmss run study.yaml" in page
     # The answer is first.
     assert page.index(answer(found)[0]) < page.index("<svg") < page.index("<table")
@@ -84,7 +84,7 @@ def test_what_a_model_writes_is_shown_and_not_run(page: str) -> None:
 def test_the_files_beside_the_page(found: Findings, tmp_path: Path) -> None:
     assert write_report(found, tmp_path) == tmp_path / "report.html"
     names = {path.stem for path in (tmp_path / "tables").glob("*.tex")}
-    assert {"methods", "ablation", "weights", "lambda", "epochs", "logits", "cost"} <= names
+    assert {"methods", "ablation", "curriculum", "lambda", "epochs", "logits", "cost"} <= names
     results = json.loads((tmp_path / "results.json").read_text())
     assert "problems" not in results
     assert Findings.model_validate(results) == found.model_copy(update={"problems": []})

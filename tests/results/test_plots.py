@@ -10,7 +10,8 @@ from wmss_cli.results.plots import pictures
 
 def test_pictures_are_whole_and_take_the_colour_of_the_text(found: Findings) -> None:
     drawn = pictures(found)
-    assert list(drawn) == ["forest", "cost", "lambda", "epochs", "training", "clouds", "logits"]
+    names = ["forest", "cost", "lambda", "epochs", "training", "clouds", "logits", "logit_curves"]
+    assert list(drawn) == names
     for name, svg in drawn.items():
         root = ET.fromstring(svg)
         assert "currentColor" in svg
@@ -29,7 +30,14 @@ def test_names_are_text_and_not_shapes(found: Findings) -> None:
 def test_what_is_not_known_is_not_drawn(found: Findings) -> None:
     bare = [
         arm.model_copy(
-            update={"gap": None, "cost": None, "curve": None, "logits": {}, "epochs": {}}
+            update={
+                "gap": None,
+                "cost": None,
+                "curve": None,
+                "logits": {},
+                "logit_curve": None,
+                "epochs": {},
+            }
         )
         for arm in found.arms
     ]

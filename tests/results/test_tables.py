@@ -58,7 +58,7 @@ def cells(table: Table, name: str) -> list[str]:
 
 def test_a_study_has_the_tables_that_it_names(found: Findings) -> None:
     named = [table.name for table in layouts.tables(found)]
-    assert named == ["methods", "ablation", "weights", "lambda", "epochs", "logits"]
+    assert named == ["methods", "ablation", "curriculum", "lambda", "epochs", "logits"]
     less = found.model_copy(update={"study": found.study.model_copy(update={"tables": []})})
     assert layouts.tables(less) == []
 
@@ -67,6 +67,7 @@ def test_the_ablation_ticks_what_an_arm_has(found: Findings) -> None:
     table = layouts.ablation(found)
     tick = "\N{CHECK MARK}"
     assert {row.name: [cell.text for cell in row.cells[:2]] for row in table.rows} == {
+        "m1": ["", ""],
         "sft": ["", ""],
         "ceda": [tick, ""],
         "jtws": ["", tick],
@@ -76,11 +77,13 @@ def test_the_ablation_ticks_what_an_arm_has(found: Findings) -> None:
 
 def test_sweeps_hold_the_arms_that_differ_in_one_option_and_their_origin(found: Findings) -> None:
     assert [row.name for row in layouts.mix_lambda(found).rows] == ["0.3", "0.5", "0.7"]
-    assert [row.name for row in layouts.weights(found).rows] == ["wmss", "even"]
-    assert cells(layouts.weights(found), "even")[:3] == ["1", "0.8", "0.1"]
-    # 1 / (1 + 7.5 / 5), of sft, from which they start, and of the base model.
-    assert "best \N{GREEK SMALL LETTER LAMDA}: 0.5; " in layouts.mix_lambda(found).note
-    assert "before joint training: 0.400." in layouts.mix_lambda(found).note
+    assert [row.name for row in layouts.curriculum(found).rows] == ["wmss", "even"]
+    assert cells(layouts.curriculum(found), "even")[:3] == ["1", "0.8", "0.1"]
+    note = layouts.mix_lambda(found).note
+    assert "best \N{GREEK SMALL LETTER LAMDA}: 0.5; " in note
+    # 1 / (1 + 7 / 5), of M1 and M0; then of the model of the best lambda, 11, and its weak one.
+    assert "before joint training: 0.417;" in note
+    assert "after joint training: 0.312." in note
 
 
 def test_an_accuracy_links_to_an_answer_that_is_shown(found: Findings) -> None:

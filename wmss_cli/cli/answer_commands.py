@@ -128,7 +128,8 @@ def report(
     compared with the first that is named; names such as wmss@1 are epochs of wmss.
     """
     from wmss_cli.core.manifest import MANIFEST
-    from wmss_cli.results.gather import STUDY_FILE, gather
+    from wmss_cli.results.gather import gather
+    from wmss_cli.results.study import STUDY_FILE
     from wmss_cli.stages.report import read_study, write
 
     folder = Path(runs[0])

@@ -54,7 +54,7 @@ def curricula(found: Findings) -> Table:
             rows.append(Row(arm.arm, [Cell(text) for text in cells], arm.model))
     terms = [f"{letter} term" for letter in (ALPHA, BETA, GAMMA)]
     return Table(
-        "curriculum",
+        "shares",
         "Shares of the curriculum's terms, in percent",
         "arm",
         [*terms, "different samples", "effective size, %", "mean H(weak)", "mean H(strong)"],

@@ -11,7 +11,7 @@ import numpy as np
 from wmss_cli.core.files import canonical_hash
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.results.crossed import estimate
-from wmss_cli.results.curves import METRICS_FILE, curve_of
+from wmss_cli.results.curves import LOGITS_FILE, METRICS_FILE, curve_of, logit_curve_of
 from wmss_cli.results.examples import MOST, Asked, choose, show
 from wmss_cli.results.findings import (
     ArmResult,
@@ -128,7 +128,6 @@ class _Reader:
         ]
         whole = [[m for m in own if m is not None] for own in chains if None not in own]
         last = [run.trainings[-1] for run in runs if run.trainings]
-        curves = [sources.file(label, METRICS_FILE) for label in dict.fromkeys(last)]
         curricula = sources.finished([run.curriculum for run in runs])
         bins = [self._bins(run) for run in runs]
         return ArmResult(
@@ -145,7 +144,8 @@ class _Reader:
             mix_lambda=self._lambda(runs),
             logits=self._statistics([run.logits for run in runs]),
             weak_logits=self._statistics([run.weak_logits for run in runs]),
-            curve=curve_of(scored.arm.name, [path for path in curves if path is not None]),
+            curve=curve_of(scored.arm.name, sources.files(last, METRICS_FILE)),
+            logit_curve=logit_curve_of(sources.files(last, LOGITS_FILE)),
             curriculum=shares_of(_manifests(sources, curricula)),
             by_difficulty=mean_bins([own[0] for own in bins]),
             by_change=mean_bins([own[1] for own in bins]),
@@ -291,9 +291,8 @@ def _first_phases(sources: Sources) -> list[Curve]:
         groups.setdefault(canonical_hash(config), []).append(label)
     curves = []
     for group in groups.values():
-        files = [path for path in (sources.file(x, METRICS_FILE) for x in group) if path]
         name = "first phase" if len(groups) == 1 else f"before: {group[0]}"
-        curve = curve_of(name, files)
+        curve = curve_of(name, sources.files(group, METRICS_FILE))
         curves += [curve] if curve is not None else []
     return curves
 

@@ -1,16 +1,18 @@
-"""Training curves: ``metrics.jsonl`` of several seeds, smoothed and thinned for a picture."""
+"""Curves along training, of several seeds: losses, smoothed and thinned, and logits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from wmss_cli.core.files import read_json_lines
-from wmss_cli.results.findings import Curve
+from wmss_cli.results.findings import Curve, LogitCurve
 
 METRICS_FILE = "metrics.jsonl"
+LOGITS_FILE = "logits.jsonl"
 
 _KEYS = ("strong_loss", "loss", "grad_norm")
 _POINTS = 120
@@ -18,8 +20,7 @@ _POINTS = 120
 
 def curve_of(name: str, files: Sequence[Path]) -> Curve | None:
     """Return the mean curve of some trainings; of those as long as the first where they differ."""
-    seeds = [rows for rows in map(read_json_lines, files) if rows]
-    seeds = [rows for rows in seeds if len(rows) == len(seeds[0])]
+    seeds = _alike(files)
     if not seeds:
         return None
     steps = [int(row["step"]) for row in seeds[0]]
@@ -36,6 +37,28 @@ def curve_of(name: str, files: Sequence[Path]) -> Curve | None:
         step=[steps[i] for i in shown],
         **{key: [float(f"{x:.4g}") for x in own[shown]] for key, own in values.items()},
     )
+
+
+def logit_curve_of(files: Sequence[Path]) -> LogitCurve | None:
+    """Return the mean statistics of logits along some trainings, which have a row now and then."""
+    seeds = _alike(files)
+    if not seeds:
+        return None
+    means = {
+        name: np.mean([[row[name] for row in rows] for rows in seeds], axis=0)
+        for name in seeds[0][0]
+        if name != "step"
+    }
+    return LogitCurve(
+        step=[int(row["step"]) for row in seeds[0]],
+        statistics={name: [float(f"{x:.5g}") for x in own] for name, own in means.items()},
+    )
+
+
+def _alike(files: Sequence[Path]) -> list[list[dict[str, Any]]]:
+    """Return the rows of the files that have as many as the first one."""
+    seeds = [rows for rows in map(read_json_lines, files) if rows]
+    return [rows for rows in seeds if len(rows) == len(seeds[0])]
 
 
 def smooth(values: Sequence[float]) -> list[float]:

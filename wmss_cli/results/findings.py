@@ -94,6 +94,13 @@ class Curve(_Part):
     grad_norm: list[float]
 
 
+class LogitCurve(_Part):
+    """Statistics of the logits along training; the mean over the seeds."""
+
+    step: list[int]
+    statistics: dict[str, list[float]]
+
+
 class Bin(_Part):
     """Loss of some samples."""
 
@@ -144,6 +151,7 @@ class ArmResult(_Part):
     logits: dict[str, float] = {}
     weak_logits: dict[str, float] = {}
     curve: Curve | None = None
+    logit_curve: LogitCurve | None = None
     curriculum: Curriculum | None = None
     by_difficulty: list[Bin] = []
     """Quintiles of H(weak), easiest first."""

@@ -11,9 +11,7 @@ from pathlib import Path
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import MANIFEST, read_manifest
 from wmss_cli.results.evaluations import Evaluation, open_evaluation
-from wmss_cli.results.study import Study, StudyArm, StudyRun
-
-STUDY_FILE = "study.json"
+from wmss_cli.results.study import STUDY_FILE, Study, StudyArm, StudyRun
 
 _EPOCH = re.compile(r"(?P<arm>.+)@(?P<epoch>\d+(?:\.\d+)?)")
 

@@ -26,9 +26,9 @@ _TICK = Cell("\N{CHECK MARK}")
 _EMPTY = Cell("")
 _WEIGHTS = ("curriculum.alpha", "curriculum.beta", "curriculum.gamma")
 _MIX = "joint.mix_lambda"
-_ABLATION = ("sft", "continued_sft", "ceda", "jtws", "wmss")
+_ABLATION = ("m1", "sft", "continued_sft", "ceda", "jtws", "wmss")
 
-NAMES = ("methods", "ablation", "weights", "lambda", "epochs", "logits")
+NAMES = ("methods", "ablation", "curriculum", "lambda", "epochs", "logits")
 """What `tables` of a configuration can name."""
 
 
@@ -98,12 +98,12 @@ def ablation(found: Findings) -> Table:
     )
 
 
-def weights(found: Findings) -> Table:
+def curriculum(found: Findings) -> Table:
     """Return the accuracy by the curriculum's weights (Table 4)."""
     arms = sweep(found, _WEIGHTS)
     columns = _columns(found)
     return Table(
-        "weights",
+        "curriculum",
         f"Weights of the curriculum {ALPHA}, {BETA}, {GAMMA}, in percent",
         "arm",
         [ALPHA, BETA, GAMMA, *(title for title, _ in columns)],
@@ -268,12 +268,19 @@ def _best_lambda(found: Findings, arms: Sequence[ArmResult]) -> Iterator[str]:
         if not own:
             continue
         best = max(own, key=lambda arm: arm.mean.mean if arm.mean else 0.0)
-        start = next(arm.start for arm in found.study.arms if arm.name == best.arm)
         logits_of = {arm.arm: arm.logits for arm in found.of_model(model)}
-        cross = crossing(logits_of.get(start, {}), logits_of.get("base", {}))
-        told = f"{model}: " if model else ""
-        beside = "" if cross is None else f"; {LAMBDA}_cross before joint training: {cross:.3f}"
-        yield f"{told}best {LAMBDA}: {best.mix_lambda:g}{beside}."
+        crossings = {
+            # Second phases start from M1, the weak model being M0.
+            "before": crossing(logits_of.get("m1", {}), logits_of.get("base", {})),
+            "after": crossing(best.logits, best.weak_logits),
+        }
+        told = [f"{model}: " if model else "", f"best {LAMBDA}: {best.mix_lambda:g}"]
+        told += [
+            f"; {LAMBDA}_cross {when} joint training: {cross:.3f}"
+            for when, cross in crossings.items()
+            if cross is not None
+        ]
+        yield "".join(told) + "."
 
 
 def _accuracy_note(found: Findings) -> str:
@@ -291,7 +298,7 @@ def _accuracy_note(found: Findings) -> str:
 _BY_NAME: dict[str, Callable[[Findings], Table]] = {
     "methods": methods,
     "ablation": ablation,
-    "weights": weights,
+    "curriculum": curriculum,
     "lambda": mix_lambda,
     "epochs": epochs,
     "logits": logits,

@@ -2,64 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
-
-import matplotlib
-
-matplotlib.use("agg")
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from wmss_cli.results.findings import ArmResult, Cloud, Curve, Findings
 from wmss_cli.results.layouts import sweep
+from wmss_cli.results.svg import COLORS, FAINT, INK, WIDE, WIDTH, figure_svg
 from wmss_cli.results.tables import SIGNIFICANT, points, quantity
 
-_INK = "#010203"
-"""Stands for the colour of the page's text."""
-
-COLORS = (
-    "#3b82d6",
-    "#e0702f",
-    "#2f9e6b",
-    "#c9508f",
-    "#8b6fd6",
-    "#b08a1f",
-    "#2f9fb3",
-    "#d04a4a",
-    "#7c8a3a",
-    "#8a7f78",
-)
-"""Readable on white and on black."""
-
-_FAINT = "#8a8f98"
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "legend.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.unicode_minus": True,
-    "grid.color": _FAINT,
-    "grid.alpha": 0.3,
-}
-_WIDTH = 7.2
 _CURVES = (
     ("strong_loss", "loss of the model alone, nats per token"),
     ("loss", "loss that is minimised, nats per token"),
@@ -81,6 +35,7 @@ def pictures(found: Findings) -> dict[str, str]:
         "training": _training(found),
         "clouds": _clouds(found.clouds),
         "logits": _logits(found),
+        "logit_curves": _logit_curves(found),
     }
     return {name: svg for name, svg in drawn.items() if svg is not None}
 
@@ -90,13 +45,13 @@ def _forest(found: Findings) -> str | None:
     arms = [arm for arm in found.arms if arm.gap is not None]
     if not arms:
         return None
-    with _figure("forest", 1.0 + 0.3 * len(arms)) as (figure, done):
+    with figure_svg("forest", 1.0 + 0.3 * len(arms)) as (figure, done):
         axis = figure.add_subplot()
         for place, arm in enumerate(arms):
             gap = arm.gap
             assert gap is not None
             real = gap.corrected < SIGNIFICANT
-            color = _FAINT if not real else COLORS[2] if gap.mean > 0 else COLORS[1]
+            color = FAINT if not real else COLORS[2] if gap.mean > 0 else COLORS[1]
             axis.plot([100 * gap.low, 100 * gap.high], [place, place], color=color, linewidth=2)
             axis.plot(100 * gap.mean, place, "o", color=color, markersize=6)
             axis.annotate(
@@ -106,7 +61,7 @@ def _forest(found: Findings) -> str | None:
                 va="center",
                 fontweight="bold" if real else "normal",
             )
-        axis.axvline(0.0, color=_INK, linewidth=0.8)
+        axis.axvline(0.0, color=INK, linewidth=0.8)
         axis.set_yticks(range(len(arms)), [arm.key for arm in arms])
         axis.set_ylim(len(arms) - 0.5, -0.5)
         axis.set_xlabel(f"points more than {found.reference}, mean over benchmarks")
@@ -122,7 +77,7 @@ def _cost(found: Findings) -> str | None:
         return None
     counted = all(arm.cost and arm.cost.flops is not None for arm in paid)
     height = max(3.6, 0.24 * len(paid) + 1.0)
-    with _figure("cost", height) as (figure, done):
+    with figure_svg("cost", height) as (figure, done):
         axis = figure.add_subplot()
         spots: list[tuple[float, float, str, str]] = []
         for place, arm in enumerate(paid):
@@ -136,7 +91,7 @@ def _cost(found: Findings) -> str | None:
             spots.append((x, mean, arm.key, color))
         for arm in there:
             if arm.cost is None and arm.mean is not None:
-                axis.axhline(100 * arm.mean.mean, color=_FAINT, linestyle="--", linewidth=1)
+                axis.axhline(100 * arm.mean.mean, color=FAINT, linestyle="--", linewidth=1)
                 axis.annotate(
                     arm.key, (0.01, 100 * arm.mean.mean), xycoords=("axes fraction", "data")
                 )
@@ -159,13 +114,7 @@ def _label_beside(axis: Axes, spots: Sequence[tuple[float, float, str, str]]) ->
     low, high = axis.get_ylim()
     step = (high - low) / max(len(spots) + 1, 14)
     ordered = sorted(spots, key=lambda spot: spot[1])
-    heights: list[float] = []
-    for _, y, _, _ in ordered:
-        heights.append(max(y, heights[-1] + step) if heights else y)
-    over = max(0.0, heights[-1] - high)
-    for i in range(len(heights) - 1, -1, -1):
-        above = heights[i + 1] - step if i + 1 < len(heights) else high
-        heights[i] = min(heights[i], above) if over else heights[i]
+    heights = _apart([y for _, y, _, _ in ordered], step, low, high)
     for (x, y, name, color), height in zip(ordered, heights, strict=True):
         axis.annotate(
             name,
@@ -174,9 +123,29 @@ def _label_beside(axis: Axes, spots: Sequence[tuple[float, float, str, str]]) ->
             textcoords=("axes fraction", "data"),
             color=color,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": color, "alpha": 0.3, "linewidth": 0.7},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "alpha": 0.3,
+                "linewidth": 0.7,
+                "relpos": (0.0, 0.5),
+            },
             annotation_clip=False,
         )
+
+
+def _apart(wanted: Sequence[float], step: float, low: float, high: float) -> list[float]:
+    """Move rising heights apart to at least `step`, each as little as that allows."""
+    # Less i * step they need only not fall: neighbours that would become one block at their mean.
+    blocks: list[list[float]] = []
+    for i, height in enumerate(wanted):
+        blocks.append([height - i * step])
+        while len(blocks) > 1 and float(np.mean(blocks[-2])) > float(np.mean(blocks[-1])):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    flat = [float(np.mean(block)) for block in blocks for _ in block]
+    heights = [base + i * step for i, base in enumerate(flat)]
+    top = high - (len(wanted) - 1) * step
+    return [min(max(h, low + i * step), top + i * step) for i, h in enumerate(heights)]
 
 
 def _lambda(found: Findings) -> str | None:
@@ -184,7 +153,7 @@ def _lambda(found: Findings) -> str | None:
     arms = [arm for arm in sweep(found, ("joint.mix_lambda",)) if arm.mean and arm.mix_lambda]
     if len(arms) < 2:
         return None
-    with _figure("lambda", 3.4) as (figure, done):
+    with figure_svg("lambda", 3.4) as (figure, done):
         axis = figure.add_subplot()
         for i, model in enumerate(found.models):
             own = sorted(
@@ -228,7 +197,7 @@ def _epochs(found: Findings) -> str | None:
         return None
     tasks = [task for task in found.tasks if any(task.name in arm.tasks for arm in arms)]
     rows = -(-len(tasks) // 3)
-    with _figure("epochs", 2.4 * rows + 0.4) as (figure, done):
+    with figure_svg("epochs", 2.4 * rows + 0.4, width=WIDE) as (figure, done):
         axes = figure.subplots(rows, min(3, len(tasks)), squeeze=False).flat
         for axis, task in zip(axes, tasks, strict=False):
             for i, arm in enumerate(arms):
@@ -263,7 +232,7 @@ def _training(found: Findings) -> str | None:
         return None
     if len(curves) > _OVERLAID:
         return _panels([(name, curve) for name, curve in curves], found.reference)
-    with _figure("training", 3.0, width=1.4 * _WIDTH) as (figure, done):
+    with figure_svg("training", 3.0, width=WIDE) as (figure, done):
         for axis, (key, title) in zip(figure.subplots(1, len(_CURVES)), _CURVES, strict=True):
             for i, (name, curve) in enumerate(curves):
                 axis.plot(curve.step, getattr(curve, key), color=COLORS[i], label=name)
@@ -278,11 +247,11 @@ def _panels(curves: Sequence[tuple[str, Curve]], reference: str | None) -> str:
     """Draw the loss of the model alone, a panel for each arm with the reference behind it."""
     rows = -(-len(curves) // 4)
     behind = next((curve for name, curve in curves if name == reference), None)
-    with _figure("training", 1.5 * rows + 0.3, width=1.4 * _WIDTH) as (figure, done):
+    with figure_svg("training", 1.5 * rows + 0.3, width=WIDE) as (figure, done):
         axes = figure.subplots(rows, 4, squeeze=False, sharey=True)
         for axis, (name, curve) in zip(axes.flat, curves, strict=False):
             if behind is not None and curve is not behind:
-                axis.plot(behind.step, behind.strong_loss, color=_FAINT, linewidth=1)
+                axis.plot(behind.step, behind.strong_loss, color=FAINT, linewidth=1)
             axis.plot(curve.step, curve.strong_loss, color=COLORS[0], linewidth=1.5)
             axis.set_title(name)
             axis.grid()
@@ -297,7 +266,8 @@ def _clouds(clouds: Sequence[Cloud]) -> str | None:
     if not clouds:
         return None
     rows = -(-len(clouds) // 2)
-    with _figure("clouds", 3.6 * rows) as (figure, done):
+    width = WIDTH if len(clouds) == 1 else 1.6 * WIDTH
+    with figure_svg("clouds", 3.6 * rows, width=width) as (figure, done):
         for place, cloud in enumerate(clouds):
             axis = figure.add_subplot(rows, min(2, len(clouds)), place + 1)
             order = np.argsort(cloud.weight)
@@ -313,13 +283,16 @@ def _clouds(clouds: Sequence[Cloud]) -> str | None:
                 rasterized=True,
             )
             ends = [0.0, max(*cloud.weak, *cloud.strong)]
-            axis.plot(ends, ends, color=_FAINT, linestyle="--", linewidth=1)
+            axis.plot(ends, ends, color=FAINT, linestyle="--", linewidth=1)
             axis.set_xlabel("H(weak), nats per token")
             axis.set_ylabel("H(strong), nats per token")
             if cloud.model:
                 axis.set_title(cloud.model)
             axis.grid()
-            figure.colorbar(drawn, ax=axis, label="weight (1: even draw)", format="%g")
+            plain = FuncFormatter(lambda x, _: f"{x:g}")
+            bar = figure.colorbar(drawn, ax=axis, label="weight (1: even draw)", format=plain)
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            bar.ax.yaxis.set_minor_locator(NullLocator())
     return done[0]
 
 
@@ -335,7 +308,7 @@ def _logits(found: Findings) -> str | None:
     if not arms or not names:
         return None
     height = (0.8 + 0.2 * len(arms)) * -(-len(names) // 4)
-    with _figure("logits", max(height, 1.8), width=1.4 * _WIDTH) as (figure, done):
+    with figure_svg("logits", max(height, 1.8), width=WIDE) as (figure, done):
         axes = figure.subplots(-(-len(names) // 4), min(4, len(names)), squeeze=False, sharey=True)
         for axis, name in zip(axes.flat, names, strict=False):
             for place, arm in enumerate(arms):
@@ -352,37 +325,26 @@ def _logits(found: Findings) -> str | None:
     return done[0]
 
 
-@contextmanager
-def _figure(name: str, height: float, width: float = _WIDTH) -> Iterator[tuple[Figure, list[str]]]:
-    """Give a figure, and a list that holds its SVG afterwards."""
-    done: list[str] = []
-    style: Any = _STYLE | {"svg.hashsalt": name}
-    with plt.rc_context(style):
-        figure = plt.figure(figsize=(width, height), layout="constrained")
-        try:
-            yield figure, done
-            text = io.StringIO()
-            figure.savefig(text, format="svg", transparent=True, dpi=160)
-            done.append(_inline(text.getvalue(), name))
-        finally:
-            plt.close(figure)
-
-
-def _inline(svg: str, name: str) -> str:
-    """Return an SVG that can be in a page beside others: no ids in common, nothing to load."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
-    svg = svg.replace("xlink:href", "href").replace(_INK, "currentColor")
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    # The page's own font: numbers and names as around them.
-    svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
-    # A hundredth of a point is finer than any screen.
-    svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)
-    svg = re.sub(r"\s*\n\s*", " ", svg)
-    width = re.search(r'width="([\d.]+)pt"', svg)
-    style = f'style="min-width: {float(width[1]) * 0.95:.0f}px" ' if width else ""
-    return svg.replace("<svg ", f'<svg {style}role="img" ', 1)
+def _logit_curves(found: Findings) -> str | None:
+    """Draw the statistics of logits along training (Fig. 4): a panel for each, a line an arm."""
+    arms = [(arm.key, arm.logit_curve) for arm in found.arms if arm.logit_curve is not None]
+    if not arms:
+        return None
+    names = [name for name in _STATISTICS if name in arms[0][1].statistics]
+    rows = -(-len(names) // 3)
+    height = 2.2 * rows + 0.25 * -(-len(arms) // 4) + 0.3
+    with figure_svg("logit_curves", height, width=WIDE) as (figure, done):
+        axes = figure.subplots(rows, min(3, len(names)), squeeze=False)
+        for axis, name in zip(axes.flat, names, strict=False):
+            for i, (arm, curve) in enumerate(arms):
+                style = ("-", "--", ":")[i // len(COLORS) % 3]
+                color = COLORS[i % len(COLORS)]
+                axis.plot(curve.step, curve.statistics[name], style, color=color, label=arm)
+            axis.set_title(name)
+            axis.grid()
+        for axis in list(axes.flat)[len(names) :]:
+            axis.remove()
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        figure.supxlabel("step", fontsize=10)
+    return done[0]

@@ -51,6 +51,11 @@ class Sources:
         path = self.paths[label] / name
         return path if path.is_file() else None
 
+    def files(self, labels: Sequence[str], name: str) -> list[Path]:
+        """Return that file of each result that has it, each once."""
+        found = (self.file(label, name) for label in dict.fromkeys(labels))
+        return [path for path in found if path is not None]
+
     def finished(self, labels: Sequence[str | None]) -> list[str]:
         """Return those labels whose results are finished, each once."""
         return list(dict.fromkeys(x for x in labels if x is not None and self.manifest(x)))

@@ -1,0 +1,97 @@
+"""Figures as SVG that can be in a page beside others, and take its text colour and font."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+INK = "#010203"
+"""Stands for the colour of the page's text."""
+
+COLORS = (
+    "#3b82d6",
+    "#e0702f",
+    "#2f9e6b",
+    "#c9508f",
+    "#8b6fd6",
+    "#b08a1f",
+    "#2f9fb3",
+    "#d04a4a",
+    "#7c8a3a",
+    "#8a7f78",
+)
+"""Readable on white and on black."""
+
+FAINT = "#8a8f98"
+"""Of what is behind, or no more than noise."""
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "legend.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.unicode_minus": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.3,
+}
+WIDTH = 5.4
+"""Inches of a picture that a telephone shows whole."""
+
+WIDE = 8.0
+"""Inches of one that scrolls there."""
+
+
+@contextmanager
+def figure_svg(
+    name: str, height: float, width: float = WIDTH
+) -> Iterator[tuple[Figure, list[str]]]:
+    """Give a figure, and a list that holds its SVG afterwards."""
+    done: list[str] = []
+    style: Any = _STYLE | {"svg.hashsalt": name}
+    with plt.rc_context(style):
+        figure = plt.figure(figsize=(width, height), layout="constrained")
+        try:
+            yield figure, done
+            text = io.StringIO()
+            figure.savefig(text, format="svg", transparent=True, dpi=160)
+            done.append(_inline(text.getvalue(), name))
+        finally:
+            plt.close(figure)
+
+
+def _inline(svg: str, name: str) -> str:
+    """Return an SVG that can be in a page beside others: no ids in common, nothing to load."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
+    svg = svg.replace("xlink:href", "href").replace(INK, "currentColor")
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    # The page's own font: numbers and names as around them.
+    svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
+    # A hundredth of a point is finer than any screen.
+    svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg)
+    width = re.search(r'width="([\d.]+)pt"', svg)
+    style = f'style="min-width: {float(width[1]) * 0.95:.0f}px" ' if width else ""
+    return svg.replace("<svg ", f'<svg {style}role="img" ', 1)
