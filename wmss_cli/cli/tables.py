@@ -145,7 +145,7 @@ def _shared(found: Sequence[Arm]) -> Iterator[str]:
 def _arms(study: Findings) -> Table:
     from wmss_cli.results.tables import p_value, percent, points
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("arm", overflow="fold")
     names = ["accuracy %", "95 %"]
     if study.comparisons:
@@ -168,7 +168,7 @@ def _arms(study: Findings) -> Table:
 
 def _by_task(study: Findings) -> Table:
     """Show accuracies alone: arms by tasks."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("arm", overflow="fold")
     for task in study.tasks:
         table.add_column(task.title, justify="right", overflow="fold", min_width=5)
