@@ -53,13 +53,35 @@ The strongest source wins:
 
 - Keys are dotted: `sft.epochs` is `epochs` in the section `sft`.
 - The value of `--set` is read as YAML: `--set data=[a.jsonl,b.jsonl.zst]`, `--set model=null`.
-- `run_dir`, `model`, `data`, `task_data`, `eval_files` and YAML files among `tasks` and
+- `run_dir`, `model`, `models`, `data`, `task_data`, `eval_files` and YAML files among `tasks` and
   `decontaminate` are paths. In a YAML file they are relative to that file, on the command line to
   the current folder. A `model` of the form `owner/name` in a YAML file is a hub id, unless there is
   such a folder beside the file.
 - An unknown key, a key that stands twice and a value of the wrong type are errors (exit code 3)
   that name the file and the line.
-- A top-level `seed` goes to every section with a seed that the sources do not set.
+- A top-level `seed` goes to every section with a seed that the sources do not set. With `seeds`
+  there is one run with each of them; then `sft`, `curriculum`, `joint` and `eval` may not set their
+  own.
+
+## Arms, seeds and models
+
+A configuration is a study: each of its `arms`, with each of its `seeds`, from each of its `models`.
+[Arms, seeds and models](arms.md) has the catalogue, what is shared, and what is refused.
+
+```yaml
+model: Qwen3-4B-Base                       # or models: {4b: Qwen3-4B-Base, 8b: Qwen3-8B-Base}
+arms: [sft, wmss, continued_sft]           # names of the catalogue; or, below each other:
+# arms:
+#   wmss:                                  # as in the catalogue
+#   lam42: {like: wmss, joint.mix_lambda: 0.42}
+seeds: [0, 1, 2]                           # empty: once, with 'seed'
+compare_with: continued_sft                # the arm that differences are taken from
+tables: [methods, logits]                  # what the report lays out
+```
+
+On the command line: `--set seeds=[0]`, `--set "arms=[m1, wmss]"`,
+`--set "arms={lam42: {like: wmss, joint.mix_lambda: 0.42}}"`. The list or mapping replaces the whole
+one of the file.
 
 ## What makes a result another one
 
@@ -78,14 +100,20 @@ _RULES = """## Rules between options
 - `joint.mix_lambda` 0 is refused: the strong model would get no gradient.
 - With `iterations` above 1, `joint.next_weak: cotrained` needs `joint.weak_mode: cotrain` and
   `joint.weak_logits: model`.
-- `wmss run` needs `model`, `data`, and `tasks` or `eval_files`.
+- `wmss run` needs `model` or `models` (not both), `data`, and `tasks` or `eval_files`.
+- An arm may set `iterations` and options of `sft`, `curriculum`, `joint` and `extrapolate`, but no
+  seed.
+- `joint.weak_logits` `shuffled` and `noise` need `joint.weak_mode: frozen`. `joint.cache_weak`
+  needs `joint.weak_mode: frozen` and `joint.weak_logits: model`. Arms of the catalogue set what
+  they need.
+- `compare_with` names an arm that is run; no seed is given twice.
 - `eval.samples` above 1 and `eval.top_p` below 1 need an `eval.temperature` above 0.
 - `tokenize.system_prompt` and `eval.system_prompt` are two options: change both together.
 """
 
-_TOP_LEVEL = """No fingerprint holds these as they are: `model`, `data`, `tasks`,
-`decontaminate` and `eval_files` count by their content, `seed` through the sections, and the others
-decide where results go and which steps there are.
+_TOP_LEVEL = """No fingerprint holds these as they are: `model`, `models`, `data`,
+`tasks`, `decontaminate` and `eval_files` count by their content, `seed` and `seeds` through the
+sections, and the others decide where results go and which steps there are.
 
 """
 

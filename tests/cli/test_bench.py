@@ -18,7 +18,7 @@ from wmss_cli.cli.bench_commands import _ratios, _ways
     ("part", "titles", "agreements"),
     [
         ("loss", ["mixed loss"], {"loss", "gradient"}),
-        ("step", ["an AdamW step", "an AdamW step"], {"loss"}),
+        ("step", ["an AdamW step", "an AdamW step", "a step"], {"loss"}),
         ("score", ["entropy"], {"entropy", "entropy, against a float64 loop"}),
         ("generate", ["20 answers"], {"share of other answers"}),
         ("cli", ["the help", "a run", "40 mathematical records"], {"right answers"}),
@@ -35,11 +35,10 @@ def test_a_bench_gives_times_memory_and_agreement(
     report = Report.model_validate(json.loads(done.stdout))
     assert [p.title.split(" on ")[0].split(",")[0].split(" of ")[0] for p in report.parts] == titles
     assert {a.what for p in report.parts for a in p.agreements} == agreements
-    for entry in (entry for p in report.parts for entry in p.entries):
+    for one, entry in ((p, entry) for p in report.parts for entry in p.entries):
         assert entry.seconds is not None
         assert entry.seconds.low > 0.0
-        assert entry.memory_bytes is not None
-        assert entry.memory_bytes > 0
+        assert (entry.memory_bytes or 0) > 0 or not one.memory
         assert (entry.limit is None) == (part == "cli")
     assert all(ratio.goal is None for p in report.parts for ratio in p.ratios)
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,7 @@
 """One rank of the parity test: every combination through the real loop, against plain torch.
 
-Arguments: a work folder with the models and the token table, and the file for the results.
+Arguments: a work folder with the models and the token table, the file for the results, and the
+cases: ZERO-MODE-HEAD-OBJECTIVE.
 """
 
 from __future__ import annotations
@@ -9,27 +10,60 @@ import copy
 import hashlib
 import json
 import sys
-from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from wmss_cli.core.config import JointConfig
-from wmss_cli.data.batches import BatchPlan
+from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import load_model
 from wmss_cli.stages.training import TableFeed
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.export import full_state_dict
+from wmss_cli.train.keyed import Purpose, normal, stream
 from wmss_cli.train.loop import TrainState, train
+from wmss_cli.train.neftune import embedding_noise
+from wmss_cli.train.objectives.table import Objective
+from wmss_cli.train.objectives.weak_logits import noise, places
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import join
 
 MAX_GRAD_NORM = 0.5
 MICRO_BATCH_TOKENS = 27
+
+
+NEFTUNE_ALPHA = 5.0
+
+
+def plain_loss(
+    z: Tensor, other: Tensor, targets: Tensor, keys: Tensor, objective: Objective, step: int
+) -> Tensor:
+    """Return the sum of the losses of a sample's tokens, by the formulas as written."""
+    vocab, seed = z.shape[1], objective.seed
+    one_hot = F.one_hot(targets, vocab).float()
+    if objective.name == "label_smoothing":
+        return F.cross_entropy(
+            z, targets, reduction="sum", label_smoothing=objective.label_smoothing
+        )
+    if objective.name == "undial":
+        eps = normal(stream(keys, Purpose.UNDIAL, seed, step)).float()
+        lowered = z - objective.undial_beta * eps[:, None] * one_hot
+        return F.cross_entropy(lowered, targets, reduction="sum")
+    if objective.name == "undial_kd":
+        q = (other - objective.undial_beta * one_hot).softmax(-1)
+        return -(q * z.log_softmax(-1)).sum()
+    if objective.name == "shuffled":
+        other = other.gather(1, places(keys, seed, vocab))
+    if objective.name == "noise":
+        spread = other.std(-1, correction=0, keepdim=True)
+        other = other.mean(-1, keepdim=True) + spread * noise(keys, seed, vocab)
+    mixed = objective.mix_lambda * z + (1 - objective.mix_lambda) * other
+    return F.cross_entropy(mixed, targets, reduction="sum")
 
 
 def reference_step_losses(
@@ -38,6 +72,8 @@ def reference_step_losses(
     table: TokenTable,
     plan: BatchPlan,
     config: JointConfig,
+    objective: Objective,
+    neftune_alpha: float,
 ) -> list[tuple[float, float]]:
     """Train two models in plain torch, one sample at a time, and return (loss, norm) per step."""
     frozen = config.weak_mode == "frozen"
@@ -59,13 +95,19 @@ def reference_step_losses(
         for row in rows:
             ids = torch.tensor(table.input_ids(int(row)), dtype=torch.long).unsqueeze(0)
             prompt = int(table.prompt_lengths[row])
-            mixed = (
-                config.mix_lambda * strong(input_ids=ids).logits
-                + (1 - config.mix_lambda) * weak(input_ids=ids).logits
-            )
+            alone = collate(table, np.array([row]))
+            embedded = strong.get_input_embeddings()(ids)
+            if neftune_alpha:
+                embedded = embedded + embedding_noise(
+                    alone, embedded.shape[-1], neftune_alpha, objective.seed, step
+                )
             # The logits before a token predict it.
-            total = total + F.cross_entropy(
-                mixed[0, prompt - 1 : -1], ids[0, prompt:], reduction="sum"
+            z, other = (
+                logits[0, prompt - 1 : -1]
+                for logits in (strong(inputs_embeds=embedded).logits, weak(input_ids=ids).logits)
+            )
+            total = total + plain_loss(
+                z, other, ids[0, prompt:], alone.target_keys, objective, step
             )
             count += ids.shape[1] - prompt
         loss = total / count
@@ -84,11 +126,13 @@ def fingerprint(state: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def main(work: Path, results_file: Path) -> None:
+def main(work: Path, results_file: Path, cases: list[str]) -> None:
     ranks = join()
     results = []
     table = TokenTable(work / "tokens")
-    for zero_stage, weak_mode, tied in product((0, 1, 2, 3), ("cotrain", "frozen"), (True, False)):
+    for case in cases:
+        stage, weak_mode, head, name = case.split("-")
+        zero_stage, tied = int(stage.removeprefix("zero")), head == "tied"
         config = JointConfig(
             learning_rate=1e-3,
             warmup_ratio=0.0,
@@ -112,25 +156,41 @@ def main(work: Path, results_file: Path) -> None:
         weak, strong = (load_model(work / name, "fp32") for name in names)
         plain = copy.deepcopy(weak), copy.deepcopy(strong)
         before = fingerprint(weak.state_dict())
-        pair = WeakStrongPair(strong, weak, config.mix_lambda, config.weak_mode)
+        objective = Objective(name, config.mix_lambda, 0.1, 1.0, seed=5)
+        # On one of them NEFTune is enough: it does not look at the objective.
+        neftune_alpha = NEFTUNE_ALPHA if name == "undial" else 0.0
+        has_weak = name not in ("label_smoothing", "undial")
+        pair = WeakStrongPair(
+            strong,
+            weak if has_weak else None,
+            config.mix_lambda if has_weak else 1.0,
+            config.weak_mode,
+            objective=objective,
+            neftune_alpha=neftune_alpha,
+        )
         engine = build_engine(pair, config)
         feed = TableFeed(table, plan, ranks)
-        folder = work / f"run-{ranks.world_size}-{zero_stage}-{weak_mode}-{tied}"
+        folder = work / f"run-{ranks.world_size}-{case}"
         if ranks.is_first:
             folder.mkdir()
         ranks.barrier()
         train(engine, feed, config, TrainState(), folder, ranks)
-        trained = [full_state_dict(model, ranks.is_first) for model in (weak, strong)]
+        trained = [
+            full_state_dict(model, ranks.is_first) if model in (pair.strong, pair.weak) else {}
+            for model in (weak, strong)
+        ]
         if ranks.is_first:
-            expected = reference_step_losses(*plain, table, plan, config)
+            expected = reference_step_losses(*plain, table, plan, config, objective, neftune_alpha)
             rows_logged = [
                 json.loads(x) for x in (folder / "metrics.jsonl").read_text().split("\n")[:-1]
             ]
             differences = [
                 max(
-                    float((parameter - state[name]).abs().max())
-                    for name, parameter in model.named_parameters()
+                    float((parameter - state[key]).abs().max())
+                    for key, parameter in model.named_parameters()
                 )
+                if state
+                else 0.0
                 for model, state in zip(plain, trained, strict=True)
             ]
             moved = max(
@@ -138,10 +198,11 @@ def main(work: Path, results_file: Path) -> None:
                 for n, p in load_model(work / names[1], "fp32").named_parameters()
             )
             full_weak = load_model(work / names[0], "fp32")
-            full_weak.load_state_dict(trained[0], strict=not tied)
+            if trained[0]:
+                full_weak.load_state_dict(trained[0], strict=not tied)
             results.append(
                 {
-                    "case": f"zero{zero_stage}-{weak_mode}-{'tied' if tied else 'untied'}",
+                    "case": case,
                     "weak": differences[0],
                     "strong": differences[1],
                     "moved": moved,
@@ -159,4 +220,4 @@ def main(work: Path, results_file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

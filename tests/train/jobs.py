@@ -15,12 +15,28 @@ from table import make_token_table
 from tiny import make_tiny_model
 
 from wmss_cli.core.artifact import Job, partial
-from wmss_cli.core.config import JointConfig
+from wmss_cli.core.config import JointConfig, SftConfig, TrainConfig
 from wmss_cli.launch.worker import read_error, write_job
 
 
 def make_joint_job(work: Path, **options: Any) -> Job:
     """Make a weak and a strong model with dropout, a token table, and the job to train them."""
+    return _make_job(work, "joint_train", JointConfig, ("weak", "strong", "tokens"), options)
+
+
+def make_sft_job(work: Path, **options: Any) -> Job:
+    """Make the same models and table, and the job to fine-tune one; the other is its reference."""
+    job = _make_job(work, "sft", SftConfig, ("strong", "tokens"), options)
+    return replace(job, inputs=job.inputs | {"reference": str(work / "weak")})
+
+
+def _make_job(
+    work: Path,
+    stage: str,
+    kind: type[TrainConfig],
+    roles: tuple[str, ...],
+    options: dict[str, Any],
+) -> Job:
     for i, role in enumerate(("weak", "strong")):
         make_tiny_model(work / role, seed=i)
         # With dropout a resume that does not restore the random numbers ends elsewhere.
@@ -35,12 +51,12 @@ def make_joint_job(work: Path, **options: Any) -> Job:
         "save_every_steps": 3,
         "zero_stage": 1,
     }
-    section = JointConfig(**(defaults | options))
+    section = kind(**(defaults | options))
     return Job(
-        "joint_train",
+        stage,
         section.model_dump(mode="json"),
         section.identity(),
-        {role: str(work / role) for role in ("weak", "strong", "tokens")},
+        {role: str(work / role) for role in roles},
         str(work / "trained"),
     )
 

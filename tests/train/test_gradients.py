@@ -1,6 +1,7 @@
 """Two optimizer steps through the real loop equal plain torch, for every way to shard them.
 
-ZeRO 0 to 3, one and two processes, weak model co-trained and frozen, tied and untied heads;
+ZeRO 0 to 3, one and two processes, weak model co-trained and frozen, tied and untied heads, all
+objectives, NEFTune's noise (with `undial`);
 steps of unequally many packed micro-batches, clipping that bites, unequal completion lengths.
 """
 
@@ -16,13 +17,27 @@ from ranks import run_ranks
 from table import make_token_table
 from tiny import make_tiny_model
 
-CASES = [
-    f"zero{stage}-{mode}-{head}"
+from wmss_cli.train.objectives.table import OBJECTIVES
+
+MIXED = [
+    f"zero{stage}-{mode}-{head}-mixed"
     for stage, mode, head in product((0, 1, 2, 3), ("cotrain", "frozen"), ("tied", "untied"))
 ]
+OTHERS = sorted(OBJECTIVES.keys() - {"mixed"})
+# The stages change who holds which weights: at each of them one objective of one model, with
+# NEFTune, and one of two models; all objectives where nothing is sharded and where all is.
+SHARDED = [f"zero{stage}-frozen-tied-{name}" for stage in (0, 3) for name in OTHERS]
+SHARDED += [f"zero{stage}-frozen-tied-{name}" for stage in (1, 2) for name in ("undial", "noise")]
+ALONE = ["zero0-frozen-tied-undial", "zero3-frozen-tied-noise"]
+CASES = {1: MIXED + ALONE, 2: MIXED + SHARDED}
+every_case = pytest.mark.parametrize(
+    ("results", "case"),
+    [(count, case) for count, cases in CASES.items() for case in cases],
+    indirect=["results"],
+)
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1 process", "2 processes"])
+@pytest.fixture(scope="module")
 def results(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
@@ -34,12 +49,13 @@ def results(
     lengths = [(5, 9), (3, 1), (7, 20), (2, 4), (6, 13), (4, 2), (9, 17), (3, 8)] * 2
     make_token_table(work / "tokens", work / "weak-tied", lengths)
     out = work / "results.json"
-    run_ranks(Path(__file__).with_name("gradients_worker.py"), [str(work), str(out)], request.param)
+    arguments = [str(work), str(out), *CASES[request.param]]
+    run_ranks(Path(__file__).with_name("gradients_worker.py"), arguments, request.param)
     return {row["case"]: row for row in json.loads(out.read_text())}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@every_case
 def test_two_steps_equal_plain_torch(results: dict[str, dict[str, Any]], case: str) -> None:
     row = results[case]
     assert row["moved"] > 1e-4, "the strong model did not learn: nothing was compared"
@@ -51,6 +67,6 @@ def test_two_steps_equal_plain_torch(results: dict[str, dict[str, Any]], case: s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@every_case
 def test_a_frozen_weak_model_keeps_its_hash(results: dict[str, dict[str, Any]], case: str) -> None:
     assert results[case]["weak_unchanged"] == ("frozen" in case)

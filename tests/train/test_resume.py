@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from jobs import make_joint_job, run_workers, to, work_folder
+from jobs import make_joint_job, make_sft_job, run_workers, to, work_folder
 from safetensors.torch import load_file
 
 from wmss_cli.core.artifact import Job
@@ -35,8 +35,12 @@ def undisturbed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def weights(artifact: Path) -> dict[str, str]:
+    """Return the hashes of the weights, and of the model cards, which know the training too."""
     files = read_manifest(artifact).files
-    return {name: files[name] for name in ("model/model.safetensors", "weak/model.safetensors")}
+    parts = ("model.safetensors", "README.md")
+    return {
+        f"{model}/{part}": files[f"{model}/{part}"] for model in ("model", "weak") for part in parts
+    }
 
 
 def losses(artifact: Path) -> list[tuple[int, float]]:
@@ -84,6 +88,24 @@ def test_resume_ends_with_the_same_bits(
     assert weights(Path(again.out)) == weights(undisturbed)
     assert rows(Path(again.out)) == rows(undisturbed)
     assert read_manifest(Path(again.out)).attempt == 2
+
+
+@pytest.mark.parametrize("objective", ["undial", "noise"])
+def test_noise_of_an_objective_resumes_with_the_same_bits(tmp_path: Path, objective: str) -> None:
+    if objective == "undial":
+        job = make_sft_job(tmp_path, objective=objective, neftune_alpha=5.0, max_steps=5)
+    else:
+        job = make_joint_job(tmp_path, weak_logits=objective, weak_mode="frozen", max_steps=5)
+    codes, error = run_workers(job, tmp_path / "control")
+    assert codes == [0], error
+    again = to(job, tmp_path / "again")
+    run_workers(again, tmp_path / "first", fault="forward", count=4 * PASSES_PER_STEP + 2)
+    assert checkpoints(again) == ["step-00000003"]
+    codes, error = run_workers(again, tmp_path / "second")
+    assert codes == [0], error
+    files, expected = (read_manifest(Path(j.out)).files for j in (again, job))
+    assert files["model/model.safetensors"] == expected["model/model.safetensors"]
+    assert rows(Path(again.out)) == rows(Path(job.out))
 
 
 def test_epochs_are_kept_through_a_kill(tmp_path: Path) -> None:

@@ -5,24 +5,32 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from jobs import make_joint_job, run_workers, to, work_folder
+from jobs import make_joint_job, make_sft_job, run_workers, to, work_folder
 from transformers import AutoModelForCausalLM
 
+from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.files import read_json_lines
 from wmss_cli.core.manifest import read_manifest
+from wmss_cli.core.schema import ACTIVE, write_parquet
+from wmss_cli.data.tokens import TokenTable
 
 pytestmark = pytest.mark.slow
+
+
+def without_dropout(work: Path) -> None:
+    for role in ("weak", "strong"):
+        path = work / role / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"attention_dropout": 0.0}))
 
 
 def losses(tmp_path: Path, name: str, **options: object) -> list[float]:
     work = tmp_path / name
     job = make_joint_job(work, max_steps=4, **options)
-    for role in ("weak", "strong"):
-        path = work / role / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"attention_dropout": 0.0}))
+    without_dropout(work)
     codes, error = run_workers(job, work / "control")
     assert codes == [0], error
     return [row["loss"] for row in read_json_lines(Path(job.out) / "metrics.jsonl")]
@@ -60,6 +68,67 @@ def test_the_cut_of_a_global_batch_does_not_change_the_loss(tmp_path: Path) -> N
     assert pieces == pytest.approx(whole, rel=1e-5)
 
 
+def test_noise_does_not_change_with_the_cut_and_the_ranks(tmp_path: Path) -> None:
+    """On one rank and on two, packed and one by one: the same losses up to rounding."""
+    cuts = [(1, 1000), (1, 1), (2, 16)]
+    for name, make, options in (
+        ("shuffled", make_joint_job, {"weak_logits": "shuffled", "weak_mode": "frozen"}),
+        ("neftune", make_sft_job, {"objective": "undial", "neftune_alpha": 5.0}),
+    ):
+        found = []
+        for i, (world_size, micro_batch_tokens) in enumerate(cuts):
+            work = tmp_path / f"{name}-{i}"
+            job = make(work, max_steps=2, micro_batch_tokens=micro_batch_tokens, **options)
+            without_dropout(work)
+            codes, error = run_workers(job, work / "control", world_size)
+            assert set(codes) == {0}, error
+            rows = read_json_lines(Path(job.out) / "metrics.jsonl")
+            found.append([value for row in rows for value in (row["loss"], row["strong_loss"])])
+        assert found[1] == pytest.approx(found[0], rel=1e-5)
+        assert found[2] == pytest.approx(found[0], rel=1e-5)
+
+
+def test_undial_kd_from_itself_with_beta_0_starts_at_the_entropy_of_the_model(
+    tmp_path: Path,
+) -> None:
+    job = make_sft_job(tmp_path, objective="undial_kd", undial_beta=0.0, max_steps=2)
+    job = replace(job, inputs=job.inputs | {"reference": job.inputs["strong"]})
+    without_dropout(tmp_path)
+    codes, error = run_workers(job, tmp_path / "control")
+    assert codes == [0], error
+    first, second = read_json_lines(Path(job.out) / "metrics.jsonl")
+    # The minimum: a model held to itself has no gradient and stays.
+    assert first["grad_norm"] < 1e-4
+    assert first["loss"] != first["strong_loss"]
+    assert second["step"] == 2
+    assert not (Path(job.out) / "weak").exists()
+
+
+def test_as_many_steps_as_a_joint_training_costs(tmp_path: Path) -> None:
+    job = make_sft_job(tmp_path, match_flops="cotrain", epochs=0.5)
+    ids = TokenTable(tmp_path / "tokens").example_ids
+    with open_draft(Job("build_curriculum", {}, {}, {}, str(tmp_path / "active"))) as draft:
+        active = [{"example_id": example_id, "count": 2} for example_id in ids[:20]]
+        write_parquet(draft.folder / "active.parquet", active, ACTIVE)
+        draft.commit({})
+    job = replace(job, inputs=job.inputs | {"matched": str(tmp_path / "active")})
+    codes, error = run_workers(job, tmp_path / "control")
+    assert codes == [0], error
+    metrics = read_manifest(Path(job.out)).metrics
+    # Five steps of twice the cost; the samples are of unlike lengths.
+    assert 8 <= metrics["steps"] <= 12
+    assert metrics["samples"] == 4 * metrics["steps"]
+    assert abs(metrics["flops"] - metrics["matched_flops"]) <= metrics["flops"] / metrics["steps"]
+
+
+def test_a_backend_that_does_not_compute_the_objective_is_refused(tmp_path: Path) -> None:
+    job = make_sft_job(tmp_path, objective="label_smoothing", loss_backend="torch")
+    codes, error = run_workers(job, tmp_path / "control")
+    assert codes == [3]
+    assert error is not None
+    assert "loss_backend torch does not compute label_smoothing; use auto" in error["message"]
+
+
 def test_more_ranks_than_samples_are_refused(tmp_path: Path) -> None:
     job = make_joint_job(tmp_path, global_batch_size=1)
     codes, error = run_workers(job, tmp_path / "control", world_size=2)
@@ -77,6 +146,7 @@ def test_the_manifest_says_what_was_trained(tmp_path: Path) -> None:
     manifest = read_manifest(Path(job.out))
     assert manifest.metrics["steps"] == 2
     assert manifest.metrics["samples"] == 8
+    assert manifest.metrics["flops"] > 0
     assert not (Path(job.out) / "weak").exists(), "a frozen weak model did not change"
     assert not (Path(job.out) / "checkpoints").exists()
 

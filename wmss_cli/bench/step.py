@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 
 from wmss_cli.bench.authors import stacked_cross_entropy
@@ -31,7 +32,7 @@ from wmss_cli.train.ranks import join
 
 SFT, COTRAINED, FROZEN = "wmss, sft", "wmss, co-trained", "wmss, frozen"
 AUTHORS = "authors"
-_LAMBDA = 0.5
+LAMBDA = 0.5
 _FULL = 256
 # Tokens of a sample where the shape of one model alone is measured.
 
@@ -72,7 +73,7 @@ def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path)
     def goal(wanted: Goal) -> Goal | None:
         return wanted if has_goals else None
 
-    tokens = sum(map(sum, _lengths(size)))
+    tokens = sum(map(sum, lengths_of(size)))
     ratios = [
         Ratio(
             quantity="speed",
@@ -144,7 +145,7 @@ def measure_model(
 def _measure(
     size: Size, names: Sequence[str], rounds: int, on_run: Callable[[], None], work: Path
 ) -> tuple[Timed, dict[str, int], MatrixProduct, dict[str, int]]:
-    lengths = _lengths(size)
+    lengths = lengths_of(size)
     table = work / f"step-{size.vocab_size}-{len(lengths)}"
     write_table(table, lengths, size.vocab_size)
     product = MatrixProduct(dtype_of("auto"))
@@ -160,7 +161,8 @@ def _agreement(timed: Timed) -> Agreement:
     return compare(both, "loss", allowed, AUTHORS, relative=True)
 
 
-def _lengths(size: Size) -> Lengths:
+def lengths_of(size: Size) -> Lengths:
+    """Return prompt and completion of each sample of a size, in tokens."""
     if isinstance(size, StepSize):
         return GSM8K_LENGTHS[: size.samples]
     # A prompt of one token: all others are predicted.
@@ -175,7 +177,7 @@ def _model_config(size: Size) -> dict[str, Any]:
 
 def _flops(size: Size, name: str) -> int:
     shape = shape_of(_model_config(size))
-    lengths = _lengths(size)
+    lengths = lengths_of(size)
     return train_flops(
         shape,
         None if name == SFT else shape,
@@ -187,11 +189,11 @@ def _flops(size: Size, name: str) -> int:
 
 def build(size: Size, table: str, names: Sequence[str]) -> dict[str, Rival]:
     """Make the rivals: each an engine of its own over the same weights and samples."""
-    _join_alone()
+    join_alone()
     return {name: _rival(size, TokenTable(Path(table)), name) for name in names}
 
 
-def _join_alone() -> None:
+def join_alone() -> None:
     """Be the only rank, whatever started this process; torch picks a free port."""
     if not dist.is_initialized():
         os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
@@ -200,8 +202,6 @@ def _join_alone() -> None:
 
 
 def _rival(size: Size, table: TokenTable, name: str) -> Rival:
-    # One process has nothing to shard; bf16 takes its fp32 weights from ZeRO.
-    config = TrainConfig(zero_stage=0 if device().type == "cpu" else 1)
     shape = _model_config(size)
     strong = random_model(shape, seed=0)
     weak = None if name == SFT else random_model(shape, seed=1)
@@ -209,15 +209,31 @@ def _rival(size: Size, table: TokenTable, name: str) -> Rival:
     pair = kind(
         strong,
         weak,
-        1.0 if weak is None else _LAMBDA,
+        1.0 if weak is None else LAMBDA,
         "frozen" if name == FROZEN else "cotrain",
     )
-    engine = build_engine(pair, config)
+    engine = build_engine(pair, train_config())
+    return step_rival(engine, table, 1 if name == AUTHORS else None)
+
+
+def train_config() -> TrainConfig:
+    """Return the options of a step: one process has nothing to shard.
+
+    bf16 takes its fp32 weights from ZeRO.
+    """
+    return TrainConfig(zero_stage=0 if device().type == "cpu" else 1)
+
+
+def step_rival(
+    engine: DeepSpeedEngine, table: TokenTable, micro_batch_tokens: int | None = None
+) -> Rival:
+    """Return a step over all samples of a table, packed as training does if nothing is said."""
+    config = train_config()
     engine.train()
     plan = BatchPlan(
         np.arange(len(table)),
         len(table),
-        1 if name == AUTHORS else config.micro_batch_tokens,
+        micro_batch_tokens or config.micro_batch_tokens,
         1.0,
         None,
         config.seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from wmss_cli.core.resources import packaged
 if TYPE_CHECKING:
     from wmss_cli.core import config as c
     from wmss_cli.stages.pipeline import StudyPlan
+    from wmss_cli.stages.plan import Step
 
 
 app = typer.Typer()
@@ -120,8 +122,7 @@ def demo(
         packaged("configs") / "demo.yaml", sets, {"run_dir": ("--out", str(out))}
     )
     plan, data, base = plan_base(given.config)
-    for step in plan.steps:
-        _run_step(step, given.config, display, force)
+    _run_steps(plan.steps, given.config, display, force)
     _run(demo_config(given.config, data, base), display, force, as_json)
     console.err.print(
         "This shows the pipeline at work on a toy; it is no reproduction of the paper.",
@@ -135,8 +136,7 @@ def _run(config: c.Config, display: Display, force: bool, as_json: bool) -> None
     plan = plan_pipeline(config)
     _say_what_is_the_same(plan, display)
     _remember(plan, config)
-    for step in plan.steps:
-        _run_step(step, config, display, force)
+    _run_steps(plan.steps, config, display, force)
     _show_results(Path(plan.steps[-1].job.out), as_json)
 
 
@@ -161,14 +161,19 @@ def _show_results(report: Path, as_json: bool) -> None:
         console.out.print(tables.results(found, report))
 
 
-def _run_step(step: Any, config: c.Config, display: Display, force: bool) -> None:
+def _run_steps(steps: Sequence[Step], config: c.Config, display: Display, force: bool) -> None:
+    from wmss_cli.core.artifact import redo
     from wmss_cli.launch.local import run_local
     from wmss_cli.stages import table
 
-    with display.stage(step.label) as watch:
-        outcome = run_local(step.job, config.launch.processes, force, watch, display.say)
-    if outcome.was_done:
-        display.skipped(step.label)
-    else:
-        headline = table.find(step.job.stage).headline(outcome.manifest.metrics)
-        display.finished(step.label, outcome.manifest.work_seconds, headline)
+    if force:
+        # All at once, so that the plain command continues with what was forced.
+        redo({Path(step.job.out): step.fingerprint for step in steps})
+    for step in steps:
+        with display.stage(step.label) as watch:
+            outcome = run_local(step.job, config.launch.processes, watch=watch, say=display.say)
+        if outcome.was_done:
+            display.skipped(step.label)
+        else:
+            headline = table.find(step.job.stage).headline(outcome.manifest.metrics)
+            display.finished(step.label, outcome.manifest.work_seconds, headline)

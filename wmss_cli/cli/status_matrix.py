@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from wmss_cli.launch.status import StageStatus
 
@@ -13,7 +15,7 @@ _STYLES = {"failed": "red", "cancelled": "red", "running": "cyan", "done": "gree
 _ORDER = ("failed", "cancelled", "running", "waiting", "not sent", "done")
 
 
-def render(stages: Sequence[StageStatus]) -> Table:
+def render(stages: Sequence[StageStatus]) -> Group:
     """Show for each arm and seed how many of the steps that it needs are done.
 
     Parameters
@@ -34,11 +36,8 @@ def render(stages: Sequence[StageStatus]) -> Table:
         for arm in arms:
             cells = [_cell(_needed(stages, model, arm, seed)) for seed in seeds]
             table.add_row(*([model] if len(models) > 1 else []), arm, *cells)
-    rest = [stage for stage in stages if not stage.arms]
-    for stage in rest:
-        before = [""] if len(models) > 1 else []
-        table.add_row(*before, stage.label, stage.words, *[""] * (len(seeds) - 1))
-    return table
+    rest = [Text(f" {stage.label}: {stage.words}") for stage in stages if not stage.arms]
+    return Group(table, *rest)
 
 
 def _needed(stages: Sequence[StageStatus], model: str, arm: str, seed: int) -> list[StageStatus]:

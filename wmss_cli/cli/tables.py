@@ -99,8 +99,7 @@ def results(found: Mapping[str, Any], report: Path) -> Group:
     missing = missing_line(study)
     lines = [f"page  {report / 'report.html'}", *([missing] if missing else [])]
     return Group(
-        _arms(study),
-        *_by_task(study),
+        *(part for table in (_arms(study), *_by_task(study)) for part in (table, "")),
         *(Text(sentence) for sentence in answer(study)),
         "",
         *(Text(line, no_wrap=True, overflow="ignore") for line in lines),
@@ -146,7 +145,7 @@ def _shared(found: Sequence[Arm]) -> Iterator[str]:
 def _arms(study: Findings) -> Table:
     from wmss_cli.results.tables import p_value, percent, points
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     widest = max(len(arm.key) for arm in study.arms)
     table.add_column("arm", overflow="fold", min_width=min(widest, 20))
     names = ["mean", "95 %"]
@@ -182,7 +181,7 @@ def _by_task(study: Findings) -> list[Table]:
     found = []
     for first in range(0, len(study.tasks), each):
         tasks = study.tasks[first : first + each]
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("arm", overflow="fold", min_width=min(widest, 20))
         for task in tasks:
             table.add_column(task.title, justify="right", overflow="fold", min_width=5)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from wmss_cli.bench import command, generate, loss, score, step
+from wmss_cli.bench import command, generate, loss, objectives, score, step
 from wmss_cli.bench.results import RESULTS_FILE, Machine, Part, Report
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.files import write_json
@@ -23,6 +23,8 @@ Measure = Callable[[int, Callable[[], None], Path], list[Part]]
 
 _WAYS = {"loss": 3, "step": 5, "score": 2, "generate": 3, "cli": 5}
 # Runs that count: each way in each round, in the warm-up, and for its memory.
+_TIMED_ONLY = {"step": objectives.COUNT}
+# Ways whose memory is not measured.
 _LIBRARIES = ("wmss", "torch", "transformers", "deepspeed")
 
 
@@ -31,6 +33,7 @@ def run(job: Job) -> Manifest:
     config = BenchConfig.model_validate(job.config)
     with open_draft(job) as draft:
         total = (config.rounds + 2) * sum(_WAYS[name] for name in config.parts)
+        total += (config.rounds + 1) * sum(_TIMED_ONLY.get(name, 0) for name in config.parts)
         progress = ProgressWriter(draft.folder, "runs", total)
         done = 0
 
@@ -64,6 +67,7 @@ def _measures(name: PartName, config: BenchConfig) -> list[Measure]:
         "step": [
             (step.measure, step.TABLE, step.SMALL),
             (step.measure_model, step.MODEL_TABLE, step.MODEL_SMALL),
+            (objectives.measure, step.TABLE, step.SMALL),
         ],
         "score": [(score.measure, score.TABLE, score.SMALL)],
         "generate": [(partial(generate.measure, own=own), generate.TABLE, generate.SMALL)],
