@@ -164,3 +164,19 @@ def test_p_values_are_corrected_for_their_number() -> None:
     assert holm([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
     assert holm([0.04, 0.01]) == pytest.approx([0.04, 0.02])
     assert holm([0.7, 0.6]) == [1.0, 1.0]
+
+
+def test_equal_verdicts_do_not_make_a_difference_certain() -> None:
+    found = paired_difference(np.ones(30), np.ones(30))
+    assert found.mean == 0.0
+    assert found.low < -0.01
+    assert 0.01 < found.high < 0.1
+
+
+def test_the_interval_of_a_published_example() -> None:
+    # A. Agresti, "Categorical Data Analysis" (2002), table 10.1: approval of a prime minister.
+    first = np.repeat([1.0, 1.0, 0.0, 0.0], [794, 150, 86, 570])
+    second = np.repeat([1.0, 0.0, 1.0, 0.0], [794, 150, 86, 570])
+    found = paired_difference(first, second)
+    assert found.mean == pytest.approx(-0.04)
+    assert (found.low, found.high) == pytest.approx((-0.06, -0.02), abs=0.002)

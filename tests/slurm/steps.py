@@ -129,7 +129,7 @@ def steps_taken(job: Job) -> int:
 
 
 def results(run_dir: Path) -> dict[str, Any]:
-    """Return what is the same in two runs of equal work: methods, logits, contents."""
+    """Return what is the same in two runs of equal work: accuracies, logits, contents."""
     (report,) = run_dir.glob("report-*/results.json")
     found = json.loads(report.read_text())
     digests = {
@@ -137,7 +137,8 @@ def results(run_dir: Path) -> dict[str, Any]:
         for path in run_dir.glob("*/manifest.json")
         if not path.parent.name.startswith("report")
     }
-    return {"methods": found["methods"], "logits": found["logits"], "digests": digests}
+    arms = [{name: arm[name] for name in ("arm", "tasks", "logits")} for arm in found["arms"]]
+    return {"arms": arms, "digests": digests}
 
 
 def resume(cluster: Cluster) -> None:

@@ -36,7 +36,7 @@ def test_the_whole_pipeline_gives_the_results_of_a_local_run(project: Path) -> N
     followed = wmss(project, "run", "demo.yaml", "--cluster", "slurm", "--wait", timeout_s=500)
     assert followed.returncode == 0, followed.stderr
     assert "report: done" in followed.stderr
-    assert "Accuracy by method" in followed.stdout
+    assert "report.html" in followed.stdout
     assert without_speed(results(project / "runs")) == without_speed(results(project / "local"))
 
 
@@ -49,7 +49,7 @@ def test_a_finished_run_is_shown_as_done_and_nothing_is_submitted_again(project:
     ledger = project / "runs" / "slurm" / "ledger.jsonl"
     before = ledger.read_text()
     again = wmss(project, "run", "demo.yaml", "--cluster", "slurm")
-    assert "Accuracy by method" in again.stdout
+    assert "report.html" in again.stdout
     assert ledger.read_text() == before
 
 

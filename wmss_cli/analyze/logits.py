@@ -78,11 +78,3 @@ def margins(logits: Tensor, targets: Tensor) -> Tensor:
         ``[tokens, vocab]``, zero at the right token.
     """
     return logits.gather(-1, targets.unsqueeze(-1)) - logits
-
-
-def crossing_lambda(centred_norm_strong: float, centred_norm_weak: float) -> float:
-    """Return the lambda at which both models add equally to the mixed logits (Appendix C).
-
-    lambda_cross = 1 / (1 + sqrt(a)) with a = (|z_strong| / |z_weak|)^2, the norms centred.
-    """
-    return 1.0 / (1.0 + centred_norm_strong / centred_norm_weak)

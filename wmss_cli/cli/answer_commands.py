@@ -75,7 +75,7 @@ def compare(
     """Example: wmss compare runs/a/eval-sft runs/a/eval-wmss
 
     Compares problem by problem: the exact McNemar test with one answer to each, else a sign-flip
-    test; the interval is a bootstrap over problems, and says nothing of other seeds.
+    test; the interval covers the problems, and says nothing of other seeds.
 
     With several seeds of each arm, as in 'wmss compare a/s0,a/s1,a/s2 b/s0,b/s1,b/s2', pairs by
     problem and seed, and the interval and p cover both. Seeds are paired by what their trainings

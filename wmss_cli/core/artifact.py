@@ -53,7 +53,7 @@ _FINGERPRINT = "fingerprint"
 _CONTROL = (_FINGERPRINT, PROGRESS)
 _RUNTIME_PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "math-verify")
 # What only says how the work went is no part of the digest: made again, it differs.
-_NOT_CONTENT = ("metrics.jsonl", "logits.jsonl", "log.txt", "curves.png", "card.md")
+_NOT_CONTENT = ("metrics.jsonl", "logits.jsonl", "log.txt", "card.md")
 
 
 @dataclass(frozen=True)

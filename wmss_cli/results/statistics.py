@@ -17,6 +17,7 @@ _RESAMPLES = 10_000
 _CHUNK = 1_000
 _MOST_CHOICES = 500
 _SEED = 0
+_NORMAL_95 = 1.959964
 
 Floats = NDArray[np.float64]
 
@@ -135,7 +136,8 @@ class Difference:
     mean : float
         Accuracy of the second less that of the first.
     low, high : float
-        Its 95 % bootstrap interval over problems.
+        Its 95 % interval over problems: Agresti and Min's with one answer to each problem, which
+        is not certain where all verdicts agree; else a bootstrap.
     p : float
         Probability of a difference at least as large where both models are equally good: exact
         McNemar test with one answer to each problem, else a sign-flip test.
@@ -159,11 +161,12 @@ def paired_difference(first: Floats, second: Floats) -> Difference:
     References
     ----------
     Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
-    percentages", Psychometrika 12 (1947).
+    percentages", Psychometrika 12 (1947). A. Agresti and Y. Min, "Simple improved confidence
+    intervals for comparing matched proportions", Statistics in Medicine 24 (2005).
     """
     change = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-    low, high = bootstrap_interval(change)
     single = bool(np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all())
+    low, high = _adjusted_interval(change) if single else bootstrap_interval(change)
     p = _mcnemar(change) if single else _sign_flips(change)
     return Difference(len(change), float(change.mean()), low, high, p)
 
@@ -183,6 +186,15 @@ def holm(p: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
         corrected[place] = highest
     return [float(value) for value in corrected]
+
+
+def _adjusted_interval(change: Floats) -> tuple[float, float]:
+    """Return Wald's interval with half a problem added to each cell of the table of verdicts."""
+    n = len(change) + 2.0
+    gained, lost = float((change > 0).sum()) + 0.5, float((change < 0).sum()) + 0.5
+    centre = (gained - lost) / n
+    margin = _NORMAL_95 * np.sqrt(gained + lost - n * centre**2) / n
+    return max(-1.0, float(centre - margin)), min(1.0, float(centre + margin))
 
 
 def _mcnemar(change: Floats) -> float:

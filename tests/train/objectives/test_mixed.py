@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.autograd.functional import hessian
 from torch.nn import functional as F
 
-from wmss_cli.analyze.logits import crossing_lambda, logit_statistics, margins
+from wmss_cli.analyze.logits import logit_statistics, margins
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.results.layouts import crossing
 from wmss_cli.train.loss_backends import Backend, choose, mixed_loss
 from wmss_cli.train.objectives.chunks import TokenLoss
 from wmss_cli.train.objectives.mixed import mixed_cross_entropy
@@ -133,7 +134,8 @@ def test_centred_norm_is_sqrt_vocab_times_std(seed: int) -> None:
 
 
 def test_crossing_lambda_of_the_papers_numbers() -> None:
-    assert round(crossing_lambda(1240.10, 1034.50), 3) == 0.455
+    found = crossing({"centred_norm": 1240.10}, {"centred_norm": 1034.50})
+    assert found == pytest.approx(0.455, abs=5e-4)
 
 
 def pair_of_heads(
