@@ -8,6 +8,8 @@ steps of unequally many packed micro-batches, clipping that bites, unequal compl
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -30,34 +32,40 @@ SHARDED = [f"zero{stage}-frozen-tied-{name}" for stage in (0, 3) for name in OTH
 SHARDED += [f"zero{stage}-frozen-tied-{name}" for stage in (1, 2) for name in ("undial", "noise")]
 ALONE = ["zero0-frozen-tied-undial", "zero3-frozen-tied-noise"]
 CASES = {1: MIXED + ALONE, 2: MIXED + SHARDED}
+Rows = dict[str, dict[str, Any]]
 every_case = pytest.mark.parametrize(
-    ("results", "case"),
+    ("count", "case"),
     [(count, case) for count, cases in CASES.items() for case in cases],
-    indirect=["results"],
 )
 
 
 @pytest.fixture(scope="module")
-def results(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, Any]]:
-    work = tmp_path_factory.mktemp("gradients")
-    for head in ("tied", "untied"):
-        # The weak and the strong model need not have the same width.
-        make_tiny_model(work / f"weak-{head}", seed=1, tie=head == "tied", hidden_size=32)
-        make_tiny_model(work / f"strong-{head}", seed=2, tie=head == "tied", hidden_size=48)
-    lengths = [(5, 9), (3, 1), (7, 20), (2, 4), (6, 13), (4, 2), (9, 17), (3, 8)] * 2
-    make_token_table(work / "tokens", work / "weak-tied", lengths)
-    out = work / "results.json"
-    arguments = [str(work), str(out), *CASES[request.param]]
-    run_ranks(Path(__file__).with_name("gradients_worker.py"), arguments, request.param)
-    return {row["case"]: row for row in json.loads(out.read_text())}
+def results_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Rows]:
+    """Return what gives the rows of all cases, by the number of processes; each runs once."""
+
+    @cache
+    def run(count: int) -> Rows:
+        work = tmp_path_factory.mktemp("gradients")
+        for head in ("tied", "untied"):
+            # The weak and the strong model need not have the same width.
+            make_tiny_model(work / f"weak-{head}", seed=1, tie=head == "tied", hidden_size=32)
+            make_tiny_model(work / f"strong-{head}", seed=2, tie=head == "tied", hidden_size=48)
+        lengths = [(5, 9), (3, 1), (7, 20), (2, 4), (6, 13), (4, 2), (9, 17), (3, 8)] * 2
+        make_token_table(work / "tokens", work / "weak-tied", lengths)
+        out = work / "results.json"
+        arguments = [str(work), str(out), *CASES[count]]
+        run_ranks(Path(__file__).with_name("gradients_worker.py"), arguments, count)
+        return {row["case"]: row for row in json.loads(out.read_text())}
+
+    return run
 
 
 @pytest.mark.slow
 @every_case
-def test_two_steps_equal_plain_torch(results: dict[str, dict[str, Any]], case: str) -> None:
-    row = results[case]
+def test_two_steps_equal_plain_torch(
+    results_on: Callable[[int], Rows], count: int, case: str
+) -> None:
+    row = results_on(count)[case]
     assert row["moved"] > 1e-4, "the strong model did not learn: nothing was compared"
     assert row["strong"] <= 1e-5
     assert row["weak"] <= 1e-5
@@ -68,5 +76,7 @@ def test_two_steps_equal_plain_torch(results: dict[str, dict[str, Any]], case: s
 
 @pytest.mark.slow
 @every_case
-def test_a_frozen_weak_model_keeps_its_hash(results: dict[str, dict[str, Any]], case: str) -> None:
-    assert results[case]["weak_unchanged"] == ("frozen" in case)
+def test_a_frozen_weak_model_keeps_its_hash(
+    results_on: Callable[[int], Rows], count: int, case: str
+) -> None:
+    assert results_on(count)[case]["weak_unchanged"] == ("frozen" in case)
