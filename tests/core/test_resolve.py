@@ -227,3 +227,71 @@ def test_a_bad_set(assignment: str, line: str) -> None:
         resolve(sets=[assignment])
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("seed: 1\ncontrols: [softening]\n", "2: controls are arms now; write arms: [base, m1, wm"),
+        ("seed: 1\nseeds: [0, 1, 0]\n", "2: seeds: 0 is given twice; remove one"),
+        ("seed: 1\nseeds: [-1]\n", "2: seeds.0: input should be greater than or equal to 0"),
+        ("seed: 1\ntables: [methods, methods]\n", "2: tables: methods is given twice"),
+        ("seed: 1\nmodels: {a/b: x}\n", "2: models: 'a/b': a name begins with a letter or a"),
+        ("seed: 1\narms: wmss\n", "2: arms: write a list of names, or a line 'NAME: {like"),
+        ("seed: 1\narms: [wmss, 42]\n", "2: arms: 42 is no text; put the name in quotes"),
+        ("arms:\n  42: {like: wmss}\n", "1: arms: 42 is no text; put the name in quotes"),
+        ("arms: {a b: {like: wmss}}\n", "1: arms: 'a b': a name begins with a letter"),
+        ("arms: [wmss, lam: {like: wmss}]\n", "1: arms: a list has names only; write lam: {…}"),
+        ("arms: {a: wmss}\n", "1: arms: a: expected 'key: value' lines below an arm"),
+        ("arms: {a: {like: wmss, 3: 4}}\n", "1: arms: a: 3 is no option of an arm"),
+        ("joint:\n  epochs: 2\n  mix_lambda: 0\n", "3: joint: mix_lambda 0 gives the strong"),
+        ("sft:\n  epochs: 2\n  keep_epochs: true\n  max_steps: 3\n", "3: sft: keep_epochs needs"),
+    ],
+)
+def test_what_a_study_cannot_mean_is_said_with_its_line(
+    tmp_path: Path, text: str, line: str
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        resolve(file)
+    assert str(caught.value).startswith(f"{file}:{line}")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_that_knows_its_key_gets_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("arms:\n  wmss:\n  lam0.3: {like: wmss, joint.mix_lambda: 0.3}\n")
+    given = resolve(file)
+    for key, where in (
+        (("arms", "lam0.3"), f"{file}:3: no"),
+        (("arms", "other"), f"{file}:1: no"),
+        (("seeds",), "no"),
+        ((), "no"),
+    ):
+        with pytest.raises(ConfigError) as caught, given.located():
+            raise ConfigError("no", key)
+        assert str(caught.value) == where
+
+
+def test_set_changes_one_option_of_an_arm(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("arms: {lam: {like: wmss, joint.mix_lambda: 0.3}}\n")
+    config = resolve(file, ["arms.lam.joint.mix_lambda=0.4"]).config
+    assert config.arms == {"lam": {"like": "wmss", "joint": {"mix_lambda": 0.4}}}
+
+
+def test_set_adds_no_arm_to_a_list(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("arms: [wmss]\n")
+    with pytest.raises(ConfigError, match=r"^--set arms.x: arms is \['wmss'\] \(.*:1\), which has"):
+        resolve(file, ["arms.x={like: wmss}"])
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = tmp_path / "study.yaml"
+    file.write_text("run_dir: ~/runs\nmodels: {a: ~/models/a}\n")
+    config = resolve(file).config
+    assert config.run_dir == str(tmp_path / "home" / "runs")
+    assert config.models == {"a": str(tmp_path / "home" / "models" / "a")}

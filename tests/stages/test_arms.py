@@ -82,6 +82,12 @@ def test_an_arm_may_be_made_of_its_parts() -> None:
         ({"a": {"like": "wmss", "samples": "-"}}, "exclude each other"),
         ({"a": {"like": "wmss", "steps": "flops"}}, "steps flops is for plain training"),
         ({"a": 7}, "expected 'key: value' lines"),
+        ({"a": {"like": ["wmss"]}}, r"a: like is \['wmss'\]; it is the name of another arm"),
+        ({"a": {"lik": "wmss"}}, r"a: there is no lik; did you mean like\?"),
+        (
+            {"a": {"like": "wmss", "joint.mix_lambda": 0.1, "joint": {"mix_lambda": 0.2}}},
+            "a: joint.mix_lambda stands twice; remove one",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_said_in_a_line(arms: Any, message: str) -> None:
@@ -100,6 +106,8 @@ def test_what_cannot_be_meant_is_said_in_a_line(arms: Any, message: str) -> None
         ({"joint.mix_lambda": 0.0}, "arm a: joint: mix_lambda 0 gives the strong model no"),
         ({"joint.seed": 3}, "joint.seed: seeds belong to the study; list them in seeds"),
         ({"iterations": 0}, "iterations is a whole number from 1 on"),
+        ({"iterations": True}, "iterations is a whole number from 1 on"),
+        ({"joint.epochs": "2"}, r"arm a: joint.epochs: input should be .* \(given: '2'\)"),
     ],
 )
 def test_overrides_are_checked_as_the_file_is(overrides: dict[str, Any], message: str) -> None:
@@ -129,4 +137,7 @@ def test_differences_are_taken_from_the_arm_that_says_most(
 def test_an_arm_that_is_not_run_is_nothing_to_compare_with() -> None:
     config = Config(arms=["wmss", "m1"], compare_with="sft")
     with pytest.raises(ConfigError, match="compare_with: sft is not run; add it to arms"):
+        reference_arm(config, arms_of(config))
+    config = Config(arms=["wmss", "m1"], compare_with="wms")
+    with pytest.raises(ConfigError, match=r"compare_with: wms is not run; did you mean wmss\?$"):
         reference_arm(config, arms_of(config))

@@ -418,3 +418,23 @@ def test_a_shard_has_its_own_fingerprint(base: dict[str, Any]) -> None:
     assert other.out == job.out, "how it is cut is no part of what it makes"
     assert shard_job(other, 0).identity != pieces[0].identity, "but of what a shard is"
     assert shard_jobs(job) == pieces
+
+
+@pytest.mark.parametrize(
+    ("arms", "label"),
+    [
+        ({"curate": {"like": "wmss"}}, "curate"),
+        ({"report": {"like": "wmss"}}, "report"),
+        ({"wmss": None, "score-base": {"like": "ceda"}}, "score-base"),
+        ({"m1": {"like": "wmss"}}, "m1"),
+        (
+            {"wmss": None, "wmss-weak": {"like": "wmss", "joint.mix_lambda": 0.3}},
+            "logits-wmss-weak",
+        ),
+    ],
+)
+def test_an_arm_that_is_called_as_a_step_is(
+    base: dict[str, Any], arms: dict[str, Any], label: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"arms: two steps would be called {label}; give the arm"):
+        plan(base, arms=arms)

@@ -125,8 +125,8 @@ def plan(
     from wmss_cli.launch.profile import load_profile
     from wmss_cli.launch.study_forecast import Chosen
 
-    given = {"launch.profile": ("--profile", profile)}
-    resolved = options.configure(config, sets, given).config
+    given = options.configure(config, sets, {"launch.profile": ("--profile", profile)})
+    resolved = given.config
     # With --gpus the machine is not the profile's.
     name = profile if gpus is not None else resolved.launch.profile
     machine = gpus_of(None if name is None else load_profile(name), nodes, gpus, mem_gb, tflops)
@@ -134,7 +134,8 @@ def plan(
     answers = answers_of(resolved, work, mean_answer_tokens, problems)
     chosen = Chosen(selection.arm, selection.seed, selection.model)
     rates = Rates(share, generation_share)
-    found = forecast(resolved, machine, work, answers, rates, chosen)
+    with given.located():
+        found = forecast(resolved, machine, work, answers, rates, chosen)
     if as_json:
         console.print_json(found.model_dump(mode="json"))
     else:

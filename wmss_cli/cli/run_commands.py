@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from wmss_cli.core.resources import packaged
 
 if TYPE_CHECKING:
     from wmss_cli.core import config as c
+    from wmss_cli.core.resolve import Resolved
     from wmss_cli.stages.pipeline import StudyPlan
     from wmss_cli.stages.plan import Step
 
@@ -49,7 +51,7 @@ def run(
     Ctrl-C leaves a state that the same command continues. With --cluster slurm all stages are
     submitted at once, as jobs that wait for each other.
     """
-    resolved = options.configure(
+    given = options.configure(
         config,
         sets,
         {
@@ -57,13 +59,11 @@ def run(
             "launch.processes": ("--processes", processes),
             **launch.settings,
         },
-    ).config
+    )
+    resolved = given.config
     common = options.Common(config, sets, out, force, as_json)
     if resolved.launch.cluster == "slurm":
-        from wmss_cli.stages.pipeline import plan_pipeline
-
-        plan = plan_pipeline(resolved)
-        _say_what_is_the_same(plan, Display(console.err))
+        plan = _plan(given, Display(console.err))
         done = submitting.submit(plan.steps, Path(resolved.run_dir), resolved, launch, common)
         if not launch.dry_run:
             _remember(plan, resolved)
@@ -71,7 +71,7 @@ def run(
             _show_results(Path(plan.steps[-1].job.out), as_json)
         return
     submitting.refuse_without_slurm(launch)
-    _run(resolved, Display(console.err), force, as_json)
+    _run(given, Display(console.err), force, as_json)
 
 
 @app.command("arms", short_help="List the arms that a study can compare.")
@@ -89,12 +89,17 @@ def arms(
     trained, what it minimises and for how many steps. 'arms' in a configuration names some of
     these, or makes others from them by what differs.
     """
+    from wmss_cli.stages.arm_config import config_of
     from wmss_cli.stages.arms import arms_of
     from wmss_cli.stages.catalogue import CATALOGUE
 
     found = list(CATALOGUE.values())
     if config is not None:
-        found = arms_of(options.configure(config, sets, {}).config)
+        given = options.configure(config, sets, {})
+        with given.located():
+            found = arms_of(given.config)
+            for arm in found:
+                config_of(arm, given.config)
     if as_json:
         console.print_json([tables.plain_arm(arm) for arm in found])
     else:
@@ -123,26 +128,30 @@ def demo(
     )
     plan, data, base = plan_base(given.config)
     _run_steps(plan.steps, given.config, display, force)
-    _run(demo_config(given.config, data, base), display, force, as_json)
+    with_base = replace(given, config=demo_config(given.config, data, base))
+    _run(with_base, display, force, as_json)
     console.err.print(
         "This shows the pipeline at work on a toy; it is no reproduction of the paper.",
         soft_wrap=True,
     )
 
 
-def _run(config: c.Config, display: Display, force: bool, as_json: bool) -> None:
-    from wmss_cli.stages.pipeline import plan_pipeline
-
-    plan = plan_pipeline(config)
-    _say_what_is_the_same(plan, display)
-    _remember(plan, config)
-    _run_steps(plan.steps, config, display, force)
+def _run(given: Resolved, display: Display, force: bool, as_json: bool) -> None:
+    plan = _plan(given, display)
+    _remember(plan, given.config)
+    _run_steps(plan.steps, given.config, display, force)
     _show_results(Path(plan.steps[-1].job.out), as_json)
 
 
-def _say_what_is_the_same(plan: StudyPlan, display: Display) -> None:
+def _plan(given: Resolved, display: Display) -> StudyPlan:
+    """Plan a study, and say which of its arms are the same work."""
+    from wmss_cli.stages.pipeline import plan_pipeline
+
+    with given.located():
+        plan = plan_pipeline(given.config)
     for arm, other in plan.same:
         display.say(f"arm {arm} is the same work as {other}: it is done once")
+    return plan
 
 
 def _remember(plan: StudyPlan, config: c.Config) -> None:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from wmss_cli.core.section import Count, NonNegative, Positive, Section
+from wmss_cli.core.section import Count, NonNegative, Positive, Section, Seed
 from wmss_cli.core.training_config import JointConfig, SftConfig, TrainConfig, check_ranks
 
 __all__ = [
@@ -115,7 +115,7 @@ class CurriculumConfig(Section):
     """How the active set is drawn; without replacement by Gumbel top-k."""
     multiplier: Positive = 1.0
     """Size of the active set, as a multiple of the number of samples."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draw."""
 
 
@@ -156,7 +156,7 @@ class EvalConfig(Section):
     """Processes that grade answers."""
     unsafe_programs: bool = False
     """Run programs of models without a sandbox where none works; else that is an error."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draws: each answer has its own, made from it, the task, the problem and its number."""
 
     @model_validator(mode="after")
@@ -202,7 +202,7 @@ class AnalyzeConfig(Section):
     """Most tokens of a forward pass. Samples are packed into it; a longer one passes alone."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and fp32 on a CPU."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draw."""
 
 
@@ -242,7 +242,7 @@ class Config(Section):
     arms: list[str] | dict[str, dict[str, Any] | None] = ["base", "m1", "wmss"]
     """What is compared: names of the catalogue (`wmss arms`), or arms of your own, each made from
     another one by what differs: `lam42: {like: wmss, joint.mix_lambda: 0.42}`."""
-    seeds: list[int] = []
+    seeds: list[Seed] = []
     """Every arm is trained once with each of them. If empty: once, with `seed`."""
     compare_with: str | None = None
     """The arm that differences are taken from. If null: `sft`, `continued_sft`, `m1` or `base`,
@@ -253,7 +253,7 @@ class Config(Section):
     """What the report shows: `methods` (Table 1), `ablation` (3), `curriculum` (4), `lambda` (5),
     `epochs` (Fig. 3), `logits` (2 and 6); `paper` puts the paper's numbers beside yours where the
     model is the paper's."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every section that does not set its own."""
     curate: CurateConfig = CurateConfig()
     tokenize: TokenizeConfig = TokenizeConfig()
@@ -275,12 +275,51 @@ class Config(Section):
             raise ValueError(f"controls are arms now; write arms: [{arms}] in its place")
         return values
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Config:
-        twice = next((seed for seed in self.seeds if self.seeds.count(seed) > 1), None)
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms_have_names(cls, given: Any) -> Any:
+        if not isinstance(given, list | dict):
+            raise ValueError("write a list of names, or a line 'NAME: {like: ARM, …}' for each")
+        for name in given:
+            if isinstance(name, dict):
+                raise ValueError(f"a list has names only; write {next(iter(name), 'NAME')}: {{…}}")
+            check_name(name)
+        for name, own in given.items() if isinstance(given, dict) else ():
+            if own is not None and not isinstance(own, dict):
+                raise ValueError(f"{name}: expected 'key: value' lines below an arm, found {own!r}")
+            for key in own or ():
+                if not isinstance(key, str):
+                    raise ValueError(f"{name}: {key!r} is no option of an arm")
+        return given
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _models_have_names(cls, given: Any) -> Any:
+        for name in given if isinstance(given, dict) else ():
+            check_name(name)
+        return given
+
+    @field_validator("seeds", "tables", mode="after")
+    @classmethod
+    def _nothing_twice(cls, given: list[Any]) -> list[Any]:
+        twice = next((one for one in given if given.count(one) > 1), None)
         if twice is not None:
-            raise ValueError(f"seeds: {twice} is given twice; remove one")
-        for name in self.models:
-            if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-                raise ValueError(f"models: {name!r}: a name has letters, digits, '.', '_', '-'")
-        return self
+            raise ValueError(f"{twice} is given twice; remove one")
+        return given
+
+
+def check_name(name: Any) -> None:
+    """Check that an arm or a base model is called what steps, jobs and tables can be called.
+
+    Raises
+    ------
+    ValueError
+        If it is no text, or has other characters.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"{name!r} is no text; put the name in quotes")
+    if not re.fullmatch(r"[^\W_][\w.-]*", name):
+        raise ValueError(
+            f"{name!r}: a name begins with a letter or a digit; letters, digits, '.', '_' and "
+            "'-' follow"
+        )

@@ -23,9 +23,21 @@ class WmssError(Exception):
 
 
 class ConfigError(WmssError, ValueError):
-    """A value, a key or an input that cannot work; found before anything runs."""
+    """A value, a key or an input that cannot work; found before anything runs.
+
+    Parameters
+    ----------
+    message : str
+        The line.
+    key : tuple of str
+        Where the configuration says it, for who knows the files (``("arms", "lam42")``).
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, key: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class DataError(WmssError, ValueError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -52,10 +53,24 @@ class Resolved:
         The values.
     origins : Mapping[str, str]
         Dotted key to ``FILE:LINE``, ``--set``, an option, or ``default``.
+    lines : Mapping
+        The same of what was given, also of names within a value, such as ``("arms", "lam42")``.
     """
 
     config: Config
     origins: Mapping[str, str]
+    lines: Mapping[Key, str]
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Say where the configuration has what an error within is about, if the error knows."""
+        try:
+            yield
+        except ConfigError as error:
+            origin = _origin(error.key, self.lines)
+            if origin == "default":
+                raise
+            raise ConfigError(f"{origin}: {error}") from None
 
 
 class Sources:
@@ -80,9 +95,9 @@ class Sources:
         ConfigError
             If the file is missing, is no YAML, or has a key twice.
         """
-        for key, value, line in _read_yaml(file, self.root):
-            self.values[key] = convert(key, value)
-            self.origins[key] = f"{file}:{line}"
+        for key, value, line, inner in _read_yaml(file, self.root):
+            self.override(key, convert(key, value), f"{file}:{line}")
+            self.origins |= {(*key, name): f"{file}:{at}" for name, at in inner.items()}
 
     def add_assignments(self, flag: str, assignments: Sequence[str]) -> None:
         """Take ``KEY=VALUE`` texts of a repeated option; the value is read as YAML."""
@@ -96,6 +111,16 @@ class Sources:
             for name, inner in value.items():
                 self.override((*key, str(name)), inner, origin)
             return
+        for known in [known for known in self.origins if known[: len(key)] == key]:
+            self.values.pop(known, None)
+            del self.origins[known]
+        for above in (key[:end] for end in range(1, len(key))):
+            there = self.values.get(above, {})
+            if not isinstance(there, dict):
+                raise ConfigError(
+                    f"{origin}: {'.'.join(above)} is {there!r} ({self.origins[above]}), which has "
+                    f"no {key[len(above)]}; give {'.'.join(above)} as a whole"
+                )
         self.values[key] = value
         self.origins[key] = origin
 
@@ -149,7 +174,7 @@ def resolve(
     _spread_seed(sources.values, sources.origins)
     config = cast(Config, sources.check())
     origins = {k: _origin(tuple(k.split(".")), sources.origins) for k in flatten(config)}
-    return Resolved(config, origins)
+    return Resolved(config, origins, sources.origins)
 
 
 def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:
@@ -164,7 +189,8 @@ def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _read_yaml(file: Path, root: type[BaseModel]) -> Iterator[tuple[Key, Any, int]]:
+def _read_yaml(file: Path, root: type[BaseModel]) -> Iterator[tuple[Key, Any, int, dict[str, int]]]:
+    """Yield the key, value and line of each leaf, and the lines of what is in a mapping."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -191,7 +217,7 @@ def _read_yaml(file: Path, root: type[BaseModel]) -> Iterator[tuple[Key, Any, in
 
 def _leaves(
     node: yaml.MappingNode, prefix: Key, file: Path, root: type[BaseModel]
-) -> Iterator[tuple[Key, Any, int]]:
+) -> Iterator[tuple[Key, Any, int, dict[str, int]]]:
     seen: set[str] = set()
     for key_node, value_node in node.value:
         name, line = str(key_node.value), key_node.start_mark.line + 1
@@ -202,7 +228,9 @@ def _leaves(
         if isinstance(value_node, yaml.MappingNode) and _model_at(key, root) is not None:
             yield from _leaves(value_node, key, file, root)
         else:
-            yield key, _construct(value_node, f"{file}:{line}: {'.'.join(key)}"), line
+            own = value_node.value if isinstance(value_node, yaml.MappingNode) else ()
+            inner = {str(node.value): node.start_mark.line + 1 for node, _ in own}
+            yield key, _construct(value_node, f"{file}:{line}: {'.'.join(key)}"), line, inner
 
 
 def _construct(node: yaml.Node, where: str) -> Any:
@@ -234,7 +262,7 @@ def _anchor(key: Key, value: Any, folder: Path) -> Any:
     """Make the paths of a YAML file absolute, so that any working directory will do."""
 
     def absolute(path: Any) -> Any:
-        return str((folder / path).resolve()) if isinstance(path, str) else path
+        return str((folder / _at_home(path)).resolve()) if isinstance(path, str) else path
 
     match key:
         case ("run_dir",):
@@ -258,6 +286,11 @@ def _anchor(key: Key, value: Any, folder: Path) -> Any:
         case ("eval_files",) if isinstance(value, dict):
             return {name: absolute(path) for name, path in value.items()}
     return value
+
+
+def _at_home(path: str) -> str:
+    """Put the home folder in the place of ``~/``, as a shell does."""
+    return str(Path.home() / path[2:]) if path.startswith("~/") else path
 
 
 def _names_a_file(profile: str) -> bool:
@@ -304,10 +337,12 @@ def _nest(values: Mapping[Key, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in values.items():
         node = tree
-        for name in key[:-1]:
+        for depth, name in enumerate(key[:-1], start=1):
             node = node.setdefault(name, {})
             if not isinstance(node, dict):
                 break
+            # An arm may write the same option with dots.
+            node.pop(".".join(key[depth:]), None)
         else:
             node[key[-1]] = value
     return tree
@@ -326,9 +361,8 @@ def _describe(error: ValidationError, origins: Mapping[Key, str], root: type[Bas
     first = error.errors(include_url=False)[0]
     key = tuple(str(part) for part in first["loc"])
     dotted, origin = ".".join(key), _origin(key, origins)
-    if origin == "default" and key:
-        inside = [where for known, where in origins.items() if known[: len(key)] == key]
-        origin = inside[0] if inside else origin
+    if origin == "default" or _model_at(key, root) is not None:
+        origin = _of_several(key, str(first["msg"]), origins) or origin
     if first["type"] == "extra_forbidden":
         return f"{origin}: unknown key {dotted}{_did_you_mean(key, root)}"
     message = str(first["msg"])
@@ -336,8 +370,16 @@ def _describe(error: ValidationError, origins: Mapping[Key, str], root: type[Bas
     own = message.startswith("Value error, ")
     message = message.removeprefix("Value error, ") if own else message[0].lower() + message[1:]
     given = first.get("input")
-    value = f" (given: {given!r})" if not isinstance(given, BaseModel | dict) else ""
-    return f"{origin}: {dotted}: {message}{value}"
+    value = "" if own or isinstance(given, BaseModel | dict) else f" (given: {given!r})"
+    return ": ".join(part for part in (origin, dotted, f"{message}{value}") if part)
+
+
+def _of_several(key: Key, message: str, origins: Mapping[Key, str]) -> str | None:
+    """Return the origin of the value of a section that a message names first, else of any."""
+    size = len(key)
+    inside = {k[size]: at for k, at in origins.items() if k[:size] == key and len(k) > size}
+    named = [word for word in re.findall(r"\w+", message) if word in inside]
+    return next((inside[name] for name in (*named, *inside)), None)
 
 
 def _did_you_mean(key: Key, root: type[BaseModel]) -> str:

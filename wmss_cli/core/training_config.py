@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.section import Count, Fraction, NonNegative, Positive, Section
+from wmss_cli.core.section import Count, Fraction, NonNegative, Positive, Section, Seed
 
 
 class TrainConfig(Section):
@@ -76,7 +76,7 @@ class TrainConfig(Section):
     """After this many steps again and again, before the first and after the last, the mean
     statistics of the strong model's logits on 200 fixed samples are written to `logits.jsonl`
     (Fig. 4 as a curve). The training stays the same to the bit. Never if null."""
-    seed: int = 0
+    seed: Seed = 0
     """Order of the samples, dropout."""
 
     @model_validator(mode="after")

@@ -28,48 +28,65 @@ def config_of(arm: Arm, config: Config) -> Config:
     for key, value in arm.overrides.items():
         section, _, name = key.partition(".")
         if key == "iterations":
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"arm {arm.name}: iterations is a whole number from 1 on")
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise _wrong(arm, "iterations is a whole number from 1 on")
             config = config.model_copy(update={"iterations": value})
         elif section not in SECTIONS or not name:
-            raise ConfigError(
-                f"arm {arm.name}: {key}: arms differ in iterations and in the options of "
-                f"{', '.join(SECTIONS)} only{_meant(key, config)}"
+            raise _wrong(
+                arm,
+                f"{key}: arms differ in iterations and in the options of "
+                f"{', '.join(SECTIONS)} only{_meant(key, config)}",
             )
         elif name == "seed":
-            raise ConfigError(
-                f"arm {arm.name}: {key}: seeds belong to the study; list them in seeds"
-            )
+            raise _wrong(arm, f"{key}: seeds belong to the study; list them in seeds")
         else:
             sections.setdefault(section, {})[name] = value
     changed = {
-        section: derive(getattr(config, section), values, f"arm {arm.name}: {section}")
+        section: derive(getattr(config, section), values, arm, section)
         for section, values in sections.items()
     }
     return config.model_copy(update=changed)
 
 
-def derive(section: Section, values: Mapping[str, Any], where: str) -> Any:
+def derive(section: Section, values: Mapping[str, Any], arm: Arm, called: str) -> Any:
     """Return a section with other values, checked.
+
+    Parameters
+    ----------
+    section : Section
+        Of the study.
+    values : mapping
+        By option.
+    arm : Arm
+        Whose values they are.
+    called : str
+        How the configuration calls the section.
 
     Raises
     ------
     ConfigError
-        If a value is not valid, alone or beside the others; `where` begins the message.
+        If a value is not valid, alone or beside the others.
     """
     known = type(section).model_fields
     for name in values:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigError(f"{where}.{name}: no such option{meant}")
+            raise _wrong(arm, f"{called}.{name}: no such option{meant}")
     try:
         return type(section).model_validate(section.model_dump() | dict(values))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise ConfigError(f"{where}{'.' if name else ''}{name}: {message}") from None
+        message = str(first["msg"])
+        own = message.removeprefix("Value error, ")
+        message = own if own != message else message[0].lower() + message[1:]
+        given = f" (given: {first['input']!r})" if name else ""
+        raise _wrong(arm, f"{called}{'.' if name else ''}{name}: {message}{given}") from None
+
+
+def _wrong(arm: Arm, message: str) -> ConfigError:
+    return ConfigError(f"arm {arm.name}: {message}", ("arms", arm.name))
 
 
 def own_options() -> list[str]:
@@ -96,7 +113,6 @@ def training_section(arm: Arm, config: Config) -> SftConfig | JointConfig:
     ConfigError
         If they exclude each other.
     """
-    where = f"arm {arm.name}: {'joint' if arm.rule.stage == 'joint_train' else 'sft'}"
     joint, multiplier = config.joint, config.curriculum.multiplier
     given = {
         key.partition(".")[2]: value
@@ -107,12 +123,13 @@ def training_section(arm: Arm, config: Config) -> SftConfig | JointConfig:
         values = {**arm.rule.options, **given}
         if arm.samples == "all":
             values["epochs"] = joint.epochs * multiplier
-        section: JointConfig = derive(joint, values, where)
+        section: JointConfig = derive(joint, values, arm, "joint")
         trained = section.weak_mode == "cotrain" and section.weak_logits == "model"
         if section.next_weak == "cotrained" and config.iterations > 1 and not trained:
-            raise ConfigError(
-                f"arm {arm.name}: joint.next_weak cotrained needs a weak model that is trained; "
-                "set joint.weak_mode cotrain, or next_weak previous_strong"
+            raise _wrong(
+                arm,
+                "joint.next_weak cotrained needs a weak model that is trained; "
+                "set joint.weak_mode cotrain, or next_weak previous_strong",
             )
         return section
     own = {name: getattr(config.sft, name) for name in own_options()} | dict(arm.rule.options)
@@ -123,13 +140,14 @@ def training_section(arm: Arm, config: Config) -> SftConfig | JointConfig:
     }
     if arm.start == "base":
         length = _both_phases(arm, config) if arm.steps == "both" else {}
-        return cast(SftConfig, derive(config.sft, {**own, **length}, where))
+        return cast(SftConfig, derive(config.sft, {**own, **length}, arm, "sft"))
     shared = {name: getattr(joint, name) for name in TrainConfig.model_fields}
     if arm.steps == "flops":
         if config.iterations > 1:
-            raise ConfigError(
-                f"arm {arm.name}: the FLOPs of several iterations are not known before they ran; "
-                "set iterations: 1 for it"
+            raise _wrong(
+                arm,
+                "the FLOPs of several iterations are not known before they ran; "
+                "set iterations: 1 for it",
             )
         length = {"match_flops": joint.weak_mode}
     elif arm.samples == "all":
@@ -140,16 +158,15 @@ def training_section(arm: Arm, config: Config) -> SftConfig | JointConfig:
             length["max_steps"] = joint.max_steps * rounds
     else:
         length = {}
-    return cast(SftConfig, derive(SftConfig(), {**shared, **own, **length}, where))
+    return cast(SftConfig, derive(SftConfig(), {**shared, **own, **length}, arm, "sft"))
 
 
 def _both_phases(arm: Arm, config: Config) -> dict[str, Any]:
     """Return how long one training lasts that takes the place of both phases."""
     sft, joint, rounds = config.sft, config.joint, config.iterations
     if (sft.max_steps is None) != (joint.max_steps is None):
-        raise ConfigError(
-            f"arm {arm.name} takes the steps of both phases; set max_steps in sft and in joint, or "
-            "in neither"
+        raise _wrong(
+            arm, "takes the steps of both phases; set max_steps in sft and in joint, or in neither"
         )
     epochs = sft.epochs + joint.epochs * config.curriculum.multiplier * rounds
     if sft.max_steps is None or joint.max_steps is None:

@@ -130,7 +130,7 @@ def token_table(config: Config) -> Path:
 def _base_models(config: Config) -> dict[str, str]:
     """Return the base models by name; a single one has no name."""
     if config.models and config.model is not None:
-        raise ConfigError("model and models are both set; keep one of them")
+        raise ConfigError("model and models are both set; keep one of them", ("models",))
     models = config.models or ({} if config.model is None else {"": config.model})
     for key, value in (("model", models), ("data", config.data)):
         if not value:

@@ -84,13 +84,24 @@ class Plan:
             By role.
         otherwise : iterable of str
             Labels to take where other work has this one already.
+
+        Raises
+        ------
+        ConfigError
+            If none of the labels is free: an arm is called as another step is.
         """
         identity = config.identity()
         prints = {role: source.fingerprint for role, source in inputs.items()}
         made = fingerprint(stage, identity, prints)
         if made in self._by_fingerprint:
             return self._by_fingerprint[made]
-        label = next(name for name in (label, *otherwise) if name not in self._labels)
+        free = [name for name in (label, *otherwise) if name not in self._labels]
+        if not free:
+            raise ConfigError(
+                f"arms: two steps would be called {label}; give the arm of that name another one",
+                ("arms",),
+            )
+        label = free[0]
         out = self._run_dir / f"{stage.replace('_', '-')}-{made[:10]}"
         job = Job(
             stage=stage,

@@ -127,7 +127,8 @@ class Ways:
             if self._final(replace(arm, overrides=others)) == final:
                 raise ConfigError(
                     f"arm {arm.name}: {key} changes nothing in what it trains "
-                    f"({arm.rule.words}, {arm.samples} samples); remove it"
+                    f"({arm.rule.words}, {arm.samples} samples); remove it",
+                    ("arms", arm.name),
                 )
 
     def _final(self, arm: Arm) -> str:
