@@ -256,4 +256,4 @@ def test_the_toy_study_is_on_what_the_demo_makes(monkeypatch: pytest.MonkeyPatch
     assert toy.data == [str(ROOT / path) for path in expected.data]
     assert toy.eval_files == {name: str(ROOT / path) for name, path in expected.eval_files.items()}
     for section in ("tokenize", "sft", "joint", "eval"):
-        assert getattr(toy, section) == getattr(demo, section)
+        assert getattr(toy, section).identity() == getattr(demo, section).identity()
