@@ -24,6 +24,7 @@ from wmss_cli.cli import tables
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import EvalConfig
 from wmss_cli.core.schema import GENERATION, write_parquet
+from wmss_cli.results.findings import Findings
 from wmss_cli.results.summary import summarize
 from wmss_cli.stages.report import write
 
@@ -276,14 +277,15 @@ def test_the_table_at_the_end_of_a_run_fits_a_terminal(
     study, paths = write_study(tmp_path, arms=arms, seeds=(0, 1), tasks=dict.fromkeys(sets, 20))
     shutil.rmtree(paths["eval-ceda-s1"])
     write(study, {label: str(path) for label, path in paths.items()}, tmp_path / "report")
-    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    results = Findings.model_validate_json((tmp_path / "report" / "results.json").read_text())
     console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(tables.results(results, Path("runs/study/report-0123456789")))
+    console.print(tables.results(results))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
-    assert "…" not in text.split("page")[0]
-    assert "runs/study/report-0123456789/report.html" in text
-    assert "1 of 19 steps have no result" in text
+    assert "…" not in text
+    page, missing = tables.places(results, Path("runs/study/report-0123456789"))
+    assert page == "page  runs/study/report-0123456789/report.html"
+    assert "1 of 19 steps have no result" in missing
     assert "0/2" in text
     assert all(name in text for name in sets[2:])
     assert ("GSM8K" in text) == ("gsm8k" in sets)

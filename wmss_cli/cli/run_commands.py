@@ -166,8 +166,13 @@ def _show_results(report: Path, as_json: bool) -> None:
     found: dict[str, Any] = json.loads((report / "results.json").read_text(encoding="utf-8"))
     if as_json:
         console.print_json(found)
-    else:
-        console.out.print(tables.results(found, report))
+        return
+    from wmss_cli.results.findings import Findings
+
+    study = Findings.model_validate(found)
+    console.out.print(tables.results(study))
+    for line in tables.places(study, report):
+        console.print_line(line)
 
 
 def _run_steps(steps: Sequence[Step], config: c.Config, display: Display, force: bool) -> None:

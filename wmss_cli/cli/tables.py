@@ -82,28 +82,23 @@ def number(value: Any) -> str:
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def results(found: Mapping[str, Any], report: Path) -> Group:
-    """Show what a study found: the answer, arms with intervals and differences, where the page is.
+def results(study: Findings) -> Group:
+    """Show what a study found: arms with intervals and differences, and the answer."""
+    from wmss_cli.results.answer import answer
 
-    Parameters
-    ----------
-    found : mapping
-        Content of ``results.json``.
-    report : Path
-        The report's folder.
-    """
-    from wmss_cli.results.answer import answer, missing_line
-    from wmss_cli.results.findings import Findings
-
-    study = Findings.model_validate(found)
-    missing = missing_line(study)
-    lines = [f"page  {report / 'report.html'}", *([missing] if missing else [])]
     return Group(
         *(part for table in (_arms(study), *_by_task(study)) for part in (table, "")),
         *(Text(sentence) for sentence in answer(study)),
         "",
-        *(Text(line, no_wrap=True, overflow="ignore") for line in lines),
     )
+
+
+def places(study: Findings, report: Path) -> list[str]:
+    """Return lines to be printed whole: where the page is, and what is missing in it."""
+    from wmss_cli.results.answer import missing_line
+
+    missing = missing_line(study)
+    return [f"page  {report / 'report.html'}", *([missing] if missing else [])]
 
 
 def arms(found: Sequence[Arm]) -> Group:
