@@ -233,6 +233,29 @@ def test_what_an_arm_cannot_be_is_said_with_its_line(
         assert result.stderr.splitlines()[-1] == (
             f"error: {config}:7: arm lam: joint.mix_lamda: no such option; did you mean mix_lambda?"
         )
+    config.write_text(f"{text}arms:\n  wmss:\n  lam: {{like: wmss, joint.mix_lambda: 0.4}}\n")
+    result = invoke("arms", config, "--set", "arms.lam.joint.mix_lambda=7")
+    where = "error: --set arms.lam.joint.mix_lambda: arm lam: joint.mix_lambda: input should be"
+    assert result.stderr.startswith(where)
+
+
+def test_arms_show_what_differs_and_share_what_is_the_same(
+    tmp_path: Path, files: dict[str, object]
+) -> None:
+    arms = {
+        "wmss": {"joint.epochs": 2.0},
+        "same": {"like": "softening"},
+        "flat": {"like": "wmss", "curriculum.alpha": 0.0, "for": "[/] is no markup"},
+    }
+    config = tmp_path / "study.yaml"
+    config.write_text(json.dumps({**files, "arms": arms}))
+    shown = ok(invoke("arms", config))
+    assert "mixed logits: the method; joint.epochs=2.0" in shown
+    assert "as softening" in shown
+    assert "[/] is no markup" in shown
+    assert "One M1 for each seed: wmss, same, flat." in shown
+    assert "One draw of the active set for each seed: wmss, same." in shown
+    assert "[/]" in ok(invoke("config", "show", "-c", config))
 
 
 def test_an_arm_may_be_called_like_a_seed(
