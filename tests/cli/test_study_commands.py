@@ -13,6 +13,7 @@ from launch.plans import as_sent, finish
 from typer.testing import Result
 
 from wmss_cli.core.config import Config
+from wmss_cli.core.errors import StageError
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.runs import remember
@@ -170,3 +171,98 @@ def test_an_arm_that_is_added_while_jobs_wait_is_all_that_is_sent(
     assert [slurm.states(job["id"]) for job in reports] == [["CANCELLED"], ["PENDING"]]
     assert "is cancelled: the report waits for what the study has now" in result.stderr
     assert Ledger(tmp_path / "study").read_plan().plan()[-1].label == "report"
+
+
+def test_jobs_are_known_again_whatever_their_steps_are_called_now(
+    tmp_path: Path, slurm: FakeSlurm, files: dict[str, object]
+) -> None:
+    values = {**files, "launch": {"cluster": "slurm", "profile": "cpu"}}
+    config = tmp_path / "study.yaml"
+
+    def sent(**more: object) -> list[str]:
+        config.write_text(json.dumps({**values, **more}))
+        before = len(slurm.jobs())
+        ok(invoke("run", config))
+        names = [job["name"] for job in slurm.jobs()[before:]]
+        return [name.removeprefix("wmss-").rsplit("-", 1)[0] for name in names]
+
+    lam = {"like": "wmss", "curriculum.alpha": 0.4}
+    assert "wmss" in sent(arms=["wmss"])
+    assert sent(arms=["wmss"], seeds=[0]) == ["report"], "seed 0 is what no seeds are"
+    assert sent(arms={"lam": lam, "wmss": None}, seeds=[0]) == [
+        *("curriculum-s0", "lam-s0", "eval-lam-s0", "logits-lam-s0", "logits-lam-weak-s0"),
+        "report",
+    ]
+    assert sent(arms={"wmss": None, "lam": lam}, seeds=[0]) == ["report"], "the order alone"
+    waiting = {
+        stage["state"] for stage in json.loads(ok(invoke("status", "study", "--json")))["stages"]
+    }
+    assert waiting == {"waiting"}
+
+
+@pytest.mark.usefixtures("slurm")
+def test_the_study_is_written_down_before_it_is_waited_for(
+    tmp_path: Path, files: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def follow(run_dir: Path, _: object) -> bool:
+        seen.append((run_dir / "study.json").is_file())
+        raise StageError("a stage failed")
+
+    monkeypatch.setattr("wmss_cli.cli.following.follow", follow)
+    values = {**files, "launch": {"cluster": "slurm", "profile": "cpu"}}
+    config = tmp_path / "study.yaml"
+    config.write_text(json.dumps(values))
+    assert invoke("run", config, "--dry-run").exit_code == 0
+    assert not (tmp_path / "study" / "study.json").exists()
+    assert invoke("run", config, "--wait").exit_code == 5
+    assert seen == [True]
+
+
+def test_what_an_arm_cannot_be_is_said_with_its_line(
+    tmp_path: Path, files: dict[str, object]
+) -> None:
+    config = tmp_path / "study.yaml"
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in files.items())
+    config.write_text(f"{text}arms:\n  wmss:\n  lam: {{like: wmss, joint.mix_lamda: 0.4}}\n")
+    work = ["--profile", "h800:8b", "--samples", "10", "--mean-tokens", "10"]
+    for command, *options in (["arms"], ["run"], ["plan", *work]):
+        result = invoke(command, config, *options)
+        assert result.exit_code == 3
+        assert result.stderr.splitlines()[-1] == (
+            f"error: {config}:7: arm lam: joint.mix_lamda: no such option; did you mean mix_lambda?"
+        )
+    config.write_text(f"{text}arms:\n  wmss:\n  lam: {{like: wmss, joint.mix_lambda: 0.4}}\n")
+    result = invoke("arms", config, "--set", "arms.lam.joint.mix_lambda=7")
+    where = "error: --set arms.lam.joint.mix_lambda: arm lam: joint.mix_lambda: input should be"
+    assert result.stderr.startswith(where)
+
+
+def test_arms_show_what_differs_and_share_what_is_the_same(
+    tmp_path: Path, files: dict[str, object]
+) -> None:
+    arms = {
+        "wmss": {"joint.epochs": 2.0},
+        "same": {"like": "softening"},
+        "flat": {"like": "wmss", "curriculum.alpha": 0.0, "for": "[/] is no markup"},
+    }
+    config = tmp_path / "study.yaml"
+    config.write_text(json.dumps({**files, "arms": arms}))
+    shown = ok(invoke("arms", config))
+    assert "mixed logits: the method; joint.epochs=2.0" in shown
+    assert "as softening" in shown
+    assert "[/] is no markup" in shown
+    assert "One M1 for each seed: wmss, same, flat." in shown
+    assert "One draw of the active set for each seed: wmss, same." in shown
+    assert "[/]" in ok(invoke("config", "show", "-c", config))
+
+
+def test_an_arm_may_be_called_like_a_seed(
+    tmp_path: Path, slurm: FakeSlurm, files: dict[str, object]
+) -> None:
+    plan = plan_pipeline(Config(**files, arms={"s1": {"like": "ceda"}}))
+    as_sent(slurm, plan.steps, RunSettings(tmp_path / "study", Profile(), "cpu"))
+    remember(tmp_path / "study", None)
+    assert "s1: no log yet" in invoke("logs", "study", "s1").stderr
+    assert "wmss: no such stage" in invoke("logs", "study", "wmss").stderr

@@ -138,3 +138,16 @@ def test_a_last_line_may_be_cut_inside_of_a_character(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.rindex("√".encode()) + 1])
     assert files.read_json_lines(path) == [{"text": "√2"}]
+
+
+def test_a_line_is_appended_in_place_of_one_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    files.append_durably(path, {"a": "é"})
+    files.append_durably(path, {"b": 2})
+    assert path.read_text(encoding="utf-8") == '{"a": "é"}\n{"b": 2}\n'
+    path.write_bytes(path.read_bytes() + b'{"c": "\xc3')
+    files.append_durably(path, {"d": 4})
+    assert files.read_json_lines(path) == [{"a": "é"}, {"b": 2}, {"d": 4}]
+    path.write_bytes(b'{"cut')
+    files.append_durably(path, {"e": 5})
+    assert files.read_json_lines(path) == [{"e": 5}]

@@ -121,7 +121,7 @@ def test_more_processes_than_gpus_are_refused(tmp_path: Path) -> None:
 def test_the_signal_must_come_before_the_limit(tmp_path: Path) -> None:
     text = "score:\n  time_limit_min: 10\n  signal_lead_s: 600\n"
     assert refusal(tmp_path, text).startswith(
-        "mine.yaml:2: score: signal_lead_s 600 leaves no time to work: the limit is 10 min, and "
+        "mine.yaml:3: score: signal_lead_s 600 leaves no time to work: the limit is 10 min, and "
     )
     assert "no time to work" in refusal(tmp_path, text.replace("600", "541"))
     assert load_profile(write(tmp_path, text.replace("600", "540"))).score.signal_lead_s == 540

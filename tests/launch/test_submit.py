@@ -18,7 +18,7 @@ from launch.plans import as_sent, finish, finish_shards, settings, small_plan, t
 from wmss_cli.core.artifact import finished, open_draft, partial
 from wmss_cli.core.errors import ConfigError, SlurmError
 from wmss_cli.core.manifest import read_manifest
-from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.ledger import Entry, Ledger
 from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.submit import RunSettings, Sent, submit
 from wmss_cli.stages.plan import Step
@@ -689,3 +689,20 @@ def test_successors_do_not_repeat_what_still_requeues_itself(
     slurm.move("2", "RUNNING")
     submit(steps, settings(tmp_path, Profile(requeue="chain")))
     assert slurm.names() == ["curate", "sft", "report"]
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_long_ledger_is_read_once_for_all_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+    entries = Ledger.entries
+
+    def counted(ledger: Ledger) -> list[Entry]:
+        reads.append(ledger.folder)
+        return entries(ledger)
+
+    monkeypatch.setattr(Ledger, "entries", counted)
+    steps = small_plan(tmp_path)
+    sent = submit(steps, settings(tmp_path))
+    assert len(reads) <= 3 < len(sent)

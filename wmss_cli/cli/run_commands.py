@@ -64,9 +64,14 @@ def run(
     common = options.Common(config, sets, out, force, as_json)
     if resolved.launch.cluster == "slurm":
         plan = _plan(given, Display(console.err))
-        done = submitting.submit(plan.steps, Path(resolved.run_dir), resolved, launch, common)
-        if not launch.dry_run:
-            _remember(plan, resolved)
+        done = submitting.submit(
+            plan.steps,
+            Path(resolved.run_dir),
+            resolved,
+            launch,
+            common,
+            begun=lambda: _remember(plan, resolved),
+        )
         if done:
             _show_results(Path(plan.steps[-1].job.out), as_json)
         return

@@ -146,5 +146,6 @@ def show(config: options.Config = None, sets: options.Set = None, as_json: Json 
     table.add_column("value", overflow="fold")
     table.add_column("from", overflow="fold")
     for key, value in leaves.items():
-        table.add_row(key, "" if value is None else str(value), resolved.origins[key])
+        shown = "" if value is None else escape(str(value))
+        table.add_row(key, shown, escape(resolved.origins[key]))
     console.out.print(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ def submit(
     launch: options.Launch,
     common: options.Common,
     adds: bool = False,
+    begun: Callable[[], None] = lambda: None,
 ) -> bool:
     """Submit the steps of a run, or show what would be; return whether all is done now.
 
@@ -43,6 +44,8 @@ def submit(
     adds : bool
         Whether the steps stand beside those that were sent from this folder before; else they
         are the whole run.
+    begun : callable
+        Is called when jobs are sent, before they are waited for; not where all was refused.
     """
     # Here, because they bring submitit, which other commands do without.
     from wmss_cli.launch.profile import load_profile
@@ -60,7 +63,13 @@ def submit(
     display = Display(console.err)
     run_dir = run_dir.absolute()
     run = RunSettings(run_dir, profile, resolved.launch.profile, common.config)
-    sent = submit(steps, run, adds=adds, force=common.force, say=display.say)
+    try:
+        sent = submit(steps, run, adds=adds, force=common.force, say=display.say)
+    except SlurmError:
+        # Some may be in the queue.
+        begun()
+        raise
+    begun()
     _remember(run_dir, common.config, display)
     if all(link.state == "done" for link in sent):
         return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -113,7 +114,7 @@ def arms(found: Sequence[Arm]) -> Group:
             {"sft": "M1", "base": "M0"}.get(arm.start, arm.start),
             arm.samples,
             STEPS[arm.steps],
-            arm.purpose or changed,
+            escape("; ".join(filter(None, (arm.purpose, changed))) or f"as {arm.like}"),
         )
     return Group(table, *(Text(line) for line in _shared(found)))
 
@@ -126,8 +127,15 @@ def plain_arm(arm: Arm) -> dict[str, Any]:
 def _shared(found: Sequence[Arm]) -> Iterator[str]:
     """Say in a sentence each what arms have in common, which is done once."""
     groups = {
-        "One M1 for each seed": [arm for arm in found if arm.start == "sft"],
-        "One draw of the active set for each seed": [a for a in found if a.samples == "active"],
+        "One M1 for each seed": [
+            arm for arm in found if arm.start == "sft" and not _changes(arm, "sft")
+        ],
+        "One draw of the active set for each seed": [
+            arm
+            for arm in found
+            if (arm.start, arm.samples) == ("sft", "active")
+            and not _changes(arm, "sft", "curriculum")
+        ],
         "A second model in training": [
             arm for arm in found if arm.rule.weak != "none" or arm.objective == "undial_kd"
         ],
@@ -135,6 +143,10 @@ def _shared(found: Sequence[Arm]) -> Iterator[str]:
     for what, members in groups.items():
         if len(members) > 1:
             yield f"{what}: {', '.join(arm.name for arm in members)}."
+
+
+def _changes(arm: Arm, *sections: str) -> bool:
+    return any(key.partition(".")[0] in sections for key in arm.overrides)
 
 
 def _arms(study: Findings) -> Table:

@@ -98,6 +98,24 @@ def append_json_line(path: Path, value: Any) -> None:
         file.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
+def append_durably(path: Path, value: Any) -> None:
+    """Append one line of JSON and flush it to the disk, in place of a last line cut short."""
+    is_new = not path.exists()
+    with path.open("a+b") as file:
+        whole = file.seek(0, os.SEEK_END)
+        while whole:
+            file.seek(whole - 1)
+            if file.read(1) == b"\n":
+                break
+            whole -= 1
+        file.truncate(whole)
+        file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        fsync(path.parent)
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read all lines of a JSON-lines file; a last line cut short by a crash is left out."""
     # As bytes: the cut may be inside of a character.

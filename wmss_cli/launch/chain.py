@@ -146,5 +146,5 @@ def job_name(step: Step) -> str:
     """Return the name of a step's job in Slurm."""
     what: dict[str, Any] = {"out": step.job.out, "fingerprint": step.fingerprint}
     digest = hashlib.sha256(repr(sorted(what.items())).encode()).hexdigest()[:12]
-    label = re.sub(r"[^\w-]", "-", step.label, flags=re.ASCII)[:_LONGEST_LABEL]
+    label = re.sub(r"[^\w-]", "-", step.called or step.label, flags=re.ASCII)[:_LONGEST_LABEL]
     return f"wmss-{label}-{digest}"

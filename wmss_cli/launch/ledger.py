@@ -179,8 +179,7 @@ class Ledger:
             order=order,
             time=time.time(),
         )
-        rows = [row.model_dump() for row in (*self.entries(), entry)]
-        files.write_json_lines(self.folder / "ledger.jsonl", rows)
+        files.append_durably(self.folder / "ledger.jsonl", entry.model_dump())
         return entry
 
     def entries(self) -> list[Entry]:

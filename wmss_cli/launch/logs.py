@@ -61,9 +61,8 @@ def find_stage(
 
 def _bare(label: str) -> str:
     """Return a label without base model and seed."""
-    parts = label.split("/")
-    parts = parts[:-1] if re.fullmatch(r"s-?\d+", parts[-1]) else parts
-    return parts[-1]
+    *before, last = label.split("/")
+    return before[-1] if before and re.fullmatch(r"s\d+", last) else last
 
 
 def find_log(ledger: Ledger, stage: str, rank: int = 0, task: int | None = None) -> Path:

@@ -11,13 +11,13 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from wmss_cli.core.artifact import finished, redo
 from wmss_cli.core.config import check_ranks
-from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.launch import sbatch, slurm, states
 from wmss_cli.launch.chain import Link, absolute, chain, job_name
 from wmss_cli.launch.cluster import misfit, partitions
@@ -59,6 +59,13 @@ class _Submission:
     queue: dict[str, list[Record]]
     done: dict[str, bool] = field(default_factory=dict)
     sent: dict[str, Sent] = field(default_factory=dict)
+    submissions: dict[str, list[Entry]] = field(init=False)
+    intents: dict[str, Entry] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Read once: a study has hundreds of links, and a ledger as many lines.
+        self.submissions = self.ledger.submissions()
+        self.intents = self.ledger.open_intents()
 
 
 @dataclass(frozen=True)
@@ -115,9 +122,10 @@ def submit(
     cluster = slurm.cluster_config()
     for name in slurm.overriding_variables():
         say(f"{name} is not used: jobs are sent as the profile says")
+    ledger = Ledger(run.run_dir)
+    steps = _as_called_before(steps, ledger)
     links = chain(steps, run.profile, cluster.max_array_size)
     _check(links, run)
-    ledger = Ledger(run.run_dir)
     with ledger.alone():
         if run.run_dir.stat().st_mode & 0o077:
             say(f"{run.run_dir} is open to others; chmod 700 it if they should not read it")
@@ -154,6 +162,20 @@ def _marked(steps: Sequence[Step], state: _Submission) -> Iterator[None]:
         if not any(sent.state == "sent" for sent in state.sent.values()):
             take_back()
         raise
+
+
+def _as_called_before(steps: Sequence[Step], ledger: Ledger) -> list[Step]:
+    """Keep the names of jobs, though an arm or a seed more may change the labels of steps."""
+    try:
+        before = ledger.read_plan().plan()
+    except (ConfigError, IntegrityError):
+        # Nothing was sent, or by another version of wmss.
+        before = []
+    names = {(step.job.out, step.fingerprint): step.called or step.label for step in before}
+    return [
+        replace(step, called=names.get((step.job.out, step.fingerprint), step.called))
+        for step in steps
+    ]
 
 
 def _refuse_busy(steps: Sequence[Step], queue: dict[str, list[Record]]) -> None:
@@ -279,7 +301,7 @@ def _send_link(link: Link, step: Step, state: _Submission) -> Sent:
     ready = all(state.done.get(label, True) for label in step.needs)
     covered = {part for parts in live.values() for part in parts.values()}
     missing = [part for part in missing_parts(link, ready) if part not in covered]
-    sizes = {e.job_id: len(e.parts) for e in state.ledger.submissions().get(link.name, [])}
+    sizes = {e.job_id: len(e.parts) for e in state.submissions.get(link.name, [])}
     # An array of which a part has failed cannot be waited for as a whole.
     waiting = tuple(
         job_id
@@ -304,8 +326,8 @@ def missing_parts(link: Link, ready: bool) -> list[int]:
 def _adopt(link: Link, state: _Submission) -> dict[str, dict[str, int]]:
     """Return the tasks of a link that wait or run: job → task's id → part of the link."""
     records = state.queue.get(link.name, [])
-    known = {entry.job_id: entry for entry in state.ledger.submissions().get(link.name, [])}
-    intent = state.ledger.open_intents().get(link.name)
+    known = {entry.job_id: entry for entry in state.submissions.get(link.name, [])}
+    intent = state.intents.get(link.name)
     live: dict[str, dict[str, int]] = {}
     for record in records:
         base, _, index = record.job_id.partition("_")
@@ -318,6 +340,7 @@ def _adopt(link: Link, state: _Submission) -> dict[str, dict[str, int]]:
                     f"know what its tasks do; scancel {base}, and submit again"
                 )
             entry = known[base] = _take_over(link, intent, base, state.ledger)
+            state.submissions.setdefault(link.name, []).append(entry)
             intent = None
         live.setdefault(base, {})[record.job_id] = entry.parts[int(index or 0)]
     return live

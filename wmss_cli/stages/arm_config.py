@@ -29,16 +29,17 @@ def config_of(arm: Arm, config: Config) -> Config:
         section, _, name = key.partition(".")
         if key == "iterations":
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise _wrong(arm, "iterations is a whole number from 1 on")
+                raise _wrong(arm, "iterations is a whole number from 1 on", key)
             config = config.model_copy(update={"iterations": value})
         elif section not in SECTIONS or not name:
             raise _wrong(
                 arm,
                 f"{key}: arms differ in iterations and in the options of "
                 f"{', '.join(SECTIONS)} only{_meant(key, config)}",
+                key,
             )
         elif name == "seed":
-            raise _wrong(arm, f"{key}: seeds belong to the study; list them in seeds")
+            raise _wrong(arm, f"{key}: seeds belong to the study; list them in seeds", key)
         else:
             sections.setdefault(section, {})[name] = value
     changed = {
@@ -72,7 +73,7 @@ def derive(section: Section, values: Mapping[str, Any], arm: Arm, called: str) -
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {close[0]}?" if close else ""
-            raise _wrong(arm, f"{called}.{name}: no such option{meant}")
+            raise _wrong(arm, f"{called}.{name}: no such option{meant}", f"{called}.{name}")
     try:
         return type(section).model_validate(section.model_dump() | dict(values))
     except ValidationError as error:
@@ -82,11 +83,12 @@ def derive(section: Section, values: Mapping[str, Any], arm: Arm, called: str) -
         own = message.removeprefix("Value error, ")
         message = own if own != message else message[0].lower() + message[1:]
         given = f" (given: {first['input']!r})" if name else ""
-        raise _wrong(arm, f"{called}{'.' if name else ''}{name}: {message}{given}") from None
+        dotted = f"{called}.{name}" if name else called
+        raise _wrong(arm, f"{dotted}: {message}{given}", dotted) from None
 
 
-def _wrong(arm: Arm, message: str) -> ConfigError:
-    return ConfigError(f"arm {arm.name}: {message}", ("arms", arm.name))
+def _wrong(arm: Arm, message: str, key: str = "") -> ConfigError:
+    return ConfigError(f"arm {arm.name}: {message}", ("arms", arm.name, *key.split(".")))
 
 
 def own_options() -> list[str]:

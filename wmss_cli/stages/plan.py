@@ -42,6 +42,8 @@ class Step:
         Labels of the steps that must be done before.
     arms, seeds, models : tuple
         The arms, seeds and base models of a study that use its result; empty where all do.
+    called : str or None
+        The label under which its jobs were sent first; None where that is `label`.
     """
 
     label: str
@@ -51,6 +53,7 @@ class Step:
     arms: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     models: tuple[str, ...] = ()
+    called: str | None = None
 
 
 class Plan:
