@@ -76,6 +76,8 @@ def test_every_field_is_documented(section: type[BaseModel]) -> None:
         (SftConfig, {"global_batch_size": 0}),
         (SftConfig, {"micro_batch_tokens": 0}),
         (SftConfig, {"precision": "bf16", "zero_stage": 0}),
+        (SftConfig, {"objective": "label_smoothing", "loss_backend": "torch"}),
+        (JointConfig, {"weak_logits": "noise", "weak_mode": "frozen", "loss_backend": "liger"}),
         (JointConfig, {"mix_lambda": 0.0}),
         (JointConfig, {"mix_lambda": 1.1}),
         (JointConfig, {"weak_mode": "thawed"}),

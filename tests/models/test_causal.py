@@ -10,10 +10,23 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny import make_tiny_model
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    PhiConfig,
+    PreTrainedConfig,
+    Qwen3Config,
+)
 
 from wmss_cli.core.errors import ConfigError, IntegrityError
-from wmss_cli.models.causal import load_model, save_model
+from wmss_cli.models.causal import load_model, load_packed, save_model
 from wmss_cli.models.matching import check_stored
 from wmss_cli.models.tokenizer import load_tokenizer
 
@@ -174,3 +187,89 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
     file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
     with pytest.raises(ConfigError, match=r"model\.safetensors: a pointer of git-lfs, .*git lfs p"):
         load_model(tmp_path / "model", "fp32")
+
+
+# Other architectures and formats.
+
+SMALL = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize(
+    "config",
+    [
+        Qwen3Config(**SMALL, num_key_value_heads=2, head_dim=8),
+        LlamaConfig(**SMALL, tie_word_embeddings=True),
+        MistralConfig(**SMALL, num_key_value_heads=2),
+        GemmaConfig(**SMALL, num_key_value_heads=1, head_dim=8),
+        Gemma3TextConfig(**SMALL, head_dim=8),
+        GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4),
+        OPTConfig(**SMALL, ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=64),
+        PhiConfig(**SMALL),
+        GPTNeoXConfig(**SMALL, max_position_embeddings=64),
+    ],
+    ids=lambda config: config.model_type if isinstance(config, PreTrainedConfig) else None,
+)
+def test_what_transformers_saves_is_not_refused(
+    tmp_path: Path, config: PreTrainedConfig, binary: bool
+) -> None:
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(tmp_path)
+    if binary:
+        file = tmp_path / "model.safetensors"
+        torch.save(load_file(file), tmp_path / "pytorch_model.bin")
+        file.unlink()
+    check_stored(tmp_path)
+    found = load_packed(tmp_path, "fp32").state_dict()
+    assert all(torch.equal(found[name], weight) for name, weight in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"model_type": "t5"}, "t5|T5Config"),
+        ({"model_type": "unheard_of"}, "unheard_of"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "GPTQ"),
+        # The model's own code: neither run nor asked about.
+        (
+            {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}},
+            "contains custom code",
+        ),
+    ],
+)
+def test_what_transformers_cannot_load_is_said_in_a_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], config: dict[str, object], reason: str
+) -> None:
+    folder = change(make_tiny_model(tmp_path / "model"), same, **config)
+    (folder / "own.py").write_text("raise SystemExit('ran')\n")
+    for refuse in (lambda: load_model(folder, "fp32"), lambda: check_stored(folder)):
+        with pytest.raises(
+            ConfigError, match=f"transformers cannot load it .*({reason})"
+        ) as caught:
+            refuse()
+        assert "\n" not in str(caught.value)
+    assert "y/N" not in capfd.readouterr().out
+
+
+def test_a_damaged_file_of_torch_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"junk")
+    with pytest.raises(ConfigError, match="transformers cannot load it"):
+        load_model(folder, "fp32")
+
+
+def test_quantised_weights_cannot_be_trained(tmp_path: Path) -> None:
+    # transformers ignores a way of quantising that it does not know.
+    config = {"quantization_config": {"quant_method": "unheard_of"}}
+    folder = change(make_tiny_model(tmp_path / "model"), same, **config)
+    with pytest.raises(ConfigError, match=r"model: its weights are quantised \(unheard_of\)"):
+        load_packed(folder, "fp32")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +308,50 @@ def test_an_arm_that_is_derived_is_checked_when_it_is_planned(base: dict[str, An
         JointConfig.model_validate(jobs(made)[arm].config)
     with pytest.raises(ConfigError, match=r"arm self: joint: cache_weak needs weak_mode frozen"):
         plan(base, joint=joint, arms={"self": {"like": "self_weak", "joint.weak_mode": "cotrain"}})
+    fused = JointConfig(loss_backend="liger")
+    with pytest.raises(ConfigError, match=r"arm noise: joint: loss_backend liger does not compute"):
+        plan(base, joint=fused, arms=["wmss", "noise"])
+
+
+def set_in_config(base: dict[str, Any], tmp_path: Path, **values: Any) -> Path:
+    """Copy the base model and change values of its config.json."""
+    folder = Path(shutil.copytree(base["model"], tmp_path / "changed"))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    base["model"] = str(folder)
+    return folder
+
+
+def test_an_arm_that_counts_flops_needs_a_model_whose_flops_can_be_counted(
+    base: dict[str, Any], tmp_path: Path
+) -> None:
+    set_in_config(base, tmp_path, num_experts=4)
+    plan(base, arms=["wmss", "continued_sft"])
+    message = r"arm continued_sft_flops counts FLOPs: .*mixture of experts.*, or leave it out$"
+    with pytest.raises(ConfigError, match=message):
+        plan(base, arms=["continued_sft", "continued_sft_flops"])
+
+
+def test_an_arm_of_equal_flops_keeps_no_epochs(base: dict[str, Any]) -> None:
+    joint = JointConfig(epochs=3.0, keep_epochs=True)
+    made = plan(base, joint=joint, arms=["continued_sft", "continued_sft_flops"])
+    earlier = {run.arm: list(run.earlier) for run in made.study.runs}
+    assert earlier == {"continued_sft": ["1", "2"], "continued_sft_flops": []}
+    assert not jobs(made)["continued_sft_flops"].config["keep_epochs"]
+
+
+def test_an_extrapolated_arm_needs_safetensors(base: dict[str, Any], tmp_path: Path) -> None:
+    folder = set_in_config(base, tmp_path)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    plan(base, arms=["continued_sft"])
+    with pytest.raises(ConfigError, match=r"arm extrapolated: .*changed: no safetensors files"):
+        plan(base, arms=["extrapolated"])
+
+
+def test_a_quantised_base_model_is_refused(base: dict[str, Any], tmp_path: Path) -> None:
+    set_in_config(base, tmp_path, quantization_config={"quant_method": "fp8"})
+    with pytest.raises(ConfigError, match=r"changed: its weights are quantised \(fp8\); use the"):
+        plan(base)
 
 
 def test_arms_that_are_the_same_work_are_trained_once(base: dict[str, Any]) -> None:

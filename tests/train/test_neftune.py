@@ -92,9 +92,17 @@ def test_models_that_scale_their_embeddings_get_noise_behind_the_module(
     seen = []
     module = model.get_input_embeddings()
     module.register_forward_hook(lambda _module, _inputs, out: seen.append(out))
+    given = []
+    model.base_model.layers[0].register_forward_pre_hook(
+        lambda _module, args: given.append(args[0])
+    )
     clean = hidden_states(model, batch)
     with noisy_embeddings(model, batch, 5.0, 0, 0):
         noisy = hidden_states(model, batch)
     assert torch.equal(seen[0], seen[1]), "the module itself is as it was"
+    bound = 5.0 / (torch.tensor([7] * 7 + [3] * 3) * 16).sqrt()
+    found = (given[1] - given[0])[0].abs().amax(dim=-1)
+    assert (found <= bound * 1.001).all(), "not scaled as the embeddings are"
+    assert (found > bound * 0.5).all()
     assert not torch.allclose(clean, noisy)
     assert torch.equal(hidden_states(model, batch), clean), "the noise is gone afterwards"

@@ -121,14 +121,6 @@ def test_as_many_steps_as_a_joint_training_costs(tmp_path: Path) -> None:
     assert abs(metrics["flops"] - metrics["matched_flops"]) <= metrics["flops"] / metrics["steps"]
 
 
-def test_a_backend_that_does_not_compute_the_objective_is_refused(tmp_path: Path) -> None:
-    job = make_sft_job(tmp_path, objective="label_smoothing", loss_backend="torch")
-    codes, error = run_workers(job, tmp_path / "control")
-    assert codes == [3]
-    assert error is not None
-    assert "loss_backend torch does not compute label_smoothing; use auto" in error["message"]
-
-
 def test_more_ranks_than_samples_are_refused(tmp_path: Path) -> None:
     job = make_joint_job(tmp_path, global_batch_size=1)
     codes, error = run_workers(job, tmp_path / "control", world_size=2)

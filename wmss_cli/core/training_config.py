@@ -112,6 +112,12 @@ def check_ranks(global_batch_size: int, world_size: int) -> None:
         )
 
 
+def _check_backend(loss_backend: str, wanted: str) -> None:
+    """Refuse another library's op for what wmss's own alone computes."""
+    if loss_backend not in ("auto", "chunked"):
+        raise ValueError(f"loss_backend {loss_backend} does not compute {wanted}; use auto")
+
+
 class SftConfig(TrainConfig):
     """Supervised fine-tuning: M1 = SFT(M0, D)."""
 
@@ -135,6 +141,12 @@ class SftConfig(TrainConfig):
     match_flops: Literal["none", "cotrain", "frozen"] = "none"
     """Train for as many steps as the FLOPs of a joint training buy, with a weak model of this mode;
     `epochs` is then that of the joint training. Arms set it."""
+
+    @model_validator(mode="after")
+    def _backend_computes_it(self) -> SftConfig:
+        if self.objective != "cross_entropy":
+            _check_backend(self.loss_backend, f"objective {self.objective}")
+        return self
 
     def unused(self) -> frozenset[str]:
         """Return the parameters of other objectives."""
@@ -173,6 +185,8 @@ class JointConfig(TrainConfig):
             raise ValueError("cache_weak needs weak_mode frozen and weak_logits model")
         if self.weak_logits in ("shuffled", "noise") and self.weak_mode != "frozen":
             raise ValueError(f"weak_logits {self.weak_logits} needs weak_mode frozen")
+        if self.weak_logits in ("shuffled", "noise"):
+            _check_backend(self.loss_backend, f"weak_logits {self.weak_logits}")
         return self
 
     def identity(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal, cast
 
 import torch
@@ -18,7 +17,8 @@ from transformers import (
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.allocator import keep_freed_memory
-from wmss_cli.models.matching import check_match
+from wmss_cli.models.folder import check_full_precision
+from wmss_cli.models.matching import check_match, refusals
 from wmss_cli.models.packed import check_packing, pack_attention
 from wmss_cli.models.weights import stored_tensors
 
@@ -57,17 +57,16 @@ def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
     """
     stored_tensors(folder)
     loader: Any = AutoModelForCausalLM
-    try:
+    with refusals(folder):
         model, report = loader.from_pretrained(
             folder,
             dtype=dtype_of(precision),
             output_loading_info=True,
             # Reported then, with the shapes, instead of raised without.
             ignore_mismatched_sizes=True,
+            # Never run, and never asked about on a terminal.
+            trust_remote_code=False,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{folder}: transformers cannot load it ({reason})") from None
     check_match(folder, report)
     return cast(PreTrainedModel, model)
 
@@ -78,9 +77,10 @@ def load_packed(folder: Path, precision: Precision) -> PreTrainedModel:
     Raises
     ------
     ConfigError
-        If transformers cannot load it, or it cannot do that (see
+        If transformers cannot load it, its weights are quantised, or it cannot do that (see
         :func:`~wmss_cli.models.packed.check_packing`).
     """
+    check_full_precision(folder)
     model = load_model(folder, precision)
     check_packing(model)
     pack_attention(model)

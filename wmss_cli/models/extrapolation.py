@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.models.folder import read_config
+from wmss_cli.models.folder import check_full_precision, read_config
 from wmss_cli.models.matching import is_harmless, some
 from wmss_cli.models.weights import INDEX, SINGLE, Stored, stored_tensors
 
@@ -77,13 +77,14 @@ def extrapolate(
     Raises
     ------
     ConfigError
-        If a folder has no safetensors, the names or shapes of its weights differ from the
-        other's, or a weight is not finite.
+        If a folder has no safetensors, its weights are quantised, their names or shapes differ
+        from the other's, or a weight is not finite.
     IntegrityError
         If a file of weights is cut or damaged.
     """
     ours, theirs = stored_tensors(strong), stored_tensors(base)
     for folder, found in ((strong, ours), (base, theirs)):
+        check_full_precision(folder)
         if not found:
             raise ConfigError(f"{folder}: no safetensors files; save the model in that format")
     _compare(strong, base, ours, theirs)

@@ -92,6 +92,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def check_full_precision(folder: Path) -> None:
+    """Refuse a model whose weights are quantised: what is stored are not the weights themselves.
+
+    Raises
+    ------
+    ConfigError
+        With the way in which they are quantised.
+    """
+    quantization = read_config(folder).get("quantization_config")
+    if quantization:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+        raise ConfigError(
+            f"{folder}: its weights are quantised ({method or 'quantization_config is set'}); "
+            "use the model in bf16 or fp32"
+        )
+
+
 def vocab_size(folder: Path) -> int:
     """Return the number of rows of a model's embedding, as its configuration states it."""
     config = read_config(folder)

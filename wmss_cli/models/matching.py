@@ -6,8 +6,11 @@ transformers initialises what a checkpoint does not have, and only logs it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+import struct
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -28,6 +31,35 @@ _PREFIXES = {
     "module.": "save the model without the wrapper of DataParallel",
     "_orig_mod.": "save the model that torch.compile wraps, its _orig_mod",
 }
+
+_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    # A library that reads quantised weights is missing.
+    ImportError,
+    # Damaged files of torch.
+    EOFError,
+    UnpicklingError,
+    struct.error,
+)
+
+
+@contextmanager
+def refusals(folder: Path) -> Iterator[None]:
+    """Turn what transformers raises while it reads a model into one line.
+
+    Raises
+    ------
+    ConfigError
+        With the folder and the first line of the reason.
+    """
+    try:
+        yield
+    except _ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"{folder}: transformers cannot load it ({reason})") from None
 
 
 def check_match(folder: Path, report: Mapping[str, Any]) -> None:
@@ -75,25 +107,26 @@ def check_stored(folder: Path) -> None:
     Raises
     ------
     ConfigError
-        As :func:`check_match`.
+        As :func:`check_match`, or if transformers does not know the model.
     IntegrityError
         If a file is cut or damaged.
     """
     stored = stored_tensors(folder)
     if not stored:
         return
-    config = AutoConfig.from_pretrained(folder)
     dtype = torch.bfloat16
     empty = {name: torch.zeros((), dtype=dtype).expand(t.shape) for name, t in stored.items()}
-    loader: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    _, report = loader.from_pretrained(
-        None,
-        config=config,
-        state_dict=empty,
-        dtype=dtype,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
+    with refusals(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        loader: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        _, report = loader.from_pretrained(
+            None,
+            config=config,
+            state_dict=empty,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
     check_match(folder, report)
 
 

@@ -31,7 +31,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         If there is none, or it has no end-of-sequence token.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     # The tokenizers library raises nothing narrower for a file that it cannot read.
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)

@@ -151,7 +151,8 @@ def training_section(arm: Arm, config: Config) -> SftConfig | JointConfig:
                 "the FLOPs of several iterations are not known before they ran; "
                 "set iterations: 1 for it",
             )
-        length = {"match_flops": joint.weak_mode}
+        # Where its epochs end is known only with the active set.
+        length = {"match_flops": joint.weak_mode, "keep_epochs": False}
     elif arm.samples == "all":
         # All samples once are len(D); the active set is multiplier * len(D): equal steps.
         rounds = config.iterations

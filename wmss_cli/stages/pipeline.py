@@ -15,7 +15,7 @@ from wmss_cli.core.config import Config
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.section import Section
 from wmss_cli.evaluate.tasks import task_inputs
-from wmss_cli.models.folder import find_model
+from wmss_cli.models.folder import check_full_precision, find_model
 from wmss_cli.results.study import Study, StudyArm, StudyRun
 from wmss_cli.stages.arms import arms_of, reference_arm
 from wmss_cli.stages.catalogue import Arm
@@ -146,7 +146,9 @@ def _plan_tokens(
     plan: Plan, config: Config, model: str, name: str
 ) -> tuple[Output, Output, Output]:
     """Plan what comes before any training; return the base model, the examples, the tokens."""
-    base = external(find_model(model))
+    folder = find_model(model)
+    check_full_precision(folder)
+    base = external(folder)
     data = {f"data-{i:04d}": path for i, path in enumerate(config.data)}
     benchmarks = task_inputs(config.decontaminate, config.task_data, {})
     examples = plan.add("curate", "curate", config.curate, _inputs({**data, **benchmarks}))

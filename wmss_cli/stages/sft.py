@@ -25,9 +25,8 @@ def run(job: Job) -> Manifest | None:
     """Fine-tune a model on a token table.
 
     Inputs: ``strong`` (the model to train), ``tokens``; for `undial_kd`, ``reference`` (the frozen
-    model that it is held to); for `match_flops`, ``matched`` (the active set of the joint training,
-    and ``matched-2`` … of further ones). Writes ``model/`` and ``metrics.jsonl``. Must run on every
-    rank; the first returns the manifest.
+    model that it is held to); for `match_flops`, ``matched`` (the joint training's active set).
+    Writes ``model/`` and ``metrics.jsonl``. Must run on every rank; the first returns the manifest.
 
     Raises
     ------
@@ -80,13 +79,12 @@ def _match(
     table: TokenTable,
     plan: BatchPlan,
 ) -> tuple[BatchPlan, dict[str, Any]]:
-    """Spend the FLOPs of the joint trainings on the active sets ``matched`` and so on.
+    """Spend the FLOPs of the joint training on the active set ``matched``.
 
     They are those of this section's epochs, steps, batch size and seed, with a weak model of the
     shape of the strong one.
     """
-    sets = [folder for role, folder in job.inputs.items() if role.split("-")[0] == "matched"]
-    if not sets:
+    if "matched" not in job.inputs:
         raise ConfigError(
             f"sft.match_flops {weak_mode} needs the active set of the joint training that is "
             "matched; wmss run gives it"
@@ -97,7 +95,7 @@ def _match(
     matched, wanted = match_flops(
         plan,
         sample_flops(own, table),
-        [plan_batches(table, config, folder) for folder in sets],
+        plan_batches(table, config, job.inputs["matched"]),
         sample_flops(joint, table),
     )
     return matched, {"matched_flops": wanted}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,10 +40,10 @@ def plan_flops(plan: BatchPlan, flops: NDArray[np.int64]) -> int:
 def match_flops(
     plan: BatchPlan,
     flops: NDArray[np.int64],
-    others: Sequence[BatchPlan],
+    other: BatchPlan,
     other_flops: NDArray[np.int64],
 ) -> tuple[BatchPlan, int]:
-    """Return a plan with as many steps as the FLOPs of other trainings buy.
+    """Return a plan with as many steps as the FLOPs of another training buy.
 
     Parameters
     ----------
@@ -52,19 +51,19 @@ def match_flops(
         Its rows, order and batch size are kept; `epochs` and `max_steps` are not.
     flops : ndarray of int
         Of each row of the token table, in this training.
-    others : sequence of BatchPlan
-        Of the trainings whose FLOPs are spent, one after the other.
+    other : BatchPlan
+        Of the training whose FLOPs are spent.
     other_flops : ndarray of int
-        Of each row, in those.
+        Of each row, in that one.
 
     Returns
     -------
     plan : BatchPlan
         At least one step; its FLOPs are off by at most half of the last step.
     wanted : int
-        The FLOPs of the other trainings.
+        The FLOPs of the other training.
     """
-    wanted = sum(plan_flops(other, other_flops) for other in others)
+    wanted = plan_flops(other, other_flops)
     per_epoch = sum(int(n) for n in flops[plan.rows])
     # As many epochs as the last step can reach into.
     epochs = wanted // per_epoch + 2 + plan.global_batch_size // len(plan.rows)

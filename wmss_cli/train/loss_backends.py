@@ -58,9 +58,10 @@ def mixed_loss(
     """Compute the mixed loss by a backend that :func:`choose` returned.
 
     The arguments are those of :func:`~wmss_cli.train.objectives.mixed.mixed_cross_entropy`, and all
-    backends return the same up to rounding.
+    backends return the same up to rounding. Our own op takes batches without targets: those of a
+    rank that has no sample, which the fused ops cannot cut into chunks.
     """
-    if backend == "chunked":
+    if backend == "chunked" or not len(targets):
         return mixed_cross_entropy(
             strong, strong_head, targets, weak, weak_head, mix_lambda, logits_bytes
         )

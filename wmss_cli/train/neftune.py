@@ -44,9 +44,8 @@ def noisy_embeddings(
 ) -> Iterator[None]:
     """Add the noise to what the embedding module returns, if the model is in training mode.
 
-    As in NEFTune's own code the noise comes behind the module. Where a model scales its embeddings
-    afterwards (Gemma 1 and 2), the noise is scaled with them; where the module itself scales
-    (Gemma 3), it is not.
+    As in NEFTune's own code the noise comes behind the module. Where the module scales the
+    embeddings (Gemma), the noise is not scaled with them.
     """
     if alpha == 0.0 or not model.training:
         yield

@@ -272,6 +272,17 @@ def test_backends_agree_with_the_plain_loss(backend: Backend, case: str) -> None
         torch.testing.assert_close(one, other.to(dtype), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("backend", ["chunked", "torch", "liger", "cce"])
+def test_a_batch_with_nothing_to_predict_never_reaches_a_fused_op(backend: Backend) -> None:
+    strong, strong_head, weak, weak_head, targets = pair_of_heads(0, 23, torch.float32)
+    loss = mixed_loss(backend, strong, strong_head, targets, weak, weak_head, 0.5)
+    assert float(loss.total) == 0.0
+    loss.total.backward()
+    for tensor in (strong, strong_head, weak, weak_head):
+        assert tensor.grad is not None
+        assert not tensor.grad.any()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
 def test_a_gpu_backend_is_refused_without_a_gpu() -> None:
     assert choose("auto") == "chunked"
