@@ -104,6 +104,7 @@ def test_what_cannot_be_meant_is_said_in_a_line(arms: Any, message: str) -> None
         ({"tokenize.max_seq_len": 9}, "arms differ in iterations and in the options of sft"),
         ({"joint.mix_lambda": 1.3}, "arm a: joint.mix_lambda: .*less than or equal to 1"),
         ({"joint.mix_lambda": 0.0}, "arm a: joint: mix_lambda 0 gives the strong model no"),
+        ({"sft.match_flops": "cotrain"}, "sft.match_flops: an arm says steps: flops in its place"),
         ({"joint.seed": 3}, "joint.seed: seeds belong to the study; list them in seeds"),
         ({"iterations": 0}, "iterations is a whole number from 1 on"),
         ({"iterations": True}, "iterations is a whole number from 1 on"),

@@ -484,3 +484,8 @@ def test_an_arm_that_is_called_as_a_step_is(
 ) -> None:
     with pytest.raises(ConfigError, match=f"arms: two steps would be called {label}; give the arm"):
         plan(base, arms=arms)
+
+
+def test_the_first_phase_matches_the_flops_of_nothing(base: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="match_flops: the first phase has no joint training"):
+        plan(base, sft=SftConfig(match_flops="frozen"))

@@ -40,6 +40,8 @@ def config_of(arm: Arm, config: Config) -> Config:
             )
         elif name == "seed":
             raise _wrong(arm, f"{key}: seeds belong to the study; list them in seeds", key)
+        elif key == "sft.match_flops":
+            raise _wrong(arm, f"{key}: an arm says steps: flops in its place", key)
         else:
             sections.setdefault(section, {})[name] = value
     changed = {

@@ -71,6 +71,12 @@ def plan_pipeline(config: Config) -> StudyPlan:
     models = _base_models(config)
     if not (config.tasks or config.eval_files):
         raise ConfigError("tasks is not set; the pipeline needs it or eval_files to evaluate on")
+    if config.sft.match_flops != "none":
+        raise ConfigError(
+            "sft.match_flops: the first phase has no joint training to match; an arm with "
+            "steps: flops has, such as continued_sft_flops",
+            ("sft", "match_flops"),
+        )
     arms = arms_of(config)
     compare_with = reference_arm(config, arms)
     plan = Plan(Path(config.run_dir))
