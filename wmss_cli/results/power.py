@@ -33,7 +33,7 @@ class Assumptions:
     higher chance at each, but for what the two find hard or easy each for itself.
 
     Correlations are those of two answers to one problem, right or wrong. They say how much pairing
-    helps: Miller (2024) reports 0.3 to 0.7 between models on public benchmarks.
+    helps (Miller 2024); the values are assumptions.
 
     Attributes
     ----------
