@@ -26,7 +26,6 @@ from transformers import (
 
 from wmss_cli.models.packed import PackedBatch, hidden_states, pack_attention
 from wmss_cli.models.shape import ModelShape
-from wmss_cli.train import losses
 from wmss_cli.train.memory import (
     BUCKET,
     LOGITS_BYTES,
@@ -37,6 +36,7 @@ from wmss_cli.train.memory import (
     largest_micro_batch,
     memory,
 )
+from wmss_cli.train.objectives import chunks
 from wmss_cli.train.pair import WeakStrongPair
 
 # States.
@@ -206,7 +206,7 @@ SHAPE = ModelShape.of_config(
 
 
 def test_the_chunk_of_logits_is_that_of_the_loss() -> None:
-    assert LOGITS_BYTES == losses.LOGITS_BYTES
+    assert LOGITS_BYTES == chunks.LOGITS_BYTES
 
 
 @given(usable=st.integers(3 * 10**9, 2 * 10**10), checkpointing=st.booleans())

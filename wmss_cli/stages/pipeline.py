@@ -16,6 +16,8 @@ from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.section import Section
 from wmss_cli.evaluate.tasks import task_inputs
 from wmss_cli.models.folder import check_full_precision, find_model
+from wmss_cli.models.shape import ModelShape
+from wmss_cli.models.weights import weight_files
 from wmss_cli.results.study import Study, StudyArm, StudyRun
 from wmss_cli.stages.arms import arms_of, reference_arm
 from wmss_cli.stages.catalogue import Arm
@@ -92,6 +94,7 @@ def plan_pipeline(config: Config) -> StudyPlan:
         for seed in seeds:
             ways = Ways(plan, config, name, seed, base, tokens, tasks)
             for arm in arms:
+                _check_model(arm, Path(base.path))
                 ways.check_overrides(arm)
                 run, final = ways.run(arm)
                 finals[arm.name].append(final)
@@ -142,6 +145,20 @@ def _base_models(config: Config) -> dict[str, str]:
         if not value:
             raise ConfigError(f"{key} is not set; the pipeline needs it (--set {key}=… or YAML)")
     return models
+
+
+def _check_model(arm: Arm, folder: Path) -> None:
+    """Refuse now what an arm's stage would refuse after all that comes before it."""
+    if arm.steps == "flops":
+        try:
+            ModelShape.of_folder(folder)
+        except ConfigError as error:
+            raise ConfigError(f"arm {arm.name} counts FLOPs: {error}, or leave it out") from None
+    if arm.rule.stage == "extrapolate" and arm.start == "sft" and not weight_files(folder):
+        raise ConfigError(
+            f"arm {arm.name}: {folder}: no safetensors files; save the model in that format, or "
+            "leave the arm out"
+        )
 
 
 def _inputs(paths: Mapping[str, str]) -> dict[str, Output]:

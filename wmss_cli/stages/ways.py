@@ -9,8 +9,6 @@ from pathlib import Path
 from wmss_cli.core.config import Config, JointConfig, TrainConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.section import Section
-from wmss_cli.models.shape import ModelShape
-from wmss_cli.models.weights import weight_files
 from wmss_cli.results.study import StudyRun
 from wmss_cli.stages.arm_config import config_of, own_options, training_section
 from wmss_cli.stages.arms import arm_named
@@ -194,7 +192,6 @@ class Ways:
             if section.objective == "undial_kd":
                 inputs["reference"] = at.strong
             if arm.steps == "flops":
-                self._check_countable(arm)
                 inputs["matched"] = self._curriculum(arm, config, at, k)
         made = self._add((name,), arm.rule.stage, section, inputs)
         if has_weak:
@@ -208,13 +205,6 @@ class Ways:
             trained_weak,
             None if curriculum is None else label_of(curriculum),
         )
-
-    def _check_countable(self, arm: Arm) -> None:
-        """Refuse now what the training would refuse after all that comes before it."""
-        try:
-            ModelShape.of_folder(Path(self._base.path))
-        except ConfigError as error:
-            raise ConfigError(f"arm {arm.name} counts FLOPs: {error}, or leave it out") from None
 
     def _curriculum(self, arm: Arm, config: Config, at: _Point, k: int) -> Output:
         """Plan both entropies and the draw."""
@@ -242,11 +232,6 @@ class Ways:
 
     def _extrapolate(self, arm: Arm, config: Config, at: _Point) -> _Point:
         assert at.weak is not None
-        if at.weak == self._base and not weight_files(Path(self._base.path)):
-            raise ConfigError(
-                f"arm {arm.name}: {self._base.path}: no safetensors files; save the model in that "
-                "format, or leave the arm out"
-            )
         inputs = {"base": at.weak, "strong": at.strong}
         made = self._add((arm.name,), "extrapolate", config.extrapolate, inputs)
         return _Point(made.part("model"), at.strong, (*at.trainings, label_of(made)))
