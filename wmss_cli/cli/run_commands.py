@@ -136,7 +136,8 @@ def demo(
     with_base = replace(given, config=demo_config(given.config, data, base))
     _run(with_base, display, force, as_json)
     console.err.print(
-        "This shows the pipeline at work on a toy; it is no reproduction of the paper.",
+        "This shows the pipeline at work on a toy; it is no reproduction of the paper. In a larger "
+        "study of it (docs/results.md) mixed logits were below continued fine-tuning.",
         soft_wrap=True,
     )
 
