@@ -171,8 +171,8 @@ def _arms(study: Findings) -> Table:
         table.add_row(arm.key, *cells)
     if study.comparisons:
         table.caption = (
-            f"accuracy in percent; differs: points more than {study.reference}; p: Holm's over all "
-            "arms;\nwon: seeds with which the arm is better"
+            f"accuracy in percent; differs: points more than {study.reference}\n"
+            "p: Holm's over all arms; won: seeds with which the arm is better"
         )
     table.caption_justify = "left"
     return table
