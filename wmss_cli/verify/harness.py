@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TOKEN_BYTES = 32
 _RESULT_FD = 3
 _SIGKILL = 9
+_CPU_SLACK_S = 0.1
 _PROGRAM_FILE = "solution.py"
 _TESTS_FILE = "test_solution.py"
 _DETAIL_CHARACTERS = 300
@@ -87,10 +88,13 @@ def _supervise(run: dict[str, Any], request: dict[str, Any], timeout_s: float) -
         os.kill(runner, _SIGKILL)
     _, status, used = os.wait4(runner, 0)
     cpu_s = used.ru_utime + used.ru_stime
+    code = os.waitstatus_to_exitcode(status)
+    # The kernel's own count of CPU time, by which it kills, may be a little ahead of this one.
+    slack_s = _CPU_SLACK_S if code == -_SIGKILL else 0.0
     limit = request["output_kb"] * 1024
     report = {
-        "status": os.waitstatus_to_exitcode(status),
-        "timed_out": timed_out or cpu_s >= request["limits"]["cpu_s"],
+        "status": code,
+        "timed_out": timed_out or cpu_s >= request["limits"]["cpu_s"] - slack_s,
         "wall_s": time.monotonic() - started,
         "too_long": any(os.fstat(file).st_size > limit for file in files[1:]),
     }
