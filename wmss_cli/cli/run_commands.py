@@ -136,8 +136,8 @@ def demo(
     with_base = replace(given, config=demo_config(given.config, data, base))
     _run(with_base, display, force, as_json)
     console.err.print(
-        "This shows the pipeline at work on a toy; it is no reproduction of the paper. In a larger "
-        "study of it (docs/results.md) mixed logits were below continued fine-tuning.",
+        "This shows the pipeline at work on a toy; it is no reproduction of the paper. A larger "
+        "study of it found no gain of mixed logits over continued fine-tuning: docs/results.md.",
         soft_wrap=True,
     )
 
