@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from wmss_cli.results.findings import ArmResult, Findings, Interval
+from wmss_cli.results.published import paper
 from wmss_cli.results.tables import (
     NOTHING,
     Cell,
@@ -29,7 +30,7 @@ _WEIGHTS = ("curriculum.alpha", "curriculum.beta", "curriculum.gamma")
 _MIX = "joint.mix_lambda"
 _ABLATION = ("m1", "sft", "continued_sft", "ceda", "jtws", "wmss")
 
-NAMES = ("methods", "ablation", "curriculum", "lambda", "epochs", "logits")
+NAMES = ("methods", "paper", "ablation", "curriculum", "lambda", "epochs", "logits")
 """What `tables` of a configuration can name."""
 
 
@@ -306,6 +307,7 @@ def _accuracy_note(found: Findings) -> str:
 
 _BY_NAME: dict[str, Callable[[Findings], Table]] = {
     "methods": methods,
+    "paper": paper,
     "ablation": ablation,
     "curriculum": curriculum,
     "lambda": mix_lambda,
