@@ -18,6 +18,7 @@ from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.runs import remember
 from wmss_cli.launch.submit import RunSettings
+from wmss_cli.results.study import write_study
 from wmss_cli.stages.catalogue import CATALOGUE
 from wmss_cli.stages.pipeline import StudyPlan, plan_pipeline
 
@@ -137,6 +138,21 @@ def test_the_log_of_an_arms_training(slurm: FakeSlurm, tmp_path: Path) -> None:
     assert "wmss: 2 stages have this name; one is wmss/s0" in result.stderr
     result = invoke("logs", "study")
     assert "which stage?" in result.stderr
+
+
+def test_a_report_of_an_unfinished_study_says_what_failed(
+    study: StudyPlan, slurm: FakeSlurm, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "study"
+    artifacts = {step.label: step.job.out for step in study.steps}
+    write_study(run_dir, study.study, artifacts, ["wmss run study.yaml"])
+    slurm.move(slurm.last("wmss-s1")["id"], "OUT_OF_MEMORY", exit="0:125")
+    ok(invoke("report", run_dir, "--out", tmp_path / "page"))
+    found = json.loads((tmp_path / "page" / "results.json").read_text())
+    missing = {one["label"]: one for one in found["missing"]}
+    assert missing["wmss/s1"]["state"] == "failed"
+    assert missing["wmss/s1"]["detail"] == "out of memory"
+    assert missing["wmss/s0"]["state"] == "not begun"
 
 
 def test_a_large_study_is_a_table_of_arms_and_seeds(

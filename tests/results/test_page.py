@@ -56,7 +56,7 @@ def test_everything_is_on_the_page(found: Findings, page: str) -> None:
         assert f'id="table-{name}"' in page
     for name in ("cost", "shares", "difficulty", "cut"):
         assert f'id="table-{name}"' in page
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 9
     assert "wmss run study.yaml" in page
     # The answer is first.
     assert page.index(answer(found)[0]) < page.index("<svg") < page.index("<table")

@@ -10,8 +10,10 @@ from wmss_cli.results.plots import pictures
 
 def test_pictures_are_whole_and_take_the_colour_of_the_text(found: Findings) -> None:
     drawn = pictures(found)
-    names = ["forest", "cost", "lambda", "epochs", "training", "clouds", "logits", "logit_curves"]
-    assert list(drawn) == names
+    assert list(drawn) == [
+        *("forest", "cost", "lambda", "epochs", "training", "clouds", "difficulty"),
+        *("logits", "logit_curves"),
+    ]
     for name, svg in drawn.items():
         root = ET.fromstring(svg)
         assert "currentColor" in svg
@@ -37,6 +39,7 @@ def test_what_is_not_known_is_not_drawn(found: Findings) -> None:
                 "logits": {},
                 "logit_curve": None,
                 "epochs": {},
+                "by_difficulty": [],
             }
         )
         for arm in found.arms

@@ -136,11 +136,25 @@ def report(
     if len(runs) == 1 and (folder / STUDY_FILE).is_file() and not (folder / MANIFEST).is_file():
         record = read_study(folder)
         study, artifacts, commands = record.study, record.artifacts, record.commands
+        failures = _failures(folder)
     else:
         study, artifacts = gather(runs)
         commands = [f"wmss report {' '.join(map(shlex.quote, runs))}"]
-    write(study, artifacts, out, commands, most)
+        failures = {}
+    write(study, artifacts, out, commands, most, failures)
     console.print_line(str(out / "report.html"))
+
+
+def _failures(run_dir: Path) -> dict[str, str]:
+    """Return why stages of a run failed on a cluster; nothing where none was sent to one."""
+    from wmss_cli.launch.ledger import Ledger
+    from wmss_cli.launch.status import run_status
+
+    ledger = Ledger(run_dir)
+    if not ledger.has_plan():
+        return {}
+    stages = run_status(ledger).stages
+    return {stage.label: stage.failure.why for stage in stages if stage.failure is not None}
 
 
 def _folders(text: str) -> list[Path]:

@@ -35,6 +35,7 @@ def pictures(found: Findings) -> dict[str, str]:
         "epochs": _epochs(found) if "epochs" in found.study.tables else None,
         "training": _training(found),
         "clouds": _clouds(found.clouds),
+        "difficulty": _difficulty(found),
         "logits": _logits(found),
         "logit_curves": _logit_curves(found),
     }
@@ -298,6 +299,33 @@ def _clouds(clouds: Sequence[Cloud]) -> str | None:
     return done[0]
 
 
+def _difficulty(found: Findings) -> str | None:
+    """Draw the loss by the samples' difficulty before, and by how their entropy moved."""
+    arms = [arm for arm in found.arms if arm.by_difficulty]
+    if not arms:
+        return None
+    height = 2.8 + 0.25 * -(-len(arms) // 4)
+    with figure_svg("difficulty", height, width=WIDE) as (figure, done):
+        sides = figure.subplots(1, 2, width_ratios=(3, 2))
+        for place, arm in enumerate(arms):
+            for axis, bins in zip(sides, (arm.by_difficulty, arm.by_change), strict=True):
+                names = [one.name for one in bins]
+                losses = [one.loss for one in bins]
+                axis.plot(names, losses, _dashes(place), marker="o", markersize=4, label=arm.key)
+                axis.lines[-1].set_color(COLORS[place % len(COLORS)])
+        sides[0].set_xlabel("fifth of the samples by H(weak)")
+        sides[0].set_ylabel("loss, nats per token")
+        for axis in sides:
+            axis.grid()
+        _legend_below(figure)
+    return done[0]
+
+
+def _dashes(place: int) -> str:
+    """Return the style of a line: another one where colours begin anew."""
+    return ("-", "--", ":")[place // len(COLORS) % 3]
+
+
 def _span(weight: np.ndarray) -> tuple[float, float]:
     low, high = float(weight.min()), float(weight.max())
     return (low, high) if high > low else (0.5 * low, 2.0 * high)
@@ -339,9 +367,8 @@ def _logit_curves(found: Findings) -> str | None:
         axes = figure.subplots(rows, min(3, len(names)), squeeze=False)
         for axis, name in zip(axes.flat, names, strict=False):
             for i, (arm, curve) in enumerate(arms):
-                style = ("-", "--", ":")[i // len(COLORS) % 3]
                 color = COLORS[i % len(COLORS)]
-                axis.plot(curve.step, curve.statistics[name], style, color=color, label=arm)
+                axis.plot(curve.step, curve.statistics[name], _dashes(i), color=color, label=arm)
             axis.set_title(name)
             axis.grid()
         for axis in list(axes.flat)[len(names) :]:

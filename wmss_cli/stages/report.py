@@ -51,9 +51,14 @@ def write(
     folder: Path,
     commands: Sequence[str] = (),
     most_examples: int = MOST,
+    failures: Mapping[str, str] | None = None,
 ) -> Findings:
-    """Read what there is of a study and write its report into a folder."""
-    sources = Sources(study, {label: Path(path) for label, path in artifacts.items()})
+    """Read what there is of a study and write its report into a folder.
+
+    `failures` are the words of stages that failed, by their labels, where that is known.
+    """
+    paths = {label: Path(path) for label, path in artifacts.items()}
+    sources = Sources(study, paths, failures or {})
     found = collect(sources, _tasks(sources), commands, most_examples)
     write_report(found, folder)
     return found
