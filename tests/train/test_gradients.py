@@ -1,7 +1,7 @@
 """Two optimizer steps through the real loop equal plain torch, for every way to shard them.
 
-ZeRO 0 to 3, one and two processes, weak model co-trained and frozen, tied and untied heads, all
-objectives, NEFTune's noise (with `undial`);
+ZeRO 0 to 3, one, two and four processes, weak model co-trained and frozen, tied and untied heads,
+all objectives, NEFTune's noise (with `undial`);
 steps of unequally many packed micro-batches, clipping that bites, unequal completion lengths.
 """
 
@@ -26,12 +26,12 @@ MIXED = [
     for stage, mode, head in product((0, 1, 2, 3), ("cotrain", "frozen"), ("tied", "untied"))
 ]
 OTHERS = sorted(OBJECTIVES.keys() - {"mixed"})
-# The stages change who holds which weights: at each of them one objective of one model, with
-# NEFTune, and one of two models; all objectives where nothing is sharded and where all is.
-SHARDED = [f"zero{stage}-frozen-tied-{name}" for stage in (0, 3) for name in OTHERS]
-SHARDED += [f"zero{stage}-frozen-tied-{name}" for stage in (1, 2) for name in ("undial", "noise")]
+PERTURBED = ("noise", "shuffled", "undial")
+SHARDED = [f"zero{stage}-frozen-tied-{name}" for stage in (0, 1, 2, 3) for name in OTHERS]
 ALONE = ["zero0-frozen-tied-undial", "zero3-frozen-tied-noise"]
-CASES = {1: MIXED + ALONE, 2: MIXED + SHARDED}
+# What is random must be the same whoever holds a sample.
+RANDOM = [f"zero{stage}-frozen-tied-{name}" for stage in (0, 3) for name in PERTURBED]
+CASES = {1: MIXED + ALONE, 2: MIXED + SHARDED, 4: RANDOM}
 Rows = dict[str, dict[str, Any]]
 every_case = pytest.mark.parametrize(
     ("count", "case"),
@@ -50,7 +50,7 @@ def results_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Rows
             # The weak and the strong model need not have the same width.
             make_tiny_model(work / f"weak-{head}", seed=1, tie=head == "tied", hidden_size=32)
             make_tiny_model(work / f"strong-{head}", seed=2, tie=head == "tied", hidden_size=48)
-        lengths = [(5, 9), (3, 1), (7, 20), (2, 4), (6, 13), (4, 2), (9, 17), (3, 8)] * 2
+        lengths = [(5, 9), (3, 1), (7, 20), (2, 4), (6, 13), (4, 2), (9, 17), (3, 8)] * 4
         make_token_table(work / "tokens", work / "weak-tied", lengths)
         out = work / "results.json"
         arguments = [str(work), str(out), *CASES[count]]

@@ -13,6 +13,7 @@ from wmss_cli.bench.results import Part, Ratio, at_most
 from wmss_cli.bench.samples import write_table
 from wmss_cli.bench.step import (
     COTRAINED,
+    FROZEN,
     LAMBDA,
     SFT,
     TABLE,
@@ -42,8 +43,10 @@ class _Way:
 _WAYS = {
     SFT: _Way(Objective()),
     "wmss, neftune": _Way(Objective(), neftune_alpha=5.0),
+    "wmss, softening": _Way(Objective(mix_lambda=LAMBDA)),
     "wmss, label_smoothing": _Way(Objective("label_smoothing", label_smoothing=0.1)),
     "wmss, undial": _Way(Objective("undial", undial_beta=1.0)),
+    FROZEN: _Way(Objective(mix_lambda=LAMBDA), has_other=True),
     "wmss, undial_kd": _Way(Objective("undial_kd", undial_beta=1.0), has_other=True),
     "wmss, shuffled": _Way(Objective("shuffled", LAMBDA), has_other=True),
     "wmss, noise": _Way(Objective("noise", LAMBDA), has_other=True),
