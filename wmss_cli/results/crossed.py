@@ -18,7 +18,8 @@ width of the interval is here the root of t²(df of T_p) · T_p + t²(seeds - 1)
 with its own t quantile, of which Banerjee showed that it holds its level. That counts the residual
 twice and is too wide where seeds do not differ, so T_s is left out where it is below k · T_e, a
 preliminary test as of Bozivich, Bancroft and Hartley. The values of k, see :func:`_kept_above`,
-are such that intervals cover 94 to 98 % whatever the three parts are (docs/statistics.md).
+and of what T_p is then multiplied by, see :data:`AGREEING`, are such that intervals cover 94 to
+98 % whatever the three parts are (docs/statistics.md).
 
 References
 ----------
@@ -48,11 +49,12 @@ from wmss_cli.results.statistics import paired_difference, wilson_interval
 LEVEL = 0.05
 """One less the confidence of every interval."""
 
-_TWO_SEEDS = 0.8
-"""By what T_p is multiplied where two seeds agree better than chance; found by simulation."""
+AGREEING: Mapping[bool, Mapping[int, float]] = {True: {2: 0.8}, False: {2: 0.6, 3: 0.8}}
+"""By what T_p is multiplied where seeds agree better than chance, by their number; for differences,
+which bear no more false positives, and for accuracies. Found by simulation."""
 
-_WILSON_LEAVES = 0.5
-"""How much of the correction for few problems Wilson's interval still needs, by simulation."""
+_RAISED = 0.25
+"""How much of the correction for few problems several seeds leave to do, by simulation."""
 
 Floats = NDArray[np.float64]
 
@@ -127,6 +129,8 @@ class Parts:
         Degrees of freedom of T_p: Satterthwaite's for the sum over tasks.
     count : int
         Seeds.
+    agreeing : float
+        By what T_p is multiplied where T_s is left out: see :data:`AGREEING`.
     """
 
     problems: Floats
@@ -134,6 +138,7 @@ class Parts:
     residual: Floats
     problems_df: Floats
     count: int
+    agreeing: float
 
     def variance(self) -> Floats:
         """Return the variance of the mean that the interval of 95 % takes: ``[...]``."""
@@ -153,8 +158,8 @@ class Parts:
         if self.count == 1:
             return self.problems, self.seeds
         keeps = self.seeds > _kept_above(self.count, level) * self.residual
-        # Two seeds that agree far better than chance lets them say that T_p is too large, too.
-        alone = _TWO_SEEDS * self.problems if self.count == 2 else self.problems
+        # Few seeds that agree far better than chance lets them say that T_p is too large, too.
+        alone = self.agreeing * self.problems
         return np.where(keeps, self.problems, alone), np.where(keeps, self.seeds, 0.0)
 
 
@@ -163,8 +168,8 @@ def parts(scores: Mapping[str, Floats], differences: bool = False) -> Parts:
 
     T_p is raised by one part in as many as there are problems that decide it (Kish's effective
     number): t is too sure of few. For differences with one answer to each problem this adds one
-    to the number of problems that tell two arms apart, as Agresti and Min do; for accuracies half
-    of it is enough, as Wilson's interval is wider where few are right or few are wrong.
+    to the number of problems that tell two arms apart, as Agresti and Min do; with several seeds
+    a quarter of it is enough.
 
     Parameters
     ----------
@@ -207,13 +212,19 @@ def parts(scores: Mapping[str, Floats], differences: bool = False) -> Parts:
     few = _one_in_deciding(scores)
     if differences:
         nothing = weight**2 * sum(most / values.shape[-1] ** 2 for values in scores.values())
-        of_problems = np.where(few > 0.0, of_problems * (1.0 + few), nothing)
+        of_problems = np.where(few > 0.0, of_problems * (1.0 + raised_by(seeds) * few), nothing)
     else:
         wrong = {task: 1.0 - values for task, values in scores.items()}
         few = np.maximum(few, _one_in_deciding(wrong))
-        of_problems = of_problems * (1.0 + _WILSON_LEAVES * few)
+        of_problems = of_problems * (1.0 + raised_by(seeds) * few)
     of_seeds = by_seed.var(axis=-1, ddof=1) / seeds if seeds > 1 else np.zeros_like(of_problems)
-    return Parts(of_problems, of_seeds, of_residual, df, seeds)
+    agreeing = AGREEING[differences].get(seeds, 1.0)
+    return Parts(of_problems, of_seeds, of_residual, df, seeds, agreeing)
+
+
+def raised_by(seeds: int) -> float:
+    """Return how much of the correction for few problems :func:`parts` makes."""
+    return _RAISED if seeds > 1 else 1.0
 
 
 def _one_in_deciding(scores: Mapping[str, Floats]) -> Floats:

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import betaincinv, chdtri, ndtr, stdtrit
 from scipy.stats import binom
 
-from wmss_cli.results.crossed import LEVEL, Floats, Parts
+from wmss_cli.results.crossed import AGREEING, LEVEL, Floats, Parts, raised_by
 
 POWER = 0.8
 """The usual power that a study is planned with."""
@@ -138,7 +138,7 @@ def power_of(
     fourth = 3.0 * shared**2 + 6.0 * shared * square + square**2
     fourth += max(of_residual - 3.0 * of_residual**2, 0.0) / seeds**3
     raised = float((weight**4 * fourth / counts**3).sum())
-    raised = 1.0 + raised / float((scale * (shared + square)).sum()) ** 2
+    raised = 1.0 + raised_by(seeds) * raised / float((scale * (shared + square)).sum()) ** 2
     found_problems = true_problems * raised * _chi_square(problems_df, _PROBLEM_STEPS)[:, None]
     true_seeds, residual = 0.0, 0.0
     found_seeds = np.zeros((1, 1))
@@ -148,7 +148,9 @@ def power_of(
         residual = float((scale * of_residual).sum()) / seeds
         found_seeds = (true_seeds + residual) * _chi_square(seeds - 1, _SEED_STEPS)[None, :]
     found = Parts(
-        found_problems, found_seeds, np.array(residual), np.array(problems_df), count=seeds
+        *(found_problems, found_seeds, np.array(residual), np.array(problems_df)),
+        count=seeds,
+        agreeing=AGREEING[True].get(seeds, 1.0),
     )
     half, variance = found.half_width(level), true_problems + true_seeds
     # Gains make the mean and its variance large together, so that the interval of a large mean is
