@@ -25,8 +25,8 @@ from wmss_cli.stages.demo import DemoDataConfig, plan_base
 STEPS = (0, 12, 25, 50, 100, 200)
 """Of a base model on the form of the task, 32 records each."""
 
-RATES = (5e-4, 1e-3, 2e-3)
-FACTORS = (0.25, 0.5, 1.0)
+RATES = (2.5e-4, 5e-4, 1e-3, 2e-3)
+FACTORS = (0.1, 0.25, 0.5, 1.0)
 TUNED = {
     "wmss": "joint.learning_rate",
     "wmss_l80": "joint.learning_rate",
@@ -39,7 +39,7 @@ TUNED = {
     "jtws": "joint.learning_rate",
     "extrapolated": "extrapolate.factor",
 }
-"""What is tuned of each arm; three values each."""
+"""What is tuned of each arm; four values each."""
 
 OWN = {"wmss_l80": {"like": "wmss", "joint.mix_lambda": 0.8}}
 """Arms that the catalogue does not have."""
@@ -106,7 +106,7 @@ def tuning(folder: Path, made: dict[str, str]) -> dict[str, Any]:
         "models": {name: made[name] for name in TUNED_ON},
         "seeds": [9],
         "arms": arms,
-        "compare_with": f"continued_sft_{RATES[1]:g}",
+        "compare_with": f"continued_sft_{RATES[2]:g}",
         "eval_files": {"tuning-problems": made["tuning"]},
     }
 
