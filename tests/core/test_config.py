@@ -82,6 +82,8 @@ def test_every_field_is_documented(section: type[BaseModel]) -> None:
         (JointConfig, {"mix_lambda": 1.1}),
         (JointConfig, {"weak_mode": "thawed"}),
         (CurriculumConfig, {"alpha": -0.1}),
+        (CurriculumConfig, {"alpha": 0.0, "beta": 0.0, "gamma": 0.0}),
+        (CurriculumConfig, {"sampling": "without_replacement", "multiplier": 1.5}),
         (Config, {"controls": ["softening"]}),
         (Config, {"seeds": [1, 2, 1]}),
         (Config, {"models": {"a b": "x"}}),

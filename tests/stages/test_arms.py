@@ -105,6 +105,15 @@ def test_what_cannot_be_meant_is_said_in_a_line(arms: Any, message: str) -> None
         ({"joint.mix_lambda": 1.3}, "arm a: joint.mix_lambda: .*less than or equal to 1"),
         ({"joint.mix_lambda": 0.0}, "arm a: joint: mix_lambda 0 gives the strong model no"),
         ({"sft.match_flops": "cotrain"}, "sft.match_flops: an arm says steps: flops in its place"),
+        (
+            {"sft.objective": "undial"},
+            "sft.objective: an arm says objective: OBJECTIVE in its place",
+        ),
+        ({"joint.weak_logits": "uniform"}, "joint.weak_logits: an arm says objective: OBJECTIVE"),
+        (
+            {"curriculum": {"alpha": 0.0, "beta": 0.0, "gamma": 0.0}},
+            "arm a: curriculum: .*all zero",
+        ),
         ({"joint.seed": 3}, "joint.seed: seeds belong to the study; list them in seeds"),
         ({"iterations": 0}, "iterations is a whole number from 1 on"),
         ({"iterations": True}, "iterations is a whole number from 1 on"),

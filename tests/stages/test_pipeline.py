@@ -313,6 +313,19 @@ def test_an_arm_that_is_derived_is_checked_when_it_is_planned(base: dict[str, An
         plan(base, joint=fused, arms=["wmss", "noise"])
 
 
+def test_an_override_is_checked_beside_what_the_objective_sets(base: dict[str, Any]) -> None:
+    made = plan(base, arms={"own": {"like": "wmss_frozen", "joint.cache_weak": True}})
+    assert jobs(made)["own"].config["cache_weak"]
+
+
+def test_a_distillation_from_the_base_model_has_it_as_its_reference(base: dict[str, Any]) -> None:
+    own = {"start": "base", "samples": "all", "objective": "undial_kd"}
+    made = plan(base, arms={"continued_sft": None, "own": own})
+    assert inputs(made, "own")["reference"] == base["model"]
+    made = plan(base, sft=SftConfig(objective="undial_kd"))
+    assert inputs(made, "m1")["reference"] == base["model"]
+
+
 def set_in_config(base: dict[str, Any], tmp_path: Path, **values: Any) -> Path:
     """Copy the base model and change values of its config.json."""
     folder = Path(shutil.copytree(base["model"], tmp_path / "changed"))
@@ -369,6 +382,8 @@ def test_arms_that_are_the_same_work_are_trained_once(base: dict[str, Any]) -> N
         ("neftune", "extrapolate.factor", 0.7),
         ("softening", "joint.weak_mode", "frozen"),
         ("continued_sft", "sft.undial_beta", 3.0),
+        # M1 is shared, and no fingerprint shows how its work is cut.
+        ("continued_sft", "sft.micro_batch_tokens", 111),
     ],
 )
 def test_an_override_that_an_arm_cannot_use_is_refused(
@@ -386,6 +401,21 @@ def test_what_an_arm_minimises_does_not_change_the_m1_that_it_shares(base: dict[
     slow = {"like": "continued_sft", "sft.learning_rate": 1e-6}
     made = plan(base, arms={"continued_sft": None, "slow": slow})
     assert {"m1", "m1-slow"} <= set(needs(made))
+
+
+def test_how_the_work_of_an_arm_is_cut_is_its_own(base: dict[str, Any]) -> None:
+    own = {"like": "continued_sft", "joint.micro_batch_tokens": 111, "joint.epochs": 2.0}
+    made = plan(base, arms={"own": own, "continued_sft": None})
+    cut = {label: job.config.get("micro_batch_tokens") for label, job in jobs(made).items()}
+    usual = SftConfig().micro_batch_tokens
+    assert (cut["own"], cut["m1"], cut["continued_sft"]) == (111, usual, usual)
+
+
+def test_two_names_of_one_base_model_are_refused(base: dict[str, Any]) -> None:
+    models = {"a": base.pop("model"), "b": ""}
+    models["b"] = f"{models['a']}/../{Path(models['a']).name}"
+    with pytest.raises(ConfigError, match=r"models: a and b are both .*; keep one"):
+        plan(base, models=models)
 
 
 def test_an_arm_may_start_where_another_one_ended(base: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -117,6 +117,16 @@ class CurriculumConfig(Section):
     """Size of the active set, as a multiple of the number of samples."""
     seed: Seed = 0
     """Of the draw."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.sampling == "without_replacement" and self.multiplier > 1.0:
+            raise ValueError(
+                "sampling without_replacement draws no sample twice; set multiplier to 1 or less"
+            )
+        if self.alpha == self.beta == self.gamma == 0.0:
+            raise ValueError("alpha, beta and gamma are all zero; set one above zero")
+        return self
 
 
 class EvalConfig(Section):

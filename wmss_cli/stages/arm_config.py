@@ -15,6 +15,13 @@ from wmss_cli.stages.catalogue import Arm
 SECTIONS = ("sft", "curriculum", "joint", "extrapolate")
 """Sections in which arms may differ; `iterations` is the only other key."""
 
+_SAID_OTHERWISE = {
+    "sft.match_flops": "steps: flops",
+    "sft.objective": "objective: OBJECTIVE",
+    "joint.weak_logits": "objective: OBJECTIVE",
+}
+"""Options that are a field of an arm, and how it is written there."""
+
 
 def config_of(arm: Arm, config: Config) -> Config:
     """Return the configuration with an arm's overrides, checked as if they were in the file.
@@ -40,10 +47,13 @@ def config_of(arm: Arm, config: Config) -> Config:
             )
         elif name == "seed":
             raise _wrong(arm, f"{key}: seeds belong to the study; list them in seeds", key)
-        elif key == "sft.match_flops":
-            raise _wrong(arm, f"{key}: an arm says steps: flops in its place", key)
+        elif key in _SAID_OTHERWISE:
+            raise _wrong(arm, f"{key}: an arm says {_SAID_OTHERWISE[key]} in its place", key)
         else:
             sections.setdefault(section, {})[name] = value
+    if "joint" in sections and arm.rule.stage == "joint_train":
+        # Checked beside what the objective sets, such as weak_mode.
+        sections["joint"] = {**arm.rule.options, **sections["joint"]}
     changed = {
         section: derive(getattr(config, section), values, arm, section)
         for section, values in sections.items()

@@ -6,6 +6,7 @@ the inputs' content, so a submitter can send all steps at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,6 +145,13 @@ def _base_models(config: Config) -> dict[str, str]:
     for key, value in (("model", models), ("data", config.data)):
         if not value:
             raise ConfigError(f"{key} is not set; the pipeline needs it (--set {key}=… or YAML)")
+    named: dict[str, str] = {}
+    for name, folder in models.items():
+        other = named.setdefault(os.path.realpath(folder), name)
+        if other != name:
+            raise ConfigError(
+                f"models: {other} and {name} are both {folder}; keep one", ("models", name)
+            )
     return models
 
 

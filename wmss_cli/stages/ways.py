@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wmss_cli.core.config import Config, JointConfig, TrainConfig
+from wmss_cli.core.config import Config, JointConfig, SftConfig, TrainConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.section import Section
 from wmss_cli.results.study import StudyRun
@@ -112,30 +112,32 @@ class Ways:
         ConfigError
             If there is one.
         """
-        final = self._final(arm)
+        final, options = self._final(arm)
         for key, value in arm.overrides.items():
             section, _, name = key.partition(".")
-            if key == "iterations":
-                same, execution = value == self._config.iterations, False
-            else:
-                of_study: Section = getattr(self._config, section)
-                same = value == getattr(of_study, name)
-                execution = name in of_study.EXECUTION
-            if same or execution:
+            of_study = self._config if key == "iterations" else getattr(self._config, section)
+            if value == getattr(of_study, name or key):
                 continue
             others = {other: kept for other, kept in arm.overrides.items() if other != key}
-            if self._final(replace(arm, overrides=others)) == final:
+            without, options_without = self._final(replace(arm, overrides=others))
+            same = without == final
+            if same and name in of_study.EXECUTION:
+                # No fingerprint shows how work is cut.
+                same = options_without.get(name) == options.get(name)
+            if same:
                 raise ConfigError(
                     f"arm {arm.name}: {key} changes nothing in what it trains "
                     f"({arm.rule.words}, {arm.samples} samples); remove it",
                     ("arms", arm.name),
                 )
 
-    def _final(self, arm: Arm) -> str:
-        scratch = Ways(
-            Plan(Path()), self._config, self._model, self._seed, self._base, self._tokens, {}
-        )
-        return scratch._train(arm, config_of(arm, self._config)).strong.fingerprint
+    def _final(self, arm: Arm) -> tuple[str, Mapping[str, object]]:
+        """Return what an arm's last step makes, and its options, those of execution included."""
+        plan = Plan(Path())
+        scratch = Ways(plan, self._config, self._model, self._seed, self._base, self._tokens, {})
+        made = scratch._train(arm, config_of(arm, self._config)).strong
+        options = next((step.job.config for step in plan.steps if step.label == made.step), {})
+        return made.fingerprint, options
 
     def _train(self, arm: Arm, config: Config) -> _Point:
         """Plan all training of an arm; return where it ends."""
@@ -166,11 +168,13 @@ class Ways:
             section = training_section(arm, config)
         else:
             # How long and how fast M1 is trained may differ between arms; what it minimises is
-            # that of the study.
+            # that of the study, and so is how the work is cut, which no fingerprint tells apart.
             study = self._config.sft
-            kept = {name: getattr(study, name) for name in own_options()}
+            kept = {name: getattr(study, name) for name in (*own_options(), *study.EXECUTION)}
             section = config.sft.model_copy(update=kept)
         inputs = {"strong": self._base, "tokens": self._tokens}
+        if isinstance(section, SftConfig) and section.objective == "undial_kd":
+            inputs["reference"] = self._base
         made = self._add((arm.name, f"{arm.name}-{user}"), "sft", section, inputs)
         return _Point(made.part("model"), self._base, (label_of(made),), _epochs(made, section))
 
