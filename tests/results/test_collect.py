@@ -125,6 +125,17 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path: Path) -> None:
     )
 
 
+def test_an_arm_that_cannot_be_compared_yet_is_said_to_be_so(tmp_path: Path) -> None:
+    study, paths = write_study(tmp_path, arms=ARMS[1:4], seeds=(0, 1))
+    for label in ("eval-sft-s0", "eval-ceda-s1"):
+        shutil.rmtree(paths[label])
+    found = collect(Sources(study, paths), [])
+    assert of(found, "ceda").gap is None
+    told = answer(found)
+    assert told[0].startswith("m1 does not differ from sft by more than noise")
+    assert told[1].startswith("Not compared with sft: ceda, without a seed in common with it")
+
+
 def test_a_study_that_has_not_begun_is_a_report_too(tmp_path: Path) -> None:
     study = plan(ARMS[:2], (0,))
     found = collect(Sources(study, {label: tmp_path / label for label in study.labels()}), [])

@@ -11,6 +11,7 @@ from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.results.evaluations import open_evaluation, paired_by_seed
 from wmss_cli.results.gather import gather
+from wmss_cli.results.study import Study, write_study
 
 
 def write(out: Path, stage: str, config: dict[str, Any], inputs: dict[str, str]) -> Path:
@@ -80,9 +81,37 @@ def test_answers_that_were_graded_anew_are_of_the_same_training(tmp_path: Path) 
     assert (twice.seed, twice.training) == (7, tmp_path / "a-joint")
 
 
+def test_what_has_no_seed_has_that_of_the_training_before_it(tmp_path: Path) -> None:
+    def extrapolated(seed: int) -> Path:
+        trained(tmp_path, f"t{seed}", seed)
+        inputs = {"strong": str(tmp_path / f"t{seed}-joint" / "model")}
+        made = write(tmp_path / f"x{seed}-made", "extrapolate", {"factor": seed / 9}, inputs)
+        return write(tmp_path / f"x{seed}", "eval", {"seed": 0}, {"model": str(made / "model")})
+
+    own = [trained(tmp_path, f"a{seed}", seed) for seed in (0, 1, 2)]
+    beyond = [extrapolated(seed) for seed in (2, 1, 0)]
+    sides = ([open_evaluation(folder) for folder in side] for side in (own, beyond))
+    left, right = paired_by_seed(*sides)
+    assert [one.seed for one in left] == [one.seed for one in right] == [0, 1, 2]
+    # Two seeds of another arm are paired by number, whatever stands beside them.
+    named = [f"a={','.join(map(str, own))}", f"x={','.join(map(str, beyond))}"]
+    study, _ = gather([*named, f"c={trained(tmp_path, 'c2', 2)},{trained(tmp_path, 'c0', 0)}"])
+    assert [run.seed for run in study.runs if run.arm == "c"] == [2, 0]
+
+
 def test_one_folder_is_one_evaluation(other: Path) -> None:
     with pytest.raises(ConfigError, match="named twice"):
         gather([f"a={other}", f"b={other}"])
+    with pytest.raises(ConfigError, match="named twice"):
+        paired_by_seed([open_evaluation(other)] * 2, [open_evaluation(other)])
+
+
+def test_a_run_in_which_nothing_is_evaluated_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    study = Study(models={"": ""}, arms=[], seeds=[], compare_with=None, tables=[], runs=[])
+    write_study(tmp_path / "run", study, {}, [])
+    with pytest.raises(ConfigError, match="nothing is evaluated yet; 'wmss report RUN_DIR'"):
+        gather([f"a={tmp_path / 'run'}"])
 
 
 def test_arms_are_paired_by_the_seeds_of_their_trainings(tmp_path: Path, other: Path) -> None:

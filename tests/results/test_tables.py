@@ -40,7 +40,7 @@ def test_latex_is_booktabs_and_escapes() -> None:
     assert r"\begin{tabular}{lrr}" in lines
     assert r"arm & a\_b & 50 \% \\" in lines
     assert r"\multicolumn{3}{l}{\textit{4b}} \\" in lines
-    assert r"x|y & 1.0$^{\uparrow}$ {\scriptsize (0.5 to 1.5)} & 2 \\" in lines
+    assert r"x\textbar{}y & 1.0$^{\uparrow}$ {\scriptsize (0.5 to 1.5)} & 2 \\" in lines
     assert latex("\\{α}") == r"\textbackslash{}\{$\alpha$\}"  # noqa: RUF001
 
 

@@ -54,8 +54,16 @@ def _answers(found: Findings) -> Iterator[str]:
             assert arm.gap is not None
             yield told + _difference(arm, arm.gap, found)
         rest = [arm for arm in compared if arm not in real]
+        left_out = [
+            arm.arm for arm in arms if arm.tasks and arm.gap is None and arm.arm != found.reference
+        ]
         if rest:
-            yield told + _no_difference(rest, bool(real), found)
+            yield told + _no_difference(rest, bool(real), bool(left_out), found)
+        if left_out:
+            yield (
+                f"{told}Not compared with {found.reference}: {', '.join(left_out)}, without a seed "
+                "in common with it, or without all benchmarks."
+            )
 
 
 def _difference(arm: ArmResult, gap: Gap, found: Findings) -> str:
@@ -72,18 +80,21 @@ def _difference(arm: ArmResult, gap: Gap, found: Findings) -> str:
     )
 
 
-def _no_difference(rest: Sequence[ArmResult], others: bool, found: Findings) -> str:
+def _no_difference(rest: Sequence[ArmResult], others: bool, left_out: bool, found: Findings) -> str:
     gaps = [arm.gap for arm in rest if arm.gap is not None]
     least, most = (pick(gap.detectable for gap in gaps) for pick in (min, max))
     sizes = percent(least)
     if percent(most) != sizes:
         sizes += f" to {percent(most)}"
     names = ", ".join(arm.arm for arm in rest)
-    who = (
-        f"No {'other ' if others else ''}arm differs from {found.reference} by more than noise"
-        if len(rest) != 1 or not others
-        else f"{names} does not differ from {found.reference} by more than noise"
-    )
+    # "No arm" is said only of all of them.
+    if left_out and len(rest) > 1:
+        who = f"None of {names} differs from {found.reference} by more than noise"
+    elif len(rest) == 1 and (others or left_out):
+        who = f"{names} does not differ from {found.reference} by more than noise"
+    else:
+        other = "other " if others else ""
+        who = f"No {other}arm differs from {found.reference} by more than noise"
     return (
         f"{who}; the smallest difference that this study could have found is {sizes} points "
         "(with 80 % power, before correction)."

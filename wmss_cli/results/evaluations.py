@@ -30,9 +30,19 @@ class Evaluation:
 
     @property
     def seed(self) -> int | None:
-        """Return the seed of the training; None if unknown, or if nothing was trained."""
+        """Return the seed of the training; None if unknown, or if nothing was trained.
+
+        What has no seed of its own, such as an extrapolation of weights, has that of the training
+        before it.
+        """
         folder = self.training
-        return None if folder is None else read_manifest(folder).config.get("seed")
+        while folder is not None and (folder / MANIFEST).is_file():
+            made = read_manifest(folder)
+            if "seed" in made.config:
+                return int(made.config["seed"])
+            strong = made.inputs.get("strong")
+            folder = None if strong is None else Path(strong.path).parent
+        return None
 
     @property
     def training(self) -> Path | None:
@@ -81,6 +91,11 @@ def paired_by_seed(
         If a side has a seed twice, or one that the other side has not.
     """
     sides = [list(first), list(second)]
+    for side in sides:
+        folders = [one.folder.resolve() for one in side]
+        twice = next((folder for folder in folders if folders.count(folder) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"{twice}: named twice; name each evaluation once")
     seeds = [[one.seed for one in side] for side in sides]
     for side, own in zip(sides, seeds, strict=True):
         for at, seed in enumerate(own):

@@ -44,6 +44,11 @@ def gather(references: Sequence[str]) -> tuple[Study, dict[str, str]]:
     for reference in references:
         for name, folder in _named(reference):
             folders.setdefault(name, []).append(folder)
+    if not folders:
+        raise ConfigError(
+            f"{', '.join(references)}: nothing is evaluated yet; 'wmss report RUN_DIR' shows what "
+            "is missing"
+        )
     every = [folder for own in folders.values() for folder in own]
     for folder in every:
         if every.count(folder) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ PAGE_FILE = "report.html"
 MARKDOWN_FILE = "report.md"
 RESULTS_FILE = "results.json"
 TABLES_FOLDER = "tables"
+_NOT_IN_HTML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Control characters, which a question or an answer may hold."""
 
 
 def write_report(found: Findings, folder: Path) -> Path:
@@ -57,7 +60,7 @@ def render_html(found: Findings) -> str:
         lstrip_blocks=True,
     )
     drawn = {name: Markup(svg) for name, svg in pictures(found).items()}
-    return environment.get_template("page.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         found=found,
         sentences=answer(found),
         missing=missing_line(found),
@@ -71,6 +74,7 @@ def render_html(found: Findings) -> str:
         shown=_shown(found),
         first_shown=_first_shown(found),
     )
+    return _NOT_IN_HTML.sub("\N{REPLACEMENT CHARACTER}", page)
 
 
 def render_markdown(found: Findings) -> str:
