@@ -107,6 +107,21 @@ def test_a_person_reads_data_method_metrics_and_command(
     assert JointConfig(**yaml.safe_load(options)["joint"]) == JointConfig(mix_lambda=0.4)
 
 
+def test_the_command_of_a_second_phase_starts_at_the_first(
+    tmp_path: Path, jobs: dict[str, Job]
+) -> None:
+    first = jobs["sft"]
+    inputs = {"strong": f"{first.out}/model", "tokens": first.inputs["tokens"]}
+    second = Job("sft", first.config, first.identity, inputs, str(tmp_path / "second"))
+    text = card_of(tmp_path / "out" / "model", second).text
+    assert "STRONG is the output of `wmss sft`." in text
+    assert "$ wmss sft --model STRONG --tokens TOKENS --config options.yaml" in text
+    assert "--model Qwen3-4B-Base" in card_of(tmp_path / "first" / "model", first).text
+    for role in ("matched", "reference"):
+        more = Job("sft", first.config, first.identity, {**inputs, role: first.out}, second.out)
+        assert "'wmss run' makes it" in card_of(tmp_path / role / "model", more).text
+
+
 def test_a_co_trained_weak_model_has_its_own_base(tmp_path: Path, jobs: dict[str, Job]) -> None:
     job = jobs["joint_train"]
     assert "the weak model of joint-train" in card_of(tmp_path / "out" / "weak", job).text

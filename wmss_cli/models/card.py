@@ -163,14 +163,28 @@ def _identity(curated: Manifest) -> dict[str, Any]:
 def _command(job: Job, base: str) -> list[str]:
     if job.stage == "extrapolate":
         return ["It is the arm `extrapolated` of `wmss run`, with the options above."]
-    sft = job.stage == "sft"
-    models = ["--model", base] if sft else ["--weak", "WEAK", "--strong", "STRONG"]
-    if not sft and "weak" not in job.inputs:
-        models = models[2:]
+    if "matched" in job.inputs or "reference" in job.inputs:
+        return ["'wmss run' makes it, as an arm of a study, with the options above."]
+    start = _owner(Path(job.inputs["strong"]))
+    before = "" if start is None else f" STRONG is the output of `{_command_of(start.stage)}`."
+    strong = base if start is None else "STRONG"
+    if job.stage == "sft":
+        models = ["--model", strong]
+    else:
+        models = ["--strong", "STRONG"]
+        if "weak" in job.inputs:
+            models = ["--weak", "WEAK", *models]
     active = ["--active", "CURRICULUM"] if "active" in job.inputs else []
-    words = ["wmss", job.stage.replace("_", "-"), *models, "--tokens", "TOKENS", *active]
+    words = [*_command_of(job.stage).split(), *models, "--tokens", "TOKENS", *active]
     command = shlex.join([*words, "--config", "options.yaml", "--out", "OUT"])
-    return ["With the options above as `options.yaml`:", _block("console", f"$ {command}\n")]
+    return [
+        f"With the options above as `options.yaml`.{before}",
+        _block("console", f"$ {command}\n"),
+    ]
+
+
+def _command_of(stage: str) -> str:
+    return f"wmss {stage.replace('_', '-')}"
 
 
 def _block(language: str, text: str) -> str:
