@@ -115,6 +115,16 @@ def test_weights_that_do_not_match_are_refused_and_never_random(
         assert "\n" not in str(caught.value)
 
 
+def test_a_configuration_that_does_not_fit_itself_is_said_to(tmp_path: Path) -> None:
+    folder = change(make_tiny_model(tmp_path / "model"), same, num_hidden_layers=3)
+    line = (
+        r"\(config\.json: .*`num_hidden_layers` \(3\) must be equal to the number of `layer_types`"
+    )
+    for refuse in (lambda: load_model(folder, "fp32"), lambda: load_tokenizer(folder)):
+        with pytest.raises(ConfigError, match=line):
+            refuse()
+
+
 def test_a_prefix_that_transformers_takes_off_is_not_refused_nor_random(tmp_path: Path) -> None:
     wanted = load_model(make_tiny_model(tmp_path / "plain"), "fp32").state_dict()
     folder = change(make_tiny_model(tmp_path / "model"), prefixed("model."))

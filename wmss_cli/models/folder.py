@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    StrictDataclassError,
+)
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import MANIFEST, read_manifest
@@ -118,3 +122,12 @@ def vocab_size(folder: Path) -> int:
             f"{folder / 'config.json'}: no vocab_size; is it a causal language model?"
         )
     return size
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the line of an error of transformers that says why."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    # What does not fit is said below which check found it.
+    if isinstance(error, StrictDataclassError) and len(lines) > 1:
+        return f"config.json: {lines[-1].strip()}"
+    return lines[0]

@@ -14,9 +14,11 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.folder import reason_of
 from wmss_cli.models.weights import stored_tensors
 
 _SHOWN = 3
@@ -43,6 +45,8 @@ _ERRORS = (
     EOFError,
     UnpicklingError,
     struct.error,
+    # A config.json whose values do not fit each other.
+    StrictDataclassError,
 )
 
 
@@ -58,8 +62,7 @@ def refusals(folder: Path) -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{folder}: transformers cannot load it ({reason})") from None
+        raise ConfigError(f"{folder}: transformers cannot load it ({reason_of(error)})") from None
 
 
 def check_match(folder: Path, report: Mapping[str, Any]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.files import canonical_hash
-from wmss_cli.models.folder import vocab_size
+from wmss_cli.models.folder import reason_of, vocab_size
 
 # For models without a chat template; saved with the tokenizer, so that it travels with the model.
 PLAIN_TEMPLATE = (
@@ -32,6 +33,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except StrictDataclassError as error:
+        raise ConfigError(f"{folder}: transformers cannot load it ({reason_of(error)})") from None
     # The tokenizers library raises nothing narrower for a file that it cannot read.
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)

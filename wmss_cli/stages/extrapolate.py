@@ -10,6 +10,7 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.models.card import write_card
 from wmss_cli.models.extrapolation import extrapolate
+from wmss_cli.models.matching import check_stored
 
 
 def run(job: Job) -> Manifest:
@@ -19,6 +20,8 @@ def run(job: Job) -> Manifest:
     """
     config = ExtrapolateConfig.model_validate(job.config)
     base, strong = Path(job.inputs["base"]), Path(job.inputs["strong"])
+    # The files are only compared with each other: what no config.json describes would be written.
+    check_stored(strong)
     with open_draft(job) as draft:
         progress: list[ProgressWriter] = []
 
