@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from tiny import make_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -98,6 +99,17 @@ def test_a_second_run_does_nothing(project: Path) -> None:
     assert all(line.endswith("done before") for line in err.splitlines() if ": done" in line)
     after = {path: path.stat().st_mtime_ns for path in project.glob("runs/*/manifest.json")}
     assert after == before
+
+
+def test_a_refused_force_leaves_the_record_of_the_study(project: Path) -> None:
+    before = (project / "runs" / "study.json").read_text()
+    (evaluation, *_) = (path.parent for path in project.glob("runs/eval-*/manifest.json"))
+    with FileLock(evaluation.with_name(f".{evaluation.name}.lock")):
+        process = wmss(project, "run", "run.yaml", "--force", "--set", "arms=[base, m1]")
+        assert "another process is writing it" in process.communicate(timeout=120)[1]
+    assert process.returncode == 3
+    assert (project / "runs" / "study.json").read_text() == before
+    assert not list(project.glob("runs/.*.redo"))
 
 
 def test_arms_take_as_many_steps_as_the_joint_training(project: Path) -> None:

@@ -581,8 +581,10 @@ def test_where_sbatch_refuses_a_later_job_the_rest_of_what_was_forced_is_sent_by
     all_finished(steps)
     before = content(tmp_path / "run")
     slurm.refuse(".merge", "Job violates accounting/QOS policy")
+    said: list[str] = []
     with pytest.raises(SlurmError, match="QOS"):
-        submit(steps, settings(tmp_path), force=True)
+        submit(steps, settings(tmp_path), force=True, say=said.append)
+    assert said[-1] == "the rest of what --force marked is sent by the next 'wmss run' without it"
     assert slurm.names() == ["curate", "score.0-2"]
     assert content(tmp_path / "run") == before
     slurm.refuse("", "")

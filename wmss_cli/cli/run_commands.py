@@ -132,7 +132,8 @@ def demo(
         packaged("configs") / "demo.yaml", sets, {"run_dir": ("--out", str(out))}
     )
     plan, data, base = plan_base(given.config)
-    _run_steps(plan.steps, given.config, display, force)
+    _redo(plan.steps, force)
+    _run_steps(plan.steps, given.config, display)
     with_base = replace(given, config=demo_config(given.config, data, base))
     _run(with_base, display, force, as_json)
     console.err.print(
@@ -144,8 +145,10 @@ def demo(
 
 def _run(given: Resolved, display: Display, force: bool, as_json: bool) -> None:
     plan = _plan(given, display)
+    _redo(plan.steps, force)
+    # After what can be refused: the record is of a study that runs.
     _remember(plan, given.config)
-    _run_steps(plan.steps, given.config, display, force)
+    _run_steps(plan.steps, given.config, display)
     _show_results(Path(plan.steps[-1].job.out), as_json)
 
 
@@ -181,14 +184,18 @@ def _show_results(report: Path, as_json: bool) -> None:
         console.print_line(line)
 
 
-def _run_steps(steps: Sequence[Step], config: c.Config, display: Display, force: bool) -> None:
+def _redo(steps: Sequence[Step], force: bool) -> None:
+    """Mark all results at once, so that the plain command continues with what was forced."""
     from wmss_cli.core.artifact import redo
+
+    if force:
+        redo({Path(step.job.out): step.fingerprint for step in steps})
+
+
+def _run_steps(steps: Sequence[Step], config: c.Config, display: Display) -> None:
     from wmss_cli.launch.local import run_local
     from wmss_cli.stages import table
 
-    if force:
-        # All at once, so that the plain command continues with what was forced.
-        redo({Path(step.job.out): step.fingerprint for step in steps})
     for step in steps:
         with display.stage(step.label) as watch:
             outcome = run_local(step.job, config.launch.processes, watch=watch, say=display.say)

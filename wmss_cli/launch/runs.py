@@ -16,6 +16,7 @@ from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import states
 from wmss_cli.launch.chain import job_name
 from wmss_cli.launch.ledger import Ledger
+from wmss_cli.results.study import STUDY_FILE
 
 _LIST = "runs.jsonl"
 
@@ -97,6 +98,11 @@ def find_run(name: str | None) -> Ledger:
             f"{name}: {len(same)} runs have this name; give the folder, such as {same[0].run_dir}"
         )
     if not same:
+        if Path(name, STUDY_FILE).is_file():
+            raise ConfigError(
+                f"{name}: was run on this machine, not on a cluster; 'wmss report {name}' shows "
+                "what there is of it"
+            )
         raise ConfigError(f"{name}: no run of this name or folder; 'wmss runs' lists yours")
     return Ledger(Path(same[0].run_dir))
 

@@ -145,7 +145,7 @@ def submit(
             config=str(run.config) if run.config else None,
         )
         state = _Submission(ledger, run.profile, queue)
-        with _marked(steps, state) if force else nullcontext():
+        with _marked(steps, state, say) if force else nullcontext():
             ledger.write_plan(plan)
             _cancel_reports(replaced, ledger, queue, say)
             _cancel_superseded(steps, links, queue, say)
@@ -153,13 +153,17 @@ def submit(
 
 
 @contextmanager
-def _marked(steps: Sequence[Step], state: _Submission) -> Iterator[None]:
+def _marked(
+    steps: Sequence[Step], state: _Submission, say: Callable[[str], None]
+) -> Iterator[None]:
     """Mark all results as to be made again; where no job can be sent, they stay done."""
     take_back = redo({Path(step.job.out): step.fingerprint for step in steps})
     try:
         yield
-    except Exception:
-        if not any(sent.state == "sent" for sent in state.sent.values()):
+    except BaseException:
+        if any(sent.state == "sent" for sent in state.sent.values()):
+            say("the rest of what --force marked is sent by the next 'wmss run' without it")
+        else:
             take_back()
         raise
 
