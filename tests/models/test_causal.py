@@ -144,6 +144,16 @@ def test_a_tied_model_loads_with_or_without_its_head(tmp_path: Path, with_head: 
     check_stored(folder)
 
 
+def test_a_head_that_is_tied_only_in_the_configuration_is_refused(tmp_path: Path) -> None:
+    def other_head(weights: Weights) -> Weights:
+        return weights | {"lm_head.weight": 1.5 * weights["model.embed_tokens.weight"]}
+
+    folder = change(make_tiny_model(tmp_path / "model"), other_head)
+    for refuse in (lambda: load_model(folder, "fp32"), lambda: check_stored(folder)):
+        with pytest.raises(ConfigError, match=r"ties the head .*set tie_word_embeddings to false"):
+            refuse()
+
+
 def test_buffers_that_older_checkpoints_carry_are_not_refused(tmp_path: Path) -> None:
     def rotary(weights: Weights) -> Weights:
         name = "model.layers.{}.self_attn.rotary_emb.inv_freq"

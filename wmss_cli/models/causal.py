@@ -18,7 +18,7 @@ from transformers import (
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.allocator import keep_freed_memory
 from wmss_cli.models.folder import check_full_precision
-from wmss_cli.models.matching import check_match, refusals
+from wmss_cli.models.matching import check_match, check_tied, refusals
 from wmss_cli.models.packed import check_packing, pack_attention
 from wmss_cli.models.weights import stored_tensors
 
@@ -68,6 +68,7 @@ def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
             trust_remote_code=False,
         )
     check_match(folder, report)
+    check_tied(folder, model)
     return cast(PreTrainedModel, model)
 
 

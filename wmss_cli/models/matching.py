@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+from safetensors import safe_open
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedModel
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.folder import reason_of
-from wmss_cli.models.weights import stored_tensors
+from wmss_cli.models.weights import Stored, stored_tensors
 
 _SHOWN = 3
 # Buffers that older checkpoints of well-known models carry, and that no weight depends on;
@@ -28,6 +29,8 @@ _HARMLESS = re.compile(
     r"(^|\.)(masked_bias|attn\.bias|attention\.bias|rotary_emb\.\w+|position_ids|"
     r"(cos|sin)_cached|inv_freq)$"
 )
+_ROWS = 4096
+"""Of a head that are compared at a time."""
 _PREFIXES = {
     "base_model.model.": "merge the PEFT adapter first (merge_and_unload, then save_pretrained)",
     "module.": "save the model without the wrapper of DataParallel",
@@ -131,6 +134,44 @@ def check_stored(folder: Path) -> None:
             ignore_mismatched_sizes=True,
         )
     check_match(folder, report)
+    if config.get_text_config().tie_word_embeddings:
+        for head, embeddings in (getattr(loader, "_tied_weights_keys", None) or {}).items():
+            if {head, embeddings} <= stored.keys() and not _equal(folder, stored, head, embeddings):
+                raise _other_head(folder)
+
+
+def check_tied(folder: Path, model: PreTrainedModel) -> None:
+    """Refuse a head that config.json ties to the embeddings, and that is another in the files.
+
+    transformers keeps both and trains them, but the model that is saved says that they are one.
+
+    Raises
+    ------
+    ConfigError
+        If it is so.
+    """
+    head = model.get_output_embeddings()
+    tied = model.config.get_text_config().tie_word_embeddings
+    if tied and head is not None and head.weight is not model.get_input_embeddings().weight:
+        raise _other_head(folder)
+
+
+def _other_head(folder: Path) -> ConfigError:
+    return ConfigError(
+        f"{folder}: config.json ties the head to the embeddings, but the weight files hold another "
+        "head; set tie_word_embeddings to false there, or take the head out of the files"
+    )
+
+
+def _equal(folder: Path, stored: Mapping[str, Stored], first: str, second: str) -> bool:
+    """Say whether two tensors hold the same, in the memory of some of their rows."""
+    names = (first, second)
+    files: list[Any] = [safe_open(folder / stored[name].file, framework="pt") for name in names]
+    slices = [file.get_slice(name) for file, name in zip(files, names, strict=True)]
+    rows = stored[first].shape[0]
+    return stored[first].shape == stored[second].shape and all(
+        torch.equal(*(one[at : at + _ROWS] for one in slices)) for at in range(0, rows, _ROWS)
+    )
 
 
 def is_harmless(name: str) -> bool:
