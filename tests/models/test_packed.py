@@ -131,6 +131,14 @@ def test_a_model_whose_logits_are_no_bare_product_is_refused(name: str) -> None:
         check_packing(model_of(CANNOT[name]))
 
 
+def test_weights_that_are_not_finite_are_said_to_be_so() -> None:
+    model = model_of(CAN_PACK["qwen3"])
+    with torch.no_grad():
+        model.model.norm.weight[3] = float("nan")
+    with pytest.raises(ConfigError, match=r"1 weights .* not finite \(model\.norm\.weight\)"):
+        check_packing(model)
+
+
 def test_gpt2_packs_too() -> None:
     config = GPT2Config(vocab_size=VOCAB, n_embd=16, n_layer=2, n_head=2, n_positions=64)
     check_packing(model_of(config))

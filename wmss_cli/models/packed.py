@@ -102,8 +102,8 @@ def check_packing(model: PreTrainedModel) -> None:
     Raises
     ------
     ConfigError
-        If they do not: the model caps or scales its logits, or does not take its attention from
-        the registry of transformers.
+        If they do not: weights are not finite, the model caps or scales its logits, or does not
+        take its attention from the registry of transformers.
     """
     own = model.config._attn_implementation
     was_training = model.training
@@ -115,6 +115,12 @@ def check_packing(model: PreTrainedModel) -> None:
         fits = False
     model.train(was_training)
     if not fits:
+        broken = [name for name, p in model.named_parameters() if not p.isfinite().all()]
+        if broken:
+            raise ConfigError(
+                f"{len(broken)} weights of the model are not finite ({broken[0]}); take them from "
+                "another checkpoint"
+            )
         raise ConfigError(
             f"{model.config.model_type}: packed documents do not give this model's own logits (it "
             "caps or scales them, or has an attention of its own); wmss can neither train nor "
