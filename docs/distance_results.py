@@ -1,8 +1,8 @@
 """Sum up the study of distances: ``python docs/distance_results.py results.json PICTURE.svg``.
 
-Prints Markdown tables of the differences from ``continued_sft`` and from ``softening``. Draws the
-former against how far the base model is from its own fine-tuning: H(M0) less H(M1), in nats per
-token.
+Prints Markdown tables of accuracies, and of differences from ``continued_sft`` and ``softening``.
+Draws the former differences against how far the base model is from its own fine-tuning: H(M0) less
+H(M1), in nats per token.
 """
 
 from __future__ import annotations
@@ -58,6 +58,14 @@ def table(models: list[str], found: Grid, reference: str) -> str:
     return "\n".join(lines).replace("-", "\N{MINUS SIGN}").replace("\N{MINUS SIGN}" * 3, "---")
 
 
+def accuracies(models: list[str], found: Grid) -> str:
+    """Return the accuracy of each arm by base model, the mean over seeds."""
+    lines = [f"| arm | {' | '.join(models)} |", f"| --- | {' | '.join(['---:'] * len(models))} |"]
+    for arm, values in found.items():
+        lines.append(f"| {arm} | {' | '.join(f'{x:.1f}' for x in values.mean(axis=1))} |")
+    return "\n".join(lines)
+
+
 def draw(path: Path, found: Grid, distance: NDArray[np.float64]) -> None:
     """Draw differences by distance, each seed a point, and accuracies beside them."""
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "distance", "font.size": 10})
@@ -88,6 +96,7 @@ def draw(path: Path, found: Grid, distance: NDArray[np.float64]) -> None:
 if __name__ == "__main__":
     models, found, distance = read(Path(sys.argv[1]))
     print("H(M0) - H(M1):", dict(zip(models, distance.round(3).tolist(), strict=True)))
+    print(f"\nAccuracy:\n\n{accuracies(models, found)}")
     for reference in (REFERENCE, "softening"):
         print(f"\nPoints more than {reference}:\n\n{table(models, found, reference)}")
     draw(Path(sys.argv[2]), found, distance)

@@ -113,26 +113,30 @@ def _blocks(part: Part) -> Iterator[RenderableType]:
 
 def _ways(entries: tuple[Entry, ...]) -> Table:
     has_limit = any(entry.limit is not None for entry in entries)
+    has_memory = any(entry.memory_bytes is not None for entry in entries)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("way", no_wrap=True)
     limit = ("of limit",) if has_limit else ()
-    for heading in ("seconds", f"{entries[0].unit}/s", *limit, "memory"):
+    memory = ("memory",) if has_memory else ()
+    for heading in ("seconds", f"{entries[0].unit}/s", *limit, *memory):
         table.add_column(heading, justify="right", no_wrap=True)
     for entry in entries:
         share = "" if entry.limit is None else f"{entry.limit.median:.0%}"
+        used = "" if entry.memory_bytes is None else f"{entry.memory_bytes / 2**30:.2f} GiB"
         table.add_row(
             entry.name,
             "" if entry.seconds is None else _range(entry.seconds),
             "" if entry.per_second is None else number(entry.per_second.median),
             *((share,) if has_limit else ()),
-            "" if entry.memory_bytes is None else f"{entry.memory_bytes / 2**30:.2f} GiB",
+            *((used,) if has_memory else ()),
         )
     return table
 
 
 def _ratios(ratios: tuple[Ratio, ...]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("ratio", no_wrap=True)
+    # On a narrow screen names are folded, and numbers stay whole.
+    table.add_column("ratio", overflow="fold")
     has_goals = any(ratio.goal is not None for ratio in ratios)
     for heading in ("of", "found", *(("goal", "") if has_goals else ())):
         table.add_column(heading, no_wrap=True)
