@@ -121,6 +121,9 @@ def test_seeds_that_do_not_belong_together_are_one_line(tmp_path: Path) -> None:
     line = error_of(invoke("compare", joined(weak), joined(strong)))
     assert "seeds 0, 1 on one side and 0, 2 on the other; they are paired by seed" in line
     line = error_of(invoke("compare", joined([weak[0], weak[0]]), joined(strong)))
+    assert "named twice; name each evaluation once" in line
+    again = write_arm(tmp_path / "again", (0,), 7)
+    line = error_of(invoke("compare", joined([weak[0], *again]), joined(strong)))
     assert "both are of seed 0; give each seed once" in line
     line = error_of(invoke("compare", weak[0], joined(strong)))
     assert "one training, of seed 0, against 2 of the other side" in line

@@ -103,8 +103,8 @@ def test_a_second_run_does_nothing(project: Path) -> None:
 
 def test_a_refused_force_leaves_the_record_of_the_study(project: Path) -> None:
     before = (project / "runs" / "study.json").read_text()
-    (evaluation, *_) = (path.parent for path in project.glob("runs/eval-*/manifest.json"))
-    with FileLock(evaluation.with_name(f".{evaluation.name}.lock")):
+    (curated,) = project.glob("runs/curate-??????????")
+    with FileLock(curated.with_name(f".{curated.name}.lock")):
         process = wmss(project, "run", "run.yaml", "--force", "--set", "arms=[base, m1]")
         assert "another process is writing it" in process.communicate(timeout=120)[1]
     assert process.returncode == 3
