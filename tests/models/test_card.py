@@ -119,7 +119,9 @@ def test_the_command_of_a_second_phase_starts_at_the_first(
     assert "--model Qwen3-4B-Base" in card_of(tmp_path / "first" / "model", first).text
     for role in ("matched", "reference"):
         more = Job("sft", first.config, first.identity, {**inputs, role: first.out}, second.out)
-        assert "'wmss run' makes it" in card_of(tmp_path / role / "model", more).text
+        assert (
+            "It is an arm of a study of `wmss run`" in card_of(tmp_path / role / "model", more).text
+        )
 
 
 def test_a_co_trained_weak_model_has_its_own_base(tmp_path: Path, jobs: dict[str, Job]) -> None:

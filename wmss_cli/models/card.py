@@ -164,7 +164,7 @@ def _command(job: Job, base: str) -> list[str]:
     if job.stage == "extrapolate":
         return ["It is the arm `extrapolated` of `wmss run`, with the options above."]
     if "matched" in job.inputs or "reference" in job.inputs:
-        return ["'wmss run' makes it, as an arm of a study, with the options above."]
+        return ["It is an arm of a study of `wmss run`, with the options above."]
     start = _owner(Path(job.inputs["strong"]))
     before = "" if start is None else f" STRONG is the output of `{_command_of(start.stage)}`."
     strong = base if start is None else "STRONG"

@@ -18,7 +18,7 @@ width of the interval is here the root of t²(df of T_p) · T_p + t²(seeds - 1)
 with its own t quantile, of which Banerjee showed that it holds its level. That counts the residual
 twice and is too wide where seeds do not differ, so T_s is left out where it is below k · T_e, a
 preliminary test as of Bozivich, Bancroft and Hartley. The values of k, see :func:`_kept_above`,
-and of what T_p is then multiplied by, see :data:`AGREEING`, are such that intervals cover 94 to
+and of what T_p is then multiplied by, see :func:`agreeing`, are such that intervals cover 94 to
 98 % whatever the three parts are (docs/statistics.md).
 
 References
@@ -49,12 +49,6 @@ from wmss_cli.results.statistics import paired_difference, wilson_interval
 LEVEL = 0.05
 """One less the confidence of every interval."""
 
-AGREEING: Mapping[bool, Mapping[int, float]] = {True: {2: 0.8}, False: {2: 0.6, 3: 0.8}}
-"""By what T_p is multiplied where seeds agree better than chance, by their number; for differences,
-which bear no more false positives, and for accuracies. Found by simulation."""
-
-_RAISED = 0.25
-"""How much of the correction for few problems several seeds leave to do, by simulation."""
 
 Floats = NDArray[np.float64]
 
@@ -130,7 +124,7 @@ class Parts:
     count : int
         Seeds.
     agreeing : float
-        By what T_p is multiplied where T_s is left out: see :data:`AGREEING`.
+        By what T_p is multiplied where T_s is left out: see :func:`agreeing`.
     """
 
     problems: Floats
@@ -218,13 +212,17 @@ def parts(scores: Mapping[str, Floats], differences: bool = False) -> Parts:
         few = np.maximum(few, _one_in_deciding(wrong))
         of_problems = of_problems * (1.0 + raised_by(seeds) * few)
     of_seeds = by_seed.var(axis=-1, ddof=1) / seeds if seeds > 1 else np.zeros_like(of_problems)
-    agreeing = AGREEING[differences].get(seeds, 1.0)
-    return Parts(of_problems, of_seeds, of_residual, df, seeds, agreeing)
+    return Parts(of_problems, of_seeds, of_residual, df, seeds, agreeing(seeds, differences))
+
+
+def agreeing(seeds: int, differences: bool) -> float:
+    """Return by what T_p is multiplied where seeds agree better than chance, by simulation."""
+    return {2: 0.8}.get(seeds, 1.0) if differences else {2: 0.6, 3: 0.8}.get(seeds, 1.0)
 
 
 def raised_by(seeds: int) -> float:
-    """Return how much of the correction for few problems :func:`parts` makes."""
-    return _RAISED if seeds > 1 else 1.0
+    """Return how much of the correction for few problems :func:`parts` makes, by simulation."""
+    return 0.25 if seeds > 1 else 1.0
 
 
 def _one_in_deciding(scores: Mapping[str, Floats]) -> Floats:

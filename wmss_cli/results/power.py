@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import betaincinv, chdtri, ndtr, stdtrit
 from scipy.stats import binom
 
-from wmss_cli.results.crossed import AGREEING, LEVEL, Floats, Parts, raised_by
+from wmss_cli.results.crossed import LEVEL, Floats, Parts, agreeing, raised_by
 
 POWER = 0.8
 """The usual power that a study is planned with."""
@@ -150,7 +150,7 @@ def power_of(
     found = Parts(
         *(found_problems, found_seeds, np.array(residual), np.array(problems_df)),
         count=seeds,
-        agreeing=AGREEING[True].get(seeds, 1.0),
+        agreeing=agreeing(seeds, differences=True),
     )
     half, variance = found.half_width(level), true_problems + true_seeds
     # Gains make the mean and its variance large together, so that the interval of a large mean is
