@@ -46,7 +46,7 @@ def _answers(found: Findings) -> Iterator[str]:
         arms = found.of_model(model)
         compared = [arm for arm in arms if arm.gap is not None]
         if not compared:
-            yield f"{told}no arm can be compared with {found.reference} yet."
+            yield f"{told}No arm can be compared with {found.reference} yet."
             continue
         real = [arm for arm in compared if arm.gap and arm.gap.corrected < SIGNIFICANT]
         real.sort(key=lambda arm: -arm.gap.mean if arm.gap else 0.0)
