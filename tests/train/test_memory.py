@@ -167,6 +167,8 @@ def test_the_peak_of_a_pass_is_what_torch_allocates(
     sizes = {**SIZES, "vocab_size": vocab_size, "hidden_size": 192, "intermediate_size": 600}
     config = Qwen3Config(**sizes, head_dim=64)
     weak, strong = (AutoModelForCausalLM.from_config(config, dtype=dtype) for _ in range(2))
+    for model in (strong, weak):
+        pack_attention(model)
     pair = WeakStrongPair(strong, weak, 0.5, mode).train()
     if checkpointing:
         for model in (strong, weak):
