@@ -46,7 +46,7 @@ def check_slots(model: PreTrainedModel) -> None:
     if not all(type(layer) is DynamicLayer for layer in layers):
         raise ConfigError(
             f"{model.config.model_type}: not all of its layers are plain full attention, which "
-            "eval.engine static needs; use continuous or vllm"
+            "eval.engine static needs; use vllm, continuous or plain"
         )
 
 

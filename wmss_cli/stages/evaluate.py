@@ -79,10 +79,10 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
             progress = ProgressWriter(draft.folder, UNIT, len(wanted), len(there))
             before = 0
         before += len(there)
-        seconds = 0.0
+        engine, seconds = None, 0.0
         if left:
             model = Path(job.inputs["model"])
-            seconds = _answer(model, config, left, file, progress, before)
+            engine, seconds = _answer(model, config, left, file, progress, before)
         answers = _read_answers(file)
         rows = [{**answers[one.key], "reference_answer": one.problem.answer} for one in wanted]
         problems = {one.key[:2]: (one.task, one.problem) for one in wanted}
@@ -94,6 +94,7 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
             "resumed_answers": len(there),
             "new_tokens": sum(answers[one.key]["tokens"] for one in left),
             "generation_seconds": seconds,
+            "engine": engine,
             "dtype": str(dtype_of(config.precision)),
         }
         return draft.commit(metrics, scratch=(_ANSWERS_FOLDER,))
@@ -144,38 +145,42 @@ def _answer(
     file: Path,
     progress: ProgressWriter,
     before: int,
-) -> float:
-    """Append each answer to a file, without the columns of the grading; return the seconds."""
+) -> tuple[str, float]:
+    """Append each answer to a file, without the columns of the grading.
+
+    Returns the name of the engine and the seconds that it took.
+    """
     tokenizer = load_tokenizer(folder)
     renderer = Renderer(tokenizer, config.system_prompt)
-    write = open_engine(config.engine, folder, config.precision, config.batch_size)
-    started = time.perf_counter()
-    done = tokens = 0
-    for max_new_tokens, some in _by_length(wanted, config.max_new_tokens):
-        questions = [one.problem.question for one in some]
-        sampling = _sampling(some, config)
-        generations = generate(
-            write,
-            tokenizer,
-            renderer.prompt_ids(questions),
-            max_new_tokens,
-            renderer.stop_token_ids,
-            sampling,
-        )
-        for index, generation in generations:
-            row = {
-                "task": some[index].problem.task,
-                "id": some[index].problem.id,
-                "sample": some[index].sample,
-                "prompt": renderer.prompt_text(questions[index]),
-                **asdict(generation),
-            }
-            append_json_line(file, row)
-            done += 1
-            tokens += generation.tokens
-            seconds = time.perf_counter() - started
-            progress.update(before + done, tokens_per_s=tokens / seconds)
-    return time.perf_counter() - started
+    drawn = config.temperature > 0.0
+    slots = config.batch_size
+    with open_engine(config.engine, folder, config.precision, slots, drawn) as (engine, write):
+        started = time.perf_counter()
+        done = tokens = 0
+        for max_new_tokens, some in _by_length(wanted, config.max_new_tokens):
+            questions = [one.problem.question for one in some]
+            generations = generate(
+                write,
+                tokenizer,
+                renderer.prompt_ids(questions),
+                max_new_tokens,
+                renderer.stop_token_ids,
+                _sampling(some, config),
+            )
+            for index, generation in generations:
+                row = {
+                    "task": some[index].problem.task,
+                    "id": some[index].problem.id,
+                    "sample": some[index].sample,
+                    "prompt": renderer.prompt_text(questions[index]),
+                    **asdict(generation),
+                }
+                append_json_line(file, row)
+                done += 1
+                tokens += generation.tokens
+                seconds = time.perf_counter() - started
+                progress.update(before + done, tokens_per_s=tokens / seconds)
+        return engine, time.perf_counter() - started
 
 
 def _by_length(wanted: Sequence[Wanted], usual: int | None) -> list[tuple[int, list[Wanted]]]:
