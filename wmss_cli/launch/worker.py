@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.errors import InterruptedRunError, explain
+from wmss_cli.launch.leftovers import end_descendants
 from wmss_cli.stages import table
 
 _PR_SET_PDEATHSIG = 1
@@ -95,6 +96,8 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
+    # Nor does it wait for those that it has started, such as the workers of an engine.
+    end_descendants()
     # What an orderly end would remove: the folder of the socket to multiprocessing's server.
     shutil.rmtree(get_temp_dir(), ignore_errors=True)
     os._exit(code)
