@@ -63,7 +63,7 @@ def test_the_log_says_what_was_chosen_and_why(
 def test_an_engine_that_is_not_installed_is_refused_before_the_model_loads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("wmss_cli.evaluate.vllm.find_spec", lambda _name: None)
+    monkeypatch.setattr("wmss_cli.evaluate.choice.find_spec", lambda _name: None)
     with (
         pytest.raises(ConfigError, match=r"eval\.engine vllm: vLLM is not installed; pip install"),
         open_engine("vllm", Path("nowhere"), "fp32", None),

@@ -14,8 +14,9 @@ import torch
 
 from wmss_cli.core.errors import ConfigError, StageError
 from wmss_cli.evaluate import vllm
+from wmss_cli.evaluate.choice import vllm_problem
 from wmss_cli.evaluate.sampling import Sampling
-from wmss_cli.evaluate.vllm import open_vllm, vllm_problem, write_vllm
+from wmss_cli.evaluate.vllm import open_vllm, write_vllm
 
 STAND_IN = """
 import os

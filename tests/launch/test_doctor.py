@@ -7,7 +7,7 @@ import os
 import pytest
 from packaging.requirements import Requirement
 
-from wmss_cli.launch import doctor
+from wmss_cli.launch import cluster_doctor, doctor
 from wmss_cli.verify import sandbox
 
 
@@ -20,6 +20,7 @@ def test_looks_at_all_that_wmss_needs() -> None:
         "disk here",
         "hub",
         "GPUs",
+        "eval.engine auto",
         "sandbox",
     } <= findings.keys()
     assert {"torch", "transformers", "deepspeed", "math-verify"} <= findings.keys()
@@ -27,6 +28,34 @@ def test_looks_at_all_that_wmss_needs() -> None:
     assert not [f for f in findings.values() if f.state == "missing"], "the suite runs here"
     assert findings["CPU cores"].found == str(len(os.sched_getaffinity(0)))
     assert all(finding.advice for finding in findings.values() if finding.state != "ok")
+
+
+def test_says_what_the_engine_of_evaluation_is_here() -> None:
+    (finding,) = doctor._engine()
+    assert (finding.state, finding.found) == ("ok", "static, since there is no GPU")
+
+
+@pytest.mark.parametrize(
+    ("engine", "state"), [("vllm", "ok"), ("continuous", "note"), ("static", "note")]
+)
+def test_on_a_gpu_vllm_is_missed(engine: str, state: str) -> None:
+    finding = doctor.engine_finding(engine, "…", gpu=True)
+    assert finding.state == state
+    assert finding.advice.startswith("pip install 'wmss[vllm]'") == (state == "note")
+
+
+def test_on_the_nodes_the_slowest_engine_counts() -> None:
+    rows = [
+        {"engine": ["vllm", "vLLM is installed"], "gpus": ["H800"]},
+        {"engine": None, "gpus": ["H800"]},
+        {"engine": ["static", "no vLLM"], "gpus": ["H800"]},
+    ]
+    assert cluster_doctor._engine(rows[:2]).state == "ok"
+    finding = cluster_doctor._engine(rows)
+    assert (finding.state, finding.found) == (
+        "note",
+        "static, since no vLLM; vllm, since vLLM is installed",
+    )
 
 
 def test_a_package_that_is_missing_comes_with_the_command() -> None:

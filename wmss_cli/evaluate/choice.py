@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 import torch
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.evaluate.vllm import vllm_problem
 
 Engine = Literal["auto", "static", "continuous", "vllm", "plain"]
 
@@ -89,6 +90,21 @@ def _auto(dtype: torch.dtype, drawn: bool) -> Choice:
     if flash is None:
         return Choice("continuous", f"flash attention is there; for vllm: {vllm}")
     return Choice("static", f"for vllm: {vllm}; for continuous: {flash}; {_PAGED_COST}")
+
+
+def vllm_problem() -> str | None:
+    """Return why vLLM cannot be used here."""
+    if not find_spec("vllm"):
+        return "vLLM is not installed"
+    # Its engine runs in this process: no process of its own that could outlive the stage and keep
+    # the GPU, and what it schedules is the same in every run.
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    try:
+        from vllm import LLM  # noqa: F401
+    except Exception as error:
+        # Built for another torch, mostly.
+        return f"vLLM does not import ({_line(error)})"
+    return None
 
 
 def flash_problem(dtype: torch.dtype) -> str | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,6 @@ from wmss_cli.models.matching import check_stored
 
 _AT_ONCE = 2048
 """Answers that are waited for together: what is there is kept when the stage is interrupted."""
-
-
-def vllm_problem() -> str | None:
-    """Return why vLLM cannot be used here."""
-    if not find_spec("vllm"):
-        return "vLLM is not installed"
-    # Its engine runs in this process: no process of its own that could outlive the stage and keep
-    # the GPU, and what it schedules is the same in every run.
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    try:
-        from vllm import LLM  # noqa: F401
-    except Exception as error:
-        # Built for another torch, mostly.
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        return f"vLLM does not import ({line})"
-    return None
 
 
 @contextmanager
@@ -46,6 +28,8 @@ def open_vllm(folder: Path, dtype: str, slots: int | None) -> Iterator[Any]:
         Of weights and activations: ``bfloat16`` or ``float32``.
     slots : int or None
         Most prompts at a time; None for vLLM's own limit.
+
+    It imports, as :func:`wmss_cli.evaluate.choice.vllm_problem` has found out.
 
     Raises
     ------

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.files import write_json
 from wmss_cli.core.manifest import Manifest
+from wmss_cli.evaluate.choice import choose
 from wmss_cli.models.causal import device
 from wmss_cli.stages.probe_config import RANKS_FILE, ProbeConfig
 from wmss_cli.train.ranks import Ranks, join
@@ -57,6 +58,8 @@ def _look(config: ProbeConfig, token: Path) -> dict[str, Any]:
         "torch": torch.__version__,
         "gpus": [torch.cuda.get_device_name(i) for i in range(gpus)],
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        # To import vLLM takes a while, and the ranks of a node have the same packages.
+        "engine": choose("auto", torch.bfloat16) if os.environ["LOCAL_RANK"] == "0" else None,
         "shared_file": read,
         "scontrol": shutil.which("scontrol") is not None,
         "bubblewrap": not reaches("bubblewrap"),
