@@ -28,7 +28,7 @@ time.sleep(300)
 
 def work():
     engine = subprocess.Popen([sys.executable, "-c", ENGINE], stdout=subprocess.PIPE, text=True)
-    tracker = "import time; time.sleep(2)", "multiprocessing.resource_tracker"
+    tracker = "import time; time.sleep(1)", "multiprocessing.resource_tracker"
     tracker = subprocess.Popen([sys.executable, "-c", *tracker])
     print(engine.stdout.readline().strip(), tracker.pid, flush=True)
     how = sys.argv[1]

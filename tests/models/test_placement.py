@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from wmss_cli.models import placement
 from wmss_cli.models.placement import bind_threads, choose_cpus, near_cpus, stay_near
 
 SOCKET_0 = frozenset({*range(48), *range(96, 144)})
@@ -71,6 +73,26 @@ def test_threads_that_run_already_move_too() -> None:
         done.set()
         thread.join()
     assert os.sched_getaffinity(0) == before
+
+
+def test_a_gpu_is_found_by_its_address_on_the_bus(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda", 5)
+    found = SimpleNamespace(pci_domain_id=1, pci_bus_id=0xC8, pci_device_id=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", {gpu: found}.get)
+    assert placement._address(gpu) == "0001:c8:00.0"
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace())
+    assert placement._address(gpu) is None, "an older torch does not know"
+
+
+def test_far_cpus_alone_are_a_line_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    allowed = os.sched_getaffinity(0)
+    monkeypatch.setattr(placement, "_address", lambda _: "0000:1b:00.0")
+    monkeypatch.setattr(placement, "near_cpus", lambda _: frozenset({5000}))
+    stay_near(torch.device("cuda", 5))
+    assert f"cuda:5: this process may use CPUs {sorted(allowed)}, far" in capsys.readouterr().out
+    assert os.sched_getaffinity(0) == allowed
 
 
 def test_on_a_cpu_nothing_moves() -> None:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Set
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -43,11 +44,11 @@ def _address(device: torch.device) -> str | None:
     """Return what the bus calls a GPU, or None where torch does not know it."""
     if device.type != "cuda":
         return None
-    found = torch.cuda.get_device_properties(device)
-    parts = [getattr(found, f"pci_{name}_id", None) for name in ("domain", "bus", "device")]
-    if None in parts:
+    found: Any = torch.cuda.get_device_properties(device)
+    try:
+        return f"{found.pci_domain_id:04x}:{found.pci_bus_id:02x}:{found.pci_device_id:02x}.0"
+    except AttributeError:
         return None
-    return "{:04x}:{:02x}:{:02x}.0".format(*parts)
 
 
 def near_cpus(address: str, devices: Path = _PCI) -> frozenset[int]:

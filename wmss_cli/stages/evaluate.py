@@ -112,11 +112,12 @@ def merge(job: Job, draft: Draft) -> Manifest:
     seconds = sum(manifest.metrics["generation_seconds"] for manifest in manifests)
     # Not of answers that an earlier attempt wrote: their seconds are not known.
     new_tokens = sum(manifest.metrics["new_tokens"] for manifest in manifests)
-    engines = {manifest.metrics.get("engine") for manifest in manifests} - {None}
+    found = (manifest.metrics.get("engine") for manifest in manifests)
+    engines = sorted({engine for engine in found if engine is not None})
     return draft.commit(
         {
             **summarize(rows),
-            "engine": ", ".join(sorted(engines)) or None,
+            "engine": ", ".join(engines) or None,
             "generated_tokens": sum(row["tokens"] for row in rows),
             "shard_seconds": round(sum(manifest.seconds for manifest in manifests), 3),
             "tokens_per_s": round(new_tokens / seconds, 1) if seconds else None,
