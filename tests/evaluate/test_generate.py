@@ -45,8 +45,8 @@ def test_every_engine_gives_the_same_in_the_order_of_the_prompts(
     tiny_model: Path,
     engine: Engine,
 ) -> None:
-    with open_engine(engine, tiny_model, "fp32", 3) as (name, write):
-        answers = in_order(generate(write, tokenizer, ids, 16, [tokenizer.eos_token_id]))
+    name, write = open_engine(engine, tiny_model, "fp32", 3)
+    answers = in_order(generate(write, tokenizer, ids, 16, [tokenizer.eos_token_id]))
     expected = [tokenizer.decode(argmax(model, prompt, 16)) for prompt in ids]
     assert answers == [Generation(text, 16, "length") for text in expected]
     assert len(set(expected)) == len(PROMPTS)
@@ -56,19 +56,16 @@ def test_every_engine_gives_the_same_in_the_order_of_the_prompts(
 def test_the_log_says_what_was_chosen_and_why(
     tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with open_engine("auto", tiny_model, "fp32", 3):
-        assert capsys.readouterr().out == "eval.engine auto: static, since there is no GPU\n"
+    open_engine("auto", tiny_model, "fp32", 3)
+    assert capsys.readouterr().out == "eval.engine auto: static, since there is no GPU\n"
 
 
 def test_an_engine_that_is_not_installed_is_refused_before_the_model_loads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("wmss_cli.evaluate.choice.find_spec", lambda _name: None)
-    with (
-        pytest.raises(ConfigError, match=r"eval\.engine vllm: vLLM is not installed; pip install"),
-        open_engine("vllm", Path("nowhere"), "fp32", None),
-    ):
-        pass
+    with pytest.raises(ConfigError, match=r"eval\.engine vllm: vLLM is not installed; pip install"):
+        open_engine("vllm", Path("nowhere"), "fp32", None)
 
 
 def test_the_stop_token_is_neither_counted_nor_shown(
@@ -107,15 +104,15 @@ def test_special_tokens_are_counted_but_not_shown(
 def test_what_is_drawn_is_the_same_for_the_same_seeds(
     tokenizer: PreTrainedTokenizerBase, ids: list[list[int]], tiny_model: Path, engine: Engine
 ) -> None:
-    with open_engine(engine, tiny_model, "fp32", 3, drawn=True) as (_, write):
+    _, write = open_engine(engine, tiny_model, "fp32", 3, drawn=True)
 
-        def draw(*seeds: int) -> list[str]:
-            sampling = Sampling(1.0, 1.0, seeds)
-            found = generate(write, tokenizer, ids, 16, [tokenizer.eos_token_id], sampling)
-            return [generation.text for generation in in_order(found)]
+    def draw(*seeds: int) -> list[str]:
+        sampling = Sampling(1.0, 1.0, seeds)
+        found = generate(write, tokenizer, ids, 16, [tokenizer.eos_token_id], sampling)
+        return [generation.text for generation in in_order(found)]
 
-        assert draw(1, 2, 3, 4) == draw(1, 2, 3, 4)
-        assert draw(1, 2, 3, 4) != draw(5, 6, 7, 8)
+    assert draw(1, 2, 3, 4) == draw(1, 2, 3, 4)
+    assert draw(1, 2, 3, 4) != draw(5, 6, 7, 8)
 
 
 def test_what_is_drawn_does_not_depend_on_the_neighbours(
@@ -124,7 +121,7 @@ def test_what_is_drawn_does_not_depend_on_the_neighbours(
     sampling = Sampling(1.0, 0.9, (1, 2, 3, 4))
     drawn = []
     for slots in (1, 4):
-        with open_engine("static", tiny_model, "fp32", slots, drawn=True) as (_, write):
-            stops = [tokenizer.eos_token_id]
-            drawn.append(in_order(generate(write, tokenizer, ids, 16, stops, sampling)))
+        _, write = open_engine("static", tiny_model, "fp32", slots, drawn=True)
+        stops = [tokenizer.eos_token_id]
+        drawn.append(in_order(generate(write, tokenizer, ids, 16, stops, sampling)))
     assert drawn[0] == drawn[1]

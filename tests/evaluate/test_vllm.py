@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from wmss_cli.core.endings import close_all
 from wmss_cli.core.errors import ConfigError, StageError
 from wmss_cli.evaluate import vllm
 from wmss_cli.evaluate.choice import vllm_problem
 from wmss_cli.evaluate.sampling import Sampling
-from wmss_cli.evaluate.vllm import open_vllm, write_vllm
+from wmss_cli.evaluate.vllm import load_vllm, write_vllm
 
 STAND_IN = """
 import os
@@ -55,6 +56,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     assert vllm_problem() is None
     yield
+    close_all()
     sys.modules.pop("vllm", None)
 
 
@@ -64,20 +66,18 @@ def test_where_it_is_not_installed() -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_its_engine_is_shut_down_whatever_happens(tiny_model: Path) -> None:
-    with open_vllm(tiny_model, "float32", None) as llm:
-        assert not llm.is_down
-    assert llm.is_down
-    with pytest.raises(KeyboardInterrupt), open_vllm(tiny_model, "float32", None) as llm:
-        raise KeyboardInterrupt
+def test_its_engine_is_shut_down_when_the_process_leaves(tiny_model: Path) -> None:
+    llm = load_vllm(tiny_model, "float32", None)
+    assert not llm.is_down
+    close_all()
     assert llm.is_down
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_a_model_that_it_cannot_load_is_one_line(tiny_model: Path) -> None:
-    line = "vLLM cannot load it \\(no such architecture\\); set eval.engine to static"
-    with pytest.raises(StageError, match=line), open_vllm(tiny_model, "float16", None):
-        pass
+    line = r"vLLM cannot load it \(no such architecture\); set eval.engine to static"
+    with pytest.raises(StageError, match=line):
+        load_vllm(tiny_model, "float16", None)
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -85,11 +85,8 @@ def test_it_never_takes_the_gpu_of_another_process(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vllm, "device", lambda: torch.device("cuda", 3))
-    with (
-        pytest.raises(ConfigError, match="takes the first GPU that it sees, and this process has"),
-        open_vllm(tiny_model, "float32", None),
-    ):
-        pass
+    with pytest.raises(ConfigError, match="takes the first GPU that it sees, and this process has"):
+        load_vllm(tiny_model, "float32", None)
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -97,9 +94,9 @@ def test_answers_come_in_parts_that_are_kept_one_by_one(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vllm, "_AT_ONCE", 2)
-    with open_vllm(tiny_model, "float32", None) as llm:
-        sampling = Sampling(1.0, 0.9, (5, 6, 7))
-        answers: Any = write_vllm(llm, [[1], [2], [3]], 4, [0], sampling)
-        assert next(answers) == (0, [1, 5])
-        assert llm.calls == [2], "the others are not waited for"
-        assert list(answers) == [(1, [2, 6]), (2, [3, 7])]
+    llm = load_vllm(tiny_model, "float32", None)
+    sampling = Sampling(1.0, 0.9, (5, 6, 7))
+    answers: Any = write_vllm(llm, [[1], [2], [3]], 4, [0], sampling)
+    assert next(answers) == (0, [1, 5])
+    assert llm.calls == [2], "the others are not waited for"
+    assert list(answers) == [(1, [2, 6]), (2, [3, 7])]

@@ -16,6 +16,7 @@ from wmss_cli.launch.leftovers import end_session
 STAGE = """
 import subprocess, sys, time
 from pathlib import Path
+from wmss_cli.core.endings import at_end
 from wmss_cli.launch import worker
 
 ENGINE = '''
@@ -28,9 +29,10 @@ time.sleep(300)
 
 def work():
     engine = subprocess.Popen([sys.executable, "-c", ENGINE], stdout=subprocess.PIPE, text=True)
-    tracker = "import time; time.sleep(1)", "multiprocessing.resource_tracker"
+    tracker = "import time; time.sleep(60)", "multiprocessing.resource_tracker"
     tracker = subprocess.Popen([sys.executable, "-c", *tracker])
     print(engine.stdout.readline().strip(), tracker.pid, flush=True)
+    at_end(lambda: print("shut down", flush=True))
     how = sys.argv[1]
     if how == "error":
         raise ValueError("no more memory")
@@ -83,10 +85,12 @@ def test_an_engine_s_processes_end_with_the_stage(
         assert all(map(is_there, engine)), "they run while the stage does"
         os.kill(stage.pid, number)
     assert stage.wait() == code
-    if code < 0:
+    if code >= 0:
+        assert stage.stdout.readline() == "shut down\n", "what it has opened is closed before"
+    else:
         assert all(map(is_there, engine)), "it could not end them itself"
         end_session(stage.pid)
     assert gone(engine)
     assert is_there(tracker), "what removes shared memory ends by itself, after the others"
-    assert gone([tracker])
+    os.kill(tracker, signal.SIGKILL)
     stage.stdout.close()

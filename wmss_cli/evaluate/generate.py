@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from wmss_cli.evaluate.continuous import flash_refusal, write_continuous
 from wmss_cli.evaluate.plain import write_plain
 from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.evaluate.static import write_static
-from wmss_cli.evaluate.vllm import open_vllm, write_vllm
+from wmss_cli.evaluate.vllm import load_vllm, write_vllm
 from wmss_cli.models.causal import Precision, dtype_of, load_for_inference
 
 
@@ -64,11 +63,10 @@ class Opened(NamedTuple):
     write: Write
 
 
-@contextmanager
 def open_engine(
     engine: Engine, folder: Path, precision: Precision, slots: int | None, drawn: bool = False
-) -> Iterator[Opened]:
-    """Load a model into an engine, for as long as it is needed; the log says which and why.
+) -> Opened:
+    """Load a model into an engine; the log says which and why.
 
     All engines write the same greedy answers, up to rounding: where two tokens are almost equally
     probable, one may write the other. What they draw differs.
@@ -98,9 +96,8 @@ def open_engine(
     name, why = choose(engine, dtype, drawn)
     if name == "vllm":
         _say(engine, name, why)
-        with open_vllm(folder, str(dtype).removeprefix("torch."), slots) as llm:
-            yield Opened(name, partial(write_vllm, llm))
-        return
+        llm = load_vllm(folder, str(dtype).removeprefix("torch."), slots)
+        return Opened(name, partial(write_vllm, llm))
     model = load_for_inference(folder, precision)
     if name == "continuous" and (problem := flash_refusal(model)):
         if engine != "auto":
@@ -108,11 +105,10 @@ def open_engine(
         name, why = "static", f"for continuous: {problem}"
     _say(engine, name, why)
     if name == "plain":
-        yield Opened(name, partial(write_plain, model))
-    elif name == "continuous":
-        yield Opened(name, partial(write_continuous, model, slots=slots))
-    else:
-        yield Opened("static", partial(write_static, model, slots=slots or STATIC_SLOTS))
+        return Opened(name, partial(write_plain, model))
+    if name == "continuous":
+        return Opened(name, partial(write_continuous, model, slots=slots))
+    return Opened("static", partial(write_static, model, slots=slots or STATIC_SLOTS))
 
 
 def _say(engine: Engine, name: Engine, why: str) -> None:
@@ -133,7 +129,7 @@ def generate(
     Parameters
     ----------
     write : callable
-        Of what :func:`open_engine` gives.
+        From :func:`open_engine`.
     tokenizer : PreTrainedTokenizerBase
         Of the model.
     prompt_ids : sequence of list of int

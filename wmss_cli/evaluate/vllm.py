@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wmss_cli.core.endings import at_end
 from wmss_cli.core.errors import ConfigError, StageError
 from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.models.causal import device
@@ -16,9 +16,8 @@ _AT_ONCE = 2048
 """Answers that are waited for together: what is there is kept when the stage is interrupted."""
 
 
-@contextmanager
-def open_vllm(folder: Path, dtype: str, slots: int | None) -> Iterator[Any]:
-    """Load a model into vLLM, whose engine is shut down in the end, whatever happens.
+def load_vllm(folder: Path, dtype: str, slots: int | None) -> Any:
+    """Load a model into vLLM, whose engine is shut down when the process ends, however it does.
 
     Parameters
     ----------
@@ -64,10 +63,8 @@ def open_vllm(folder: Path, dtype: str, slots: int | None) -> Iterator[Any]:
         raise StageError(
             f"{folder}: vLLM cannot load it ({error}); set eval.engine to static"
         ) from error
-    try:
-        yield llm
-    finally:
-        llm.llm_engine.engine_core.shutdown()
+    at_end(llm.llm_engine.engine_core.shutdown)
+    return llm
 
 
 def write_vllm(
@@ -82,7 +79,7 @@ def write_vllm(
     Parameters
     ----------
     llm : vllm.LLM
-        From :func:`open_vllm`.
+        From :func:`load_vllm`.
 
     Other parameters and what is yielded as in :func:`wmss_cli.evaluate.static.write_static`.
     """

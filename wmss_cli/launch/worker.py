@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from wmss_cli.core.artifact import Job
+from wmss_cli.core.endings import close_all
 from wmss_cli.core.errors import InterruptedRunError, explain
 from wmss_cli.launch.leftovers import end_descendants
 from wmss_cli.stages import table
@@ -93,6 +94,9 @@ def run(work: Callable[[], None], control: Path) -> int:
 
 def leave(code: int) -> NoReturn:
     """End the process at once: it must not wait for the threads of a broken process group."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    close_all()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()

@@ -157,33 +157,34 @@ def _answer(
     renderer = Renderer(tokenizer, config.system_prompt)
     drawn = config.temperature > 0.0
     slots = config.batch_size
-    with open_engine(config.engine, folder, config.precision, slots, drawn) as (engine, write):
-        started = time.perf_counter()
-        done = tokens = 0
-        for max_new_tokens, some in _by_length(wanted, config.max_new_tokens):
-            questions = [one.problem.question for one in some]
-            generations = generate(
-                write,
-                tokenizer,
-                renderer.prompt_ids(questions),
-                max_new_tokens,
-                renderer.stop_token_ids,
-                _sampling(some, config),
-            )
-            for index, generation in generations:
-                row = {
-                    "task": some[index].problem.task,
-                    "id": some[index].problem.id,
-                    "sample": some[index].sample,
-                    "prompt": renderer.prompt_text(questions[index]),
-                    **asdict(generation),
-                }
-                append_json_line(file, row)
-                done += 1
-                tokens += generation.tokens
-                seconds = time.perf_counter() - started
-                progress.update(before + done, tokens_per_s=tokens / seconds)
-        return engine, time.perf_counter() - started
+    engine, write = open_engine(config.engine, folder, config.precision, slots, drawn)
+    started = time.perf_counter()
+    done = tokens = 0
+    for max_new_tokens, some in _by_length(wanted, config.max_new_tokens):
+        questions = [one.problem.question for one in some]
+        sampling = _sampling(some, config)
+        generations = generate(
+            write,
+            tokenizer,
+            renderer.prompt_ids(questions),
+            max_new_tokens,
+            renderer.stop_token_ids,
+            sampling,
+        )
+        for index, generation in generations:
+            row = {
+                "task": some[index].problem.task,
+                "id": some[index].problem.id,
+                "sample": some[index].sample,
+                "prompt": renderer.prompt_text(questions[index]),
+                **asdict(generation),
+            }
+            append_json_line(file, row)
+            done += 1
+            tokens += generation.tokens
+            seconds = time.perf_counter() - started
+            progress.update(before + done, tokens_per_s=tokens / seconds)
+    return engine, time.perf_counter() - started
 
 
 def _by_length(wanted: Sequence[Wanted], usual: int | None) -> list[tuple[int, list[Wanted]]]:
