@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 from wmss_cli.launch import cluster_doctor, doctor
+from wmss_cli.stages.probe import adapters
 from wmss_cli.verify import sandbox
 
 
@@ -56,6 +58,28 @@ def test_on_the_nodes_the_slowest_engine_counts() -> None:
         "note",
         "static, since no vLLM; vllm, since vLLM is installed",
     )
+
+
+def test_adapters_of_two_kinds_are_named_for_nccl(tmp_path: Path) -> None:
+    ports = {
+        **{f"mlx5_{i}": ("4: ACTIVE", "InfiniBand", "400 Gb/sec (4X NDR)") for i in (0, 1, 3)},
+        "mlx5_2": ("4: ACTIVE", "Ethernet", "100 Gb/sec (4X EDR)"),
+        "mlx5_4": ("1: DOWN", "InfiniBand", "10 Gb/sec (4X SDR)"),
+    }
+    for name, values in ports.items():
+        port = tmp_path / name / "ports" / "1"
+        port.mkdir(parents=True)
+        for file, value in zip(("state", "link_layer", "rate"), values, strict=True):
+            (port / file).write_text(f"{value}\n")
+    row = {"adapters": adapters(tmp_path), "ib_hca": ""}
+
+    finding = cluster_doctor._adapters([row, row])
+    assert finding.found == "1 of Ethernet 100 Gb/sec (4X EDR); 3 of InfiniBand 400 Gb/sec (4X NDR)"
+    assert finding.state == "note"
+    assert finding.advice.startswith('NCCL_IB_HCA: "=mlx5_0:1,mlx5_1:1,mlx5_3:1" in the profile')
+    assert cluster_doctor._adapters([row | {"ib_hca": "=mlx5_0:1"}]).state == "ok"
+    assert cluster_doctor._adapters([row | {"adapters": {"mlx5_0:1": "x"}}]).state == "ok"
+    assert adapters(tmp_path / "none") == {}
 
 
 def test_a_package_that_is_missing_comes_with_the_command() -> None:

@@ -189,6 +189,8 @@ def _findings(rows: list[dict[str, Any]], speed: float, train: Resources) -> Ite
         if train.gpus and speed < _SLOW_GB_PER_S and len(nodes) > 1
         else "",
     )
+    if train.gpus and any(row["adapters"] for row in rows):
+        yield _adapters(rows)
     yield _each(
         rows,
         "scontrol",
@@ -201,6 +203,25 @@ def _findings(rows: list[dict[str, Any]], speed: float, train: Resources) -> Ite
         ("sandbox", "bubblewrap runs on all nodes"),
         ("no bubblewrap on", "programs of models can only run in a weaker sandbox there"),
         optional=True,
+    )
+
+
+def _adapters(rows: list[dict[str, Any]]) -> Finding:
+    """Say what adapters the nodes have; unless some are named, NCCL may take those of storage."""
+    kinds: dict[str, set[str]] = {}
+    for row in rows:
+        for port, kind in row["adapters"].items():
+            kinds.setdefault(kind, set()).add(port)
+    most = max(kinds.values(), key=len)
+    listed = ",".join(sorted(most))
+    mixed = len(kinds) > 1 and not any(row["ib_hca"] for row in rows)
+    return Finding(
+        what="adapters",
+        state="note" if mixed else "ok",
+        found="; ".join(f"{len(ports)} of {kind}" for kind, ports in sorted(kinds.items())),
+        advice=f"NCCL_IB_HCA: \"={listed}\" in the profile's environment, if those are the GPUs'"
+        if mixed
+        else "",
     )
 
 

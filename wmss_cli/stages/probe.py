@@ -57,6 +57,8 @@ def _look(config: ProbeConfig, token: Path) -> dict[str, Any]:
         "wmss": metadata.version("wmss"),
         "torch": torch.__version__,
         "gpus": [torch.cuda.get_device_name(i) for i in range(gpus)],
+        "adapters": adapters(),
+        "ib_hca": os.environ.get("NCCL_IB_HCA", ""),
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         # To import vLLM takes a while, and the ranks of a node have the same packages.
         "engine": choose("auto", torch.bfloat16) if os.environ["LOCAL_RANK"] == "0" else None,
@@ -64,6 +66,29 @@ def _look(config: ProbeConfig, token: Path) -> dict[str, Any]:
         "scontrol": shutil.which("scontrol") is not None,
         "bubblewrap": not reaches("bubblewrap"),
     }
+
+
+def adapters(folder: Path = Path("/sys/class/infiniband")) -> dict[str, str]:
+    """Return the kind of each network port that is up, by its name as ``NCCL_IB_HCA`` has it.
+
+    Parameters
+    ----------
+    folder : Path
+        With a folder for each adapter, and in it ``ports/1``, ``ports/2``, ….
+    """
+    found = {}
+    for port in sorted(folder.glob("*/ports/*")):
+        state, layer, rate = (_line(port / name) for name in ("state", "link_layer", "rate"))
+        if state.endswith("ACTIVE"):
+            found[f"{port.parent.parent.name}:{port.name}"] = f"{layer} {rate}"
+    return found
+
+
+def _line(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError:
+        return "?"
 
 
 def _all_reduce_gb_per_s(ranks: Ranks) -> float:
