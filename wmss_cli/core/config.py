@@ -149,9 +149,11 @@ class EvalConfig(Section):
     """`paper`: the question alone; the system prompt says what an answer looks like. `boxed`: it
     asks to put the final answer within a box, too, as Qwen's evaluation does."""
     engine: Literal["auto", "static", "continuous", "vllm", "plain"] = "auto"
-    """What writes the answers. `static`: finished answers give their place to the next prompts.
-    `continuous`: transformers' paged attention. `vllm` comes with the extra `vllm`. `plain`: one by
-    one, with any model. `auto`: `continuous` on a GPU, else `static`."""
+    """What writes the answers. `vllm` comes with the extra `vllm`. `continuous`: transformers'
+    paged attention; on a GPU it needs a flash-attention package, on a CPU it is slow and there to
+    compare with. `static`: finished answers give their place to the next prompts. `plain`: one by
+    one, with any model. `auto`: on a GPU the first of `vllm`, `continuous` and `static` that works
+    there; on a CPU, and for drawn answers, which depend on the engine, `static`."""
     batch_size: Count | None = None
     """Most answers written at a time. If null: 64 by `static`, else as many as the memory holds."""
     limit: Count | None = None

@@ -173,7 +173,8 @@ class JointConfig(TrainConfig):
     cache_weak: bool = False
     """Compute a frozen weak model's last hidden states once and read them in every epoch, which
     then costs as much as one of `sft`. Takes 2 bytes x hidden size of disk for each completion
-    token while training, and rounds the states to bf16."""
+    token while training: 6.8 TB for Qwen3-8B and 215,000 samples with 3,840 of them each. Rounds
+    the states to bf16."""
     next_weak: Literal["previous_strong", "cotrained"] = "previous_strong"
     """With several iterations: the weak model of the next one (Algorithm 1: M_{t-1})."""
 

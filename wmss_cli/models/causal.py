@@ -26,6 +26,7 @@ from wmss_cli.models.matching import (
     refusals,
 )
 from wmss_cli.models.packed import backbone
+from wmss_cli.models.placement import stay_near
 from wmss_cli.models.weights import stored_tensors
 
 Precision = Literal["auto", "bf16", "fp32"]
@@ -111,6 +112,7 @@ def load_for_inference(folder: Path, precision: Precision, packed: bool = False)
     See :func:`load_packed` if `packed`, else :func:`load_model`.
     """
     keep_freed_memory()
+    stay_near(device())
     model = load_packed(folder, precision) if packed else load_model(folder, precision)
     torch.nn.Module.to(model, device())
     model.eval()
