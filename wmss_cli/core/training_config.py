@@ -20,6 +20,7 @@ class TrainConfig(Section):
             "micro_batch_tokens",
             "gradient_checkpointing",
             "loss_backend",
+            "kernels",
             "save_every_steps",
             "keep_checkpoints",
             "report_to",
@@ -62,6 +63,10 @@ class TrainConfig(Section):
     """What computes the loss. `chunked` is wmss's own op; `liger` and `cce` (Cut Cross-Entropy)
     come with the extra `gpu`; `torch` needs torch 2.13. `auto`: on a GPU `cce` or `liger` if
     installed, else `chunked`."""
+    kernels: Literal["auto", "liger", "none"] = "auto"
+    """What computes RMSNorm, rotary embeddings and SwiGLU on a GPU. `liger`: fused kernels of the
+    extra `gpu`, proven on the model before training, or an error. `auto`: the same where Liger is
+    installed, knows the model and is right, else the model's own layers; the log says which."""
     save_every_steps: Count = 200
     """Write a checkpoint after this many optimizer steps."""
     keep_checkpoints: Count = 2

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.kernels import runs_triton
 from wmss_cli.train.objectives.chunks import LOGITS_BYTES, TokenLoss
 from wmss_cli.train.objectives.mixed import mixed_cross_entropy
 
@@ -32,7 +33,7 @@ def choose(backend: Backend) -> Backend:
     ConfigError
         If the backend is not installed, or needs a GPU and there is none.
     """
-    gpu = torch.cuda.is_available()
+    gpu = runs_triton()
     modules = {"cce": "cut_cross_entropy", "liger": "liger_kernel"}
     if backend == "auto":
         there = [name for name, module in modules.items() if gpu and find_spec(module)]
