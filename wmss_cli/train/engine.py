@@ -11,6 +11,7 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 
 from wmss_cli.core.config import TrainConfig
 from wmss_cli.models.causal import device, dtype_of
+from wmss_cli.models.compiled import compile_blocks
 from wmss_cli.models.kernels import fuse_layers
 from wmss_cli.train.pair import WeakStrongPair
 
@@ -38,7 +39,10 @@ def build_engine(
     pair.to(device())
     for model in (pair.strong, pair.weak):
         if model is not None:
-            said = fuse_layers(model, config.kernels)
+            if config.compile == "blocks":
+                said = compile_blocks(model)
+            else:
+                said = fuse_layers(model, config.kernels)
             if dist.get_rank() == 0:
                 print(said, flush=True)  # noqa: T201 - goes to the log of the stage
     optimizer = torch.optim.AdamW(
