@@ -27,6 +27,9 @@ from wmss_cli.models.packed import PackedBatch, hidden_states
 
 Kernels = Literal["auto", "liger", "none"]
 _ROTARY = "apply_rotary_pos_emb"
+_ALLOWED = {"values": (1e-3, 0.2), "gradients": (1e-2, 0.5)}
+"""How far kernels may be off in 32 and in 16 bits. A wrong one is off by about one, rounding to 16
+bits in each of forty layers by a tenth or less."""
 
 
 def runs_triton() -> bool:
@@ -62,20 +65,23 @@ def fuse_layers(model: PreTrainedModel, kernels: Kernels) -> str:
         return f"kernels of {name}: its own layers"
     missing = _missing(name)
     if missing is None:
+        liger = f"Liger {version('liger-kernel')}"
         before = [(module, dict(vars(module))) for module in model.modules()]
         expected = _probe(model)
         try:
             fused = _apply(model)
-            missing = _difference(expected, _probe(model))
+            off = _off(expected, _probe(model))
+            narrow = model.dtype.itemsize < 4
+            told = " and ".join(f"{what} by {value:.1e}" for what, value in off.items())
+            if all(value <= _ALLOWED[what][narrow] for what, value in off.items()):
+                return f"kernels of {name}: {liger}, {fused}; off in {told}"
+            missing = f"{liger} does not fit {name}: it is off in {told}"
         # Whatever another library says of a model that its function for the type does not fit.
         except Exception as error:
-            missing = f"{type(error).__name__}: {error}"
-        if missing is None:
-            return f"kernels of {name}: Liger {version('liger-kernel')}, {fused}"
+            missing = f"{liger} does not fit {name}: {type(error).__name__}: {error}"
         for module, own in before:
             vars(module).clear()
             vars(module).update(own)
-        missing = f"Liger {version('liger-kernel')} does not fit {name} ({missing})"
     if kernels == "liger":
         raise ConfigError(f"kernels liger: {missing}; use auto or none")
     return f"kernels of {name}: its own layers, since {missing}"
@@ -147,19 +153,18 @@ def _probe(model: PreTrainedModel) -> list[Tensor]:
         hidden = hidden_states(model, batch)
         found = [hidden.detach()]
         if norms:
-            # Of the first layer, so that it has passed through the backward of all others.
             weights = torch.linspace(-1, 1, hidden.numel(), device=hidden.device)
             total = (hidden.flatten() * weights.to(hidden.dtype)).sum()
-            found += torch.autograd.grad(total, norms[:1])
+            gradients = torch.autograd.grad(total, norms, allow_unused=True)
+            # Of the first layer, so that it has passed through the backward of all others.
+            found += [gradient for gradient in gradients if gradient is not None][:1]
     model.train(was_training)
     return found
 
 
-def _difference(expected: list[Tensor], found: list[Tensor]) -> str | None:
-    """Return how far the kernels are off, or None where it is rounding alone."""
-    for what, own, fused in zip(("values", "gradients"), expected, found, strict=False):
-        off = float((fused.double() - own.double()).norm() / own.double().norm().clamp_min(1e-30))
-        # A wrong kernel is off by about one; 16 bits through forty layers by a few hundredths.
-        if not off <= (1e-3 if own.dtype.itemsize >= 4 else 0.2):
-            return f"{what} differ by {off:.1e}"
-    return None
+def _off(expected: list[Tensor], found: list[Tensor]) -> dict[str, float]:
+    """Return by what is compared the norm of the difference, relative to that of the value."""
+    return {
+        what: float((fused.double() - own.double()).norm() / own.double().norm().clamp_min(1e-30))
+        for what, own, fused in zip(_ALLOWED, expected, found, strict=False)
+    }
