@@ -85,7 +85,7 @@ class TokenizeConfig(Section):
 class ScoreConfig(Section):
     """Entropy of a model on every sample (Eq. 8)."""
 
-    EXECUTION = frozenset({"shards", "max_batch_tokens"})
+    EXECUTION = frozenset({"shards", "max_batch_tokens", "kernels"})
 
     shards: Count = 1
     """Parts that are scored one by one; what is done is not done again."""
@@ -93,6 +93,8 @@ class ScoreConfig(Section):
     """Most tokens of a forward pass. Samples are packed into it; a longer one passes alone."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and fp32 on a CPU; the softmax is always fp32."""
+    kernels: Literal["auto", "liger", "none"] = "auto"
+    """What computes RMSNorm, rotary embeddings and SwiGLU on a GPU, as in training."""
 
 
 class CurriculumConfig(Section):

@@ -20,6 +20,8 @@ class TrainConfig(Section):
             "micro_batch_tokens",
             "gradient_checkpointing",
             "loss_backend",
+            "kernels",
+            "compile",
             "save_every_steps",
             "keep_checkpoints",
             "report_to",
@@ -62,6 +64,14 @@ class TrainConfig(Section):
     """What computes the loss. `chunked` is wmss's own op; `liger` and `cce` (Cut Cross-Entropy)
     come with the extra `gpu`; `torch` needs torch 2.13. `auto`: on a GPU `cce` or `liger` if
     installed, else `chunked`."""
+    kernels: Literal["auto", "liger", "none"] = "auto"
+    """What computes RMSNorm, rotary embeddings and SwiGLU on a GPU. `liger`: fused kernels of the
+    extra `gpu`, proven on the model before training, or an error. `auto`: the same where Liger is
+    installed, knows the model and is right, else the model's own layers; the log says which."""
+    compile: Literal["none", "blocks"] = "none"
+    """`blocks`: torch.compile fuses what `kernels` does, and more, in each block of the models, in
+    place of Liger. Takes a minute or two at the start, and a C++ compiler on a CPU; not for
+    zero_stage 3."""
     save_every_steps: Count = 200
     """Write a checkpoint after this many optimizer steps."""
     keep_checkpoints: Count = 2
@@ -83,6 +93,17 @@ class TrainConfig(Section):
     def _precision_fits(self) -> TrainConfig:
         if self.precision == "bf16" and self.zero_stage == 0:
             raise ValueError("precision bf16 needs zero_stage 1, 2 or 3 (fp32 master weights)")
+        return self
+
+    @model_validator(mode="after")
+    def _compile_fits(self) -> TrainConfig:
+        if self.compile == "blocks" and self.zero_stage == 3:
+            raise ValueError(
+                "compile blocks needs zero_stage 0, 1 or 2: at 3 weights are gathered by hooks "
+                "inside the blocks"
+            )
+        if self.compile == "blocks" and self.kernels == "liger":
+            raise ValueError("compile blocks takes the place of kernels liger; set one of them")
         return self
 
     @model_validator(mode="after")

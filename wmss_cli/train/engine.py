@@ -11,6 +11,8 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 
 from wmss_cli.core.config import TrainConfig
 from wmss_cli.models.causal import device, dtype_of
+from wmss_cli.models.compiled import compile_blocks
+from wmss_cli.models.kernels import fuse_layers
 from wmss_cli.train.pair import WeakStrongPair
 
 
@@ -35,6 +37,14 @@ def build_engine(
             if model is not None:
                 model.gradient_checkpointing_enable({"use_reentrant": False})
     pair.to(device())
+    for model in (pair.strong, pair.weak):
+        if model is not None:
+            if config.compile == "blocks":
+                said = compile_blocks(model)
+            else:
+                said = fuse_layers(model, config.kernels)
+            if dist.get_rank() == 0:
+                print(said, flush=True)  # noqa: T201 - goes to the log of the stage
     optimizer = torch.optim.AdamW(
         _parameter_groups(pair, config.weight_decay),
         lr=config.learning_rate,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any, Literal, cast
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.heads import Head
+from wmss_cli.models.kernels import runs_triton
 from wmss_cli.train.objectives.chunks import TokenLoss
 from wmss_cli.train.objectives.mixed import mixed_cross_entropy
 
@@ -35,7 +37,7 @@ def choose(backend: Backend) -> Backend:
     ConfigError
         If the backend is not installed, or needs a GPU and there is none.
     """
-    gpu = torch.cuda.is_available()
+    gpu = runs_triton()
     modules = {"cce": "cut_cross_entropy", "liger": "liger_kernel"}
     if backend == "auto":
         return "chunked"
@@ -107,9 +109,18 @@ def _liger(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
 def _cce(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     from cut_cross_entropy import linear_cross_entropy
 
-    # The exact variant: the default leaves out gradients that are small in bf16.
+    if hidden.dtype.itemsize != 2:
+        raise ConfigError(
+            "loss_backend cce computes in 16 bits alone; use precision bf16, or chunked"
+        )
     op = cast(Any, linear_cross_entropy)
-    return cast(Tensor, op(hidden, head, targets, reduction="none", impl="cce_exact"))
+    # By default it leaves out gradients that are small in bf16; the package on PyPI (25.1) knows
+    # only this way to have them all, and adds them up in bf16 where newer sources can in fp32.
+    exact: dict[str, Any] = {"filter_eps": None}
+    for wide in ("accum_e_fp32", "accum_c_fp32"):
+        if wide in signature(op).parameters:
+            exact[wide] = True
+    return cast(Tensor, op(hidden, head, targets, reduction="none", impl="cce", **exact))
 
 
 _OPS: dict[str, TokenLosses] = {"torch": _torch, "liger": _liger, "cce": _cce}
