@@ -227,8 +227,10 @@ class LaunchConfig(Section):
 
     cluster: Literal["local", "slurm"] = "local"
     """`local` runs on this machine; `slurm` submits jobs and returns."""
-    processes: Count = 1
-    """Processes of a training stage on this machine: one per GPU, or several CPU ranks."""
+    processes: Count | None = None
+    """Processes of a stage on this machine: the ranks of a training stage; those that share the
+    shards of curation, scoring and evaluation, never more than there are GPUs, where there are any.
+    If null: one per GPU that is visible, or one on a CPU. In Slurm the profile says it."""
     profile: str | None = None
     """What jobs ask for: `NAME` or `NAME:VARIANT` of a profile that ships with wmss, or a file."""
 
