@@ -371,6 +371,6 @@ def test_more_processes_than_shards_are_not_started(tmp_path: Path) -> None:
     run_local(job, 2, watch=lambda _: started.append(len(worker_pids())), say=said.append)
     assert max(started) == 1
     assert said == [
-        "curate: 1 shards for 2 processes, so some have nothing to do; "
-        "curate.shards 2 makes them anew for all"
+        "curate: 2 processes, but shards: 1, so some do nothing; "
+        "curate.shards=2 makes all anew, for all of them"
     ]

@@ -121,8 +121,8 @@ def _share(job: Job, processes: int, say: Callable[[str], None]) -> tuple[Job, i
     shards = len(shard_jobs(job))
     if shards < processes:
         say(
-            f"{job.stage}: {shards} shards for {processes} processes, so some have nothing to do; "
-            f"{table.find(job.stage).section}.shards {processes} makes them anew for all"
+            f"{job.stage}: {processes} processes, but shards: {shards}, so some do nothing; "
+            f"{table.find(job.stage).section}.shards={processes} makes all anew, for all of them"
         )
     return job, min(shards, processes)
 
@@ -167,7 +167,7 @@ class _Workers:
             }
             if self.share and count > 1 and rank < len(gpus):
                 # An engine that knows nothing of ranks (vLLM) takes the first GPU that it sees.
-                environment["CUDA_VISIBLE_DEVICES"] = gpus[rank]
+                environment |= {"CUDA_VISIBLE_DEVICES": gpus[rank], "LOCAL_RANK": "0"}
             self._processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "wmss_cli.launch.worker", str(control)],
