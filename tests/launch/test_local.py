@@ -7,16 +7,19 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import record, right_records, write_records
+from filelock import FileLock
 from launch.test_leftovers import gone
+from table import make_token_table
 
 from wmss_cli.core.artifact import Job, describe, open_draft, partial, redo
-from wmss_cli.core.config import CurateConfig, CurriculumConfig
+from wmss_cli.core.config import CurateConfig, CurriculumConfig, ScoreConfig
 from wmss_cli.core.errors import (
     ConfigError,
     DataError,
@@ -24,16 +27,18 @@ from wmss_cli.core.errors import (
     InterruptedRunError,
     StageError,
 )
-from wmss_cli.core.manifest import verify
+from wmss_cli.core.manifest import read_manifest, verify
 from wmss_cli.core.progress import Progress
 from wmss_cli.core.schema import ENTROPY, write_parquet
 from wmss_cli.launch.local import log_path, run_local
+from wmss_cli.stages import shards
+from wmss_cli.stages.shards import shard_job
 
 pytestmark = pytest.mark.slow
 
 
-def curate_job(folder: Path, rows: list[dict[str, Any]] | Path) -> Job:
-    config = CurateConfig()
+def curate_job(folder: Path, rows: list[dict[str, Any]] | Path, **options: Any) -> Job:
+    config = CurateConfig(**options)
     data = rows if isinstance(rows, Path) else write_records(folder / "data.jsonl", rows)
     inputs = {"data-0000": str(data)}
     dumped = config.model_dump(mode="json")
@@ -50,6 +55,12 @@ def many_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def long_job(tmp_path: Path, many_records: Path) -> Job:
     """Takes some seconds: many records, all cheap to reject."""
     return curate_job(tmp_path, many_records)
+
+
+@pytest.fixture
+def shared_job(tmp_path: Path, many_records: Path) -> Job:
+    """The same, for two processes, which do four shards."""
+    return curate_job(tmp_path, many_records, shards=4, workers=1, deduplicate="none")
 
 
 def worker_pids() -> list[int]:
@@ -188,7 +199,7 @@ def test_an_error_in_the_data_is_the_stages_own_line(tmp_path: Path) -> None:
 def test_a_mistake_of_ours_names_the_log(tmp_path: Path) -> None:
     job = curate_job(tmp_path, right_records(1))
     # What no configuration lets through: the worker meets a pydantic error, not one of wmss.
-    broken = Job(job.stage, job.config | {"workers": 0}, job.identity, job.inputs, job.out)
+    broken = Job(job.stage, job.config | {"verify_timeout_s": 0}, job.identity, job.inputs, job.out)
     message = r"curate: ValidationError: 1 validation error.*; see .*logs/curated\.log"
     with pytest.raises(StageError, match=message) as caught:
         run_local(broken)
@@ -218,10 +229,10 @@ def test_a_worker_that_is_killed_names_the_log(
     assert partial(Path(long_job.out)).is_dir()
 
 
-def test_a_signal_to_the_launcher_reaches_the_workers(long_job: Job) -> None:
+def test_a_signal_to_the_launcher_reaches_the_workers(shared_job: Job) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(InterruptedRunError, match="stopped by SIGTERM; the same command continues"):
-        run_local(long_job, watch=when_working(lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        run_local(shared_job, 2, watch=when_working(lambda: os.kill(os.getpid(), signal.SIGTERM)))
     assert worker_pids() == []
     assert signal.getsignal(signal.SIGTERM) == before, "the signal is given back"
 
@@ -250,3 +261,128 @@ def test_ctrl_c_asks_the_workers_to_stop(long_job: Job) -> None:
         run_local(long_job, watch=when_working(interrupt), say=said.append)
     assert len(said) == 1
     assert "Ctrl-C again" in said[0]
+
+
+# Shards side by side.
+
+
+def shards_done(job: Job) -> dict[str, int]:
+    """Return the finished shards, and when each was written."""
+    found = Path(f"{job.out}.shards").glob("*-of-*/manifest.json")
+    return {path.parent.name: path.stat().st_mtime_ns for path in found}
+
+
+def descendants(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [found for child in map(int, children) for found in (child, *descendants(child))]
+
+
+def test_a_killed_worker_ends_the_others_and_what_is_done_stays_done(shared_job: Job) -> None:
+    seen: list[int] = []
+    at_work: list[int] = []
+    done: dict[str, int] = {}
+
+    def kill_one_when_a_shard_is_done(progress: Progress | None) -> None:
+        if progress is not None:
+            seen.append(progress.done)
+        if shards_done(shared_job) and not at_work:
+            pids = worker_pids()
+            assert len(pids) == 2, "both work at the same time"
+            at_work.extend(found for pid in pids for found in (pid, *descendants(pid)))
+            os.kill(pids[0], signal.SIGKILL)
+
+    with pytest.raises(StageError, match=r"curate: its process ended without a word \(killed by"):
+        run_local(shared_job, 2, watch=kill_one_when_a_shard_is_done)
+    assert [pid for pid in at_work if Path(f"/proc/{pid}/exe").exists()] == [], (
+        "nothing outlives it"
+    )
+    assert seen == sorted(seen)
+    assert max(seen) > 25_000, "the shards of both count together"
+    done = shards_done(shared_job)
+    assert 1 <= len(done) < 4
+
+    kept: dict[str, int] = {}
+
+    def look(progress: Progress | None) -> None:
+        kept.update(shards_done(shared_job))
+        if progress is not None:
+            assert progress.resumed_at == 25_000 * len(done)
+            seen.append(progress.done)
+
+    seen.clear()
+    with pytest.raises(StageError, match="none of 100000 records kept"):
+        run_local(shared_job, 2, watch=look)
+    assert {shard: kept[shard] for shard in done} == done
+    assert seen == sorted(seen)
+    assert seen[0] >= 25_000 * len(done)
+    assert len(shards_done(shared_job)) == 4
+
+
+@pytest.mark.parametrize(
+    ("hinder", "error", "message"),
+    [
+        # One says what to do; the other is a mistake of ours, which the end of the first worker
+        # must not hide.
+        ("lock", ConfigError, "00001-of-00002: another process is writing it; wait for it or end"),
+        ("damage", StageError, r"curate: JSONDecodeError: .*; see .*logs/curated\.log"),
+    ],
+)
+def test_the_error_of_one_shard_ends_the_others_and_reaches_the_caller(
+    tmp_path: Path, many_records: Path, hinder: str, error: type[Exception], message: str
+) -> None:
+    job = curate_job(tmp_path, many_records, shards=2, workers=1)
+    shard = Path(shard_job(job, 1).out)
+    shard.parent.mkdir()
+    lock = FileLock(shard.with_name(f".{shard.name}.lock"))
+    if hinder == "lock":
+        lock.acquire()
+    else:
+        partial(shard).mkdir()
+        (partial(shard) / "fingerprint").write_text("{")
+    started = time.monotonic()
+    with pytest.raises(error, match=message) as caught:
+        run_local(job, 2)
+    lock.release()
+    assert "\n" not in str(caught.value)
+    assert worker_pids() == []
+    assert shards_done(job) == {}, "the other one was stopped before its end"
+    assert time.monotonic() - started < 15, "and did not have to be killed"
+
+
+def test_scores_of_two_processes_are_those_of_one_to_the_bit(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    tokens = make_token_table(tmp_path / "tokens", tiny_model, [(5, 9), (1, 1), (12, 3), (30, 2)])
+    inputs = {"model": str(tiny_model), "tokens": str(tokens)}
+    config = ScoreConfig(shards=4)
+    one, two = (
+        Job(
+            "score_entropy",
+            config.model_dump(mode="json"),
+            config.identity(),
+            inputs,
+            str(tmp_path / out),
+        )
+        for out in ("one", "two")
+    )
+    shards.run(one)
+    outcome = run_local(two, 2)
+    assert outcome.manifest.digest == read_manifest(Path(one.out)).digest
+    assert verify(Path(two.out)) == outcome.manifest
+    assert not Path(f"{two.out}.shards").exists()
+    assert run_local(two, 1).was_done
+
+
+def test_more_processes_than_shards_are_not_started(tmp_path: Path) -> None:
+    said: list[str] = []
+    started: list[int] = []
+    job = curate_job(tmp_path, right_records(3), shards=1, workers=1)
+    run_local(job, 2, watch=lambda _: started.append(len(worker_pids())), say=said.append)
+    assert max(started) == 1
+    assert said == [
+        "curate: 2 processes, but shards: 1, so some do nothing; "
+        "curate.shards=2 makes all anew, for all of them"
+    ]

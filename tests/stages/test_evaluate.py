@@ -247,13 +247,13 @@ def test_an_interrupted_eval_answers_only_the_rest(
     answer_a_shard = evaluate.shard
     begun: list[int] = []
 
-    def interrupted_once(piece: Job, progress: ProgressWriter, before: int) -> Manifest:
+    def interrupted_once(piece: Job) -> Manifest:
         begun.append(piece.config["shard"])
         if begun == [0, 1]:
             raise InterruptedRunError("stopped")
         if begun == [0, 1, 1]:
             assert first.stat().st_mtime_ns == written
-        return answer_a_shard(piece, progress, before)
+        return answer_a_shard(piece)
 
     monkeypatch.setattr(evaluate, "shard", interrupted_once)
     with pytest.raises(InterruptedRunError):
@@ -371,23 +371,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Progress]]:
 
     def noted(self: ProgressWriter, done: int, **metrics: float) -> None:
         update(self, done, **metrics)
-        progress = read_progress(self._path.parent)
+        progress = read_progress(self._folder)
         assert progress is not None
-        reports.append((self._path.parent, progress))
+        reports.append((self._folder, progress))
 
     monkeypatch.setattr(ProgressWriter, "update", noted)
     return reports
-
-
-def test_the_shards_of_one_run_count_together(
-    sharded: Job, seen: list[tuple[Path, Progress]]
-) -> None:
-    run_shard(shard_job(sharded, 1))
-    seen.clear()
-    run(sharded)
-    assert {folder for folder, _ in seen} == {partial(Path(sharded.out))}
-    assert [(p.done, p.total, p.resumed_at) for _, p in seen] == [(n, 4, 1) for n in (1, 2, 3, 4)]
-    assert all(p.metrics["tokens_per_s"] > 0 for _, p in seen[1:])
 
 
 def test_a_shard_that_is_a_job_of_its_own_counts_for_itself(

@@ -22,7 +22,7 @@ from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import ScoreConfig
 from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
 from wmss_cli.core.manifest import Manifest, read_manifest
-from wmss_cli.core.progress import ProgressWriter, read_progress
+from wmss_cli.core.progress import read_progress
 from wmss_cli.core.schema import ENTROPY, read_parquet
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import load_for_inference
@@ -115,11 +115,11 @@ def test_an_interrupted_run_scores_only_the_rest(
     score_a_shard = score_entropy.shard
     begun: list[int] = []
 
-    def interrupted_once(piece: Job, progress: ProgressWriter, before: int) -> Manifest:
+    def interrupted_once(piece: Job) -> Manifest:
         begun.append(piece.config["shard"])
         if begun == [0, 1]:
             raise InterruptedRunError("stopped")
-        return score_a_shard(piece, progress, before)
+        return score_a_shard(piece)
 
     monkeypatch.setattr(score_entropy, "shard", interrupted_once)
     with pytest.raises(InterruptedRunError):
@@ -265,24 +265,6 @@ def test_a_model_with_another_tokenizer_is_refused_before_its_weights_load(
 
 
 # Progress.
-
-
-def test_the_shards_of_one_run_count_together(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_shard(shard_job(job, 2))  # Rows 4 to 6, of 7.
-    seen: list[int] = []
-    update = ProgressWriter.update
-
-    def noted(self: ProgressWriter, done: int, **metrics: float) -> None:
-        seen.append(done)
-        update(self, done, **metrics)
-        progress = read_progress(artifact.partial(Path(job.out)))
-        assert progress is not None
-        assert (progress.unit, progress.total) == ("samples", len(SHAPES))
-        assert progress.resumed_at == 3
-
-    monkeypatch.setattr(ProgressWriter, "update", noted)
-    run(job)
-    assert seen == [3, 5, 7]
 
 
 def test_a_shard_that_is_a_job_of_its_own_counts_for_itself(

@@ -30,7 +30,7 @@ Force = Annotated[bool, typer.Option("--force", help="Do it again, replacing wha
 Json = Annotated[bool, typer.Option("--json", help="Print the manifest as JSON to stdout.")]
 Processes = Annotated[
     int | None,
-    typer.Option("--processes", help="Ranks on this machine: one per GPU [launch.processes]."),
+    typer.Option("--processes", help="Processes here; by default one per GPU [launch.processes]."),
 ]
 
 _PANEL = "Slurm"

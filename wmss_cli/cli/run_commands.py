@@ -203,4 +203,4 @@ def _run_steps(steps: Sequence[Step], config: c.Config, display: Display) -> Non
             display.skipped(step.label)
         else:
             headline = table.find(step.job.stage).headline(outcome.manifest.metrics)
-            display.finished(step.label, outcome.manifest.work_seconds, headline)
+            display.finished(step.label, outcome.seconds, headline)

@@ -94,7 +94,7 @@ def run_stage(
         console.print_line(str(out))
 
 
-def _run_here(job: Job, processes: int, force: bool) -> Manifest:
+def _run_here(job: Job, processes: int | None, force: bool) -> Manifest:
     from wmss_cli.launch.local import run_local
 
     display = Display(console.err)
@@ -103,5 +103,5 @@ def _run_here(job: Job, processes: int, force: bool) -> Manifest:
     if outcome.was_done:
         display.skipped(job.stage)
     else:
-        display.finished(job.stage, outcome.manifest.work_seconds)
+        display.finished(job.stage, outcome.seconds)
     return outcome.manifest

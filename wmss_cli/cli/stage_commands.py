@@ -57,6 +57,7 @@ def curate(
     shard: Annotated[
         int | None, typer.Option("--shard", help="Check only this part, from 0; do not merge.")
     ] = None,
+    processes: options.Processes = None,
     *,
     common: options.Common,
     launch: options.Launch,
@@ -79,6 +80,7 @@ def curate(
             "task_data": ("--task-data", task_data),
             "curate.workers": ("--workers", workers),
             "curate.shards": ("--shards", shards),
+            "launch.processes": ("--processes", processes),
         },
     ).config
     if not resolved.data:
@@ -154,6 +156,7 @@ def score_entropy(
     shard: Annotated[
         int | None, typer.Option("--shard", help="Score only this part, from 0; do not merge.")
     ] = None,
+    processes: options.Processes = None,
     *,
     common: options.Common,
     launch: options.Launch,
@@ -166,7 +169,11 @@ def score_entropy(
     resolved = _configure(
         common,
         launch,
-        {"model": ("--model", model), "score_entropy.shards": ("--shards", shards)},
+        {
+            "model": ("--model", model),
+            "score_entropy.shards": ("--shards", shards),
+            "launch.processes": ("--processes", processes),
+        },
     ).config
     inputs = {"model": _model(resolved.model), "tokens": str(tokens)}
     run_stage(resolved, "score_entropy", inputs, common, launch, shard=shard)
@@ -287,6 +294,7 @@ def evaluate(
     shard: Annotated[
         int | None, typer.Option("--shard", help="Answer only this part, from 0; do not merge.")
     ] = None,
+    processes: options.Processes = None,
     *,
     common: options.Common,
     launch: options.Launch,
@@ -313,6 +321,7 @@ def evaluate(
             "eval.max_new_tokens": ("--max-new-tokens", max_new_tokens),
             "eval.limit": ("--limit", limit),
             "eval.shards": ("--shards", shards),
+            "launch.processes": ("--processes", processes),
         },
     ).config
     asked = task_inputs(resolved.tasks, resolved.task_data, resolved.eval_files)

@@ -61,14 +61,16 @@ class CurateConfig(Section):
     near_threshold: Annotated[float, Field(gt=0.0, le=0.99)] = 0.8
     """From this overlap on (Jaccard, of the sets of five words in a row, estimated by MinHash) two
     records are nearly equal."""
-    shards: Count = 1
-    """Parts that are checked one by one; what is done is not done again."""
+    shards: Count | None = None
+    """Parts that are checked one by one, or side by side: by `launch.processes` on this machine, as
+    far as `workers` find CPU cores, or as jobs of Slurm. What is done is not done again. If null:
+    one a process on this machine, and one job of Slurm."""
     verify_timeout_s: Positive = 10.0
     """Time limit for checking one answer, in seconds; a check that exceeds it is a rejection."""
     limit: Count | None = None
     """Read at most this many records (all of them if null)."""
     workers: Count = 2
-    """Processes that check answers."""
+    """Processes that check answers, of each shard."""
 
 
 class TokenizeConfig(Section):
@@ -87,8 +89,10 @@ class ScoreConfig(Section):
 
     EXECUTION = frozenset({"shards", "max_batch_tokens", "kernels"})
 
-    shards: Count = 1
-    """Parts that are scored one by one; what is done is not done again."""
+    shards: Count | None = None
+    """Parts that are scored one by one, or side by side: by `launch.processes` on this machine, or
+    as jobs of Slurm. What is done is not done again. If null: four a process on this machine, so
+    that none is idle for long (one if there is one process), and one job of Slurm."""
     max_batch_tokens: Count = 16384
     """Most tokens of a forward pass. Samples are packed into it; a longer one passes alone."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -136,8 +140,10 @@ class EvalConfig(Section):
 
     EXECUTION = frozenset({"shards", "workers", "engine", "batch_size", "unsafe_programs"})
 
-    shards: Count = 1
-    """Parts that are answered and graded one by one; each is kept when it is done."""
+    shards: Count | None = None
+    """Parts that are answered and graded one by one, or side by side: by `launch.processes` on this
+    machine, or as jobs of Slurm. Each is kept when it is done. If null: one a process on this
+    machine, and one job of Slurm."""
     max_new_tokens: Count | None = None
     """Longest answer to any task, in tokens; one that reaches it is counted as truncated. If null
     each task has its own: 4096, and 8192 for AIME 2025 and AMC 23."""
@@ -225,8 +231,10 @@ class LaunchConfig(Section):
 
     cluster: Literal["local", "slurm"] = "local"
     """`local` runs on this machine; `slurm` submits jobs and returns."""
-    processes: Count = 1
-    """Processes of a training stage on this machine: one per GPU, or several CPU ranks."""
+    processes: Count | None = None
+    """Processes of a stage on this machine: the ranks of a training stage; those that share the
+    shards of curation, scoring and evaluation, never more than there are GPUs, where there are any.
+    If null: one per GPU that is visible, or one on a CPU. In Slurm the profile says it."""
     profile: str | None = None
     """What jobs ask for: `NAME` or `NAME:VARIANT` of a profile that ships with wmss, or a file."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -57,7 +58,7 @@ class ProgressWriter:
     """Write the progress of a stage into its folder, at most a few times a second."""
 
     def __init__(self, folder: Path, unit: str, total: int | None, done: int = 0) -> None:
-        self._path = folder / PROGRESS
+        self._folder = folder
         self._unit = unit
         self._total = total
         self._resumed_at = done
@@ -80,9 +81,35 @@ class ProgressWriter:
             started=self._started,
             updated=now,
         )
-        aside = self._path.with_name(f".{PROGRESS}.{os.getpid()}.tmp")
-        aside.write_text(progress.model_dump_json(), encoding="utf-8")
-        aside.rename(self._path)
+        write_progress(self._folder, progress)
+
+
+def write_progress(folder: Path, progress: Progress) -> None:
+    """Put a progress into the folder of a stage, in place of the one before."""
+    aside = folder / f".{PROGRESS}.{os.getpid()}.tmp"
+    aside.write_text(progress.model_dump_json(), encoding="utf-8")
+    aside.rename(folder / PROGRESS)
+
+
+def add_up(parts: Sequence[Progress]) -> Progress:
+    """Return the progress of parts of one stage together; of the metrics only the speed.
+
+    Parameters
+    ----------
+    parts : sequence of Progress
+        At least one. The total is None where that of a part is.
+    """
+    totals = [part.total for part in parts if part.total is not None]
+    speed = sum(part.metrics.get("tokens_per_s", 0.0) for part in parts)
+    return Progress(
+        unit=parts[0].unit,
+        done=sum(part.done for part in parts),
+        total=sum(totals) if len(totals) == len(parts) else None,
+        resumed_at=sum(part.resumed_at for part in parts),
+        metrics={"tokens_per_s": speed} if speed else {},
+        started=min(part.started for part in parts),
+        updated=max(part.updated for part in parts),
+    )
 
 
 def read_progress(folder: Path) -> Progress | None:

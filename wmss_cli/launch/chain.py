@@ -120,7 +120,7 @@ def _links(
     stage = table.find(job.stage)
     kind = stage.kind
     name = job_name(step)
-    if job.stage == stage.name and stage.shards and int(job.config["shards"]) > 1:
+    if job.stage == stage.name and stage.shards and int(job.config["shards"] or 1) > 1:
         shards = [Task(shard) for shard in shard_jobs(job)]
         names = []
         chunks = -(-len(shards) // max_array_size)

@@ -1,4 +1,4 @@
-"""Run a stage on this machine: one worker process a rank, watched until it ends."""
+"""Run a stage on this machine: in one worker process or in several, watched until they end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,8 +25,11 @@ from wmss_cli.core.errors import (
 from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.progress import PROGRESS, Progress, read_progress
 from wmss_cli.launch.leftovers import end_session
+from wmss_cli.launch.processes import count_processes, visible_gpus
 from wmss_cli.launch.worker import CRASHED, read_error, write_job
 from wmss_cli.stages import table
+from wmss_cli.stages.shard_queue import QUEUE
+from wmss_cli.stages.shards import cut, shard_jobs
 
 _POLL_S = 0.1
 _GRACE_S = 20.0
@@ -36,15 +39,26 @@ _FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: its manifest, and whether it was done before."""
+    """What became of a job.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Of the result.
+    was_done : bool
+        Whether it was there before.
+    seconds : float
+        How long this attempt took.
+    """
 
     manifest: Manifest
     was_done: bool
+    seconds: float = 0.0
 
 
 def run_local(
     job: Job,
-    processes: int = 1,
+    processes: int | None = None,
     force: bool = False,
     watch: Callable[[Progress | None], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
@@ -55,8 +69,9 @@ def run_local(
     ----------
     job : Job
         What to run.
-    processes : int
-        Ranks of a training stage; other stages are one process.
+    processes : int, optional
+        Ranks of a training stage, or how many do shards at the same time; without it one per GPU
+        that is visible, or one on a CPU. Other stages are one process.
     force : bool
         Make it again, from the beginning. A result that is there stays until the new one is whole.
     watch : callable
@@ -78,22 +93,38 @@ def run_local(
     log = log_path(out)
     log.parent.mkdir(parents=True, exist_ok=True)
     (partial(out) / PROGRESS).unlink(missing_ok=True)
-    ranks = processes if table.find(job.stage).distributed else 1
+    started = time.monotonic()
+    gpus = visible_gpus()
+    count = count_processes(job, processes, len(gpus))
+    if table.has_shards(job.stage):
+        job, count = _share(job, count, say)
     with tempfile.TemporaryDirectory(prefix="wmss-") as control:
         write_job(Path(control), job)
         with log.open("ab") as stream:
-            workers = _Workers(Path(control), ranks, stream.fileno())
+            workers = _Workers(job, Path(control), count, gpus, stream.fileno())
             try:
                 codes = workers.wait(lambda: watch(read_progress(partial(out))), say)
             finally:
                 workers.kill()
         if any(codes):
-            raise _failure(job, codes, workers.first_failure, Path(control), log)
+            raise _failure(job, codes, workers, Path(control), log)
         if workers.asked_to_stop:
             raise InterruptedRunError(
                 f"stopped after {job.stage}, which is done; the same command continues"
             )
-    return Outcome(read_manifest(out), was_done=False)
+    return Outcome(read_manifest(out), was_done=False, seconds=time.monotonic() - started)
+
+
+def _share(job: Job, processes: int, say: Callable[[str], None]) -> tuple[Job, int]:
+    """Fix the number of shards, and that of the processes which find one to do."""
+    job = cut(job, processes)
+    shards = len(shard_jobs(job))
+    if shards < processes:
+        say(
+            f"{job.stage}: {processes} processes, but shards: {shards}, so some do nothing; "
+            f"{table.find(job.stage).section}.shards={processes} makes all anew, for all of them"
+        )
+    return job, min(shards, processes)
 
 
 def log_path(out: Path) -> Path:
@@ -102,29 +133,41 @@ def log_path(out: Path) -> Path:
 
 
 class _Workers:
-    """The processes of one stage, and the signals that reach them."""
+    """The processes of one stage, and the signals that reach them.
 
-    def __init__(self, control: Path, ranks: int, output: int) -> None:
+    The ranks of a training stage need each other. Workers that share shards do not: when one fails
+    the others are asked to stop.
+    """
+
+    def __init__(
+        self, job: Job, control: Path, count: int, gpus: Sequence[str], output: int
+    ) -> None:
         self.asked_to_stop = False
         self.first_failure = 0
+        self.first_failed: int | None = None
+        self.share = table.has_shards(job.stage)
         self._wanted: list[int] = []
         self._restore = {number: signal.getsignal(number) for number in _FORWARDED}
         for number in _FORWARDED:
             signal.signal(number, self._note)
         port = _free_port()
-        threads = max(1, len(os.sched_getaffinity(0)) // ranks)
+        threads = max(1, len(os.sched_getaffinity(0)) // count)
         self._processes: list[subprocess.Popen[bytes]] = []
-        for rank in range(ranks):
+        for rank in range(count):
             environment = {
                 "OMP_NUM_THREADS": str(threads),
                 **os.environ,
                 "RANK": str(rank),
                 "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(ranks),
+                "WORLD_SIZE": str(count),
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port),
                 "TOKENIZERS_PARALLELISM": "true",
+                QUEUE: str(control / "queue"),
             }
+            if self.share and count > 1 and rank < len(gpus):
+                # An engine that knows nothing of ranks (vLLM) takes the first GPU that it sees.
+                environment |= {"CUDA_VISIBLE_DEVICES": gpus[rank], "LOCAL_RANK": "0"}
             self._processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "wmss_cli.launch.worker", str(control)],
@@ -141,10 +184,22 @@ class _Workers:
         self._wanted.append(number)
 
     def wait(self, poll: Callable[[], None], say: Callable[[str], None]) -> list[int]:
-        """Wait for all ranks and return their exit codes; a failed rank ends the others."""
+        """Wait for all and return their exit codes; one that fails ends the others."""
         failed_at: float | None = None
-        while any(process.poll() is None for process in self._processes):
+        while True:
             try:
+                alive = [process for process in self._processes if not _has_ended(process)]
+                failures = [rank for rank, one in enumerate(self._processes) if one.returncode]
+                if self.first_failed is None and failures:
+                    failed_at = time.monotonic()
+                    self.first_failed = failures[0]
+                    self.first_failure = self._processes[failures[0]].returncode
+                    if self.share:
+                        self._send(signal.SIGTERM)
+                if not alive:
+                    return [process.returncode for process in self._processes]
+                if failed_at is not None and time.monotonic() - failed_at > _GRACE_S:
+                    self.kill()
                 poll()
                 time.sleep(_POLL_S)
                 while self._wanted:
@@ -156,32 +211,35 @@ class _Workers:
                 self.asked_to_stop = True
                 say("stopping; training saves after this step first (Ctrl-C again: stop at once)")
                 self._send(signal.SIGTERM)
-            failures = [code for process in self._processes if (code := process.poll())]
-            if failed_at is None and failures:
-                failed_at = time.monotonic()
-                self.first_failure = failures[0]
-            if failed_at is not None and time.monotonic() - failed_at > _GRACE_S:
-                self.kill()
-        return [process.wait() for process in self._processes]
 
     def kill(self) -> None:
         """End what still runs, and give the signals back."""
         self._send(signal.SIGKILL)
         for process in self._processes:
-            process.wait()
-            # A worker that was killed could not end what it had started.
-            end_session(process.pid)
+            while not _has_ended(process):
+                time.sleep(_POLL_S / 10)
         for number, handler in self._restore.items():
             signal.signal(number, handler)
 
     def _send(self, number: int) -> None:
         for process in self._processes:
-            if process.poll() is None:
+            if not _has_ended(process):
                 process.send_signal(number)
 
 
-def _failure(job: Job, codes: list[int], first_failure: int, control: Path, log: Path) -> WmssError:
-    report = read_error(control)
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Say whether a worker has ended; then what it has left behind (an engine) ends with it."""
+    gone = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    if process.returncode is None and os.waitid(os.P_PID, process.pid, gone) is not None:
+        # It is not reaped yet, so that nobody else can have its number.
+        end_session(process.pid)
+    return process.poll() is not None
+
+
+def _failure(job: Job, codes: list[int], workers: _Workers, control: Path, log: Path) -> WmssError:
+    first_failure = workers.first_failure
+    # Of workers that share shards the others were stopped, and say no more than that.
+    report = read_error(control, workers.first_failed if workers.share else None)
     if report is None or (first_failure < 0 and report["exit_code"] == CRASHED):
         # A rank that was killed says nothing; what the others report is only its echo.
         if -first_failure in _FORWARDED:

@@ -14,7 +14,7 @@ from wmss_cli.core import files
 from wmss_cli.core.artifact import partial
 from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
 from wmss_cli.core.manifest import Manifest, read_manifest
-from wmss_cli.core.progress import Progress, read_progress
+from wmss_cli.core.progress import Progress, add_up, read_progress
 from wmss_cli.core.redo import mark_for, mark_path
 from wmss_cli.launch import states
 from wmss_cli.launch.chain import Link
@@ -181,16 +181,7 @@ def heartbeat(running: Sequence[Part]) -> Progress | None:
     ]
     if len(found) <= 1:
         return found[0] if found else None
-    speed = sum(beat.metrics.get("tokens_per_s", 0.0) for beat in found)
-    return Progress(
-        unit=found[0].unit,
-        done=sum(beat.done for beat in found),
-        total=sum(beat.total or 0 for beat in found) or None,
-        resumed_at=sum(beat.resumed_at for beat in found),
-        metrics={"tokens_per_s": speed} if speed else {},
-        started=min(beat.started for beat in found),
-        updated=max(beat.updated for beat in found),
-    )
+    return add_up(found)
 
 
 def spent(links: Sequence[Link], known: Known) -> tuple[float | None, dict[str, float | None]]:

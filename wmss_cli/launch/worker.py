@@ -38,12 +38,20 @@ def write_job(control: Path, job: Job) -> None:
     (control / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
 
 
-def read_error(control: Path) -> dict[str, Any] | None:
+def read_error(control: Path, rank: int | None = None) -> dict[str, Any] | None:
     """Return the error that came first; one that says what to do before one that does not.
 
     When a rank fails, the others fail too, with a word about a lost connection.
+
+    Parameters
+    ----------
+    control : Path
+        The control folder.
+    rank : int, optional
+        Return the error of this one only.
     """
-    paths = sorted(control.glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    errors = control.glob("error-*.json" if rank is None else f"error-{rank:05d}.json")
+    paths = sorted(errors, key=lambda path: path.stat().st_mtime_ns)
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     return min(reports, key=lambda report: report["exit_code"] == CRASHED, default=None)
 

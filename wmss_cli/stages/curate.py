@@ -73,7 +73,7 @@ def total(job: Job) -> None:
     """Return None: how many records there are is known when all files are read."""
 
 
-def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
+def shard(job: Job) -> Manifest:
     """Judge every record of a shard by itself (see :class:`~wmss_cli.stages.shards.Sharded`).
 
     Inputs: ``data-0000``, ``data-0001``, … (files of records) and, to look for their questions,
@@ -87,19 +87,18 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
     DataError
         If a file is damaged.
     """
-    config, part = read_options(CurateConfig, job)
+    config, part, parts = read_options(CurateConfig, job)
     roles = sorted(role for role in job.inputs if role.startswith(DATA_ROLE))
     if not roles:
         raise ConfigError("nothing to curate; name at least one file in data")
     paths = [Path(job.inputs[role]) for role in roles]
     labels = {str(path): _label(role, path) for role, path in zip(roles, paths, strict=True)}
-    records = read_records(paths, config.limit, part, config.shards)
+    records = read_records(paths, config.limit, part, parts)
     benchmarks = _benchmarks(job.inputs)
     done = kept = 0
     ran_programs = False
     with open_draft(job) as draft:
-        if progress is None:
-            progress = ProgressWriter(draft.folder, UNIT, None, before)
+        progress = ProgressWriter(draft.folder, UNIT, None)
         with (
             closing(_decide(records, config, benchmarks)) as decisions,
             TableWriter(draft.folder / JUDGED_FILE, JUDGED) as table,
@@ -109,7 +108,7 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
                 kept += decision.reason is None
                 ran_programs |= decision.tests is not None
                 table.append(_row(decision, labels, config))
-                progress.update(before + done, kept=kept)
+                progress.update(done, kept=kept)
         level = find_level(config.unsafe_programs) if ran_programs else None
         return draft.commit({"records": done, "sandbox": level})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +16,12 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import GENERATION, write_parquet
 from wmss_cli.data.chat import Renderer
-from wmss_cli.evaluate.generate import generate, open_engine
+from wmss_cli.evaluate.choice import Engine
+from wmss_cli.evaluate.generate import Opened, generate, open_engine
 from wmss_cli.evaluate.problems import Problem, read_problems
 from wmss_cli.evaluate.sampling import Sampling, seed_of
 from wmss_cli.evaluate.tasks import Task, read_tasks
-from wmss_cli.models.causal import dtype_of
+from wmss_cli.models.causal import Precision, dtype_of
 from wmss_cli.models.tokenizer import load_tokenizer
 from wmss_cli.results.summary import summarize
 from wmss_cli.stages.grading import grade
@@ -52,7 +54,7 @@ def total(job: Job) -> int:
     return len(read_wanted(job.inputs, EvalConfig.model_validate(job.config)))
 
 
-def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
+def shard(job: Job) -> Manifest:
     """Let a model answer the problems of one shard, and grade what it wrote.
 
     Inputs: ``model`` (a folder) and, for each task, ``task-NAME`` (its rows) and, if it has one,
@@ -65,9 +67,9 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
     ConfigError
         If there is no task, or its rows or the model cannot be read.
     """
-    config, part = read_options(EvalConfig, job)
+    config, part, parts = read_options(EvalConfig, job)
     # Dealt like cards, so that every shard has its part of each task.
-    wanted = read_wanted(job.inputs, config)[part :: config.shards]
+    wanted = read_wanted(job.inputs, config)[part::parts]
     with open_draft(job, resumable=True) as draft:
         file = draft.folder / _ANSWERS_FOLDER / "answers.jsonl"
         file.parent.mkdir(exist_ok=True)
@@ -75,14 +77,11 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
         # What goes on behind a line that was cut off would be lost with it.
         write_json_lines(file, there.values())
         left = [one for one in wanted if one.key not in there]
-        if progress is None:
-            progress = ProgressWriter(draft.folder, UNIT, len(wanted), len(there))
-            before = 0
-        before += len(there)
+        progress = ProgressWriter(draft.folder, UNIT, len(wanted), len(there))
         engine, seconds = None, 0.0
         if left:
             model = Path(job.inputs["model"])
-            engine, seconds = _answer(model, config, left, file, progress, before)
+            engine, seconds = _answer(model, config, left, file, progress, len(there))
         answers = _read_answers(file)
         rows = [{**answers[one.key], "reference_answer": one.problem.answer} for one in wanted]
         problems = {one.key[:2]: (one.task, one.problem) for one in wanted}
@@ -156,8 +155,7 @@ def _answer(
     tokenizer = load_tokenizer(folder)
     renderer = Renderer(tokenizer, config.system_prompt)
     drawn = config.temperature > 0.0
-    slots = config.batch_size
-    engine, write = open_engine(config.engine, folder, config.precision, slots, drawn)
+    engine, write = _open(config.engine, folder, config.precision, config.batch_size, drawn)
     started = time.perf_counter()
     done = tokens = 0
     for max_new_tokens, some in _by_length(wanted, config.max_new_tokens):
@@ -185,6 +183,14 @@ def _answer(
             seconds = time.perf_counter() - started
             progress.update(before + done, tokens_per_s=tokens / seconds)
     return engine, time.perf_counter() - started
+
+
+@lru_cache(maxsize=1)
+def _open(
+    engine: Engine, folder: Path, precision: Precision, slots: int | None, drawn: bool
+) -> Opened:
+    """Open the engine once for all shards that this process answers."""
+    return open_engine(engine, folder, precision, slots, drawn)
 
 
 def _by_length(wanted: Sequence[Wanted], usual: int | None) -> list[tuple[int, list[Wanted]]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import ScoreConfig
@@ -14,8 +16,8 @@ from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import ENTROPY, write_parquet
 from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable
-from wmss_cli.models.causal import device, load_for_inference
-from wmss_cli.models.kernels import fuse_layers
+from wmss_cli.models.causal import Precision, device, load_for_inference
+from wmss_cli.models.kernels import Kernels, fuse_layers
 from wmss_cli.models.packed import packs
 from wmss_cli.models.tokenizer import load_tokenizer_of
 from wmss_cli.score.scorer import completion_entropy
@@ -30,7 +32,7 @@ def total(job: Job) -> int:
     return len(TokenTable(Path(job.inputs["tokens"])))
 
 
-def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
+def shard(job: Job) -> Manifest:
     """Score the samples of one shard (see :class:`~wmss_cli.stages.shards.Sharded`).
 
     Inputs: ``model`` and ``tokens``. Writes ``entropy.parquet`` with the shard's rows.
@@ -42,17 +44,15 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
     DataError
         If an entropy is not finite.
     """
-    config, part = read_options(ScoreConfig, job)
+    config, part, parts = read_options(ScoreConfig, job)
     table = TokenTable(Path(job.inputs["tokens"]))
     folder = Path(job.inputs["model"])
     load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
-    first, last = (end * len(table) // config.shards for end in (part, part + 1))
+    first, last = (end * len(table) // parts for end in (part, part + 1))
     rows = np.arange(first, last, dtype=np.int64)
     with open_draft(job) as draft:
-        if progress is None:
-            progress = ProgressWriter(draft.folder, UNIT, len(rows), before)
-        model = load_for_inference(folder, config.precision, packed=True)
-        print(fuse_layers(model, config.kernels), flush=True)  # noqa: T201 - goes to the log
+        progress = ProgressWriter(draft.folder, UNIT, len(rows))
+        model = _load(folder, config.precision, config.kernels)
         entropy = np.empty(len(table), dtype=np.float64)
         scored = 0
         for batch in by_length(
@@ -61,7 +61,7 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
             packed = collate(table, batch).to(device())
             entropy[batch] = completion_entropy(model, packed).cpu().numpy()
             scored += len(batch)
-            progress.update(before + scored)
+            progress.update(scored)
         wrong = [table.example_ids[row] for row in rows if not np.isfinite(entropy[row])]
         if wrong:
             raise DataError(
@@ -87,6 +87,14 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
                 "dtype": str(model.dtype),
             }
         )
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path, precision: Precision, kernels: Kernels) -> PreTrainedModel:
+    """Load the model once for all shards that this process scores."""
+    model = load_for_inference(folder, precision, packed=True)
+    print(fuse_layers(model, kernels), flush=True)  # noqa: T201 - goes to the log
+    return model
 
 
 def merge(job: Job, draft: Draft) -> Manifest:

@@ -1,13 +1,17 @@
 """Stages in shards: do the shards that are missing, then merge them.
 
-A shard is an artifact of its own in ``OUT.shards``, so what is done stays done, whether one
-process does the shards one after the other or Slurm runs each as a job.
+A shard is an artifact of its own in ``OUT.shards``, so what is done stays done, whether the
+processes of one machine share them or Slurm runs each as a job.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -16,10 +20,12 @@ import pyarrow as pa
 from wmss_cli.core.artifact import Draft, Job, finished, open_draft
 from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.core.manifest import Manifest, verify
-from wmss_cli.core.progress import ProgressWriter
+from wmss_cli.core.redo import is_marked
 from wmss_cli.core.schema import read_parquet
 from wmss_cli.core.section import Section
 from wmss_cli.stages import table
+from wmss_cli.stages.shard_count import ShardCount
+from wmss_cli.stages.shard_queue import open_queue
 
 S = TypeVar("S", bound=Section)
 
@@ -33,17 +39,13 @@ class Sharded(Protocol):
     def total(self, job: Job) -> int | None:
         """Return how many there are in all shards; None if that is not known beforehand."""
 
-    def shard(self, job: Job, progress: ProgressWriter | None = None, before: int = 0) -> Manifest:
-        """Do one shard.
+    def shard(self, job: Job) -> Manifest:
+        """Do one shard, which counts for itself, in its own folder.
 
         Parameters
         ----------
         job : Job
             Of the shard (see :func:`shard_job`).
-        progress : ProgressWriter, optional
-            Of the whole stage; without it the shard counts for itself, in its own folder.
-        before : int
-            How much counts as done in `progress` when the shard begins.
         """
 
     def merge(self, job: Job, draft: Draft) -> Manifest:
@@ -58,8 +60,16 @@ class Sharded(Protocol):
         """
 
 
-def run(job: Job) -> Manifest:
-    """Do the shards that are missing, one after the other, with one progress; then merge.
+def run(job: Job) -> Manifest | None:
+    """Do the shards that are missing, with one progress; then merge.
+
+    All workers of a launcher call it. The first of them (``RANK`` 0) says what is missing, each
+    takes one shard after the other, and the first merges when all are done.
+
+    Returns
+    -------
+    Manifest or None
+        None in all workers but the first.
 
     Raises
     ------
@@ -69,15 +79,25 @@ def run(job: Job) -> Manifest:
         If the shards are not whole (see :func:`check_shards`).
     """
     stage = _module(job)
-    total = stage.total(job)
-    with open_draft(job) as draft:
-        pieces = {piece.out: (piece, finished(piece)) for piece in shard_jobs(job)}
-        done = sum(there.metrics[stage.UNIT] for _, there in pieces.values() if there is not None)
-        progress = ProgressWriter(draft.folder, stage.UNIT, total, done)
-        for piece, there in pieces.values():
-            if there is None:
-                done += stage.shard(piece, progress, done).metrics[stage.UNIT]
-        return _merge(stage, job, draft)
+    job = cut(job)
+    pieces = shard_jobs(job)
+    with open_queue() as queue:
+        if int(os.environ.get("RANK", "0")) > 0:
+            for shard in queue.take():
+                stage.shard(pieces[shard])
+            return None
+        total = stage.total(job)
+        with open_draft(job) as draft:
+            there = [finished(piece) for piece in pieces]
+            before = sum(one.metrics[stage.UNIT] for one in there if one is not None)
+            left = {shard: pieces[shard] for shard, one in enumerate(there) if one is None}
+            count = ShardCount(draft.folder, stage.UNIT, total, before, left, queue)
+            queue.fill(left)
+            with count.kept():
+                for shard in queue.take():
+                    stage.shard(pieces[shard])
+                queue.wait()
+            return _merge(stage, job, draft)
 
 
 def run_shard(job: Job) -> Manifest:
@@ -107,13 +127,44 @@ def _module(job: Job) -> Sharded:
     return cast(Sharded, table.find(job.stage).load())
 
 
+def cut(job: Job, processes: int = 1) -> Job:
+    """Say how many shards a stage has, where its configuration leaves that open.
+
+    Shards that are there already decide it, since with another number they would be of no use;
+    else each process gets its own (see :attr:`wmss_cli.stages.table.Stage.shards_each`).
+
+    Parameters
+    ----------
+    job : Job
+        Of the whole stage.
+    processes : int
+        How many work on it at the same time.
+    """
+    if job.config["shards"] is not None:
+        return job
+    usual = 1 if processes == 1 else processes * table.find(job.stage).shards_each
+    return replace(job, config={**job.config, "shards": _cut_before(job) or usual})
+
+
+def _cut_before(job: Job) -> int | None:
+    """Return into how many shards an earlier attempt cut a stage, if there is use for them."""
+    beside = Path(f"{job.out}.shards")
+    keeps_begun = table.find(job.stage).keeps_begun
+    useful: Counter[int] = Counter()
+    for path in beside.iterdir() if beside.is_dir() else ():
+        name = re.fullmatch(r"(\d+-of-(\d+))(\.partial)?", path.name)
+        if name and (keeps_begun or not name[3]) and not is_marked(beside / name[1]):
+            useful[int(name[2])] += 1
+    return max(useful, key=lambda shards: (useful[shards], shards), default=None)
+
+
 def shard_job(job: Job, shard: int) -> Job:
     """Return the job of one shard of a stage: an artifact of its own in ``OUT.shards``.
 
     Parameters
     ----------
     job : Job
-        Of the whole stage, one with shards.
+        Of the whole stage, one with shards (see :func:`cut`).
     shard : int
         From 0.
 
@@ -122,14 +173,14 @@ def shard_job(job: Job, shard: int) -> Job:
     ConfigError
         If there is no such shard.
     """
-    shards = int(job.config["shards"])
+    shards = _number(job)
     if not 0 <= shard < shards:
         raise ConfigError(f"shard {shard}: there are {shards} shards, 0 to {shards - 1}")
     name = table.find(job.stage).shards
     assert name is not None, job.stage
     return Job(
         stage=name,
-        config={**job.config, "shard": shard},
+        config={**job.config, "shards": shards, "shard": shard},
         identity={**job.identity, "shard": shard, "shards": shards},
         inputs=job.inputs,
         out=f"{job.out}.shards/{shard:05d}-of-{shards:05d}",
@@ -138,11 +189,16 @@ def shard_job(job: Job, shard: int) -> Job:
 
 def shard_jobs(job: Job) -> list[Job]:
     """Return the jobs of all shards of a stage, in order (see :func:`shard_job`)."""
-    return [shard_job(job, shard) for shard in range(job.config["shards"])]
+    return [shard_job(job, shard) for shard in range(_number(job))]
 
 
-def read_options(kind: type[S], job: Job) -> tuple[S, int]:
-    """Return the options of a shard's stage, and which of its shards this is, from 0.
+def _number(job: Job) -> int:
+    """Return the number of shards; it is one where nobody has said (see :func:`cut`)."""
+    return int(job.config["shards"] or 1)
+
+
+def read_options(kind: type[S], job: Job) -> tuple[S, int, int]:
+    """Return the options of a shard's stage, which of its shards this is, from 0, and of how many.
 
     Parameters
     ----------
@@ -153,7 +209,7 @@ def read_options(kind: type[S], job: Job) -> tuple[S, int]:
     """
     options = dict(job.config)
     shard = int(options.pop("shard"))
-    return kind.model_validate(options), shard
+    return kind.model_validate(options), shard, int(options["shards"])
 
 
 def read_shards(

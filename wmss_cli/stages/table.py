@@ -40,6 +40,11 @@ class Stage:
     shards : str or None
         The stage's name in the jobs and manifests of its shards; None if it has none. Finished
         shards are found by this name, so it must not change.
+    shards_each : int
+        How many shards there are for each process, where the user leaves it open: several where
+        some may take longer than others, and one more costs nothing.
+    keeps_begun : bool
+        Whether a shard that was begun is gone on with, so that its cut must stay.
     distributed : bool
         Whether it runs on several ranks together; the others are one process.
     kind : str
@@ -52,6 +57,8 @@ class Stage:
     module: str
     section: str | None = None
     shards: str | None = None
+    shards_each: int = 1
+    keeps_begun: bool = False
     distributed: bool = False
     kind: Kind = "cpu"
     headline: Callable[[Metrics], str] = lambda _: ""
@@ -111,6 +118,7 @@ STAGES = (
         "wmss_cli.stages.score_entropy",
         section="score_entropy",
         shards="score_shard",
+        shards_each=4,
         kind="score",
         headline=_entropy,
     ),
@@ -139,6 +147,7 @@ STAGES = (
         "wmss_cli.stages.evaluate",
         section="eval",
         shards="eval_shard",
+        keeps_begun=True,
         kind="eval",
         headline=_accuracy,
     ),
@@ -162,6 +171,12 @@ def find(name: str) -> Stage:
         If there is no such stage.
     """
     return _ROWS[name]
+
+
+def has_shards(name: str) -> bool:
+    """Say whether a job's stage is done in shards; one of the shards itself is not."""
+    row = find(name)
+    return row.shards is not None and row.name == name
 
 
 def load(name: str, merge: bool = False) -> Run:
