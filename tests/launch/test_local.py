@@ -229,10 +229,24 @@ def test_a_worker_that_is_killed_names_the_log(
     assert partial(Path(long_job.out)).is_dir()
 
 
-def test_a_signal_to_the_launcher_reaches_the_workers(shared_job: Job) -> None:
+def test_a_signal_to_the_launcher_reaches_the_workers(
+    shared_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = signal.getsignal(signal.SIGTERM)
+    # As on a machine where these two are free.
+    monkeypatch.setattr("wmss_cli.launch.local.visible_gpus", lambda: ["4", "6"])
+    shown: list[tuple[str, str]] = []
+
+    def stop() -> None:
+        for pid in worker_pids():
+            lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
+            found = dict(line.split("=", 1) for line in lines if line)
+            shown.append((found["CUDA_VISIBLE_DEVICES"], found["LOCAL_RANK"]))
+        os.kill(os.getpid(), signal.SIGTERM)
+
     with pytest.raises(InterruptedRunError, match="stopped by SIGTERM; the same command continues"):
-        run_local(shared_job, 2, watch=when_working(lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        run_local(shared_job, watch=when_working(stop))
+    assert shown == [("4", "0"), ("6", "0")], "each worker sees one GPU, which is its first"
     assert worker_pids() == []
     assert signal.getsignal(signal.SIGTERM) == before, "the signal is given back"
 

@@ -163,8 +163,9 @@ class _Workers:
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port),
                 "TOKENIZERS_PARALLELISM": "true",
-                QUEUE: str(control / "queue"),
             }
+            if self.share:
+                environment[QUEUE] = str(control / "queue")
             if self.share and count > 1 and rank < len(gpus):
                 # An engine that knows nothing of ranks (vLLM) takes the first GPU that it sees.
                 environment |= {"CUDA_VISIBLE_DEVICES": gpus[rank], "LOCAL_RANK": "0"}

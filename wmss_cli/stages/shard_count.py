@@ -71,15 +71,15 @@ class ShardCount:
         for shard in self._left.keys() - self._ended:
             out = Path(self._left[shard].out)
             if shard in done:
-                self._ended.add(shard)
                 self._parts[shard] = self._whole(shard, out)
+                self._ended.add(shard)
             elif (now := read_progress(partial(out))) is not None:
                 self._parts[shard] = now
         parts = [self._before, *self._parts.values()]
         if parts != self._written:
-            self._written = parts
             whole = {"total": self._total, "started": self._before.started}
             write_progress(self._folder, add_up(parts).model_copy(update=whole))
+            self._written = parts
 
     def _whole(self, shard: int, out: Path) -> Progress:
         """Return the progress of a shard that is done: its last one may be older than its end."""
