@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from wmss_cli.core.deepspeed_section import check_deepspeed
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.section import Count, Fraction, NonNegative, Positive, Section, Seed
 
@@ -24,6 +25,7 @@ class TrainConfig(Section):
             "keep_checkpoints",
             "report_to",
             "logits_every_steps",
+            "deepspeed",
         }
     )
 
@@ -58,6 +60,10 @@ class TrainConfig(Section):
     """DeepSpeed ZeRO stage: what is sharded over ranks (1 optimizer, 2 gradients, 3 weights)."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    deepspeed: dict[str, Any] = {}
+    """Further keys of DeepSpeed's own configuration. `{zero_optimization: {offload_optimizer:
+    {device: cpu}}}` keeps the optimizer in the memory of the host. What decides on the result is
+    an option of wmss, and refused here."""
     loss_backend: Literal["auto", "chunked", "torch", "liger", "cce"] = "auto"
     """What computes the loss. `chunked` is wmss's own op; `liger` and `cce` (Cut Cross-Entropy)
     come with the extra `gpu`; `torch` needs torch 2.13. `auto`: on a GPU `cce` or `liger` if
@@ -83,6 +89,11 @@ class TrainConfig(Section):
     def _precision_fits(self) -> TrainConfig:
         if self.precision == "bf16" and self.zero_stage == 0:
             raise ValueError("precision bf16 needs zero_stage 1, 2 or 3 (fp32 master weights)")
+        return self
+
+    @model_validator(mode="after")
+    def _deepspeed_takes_it(self) -> TrainConfig:
+        check_deepspeed(self.deepspeed, self.zero_stage)
         return self
 
     @model_validator(mode="after")
