@@ -17,6 +17,7 @@ from tiny import make_tiny_model
 from torch.profiler import ProfilerActivity, profile
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -109,6 +110,7 @@ ARCHITECTURES: dict[str, PretrainedConfig] = {
     "qwen3": Qwen3Config(**SIZES, head_dim=32),
     "qwen2": Qwen2Config(**SIZES),
     "llama": LlamaConfig(**SIZES),
+    "gemma3": Gemma3TextConfig(**SIZES, head_dim=32),
 }
 LENGTHS = (20, 30, 10)
 DTYPES = [torch.float32, torch.bfloat16]
@@ -143,17 +145,28 @@ def of_cpu(trained: Trained, tokens: int) -> int:
     return 0 if trained.checkpointing else trained.width * tokens * queries
 
 
+def of_scales(trained: Trained) -> int:
+    """Return what does not grow with the tokens: 1 + w of Gemma's norms, its embedding's scale."""
+    return sum(
+        4 * (m.hidden_size + m.layers * (m.block_parameters - m.block_matrix_parameters))
+        + trained.width
+        for m in trained.learners
+        if m.wide_norms
+    )
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_activations_are_what_autograd_saves(name: str, dtype: torch.dtype) -> None:
     model = AutoModelForCausalLM.from_config(ARCHITECTURES[name], dtype=dtype)
     pack_attention(model)
     batch = packed(LENGTHS)
-    shape = ModelShape.of_config(ARCHITECTURES[name].to_diff_dict())
+    shape = ModelShape.of_config(ARCHITECTURES[name].to_dict())
     trained = Trained(shape, bf16=dtype == torch.bfloat16)
     tokens = sum(LENGTHS)
     ids = 2 * batch.input_ids.nbytes
     expected = activation_bytes(trained, tokens) + of_cpu(trained, tokens) + ids
+    expected += of_scales(trained)
     assert saved_bytes(model, lambda: hidden_states(model, batch)) == expected
 
 

@@ -25,6 +25,9 @@ SUB_GROUP = 1_000_000_000
 LOGITS_BYTES = 512 * 2**20
 """Of a chunk of the loss; as in :mod:`wmss_cli.train.objectives.chunks`, which imports torch."""
 
+DELTA_CHUNK = 64
+"""Kernels of the gated delta rule take so many tokens together."""
+
 STAGES = (0, 1, 2, 3)
 
 
@@ -264,7 +267,8 @@ def _saved(model: ModelShape, trained: Trained) -> int:
         block = block_activations(model, trained.width)
     # The rotations of queries and keys are made once: a sine and a cosine.
     rotations = 2 * trained.width * model.head_dim
-    return model.layers * block + rotations + _norm(model.hidden_size, trained.width)
+    scaled = FP32 if model.wide_norms else trained.width
+    return model.layers * block + rotations + _norm(model.hidden_size, scaled)
 
 
 def block_activations(model: ModelShape, width: int) -> int:
@@ -277,22 +281,45 @@ def block_activations(model: ModelShape, width: int) -> int:
     width : int
         Bytes of an activation: 2 in bf16, 4 in fp32.
     """
-    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    norms = 2 * _norm(model.hidden_size, width)
+    # A norm that scales before it rounds multiplies in fp32.
+    scaled = FP32 if model.wide_norms else width
+    norms = model.norms * _norm(model.hidden_size, scaled)
     # The inputs of the products with queries, keys and values, and with gate and up.
     inputs = 2 * width * model.hidden_size
-    if model.qk_norm:
-        norms += _norm(model.head_dim, width) * (model.heads + model.kv_heads)
-    # Queries, keys and values; the result, and its logarithms of sums in fp32.
-    attention = width * 2 * (queries + keys) + FP32 * model.heads
     # Gate, its activation, up, and their product.
     feed_forward = 4 * width * model.intermediate_size
-    return norms + inputs + attention + feed_forward
+    # Of two kinds of blocks all count as the larger one.
+    return (
+        norms + inputs + max(_attention(model, width, scaled), _delta(model, width)) + feed_forward
+    )
 
 
-def _norm(size: int, width: int) -> int:
+def _attention(model: ModelShape, width: int, scaled: int) -> int:
+    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+    # Queries, keys and values; the result, and its logarithms of sums in fp32.
+    saved = width * 2 * (queries + keys) + FP32 * model.heads
+    if model.qk_norm:
+        saved += _norm(model.head_dim, scaled) * (model.heads + model.kv_heads)
+    if model.output_gate:
+        # The gate, its sigmoid, and the product.
+        saved += 3 * width * queries
+    return saved
+
+
+def _delta(model: ModelShape, width: int) -> int:
+    """Return what a block's delta rule saves by kernels that hold no state but in a chunk."""
+    delta = model.delta
+    if delta is None:
+        return 0
+    # Before and after the convolution; queries and keys normalised; result, its gate and norm.
+    saved = width * (2 * delta.mixed + (delta.mixed - delta.values) + 3 * delta.values)
+    # Decays and rates in fp32; how the tokens of a chunk bear on each other.
+    return saved + delta.value_heads * (2 * FP32 + width * DELTA_CHUNK)
+
+
+def _norm(size: int, scaled: int) -> int:
     """Return what a norm saves of `size` numbers: fp32 input and scale, and what it multiplies."""
-    return FP32 * size + FP32 + width * size
+    return FP32 * size + FP32 + scaled * size
 
 
 def loss_bytes(trained: Trained, tokens: int) -> int:
