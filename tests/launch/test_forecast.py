@@ -118,9 +118,9 @@ def test_where_nothing_fits_it_says_what_would() -> None:
     assert found.use_zero_stage is None
     (warning,) = found.warnings
     assert warning == (
-        "no ZeRO stage fits 8,192 tokens; with gradient_checkpointing true, zero_stage 2 does"
+        "no ZeRO stage fits 8,192 tokens; with gradient_checkpointing full, zero_stage 3 does"
     )
-    assert joint(small, gradient_checkpointing=True).use_zero_stage == 2
+    assert joint(small, gradient_checkpointing=True).use_zero_stage == 3
     (warning,) = joint(Gpus(1, 2, 48, 300)).warnings
     more = int(warning.removesuffix(" GPUs").rpartition(" ")[2])
     assert joint(Gpus(1, more, 48, 300), gradient_checkpointing=True).use_zero_stage == 3
@@ -133,6 +133,16 @@ def test_where_nothing_fits_it_says_what_would() -> None:
 def test_a_pass_is_as_long_as_the_longest_sample() -> None:
     assert joint(micro_batch_tokens=1024).micro_batch_tokens == 8192
     assert joint(micro_batch_tokens=16384).micro_batch_tokens == 16384
+
+
+def test_auto_is_what_a_job_on_these_gpus_takes() -> None:
+    found = joint(micro_batch_tokens="auto", gradient_checkpointing="full", zero_stage=2)
+    (row,) = [row for row in found.zero if row.zero_stage == 2]
+    largest = row.largest_micro_batch_tokens
+    assert found.micro_batch_tokens == largest // 1024 * 1024 > 8192
+    assert joint(gradient_checkpointing="auto", zero_stage=2).gradient_checkpointing != "none"
+    more = joint(Gpus(8, 8, 141, 989), gradient_checkpointing="auto", zero_stage=2)
+    assert more.gradient_checkpointing in ("none", *(f"every-{n}th" for n in range(4, 37)))
 
 
 def test_zero_0_is_for_fp32_alone() -> None:

@@ -154,7 +154,7 @@ def run_training(
                 config.precision,
                 table,
                 plan.rows,
-                config.micro_batch_tokens,
+                config.pass_tokens,
                 ranks,
             )
         report.open(found[1].step if found is not None else 0, work / METRICS_FILE)
@@ -192,7 +192,7 @@ def run_training(
                 table,
                 config.logits_every_steps,
                 plan.steps,
-                config.micro_batch_tokens,
+                config.pass_tokens,
                 work,
                 ranks,
             )
@@ -251,7 +251,7 @@ def plan_batches(table: TokenTable, config: TrainConfig, active: str | None) -> 
     return BatchPlan(
         _drawn_rows(table, active),
         config.global_batch_size,
-        config.micro_batch_tokens,
+        config.pass_tokens,
         config.epochs,
         config.max_steps,
         config.seed,

@@ -12,6 +12,7 @@ from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from wmss_cli.core import recomputation
 from wmss_cli.core.config import TrainConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.causal import device, dtype_of
@@ -41,11 +42,7 @@ def build_engine(
     ConfigError
         If DeepSpeed refuses a value of the section `deepspeed`.
     """
-    if config.gradient_checkpointing:
-        for model in (pair.strong, pair.weak):
-            if model is not None:
-                model.gradient_checkpointing_enable({"use_reentrant": False})
-    pair.to(device())
+    place(pair, config)
     optimizer = torch.optim.AdamW(
         _parameter_groups(pair, config.weight_decay),
         lr=config.learning_rate,
@@ -63,6 +60,29 @@ def build_engine(
         # Nobody to average with, and DeepSpeed would copy all gradients to average them.
         engine.enable_backward_allreduce = False
     return engine
+
+
+def place(pair: WeakStrongPair, config: TrainConfig) -> None:
+    """Put a pair on its device, with the blocks marked that are recomputed.
+
+    Raises
+    ------
+    ConfigError
+        If transformers does not recompute this model by blocks.
+    """
+    n = recomputation.every(config.gradient_checkpointing)
+    for model in (pair.strong, pair.weak):
+        if model is not None and n:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+            blocks = blocks_of(model)
+            if n > 1 and not blocks:
+                raise ConfigError(
+                    f"gradient_checkpointing {config.gradient_checkpointing}: the blocks of "
+                    f"{type(model).__name__} cannot be told apart; use full or none"
+                )
+            for i, block in enumerate(blocks, start=1):
+                block.gradient_checkpointing = i % n == 0
+    pair.to(device())
 
 
 def _parameter_groups(pair: WeakStrongPair, weight_decay: float) -> list[dict[str, Any]]:
