@@ -22,10 +22,12 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from wmss_cli.core.config import JointConfig
 from wmss_cli.models.packed import PackedBatch
 from wmss_cli.train.engine import build_engine
+from wmss_cli.train.fitting import is_open
 from wmss_cli.train.loop import MicroBatch, TrainState, _step
 from wmss_cli.train.meter import Meter
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks, join
+from wmss_cli.train.trial import decide
 
 STEPS = 2
 # As in a pair of 8B models: a head is 3.2 blocks.
@@ -57,6 +59,8 @@ SHIPPED = {
 }
 OFFLOADED = {"offload_optimizer": {"device": "cpu", "pin_memory": False}}
 CASES: dict[str, dict[str, Any]] = {
+    "tried": {"zero_stage": 2, "micro_batch_tokens": "auto", "gradient_checkpointing": "auto"},
+    "every-2nd": {"zero_stage": 3, "zero": RELEASED, "gradient_checkpointing": "every-2nd"},
     # So small that a pass fills several of them.
     "zero2": {"zero_stage": 2, "zero": {"reduce_bucket_size": HEAD}},
     "zero2-waiting": {
@@ -124,7 +128,42 @@ class Feed:
         return made
 
 
-def run(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
+@contextmanager
+def memory_that_runs_out(ranks: Ranks) -> Iterator[None]:
+    """Let the first pass of the last rank run out of memory."""
+    forward, calls = WeakStrongPair.forward, 0
+
+    def faulty(self: WeakStrongPair, *arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        result = forward(self, *arguments, **options)
+        if calls == 1 and ranks.rank == ranks.world_size - 1:
+            raise torch.OutOfMemoryError("injected")
+        return result
+
+    with mock.patch.object(WeakStrongPair, "forward", faulty):
+        yield
+
+
+def decided(
+    config: JointConfig, pair: WeakStrongPair, ranks: Ranks, folder: Path
+) -> tuple[JointConfig, list[Any]]:
+    """Return what auto becomes where memory runs out, and again in a resume, with its passes."""
+    longest_passes: list[int] = []
+
+    def longest_pass(tokens: int) -> MicroBatch:
+        longest_passes.append(tokens)
+        return Feed(ranks).micro_batches(0)[0]
+
+    with memory_that_runs_out(ranks):
+        found = decide(config, pair, longest_pass, 24, ranks, folder)
+        again = decide(config, pair, longest_pass, 24, ranks, folder)
+    grads = sum(p.grad is not None for p in pair.parameters())
+    said = [found.micro_batch_tokens, found.gradient_checkpointing]
+    return found, [*said, again == found, longest_passes, grads]
+
+
+def run(case: dict[str, Any], ranks: Ranks, folder: Path) -> dict[str, Any]:
     options = dict(case)
     zero = options.pop("zero", {})
     config = JointConfig(
@@ -138,7 +177,9 @@ def run(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
     for seed in (1, 2):
         torch.manual_seed(seed)
         models.append(Qwen3ForCausalLM(Qwen3Config(**SIZES)))
-    engine = build_engine(WeakStrongPair(models[1], models[0], 0.5, "cotrain"), config)
+    pair = WeakStrongPair(models[1], models[0], 0.5, "cotrain")
+    config, said = decided(config, pair, ranks, folder) if is_open(config) else (config, [])
+    engine = build_engine(pair, config)
     engine.train()
     meter = Meter.start(engine.module, torch.float32, STEPS, ranks)
     state = TrainState()
@@ -151,6 +192,7 @@ def run(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
         "losses": [row["loss"] for row in rows],
         "norms": [row["grad_norm"] for row in rows],
         "gathers": dict(counted),
+        "decided": ranks.gather(said),
         "zero": engine._config._param_dict["zero_optimization"],
     }
     engine.destroy()
@@ -159,7 +201,7 @@ def run(case: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
 
 def main(results_file: Path, cases: list[str]) -> None:
     ranks = join()
-    results = {case: run(CASES[case], ranks) for case in cases}
+    results = {case: run(CASES[case], ranks, results_file.parent) for case in cases}
     if ranks.is_first:
         results_file.write_text(json.dumps(results))
     ranks.barrier()

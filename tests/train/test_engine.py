@@ -1,4 +1,4 @@
-"""DeepSpeed as it is configured: prefetching, overlapping and offloading change no result."""
+"""DeepSpeed as it is configured: how it sends, keeps and recomputes changes no result."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ def test_the_sizes_follow_from_the_heads_and_the_blocks(results: Results) -> Non
     reuse = zero["stage3_max_reuse_distance"]
     expected = buckets.live_parameters(2 * HEAD, 2 * BLOCK, reuse)
     assert zero["stage3_max_live_parameters"] == expected
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_on_one_rank_halves_the_passes_of_all(results: Results) -> None:
+    for tokens, mode, same_after_resume, tried, gradients in results["tried"]["decided"]:
+        assert (tokens, mode) == (4096, "full")
+        assert same_after_resume
+        assert tried == [8192], "a resume takes what was decided, and tries nothing"
+        assert gradients == 0
 
 
 def test_a_pair_of_8b_models_may_gather_ahead_of_its_heads() -> None:
