@@ -109,9 +109,16 @@ class Feed:
     """Two micro-batches a step, others on each rank."""
 
     steps = STEPS
+    longest_sample = 24
+    step_tokens = 48
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
+        self.tried: list[int] = []
+
+    def longest_pass(self, tokens: int) -> MicroBatch:
+        self.tried.append(tokens)
+        return self.micro_batches(0)[0]
 
     def completion_tokens(self, _: int) -> int:
         return 2 * 23 * self.ranks.world_size
@@ -149,18 +156,13 @@ def decided(
     config: JointConfig, pair: WeakStrongPair, ranks: Ranks, folder: Path
 ) -> tuple[JointConfig, list[Any]]:
     """Return what auto becomes where memory runs out, and again in a resume, with its passes."""
-    longest_passes: list[int] = []
-
-    def longest_pass(tokens: int) -> MicroBatch:
-        longest_passes.append(tokens)
-        return Feed(ranks).micro_batches(0)[0]
-
+    feed = Feed(ranks)
     with memory_that_runs_out(ranks):
-        found = decide(config, pair, longest_pass, 24, ranks, folder)
-        again = decide(config, pair, longest_pass, 24, ranks, folder)
+        found = decide(config, pair, feed, ranks, folder)
+        again = decide(config, pair, feed, ranks, folder)
     grads = sum(p.grad is not None for p in pair.parameters())
     said = [found.micro_batch_tokens, found.gradient_checkpointing]
-    return found, [*said, again == found, longest_passes, grads]
+    return found, [*said, again == found, feed.tried, grads]
 
 
 def run(case: dict[str, Any], ranks: Ranks, folder: Path) -> dict[str, Any]:

@@ -310,7 +310,8 @@ def _decided(config: Training, shape: ModelShape, gpus: Gpus, work: Workload) ->
     """Return a section with what a job on these GPUs takes where it says auto."""
     if not is_open(config):
         return config
-    return fitted(config, _trained(config, shape), gpus.count, gpus.usable, work.longest)
+    step = round(config.global_batch_size * work.mean_tokens)
+    return fitted(config, _trained(config, shape), gpus.count, gpus.usable, work.longest, step)
 
 
 def _other_warnings(

@@ -78,6 +78,16 @@ class TableFeed:
         )
         return [self._micro_batch(rows) for rows in cut]
 
+    @property
+    def longest_sample(self) -> int:
+        """Tokens of the longest sample."""
+        return int(self._table.lengths[self._plan.rows].max())
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of the fullest step, over all ranks."""
+        return max(sum(self.lengths(step)) for step in range(self.steps))
+
     def longest_pass(self, tokens: int) -> MicroBatch:
         """Return so many tokens, or nearly: the longest samples that fit; at least one."""
         rows = np.unique(self._plan.rows)
@@ -172,9 +182,8 @@ def run_training(
             )
         report.open(found[1].step if found is not None else 0, work / METRICS_FILE)
         pair = build_pair()
-        longest = int(table.lengths[plan.rows].max())
-        tried = TableFeed(table, plan, ranks, states).longest_pass
-        config = decide(config, pair, tried, longest, ranks, work / CHECKPOINTS)
+        feed = TableFeed(table, plan, ranks, states)
+        config = decide(config, pair, feed, ranks, work / CHECKPOINTS)
         plan = replace(plan, micro_batch_tokens=config.pass_tokens)
         engine = build_engine(pair, config, load_universal=universal)
         state = TrainState()

@@ -62,7 +62,12 @@ def trained_by(
 
 
 def fitted(
-    config: Training, trained: Trained, world_size: int, usable: int, longest: int
+    config: Training,
+    trained: Trained,
+    world_size: int,
+    usable: int,
+    longest: int,
+    step_tokens: int,
 ) -> Training:
     """Return the section with numbers in the place of auto.
 
@@ -78,23 +83,27 @@ def fitted(
         Bytes of a GPU.
     longest : int
         Tokens of the longest sample: it makes a pass whatever fits.
+    step_tokens : int
+        Of the fullest step, over all GPUs: a pass is not longer than a GPU's part of it.
     """
     # In bf16 ZeRO 0 is refused; nothing depends on what is decided for it.
     zero_stage = max(config.zero_stage, int(trained.bf16))
     tokens = config.micro_batch_tokens
     if tokens == "auto":
-        most = largest_micro_batch(trained, zero_stage, world_size, usable, MOST_TOKENS)
-        tokens = rounded(most, longest)
+        fitting = largest_micro_batch(trained, zero_stage, world_size, usable, MOST_TOKENS)
+        # However samples are packed, a GPU gets at most one more than its part.
+        part = step_tokens // world_size + longest
+        tokens = min(rounded(fitting, longest), -(-part // ROUND) * ROUND)
     mode = config.gradient_checkpointing
     if mode == "auto":
         needed = max(int(tokens), longest)
-        fitting = (
+        modes = (
             n
             for n in _fewest_first(trained)
             if memory(replace(trained, checkpointing=n), zero_stage, world_size, needed).peak
             <= usable
         )
-        mode = mode_of(next(fitting, 1))
+        mode = mode_of(next(modes, 1))
     return chosen(config, int(tokens), mode)
 
 

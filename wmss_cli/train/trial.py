@@ -10,9 +10,8 @@ decided is kept with the checkpoints, so that a resume cuts its batches the same
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -33,6 +32,21 @@ from wmss_cli.train.ranks import Ranks
 _FILE = "passes.json"
 
 
+class Sized(Protocol):
+    """What is asked of the data before it is cut into passes; the same on all ranks."""
+
+    @property
+    def longest_sample(self) -> int:
+        """Tokens of the longest sample."""
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of the fullest step, over all ranks."""
+
+    def longest_pass(self, tokens: int) -> MicroBatch:
+        """Return a pass of so many tokens, or nearly."""
+
+
 class Passes(BaseModel):
     """What was decided, as it is kept."""
 
@@ -46,8 +60,7 @@ class Passes(BaseModel):
 def decide(
     config: Training,
     pair: WeakStrongPair,
-    longest_pass: Callable[[int], MicroBatch],
-    longest: int,
+    feed: Sized,
     ranks: Ranks,
     folder: Path,
 ) -> Training:
@@ -59,10 +72,8 @@ def decide(
         Of the stage. Without auto it is returned as it is.
     pair : WeakStrongPair
         Whole, not yet in an engine; is put on its device.
-    longest_pass : callable
-        From the most tokens to a pass of nearly as many.
-    longest : int
-        Tokens of the longest sample.
+    feed : Sized
+        Of the training, however it is cut.
     ranks : Ranks
         All of them call this.
     folder : Path
@@ -79,16 +90,17 @@ def decide(
         found = chosen(config, MICRO_BATCH_TOKENS, "none" if usable is None else "full")
     else:
         why = f"for {usable / 1e9:.1f} GB"
-        found = fitted(config, trained, ranks.world_size, usable, longest)
+        step_tokens = ranks.from_first(lambda: feed.step_tokens)
+        found = fitted(config, trained, ranks.world_size, usable, feed.longest_sample, step_tokens)
     place(pair, found)
-    needed = pass_bytes(pair, longest_pass(found.pass_tokens))
+    needed = pass_bytes(pair, feed.longest_pass(found.pass_tokens))
     fits = needed is not None
     if needed is not None and usable is not None and trained is not None:
         held = memory(trained, found.zero_stage, ranks.world_size, found.pass_tokens)
         fits = held.state + max(needed, held.step_copies) <= usable
     if ranks.any(not fits):
         why = f"a pass of {found.pass_tokens} tokens was tried and does not fit ({why})"
-        found = chosen(config, max(1, rounded(found.pass_tokens // 2, longest)), "full")
+        found = chosen(config, max(1, rounded(found.pass_tokens // 2, feed.longest_sample)), "full")
         place(pair, found)
     decided = Passes(
         micro_batch_tokens=found.pass_tokens,
