@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_worker import BLOCK, CASES, HEAD
+from engine_worker import BLOCK, CASES, HEAD, SIZES
 from ranks import run_ranks
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from wmss_cli.core.config import SftConfig
+from wmss_cli.core.errors import ConfigError
 from wmss_cli.train import buckets
+from wmss_cli.train.engine import blocks_of, deepspeed_config, mark_recomputed
+from wmss_cli.train.pair import WeakStrongPair
 
 Results = dict[str, dict[str, Any]]
 
@@ -71,3 +76,30 @@ def test_a_bucket_of_zero_2_holds_the_largest_gradient() -> None:
     head = 151_936 * 4096
     assert buckets.reduce_bucket(2, head) == head > buckets.BUCKET
     assert buckets.reduce_bucket(3, head) == buckets.reduce_bucket(2, 1000) == buckets.BUCKET
+
+
+@pytest.mark.parametrize(
+    ("zero", "said"),
+    [
+        ({"reduce_bucket_size": HEAD - 1}, f"than the {HEAD} elements of the largest weight"),
+        ({"reduce_bucket_size": "much"}, "reduce_bucket_size Input should be a valid integer"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_before_anything_is_sharded(
+    zero: dict[str, Any], said: str
+) -> None:
+    pair = WeakStrongPair(Qwen3ForCausalLM(Qwen3Config(**SIZES)))
+    config = SftConfig(zero_stage=2, deepspeed={"zero_optimization": zero})
+    with pytest.raises(ConfigError, match=said):
+        deepspeed_config(pair, config)
+
+
+def test_every_second_block_is_marked() -> None:
+    pair = WeakStrongPair(Qwen3ForCausalLM(Qwen3Config(**SIZES)))
+    for mode, marks in (
+        ("full", [1] * 6),
+        ("every-2nd", [0, 1] * 3),
+        ("every-4th", [0, 0, 0, 1, 0, 0]),
+    ):
+        mark_recomputed(pair, mode)
+        assert [block.gradient_checkpointing for block in blocks_of(pair.strong)] == marks

@@ -5,18 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator
+
+MOST = 99
+"""Of n in `every-nth`."""
 
 _NAMED = {"none": 0, "full": 1}
-PATTERN = r"^(none|full|auto|every-(2nd|3rd|([4-9]|[1-9]\d)th))$"
-
-
-def _named(value: Any) -> Any:
-    """Take what this option was before it had more than two values."""
-    return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
-
-
-Recomputation = Annotated[str, BeforeValidator(_named), Field(pattern=PATTERN)]
+_ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 
 
 def every(mode: str) -> int:
@@ -27,9 +22,7 @@ def every(mode: str) -> int:
     mode : str
         Not auto.
     """
-    assert re.match(PATTERN, mode), mode
-    assert mode != "auto"
-    return _NAMED[mode] if mode in _NAMED else int(re.findall(r"\d+", mode)[0])
+    return _NAMED[mode] if mode in _NAMED else int(mode[len("every-") : -2])
 
 
 def mode_of(n: int) -> str:
@@ -37,4 +30,20 @@ def mode_of(n: int) -> str:
     for name, number in _NAMED.items():
         if number == n:
             return name
-    return f"every-{n}{ {2: 'nd', 3: 'rd'}.get(n, 'th') }"
+    ending = "th" if n in (11, 12, 13) else _ENDINGS.get(n % 10, "th")
+    return f"every-{n}{ending}"
+
+
+def _named(value: Any) -> Any:
+    """Take what this option was before it had more than two values."""
+    return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
+
+
+def _known(mode: str) -> str:
+    found = re.fullmatch(r"every-(\d{1,2})(st|nd|rd|th)", mode)
+    if mode in ("auto", *_NAMED) or (found and mode_of(int(found[1])) == mode):
+        return mode
+    raise ValueError(f"{mode!r} is none of none, full, auto, every-2nd, every-3rd and so on")
+
+
+Recomputation = Annotated[str, BeforeValidator(_named), AfterValidator(_known)]

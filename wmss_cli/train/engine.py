@@ -126,15 +126,8 @@ def deepspeed_config(
         If DeepSpeed refuses a value of the section `deepspeed`.
     """
     narrow = dtype_of(config.precision) == torch.bfloat16
-    own = dict(config.deepspeed)
-    zero = own.pop("zero_optimization", {})
-    zero = {"stage": config.zero_stage, **_zero_sizes(pair, config.zero_stage, zero), **zero}
-    try:
-        DeepSpeedZeroConfig(**zero)
-    except ValueError as error:
-        # Pydantic puts the key on the second line, the reason on the third.
-        said = " ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise ConfigError(f"deepspeed.zero_optimization: {said}") from None
+    zero = _zero_section(pair, config)
+    own = {key: value for key, value in config.deepspeed.items() if key != "zero_optimization"}
     return {
         # A packed micro-batch is one row. How many make a step differs from step to step: the
         # loop sets the boundary, and the pair divides the loss.
@@ -154,12 +147,31 @@ def deepspeed_config(
     }
 
 
+def _zero_section(pair: WeakStrongPair, config: TrainConfig) -> dict[str, Any]:
+    own = config.deepspeed.get("zero_optimization", {})
+    zero = {"stage": config.zero_stage, **_zero_sizes(pair, config.zero_stage, own), **own}
+    try:
+        parsed = DeepSpeedZeroConfig(**zero)
+    except ValueError as error:
+        # Pydantic puts the key on the second line, the reason on the third.
+        said = " ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise ConfigError(f"deepspeed.zero_optimization: {said}") from None
+    largest = _largest(pair)
+    if config.zero_stage == 2 and parsed.overlap_comm and parsed.reduce_bucket_size < largest:
+        raise ConfigError(
+            f"deepspeed.zero_optimization.reduce_bucket_size {parsed.reduce_bucket_size} is less "
+            f"than the {largest} elements of the largest weight, whose gradient DeepSpeed would "
+            "then free while it is still read; make it larger, or set overlap_comm false"
+        )
+    return zero
+
+
 def _zero_sizes(pair: WeakStrongPair, zero_stage: int, own: dict[str, Any]) -> dict[str, Any]:
     """Return how much is gathered and reduced at a time (see :mod:`wmss_cli.train.buckets`)."""
     models = [model for model in (pair.strong, pair.weak) if model is not None]
     if zero_stage == 2:
-        largest = max(p.numel() for p in pair.parameters() if p.requires_grad)
-        return {"overlap_comm": True, "reduce_bucket_size": buckets.reduce_bucket(2, largest)}
+        size = buckets.reduce_bucket(zero_stage, _largest(pair))
+        return {"overlap_comm": True, "reduce_bucket_size": size}
     if zero_stage == 3:
         blocks = [
             sum(p.numel() for p in block.parameters())
@@ -175,6 +187,11 @@ def _zero_sizes(pair: WeakStrongPair, zero_stage: int, own: dict[str, Any]) -> d
             "stage3_max_live_parameters": buckets.live_parameters(heads, prefetch, reuse),
         }
     return {}
+
+
+def _largest(pair: WeakStrongPair) -> int:
+    """Return the elements of the largest weight that is trained."""
+    return max(p.numel() for p in pair.parameters() if p.requires_grad)
 
 
 def blocks_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from wmss_cli.core.config import TrainConfig
 from wmss_cli.core.deepspeed_section import offloads
-from wmss_cli.core.recomputation import every, mode_of
+from wmss_cli.core.recomputation import MOST, every, mode_of
 from wmss_cli.models.shape import ModelShape
 from wmss_cli.train.memory import Trained, largest_micro_batch, memory
 
@@ -133,5 +133,5 @@ def chosen(config: Training, tokens: int, mode: str) -> Training:
 def _fewest_first(trained: Trained) -> Iterator[int]:
     """Yield the ways to recompute, from none to all blocks."""
     yield 0
-    most = min(99, max(model.layers for model in trained.learners))
+    most = min(MOST, max(model.layers for model in trained.learners))
     yield from range(most, 0, -1)
