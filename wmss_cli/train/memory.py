@@ -329,6 +329,18 @@ def largest_micro_batch(
     return _last(lambda n: memory(trained, zero_stage, world_size, n).peak <= usable, most)
 
 
+def largest_trial(trained: Trained, usable: int, most: int) -> int:
+    """Return the most tokens of a pass that fit beside all weights, whole and without an optimizer.
+
+    Parameters
+    ----------
+    trained, usable, most
+        As of :func:`largest_micro_batch`.
+    """
+    weights = trained.width * trained.parameters
+    return _last(lambda n: weights + memory(trained, 3, 1, n).micro_batch <= usable, most)
+
+
 def _last(holds: Callable[[int], bool], most: int) -> int:
     """Return the last number from 1 to `most` for which a condition holds that ends once."""
     low, high = 0, most

@@ -10,6 +10,7 @@ decided is kept with the checkpoints, so that a resume cuts its batches the same
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,12 +20,13 @@ from torch import Tensor, nn
 
 from wmss_cli.core import files
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.recomputation import every
 from wmss_cli.core.training_config import MICRO_BATCH_TOKENS
 from wmss_cli.models.causal import device, dtype_of
 from wmss_cli.train.engine import place
 from wmss_cli.train.fitting import USABLE, Training, chosen, fitted, is_open, rounded, trained_by
 from wmss_cli.train.loop import MicroBatch
-from wmss_cli.train.memory import Trained, memory
+from wmss_cli.train.memory import Trained, largest_trial, memory
 from wmss_cli.train.meter import StepCost
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks
@@ -93,12 +95,7 @@ def decide(
         step_tokens = ranks.from_first(lambda: feed.step_tokens)
         found = fitted(config, trained, ranks.world_size, usable, feed.longest_sample, step_tokens)
     place(pair, found)
-    needed = pass_bytes(pair, feed.longest_pass(found.pass_tokens))
-    fits = needed is not None
-    if needed is not None and usable is not None and trained is not None:
-        held = memory(trained, found.zero_stage, ranks.world_size, found.pass_tokens)
-        fits = held.state + max(needed, held.step_copies) <= usable
-    if ranks.any(not fits):
+    if ranks.any(not fits(found, pair, feed, ranks.world_size, trained, usable)):
         why = f"a pass of {found.pass_tokens} tokens was tried and does not fit ({why})"
         found = chosen(config, max(1, rounded(found.pass_tokens // 2, feed.longest_sample)), "full")
         place(pair, found)
@@ -114,6 +111,30 @@ def decide(
         print(f"{said}{decided.gradient_checkpointing}: {why}", flush=True)  # noqa: T201
     ranks.barrier()
     return found
+
+
+def fits(
+    config: Training,
+    pair: WeakStrongPair,
+    feed: Sized,
+    world_size: int,
+    trained: Trained | None,
+    usable: int | None,
+) -> bool:
+    """Try the longest pass; where sizes are known, weigh what it took with what a step holds."""
+    tokens = config.pass_tokens
+    if trained is None or usable is None:
+        return pass_bytes(pair, feed.longest_pass(tokens)) is not None
+    trained = replace(trained, checkpointing=every(config.gradient_checkpointing))
+    # All weights are whole here, as never again at ZeRO 3: beside them a shorter pass fits.
+    tried = largest_trial(trained, usable, tokens)
+    if tried < feed.longest_sample:
+        return True
+    needed = pass_bytes(pair, feed.longest_pass(tried))
+    held = memory(trained, config.zero_stage, world_size, tokens)
+    return needed is not None and (
+        held.state + max(needed * tokens // tried, held.step_copies) <= usable
+    )
 
 
 def pass_bytes(pair: WeakStrongPair, micro_batch: MicroBatch) -> int | None:
