@@ -30,4 +30,4 @@ bench: .venv/.installed           ## fast paths against their rivals, on this ma
 	$(BIN)/wmss bench all --plot bench.png
 
 clean:
-	rm -rf .venv build dist site *.egg-info
+	rm -rf .venv .kernels build dist site *.egg-info

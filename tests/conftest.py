@@ -62,6 +62,22 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def kernels_folder() -> Path:
+    """Folder with Triton, Liger and Cut Cross-Entropy, for :func:`ranks.run_ranks`.
+
+    tests/install.sh makes it. Without it the test is skipped, or fails where
+    WMSS_REQUIRE_KERNELS=1 says that it must be there.
+    """
+    folder = Path(__file__).resolve().parents[1] / ".kernels"
+    if not (folder / "installed.txt").is_file():
+        missing = f"no Triton at {folder}; run tests/install.sh where pip finds tests/kernels.txt"
+        if os.environ.get("WMSS_REQUIRE_KERNELS") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return folder
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Give a function that makes a file system of so many bytes (``64k``) and returns its folder.

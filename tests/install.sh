@@ -1,8 +1,20 @@
 #!/usr/bin/env bash
 # Installs what tests need beside Python where that can be done: Slurm with munge and MariaDB for
-# tests/slurm, and Chromium to open pages. Quiet when they are there.
+# tests/slurm, and Chromium to open pages; into .kernels the GPU kernels of other libraries, which
+# tests run in Triton's interpreter. Quiet when they are there.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin:/sbin"
+
+if ! cmp -s tests/kernels.txt .kernels/installed.txt; then
+  rm -rf .kernels
+  if .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+    --only-binary :all: --target .kernels -r tests/kernels.txt; then
+    cp tests/kernels.txt .kernels/installed.txt
+  else
+    echo "some tests are left out: pip could not install tests/kernels.txt"
+  fi
+fi
 
 missing=()
 for program in munged:munge mariadbd:mariadb-server slurmdbd:slurmdbd slurmctld:slurm-wlm chromium:chromium; do

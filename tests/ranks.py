@@ -9,8 +9,17 @@ import sys
 from pathlib import Path
 
 
-def run_ranks(script: Path, arguments: list[str], world_size: int, timeout_s: float = 300) -> None:
-    """Run a Python file on every rank; all must end well."""
+def run_ranks(
+    script: Path,
+    arguments: list[str],
+    world_size: int,
+    timeout_s: float = 300,
+    kernels: Path | None = None,
+) -> None:
+    """Run a Python file on every rank; all must end well.
+
+    With `kernels`, a folder with Triton and others' kernels, these run in Triton's interpreter.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -28,6 +37,9 @@ def run_ranks(script: Path, arguments: list[str], world_size: int, timeout_s: fl
             # After it, what this process itself was told to import.
             "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
         }
+        if kernels is not None:
+            environment["PYTHONPATH"] += f"{os.pathsep}{kernels}"
+            environment["TRITON_INTERPRET"] = "1"
         processes.append(
             subprocess.Popen(
                 [sys.executable, str(script), *arguments],

@@ -47,7 +47,9 @@ def test_every_subpackage_is_packaged() -> None:
 def test_wheel_init_and_a_small_run(tmp_path: Path, shared_data: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(
-        ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "build", "*.egg-info")
+        ROOT,
+        source,
+        ignore=shutil.ignore_patterns(".git", ".venv", ".kernels", "runs", "build", "*.egg-info"),
     )
     run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, source, cwd=tmp_path)
     (wheel,) = tmp_path.glob("wmss-*.whl")

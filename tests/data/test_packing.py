@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmss_cli.data.packing import pack
+from wmss_cli.data.packing import pack, pack_rows, padding, rows_by_length
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 
@@ -62,3 +62,31 @@ def test_where_level_bins_would_overflow_best_fit_stays() -> None:
 
 def test_no_sample_still_gives_each_rank_a_bin() -> None:
     assert [places.tolist() for places in pack([], 10, 3)] == [[], [], []]
+
+
+@given(LENGTHS, st.integers(1, 100), st.integers(1, 5))
+def test_padded_rows_fit_and_all_ranks_run_equally_many_bins(
+    lengths: list[int], max_tokens: int, world_size: int
+) -> None:
+    sizes = np.array(lengths, dtype=np.int64)
+    bins = pack_rows(sizes, max_tokens, world_size)
+    assert bins
+    assert len(bins) % world_size == 0
+    assert sorted(np.concatenate(bins).tolist()) == list(range(len(sizes)))
+    padded = [len(places) * int(sizes[places].max(initial=0)) for places in bins]
+    assert all(len(p) <= 1 or n <= max_tokens for p, n in zip(bins, padded, strict=True))
+    assert padded == sorted(padded, reverse=True)
+
+
+def test_samples_of_like_length_share_a_bin() -> None:
+    sizes = np.array([10, 3, 9, 3, 10, 2])
+    assert [p.tolist() for p in pack_rows(sizes, 30, 1)] == [[0, 2, 4], [1, 3, 5]]
+    # Rather two of half the size than an empty one.
+    assert [p.tolist() for p in pack_rows(sizes, 30, 3)] == [[2, 4], [0], [1, 3, 5]]
+    assert [p.tolist() for p in pack_rows([], 30, 2)] == [[], []]
+
+
+def test_padding_is_the_share_of_what_passes() -> None:
+    sizes = np.array([10, 5, 4])
+    assert padding(sizes, rows_by_length(sizes, np.arange(3), 20)) == 1 - 19 / 24
+    assert padding(sizes, [np.array([0]), np.array([], dtype=np.int64)]) == 0.0

@@ -6,7 +6,8 @@ import pytest
 from evaluate.writers import STOP, make_model, make_prompts
 from transformers import PreTrainedModel
 
-from wmss_cli.evaluate.continuous import write_continuous
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.evaluate.continuous import check_attention, flash_refusal, write_continuous
 from wmss_cli.evaluate.plain import write_plain
 
 MIXED = make_prompts([7, 1, 30, 2, 12], shared=11)
@@ -38,3 +39,25 @@ def test_the_model_s_own_generation_settings_have_no_say(model: PreTrainedModel)
 
 def test_nothing_to_write(model: PreTrainedModel) -> None:
     assert list(write_continuous(model, [], 5, [STOP])) == []
+
+
+def test_what_transformers_made_of_the_model_is_looked_at(model: PreTrainedModel) -> None:
+    check_attention(model)
+    model.to("meta")
+    with pytest.raises(ConfigError, match="continuous: transformers attends with sdpa; without"):
+        check_attention(model)
+    for flash in ("flash_attention_3", "kernels-community/flash-attn2"):
+        model.config._attn_implementation_internal = flash
+        check_attention(model)
+
+
+def test_a_model_without_flash_attention_is_refused_on_other_devices_only(
+    model: PreTrainedModel,
+) -> None:
+    model._supports_flash_attn = False
+    assert flash_refusal(model) is None
+    model.to("meta")
+    said = flash_refusal(model)
+    assert said == f"transformers has no flash attention for {model.config.model_type}"
+    model._supports_flash_attn = True
+    assert flash_refusal(model) is None

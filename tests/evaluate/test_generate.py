@@ -5,12 +5,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from evaluate.writers import argmax, make_model
+from families import make_family
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.evaluate.generate import Engine, Generation, choose, generate, open_engine
+from wmss_cli.evaluate.choice import Engine
+from wmss_cli.evaluate.generate import Generation, generate, open_engine
 from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.evaluate.static import write_static
 from wmss_cli.models.tokenizer import load_tokenizer
@@ -45,25 +46,37 @@ def test_every_engine_gives_the_same_in_the_order_of_the_prompts(
     tiny_model: Path,
     engine: Engine,
 ) -> None:
-    write = open_engine(engine, tiny_model, "fp32", 3)
+    name, write = open_engine(engine, tiny_model, "fp32", 3)
     answers = in_order(generate(write, tokenizer, ids, 16, [tokenizer.eos_token_id]))
     expected = [tokenizer.decode(argmax(model, prompt, 16)) for prompt in ids]
     assert answers == [Generation(text, 16, "length") for text in expected]
     assert len(set(expected)) == len(PROMPTS)
+    assert name == ("static" if engine == "auto" else engine)
 
 
-def test_auto_is_continuous_on_a_gpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose("auto") == "static"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose("auto") == "continuous"
+def test_the_log_says_what_was_chosen_and_why(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_engine("auto", tiny_model, "fp32", 3)
+    assert capsys.readouterr().out == "eval.engine auto: static, since there is no GPU\n"
+
+
+def test_auto_takes_any_model_and_says_what_it_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, write = open_engine("auto", make_family(tmp_path / "mamba", "Mamba"), "fp32", 3)
+    assert name == "plain"
+    said = capsys.readouterr().out
+    assert "eval.engine auto: plain, since mamba: not all of its layers attend" in said
+    assert said.endswith("one answer is written at a time\n")
+    assert len(dict(write([[3, 4], [5]], 4, [1]))) == 2
 
 
 def test_an_engine_that_is_not_installed_is_refused_before_the_model_loads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("wmss_cli.evaluate.vllm.find_spec", lambda _name: None)
-    with pytest.raises(ConfigError, match=r"eval\.engine vllm is not installed"):
+    monkeypatch.setattr("wmss_cli.evaluate.choice.find_spec", lambda _name: None)
+    with pytest.raises(ConfigError, match=r"eval\.engine vllm: vLLM is not installed; pip install"):
         open_engine("vllm", Path("nowhere"), "fp32", None)
 
 
@@ -103,7 +116,7 @@ def test_special_tokens_are_counted_but_not_shown(
 def test_what_is_drawn_is_the_same_for_the_same_seeds(
     tokenizer: PreTrainedTokenizerBase, ids: list[list[int]], tiny_model: Path, engine: Engine
 ) -> None:
-    write = open_engine(engine, tiny_model, "fp32", 3)
+    _, write = open_engine(engine, tiny_model, "fp32", 3, drawn=True)
 
     def draw(*seeds: int) -> list[str]:
         sampling = Sampling(1.0, 1.0, seeds)
@@ -118,17 +131,9 @@ def test_what_is_drawn_does_not_depend_on_the_neighbours(
     tokenizer: PreTrainedTokenizerBase, ids: list[list[int]], tiny_model: Path
 ) -> None:
     sampling = Sampling(1.0, 0.9, (1, 2, 3, 4))
-    alone, together = (
-        in_order(
-            generate(
-                open_engine("static", tiny_model, "fp32", slots),
-                tokenizer,
-                ids,
-                16,
-                [tokenizer.eos_token_id],
-                sampling,
-            )
-        )
-        for slots in (1, 4)
-    )
-    assert alone == together
+    drawn = []
+    for slots in (1, 4):
+        _, write = open_engine("static", tiny_model, "fp32", slots, drawn=True)
+        stops = [tokenizer.eos_token_id]
+        drawn.append(in_order(generate(write, tokenizer, ids, 16, stops, sampling)))
+    assert drawn[0] == drawn[1]

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from evaluate.writers import STOP, make_model, make_prompts
+from families import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import MistralConfig, MistralForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate import static
@@ -111,15 +112,13 @@ def test_the_head_sees_one_position_of_each_row(model: PreTrainedModel) -> None:
     assert set(seen) == {(len(MIXED), 1)}
 
 
-def test_a_model_that_attends_within_a_window_is_refused() -> None:
-    config = MistralConfig(
-        vocab_size=320,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        sliding_window=8,
-    )
-    with pytest.raises(ConfigError, match="mistral: not all of its layers are plain full att"):
-        list(write_static(MistralForCausalLM(config), MIXED, 4, [STOP], 2))
+@pytest.mark.parametrize("family", ["Mistral", "Gemma2", "Gemma3", "GptOss", "Cohere2", "Falcon"])
+@pytest.mark.parametrize("slots", [3, 100])
+def test_windows_caps_and_sinks_are_those_of_the_model(family: str, slots: int) -> None:
+    check(tiny(family, vocab_size=320), MIXED, slots)
+
+
+@pytest.mark.parametrize("family", ["Qwen3_5Text", "Mamba", "Lfm2", "Llama4Text"])
+def test_a_model_with_other_layers_is_refused(family: str) -> None:
+    with pytest.raises(ConfigError, match="not all of its layers attend to all tokens or to a win"):
+        list(write_static(tiny(family, vocab_size=320), MIXED, 4, [STOP], 2))

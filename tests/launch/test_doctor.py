@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-from wmss_cli.launch import doctor
+from wmss_cli.launch import cluster_doctor, doctor
+from wmss_cli.stages.probe import adapters
 from wmss_cli.verify import sandbox
 
 
@@ -20,6 +22,7 @@ def test_looks_at_all_that_wmss_needs() -> None:
         "disk here",
         "hub",
         "GPUs",
+        "eval.engine auto",
         "sandbox",
     } <= findings.keys()
     assert {"torch", "transformers", "deepspeed", "math-verify"} <= findings.keys()
@@ -27,6 +30,56 @@ def test_looks_at_all_that_wmss_needs() -> None:
     assert not [f for f in findings.values() if f.state == "missing"], "the suite runs here"
     assert findings["CPU cores"].found == str(len(os.sched_getaffinity(0)))
     assert all(finding.advice for finding in findings.values() if finding.state != "ok")
+
+
+def test_says_what_the_engine_of_evaluation_is_here() -> None:
+    (finding,) = doctor._engine()
+    assert (finding.state, finding.found) == ("ok", "static, since there is no GPU")
+
+
+@pytest.mark.parametrize(
+    ("engine", "state"), [("vllm", "ok"), ("continuous", "note"), ("static", "note")]
+)
+def test_on_a_gpu_vllm_is_missed(engine: str, state: str) -> None:
+    finding = doctor.engine_finding(engine, "…", gpu=True)
+    assert finding.state == state
+    assert finding.advice.startswith("pip install 'wmss[vllm]'") == (state == "note")
+
+
+def test_on_the_nodes_the_slowest_engine_counts() -> None:
+    rows = [
+        {"engine": ["vllm", "vLLM is installed"], "gpus": ["H800"]},
+        {"engine": None, "gpus": ["H800"]},
+        {"engine": ["static", "no vLLM"], "gpus": ["H800"]},
+    ]
+    assert cluster_doctor._engine(rows[:2]).state == "ok"
+    finding = cluster_doctor._engine(rows)
+    assert (finding.state, finding.found) == (
+        "note",
+        "static, since no vLLM; vllm, since vLLM is installed",
+    )
+
+
+def test_adapters_of_two_kinds_are_named_for_nccl(tmp_path: Path) -> None:
+    ports = {
+        **{f"mlx5_{i}": ("4: ACTIVE", "InfiniBand", "400 Gb/sec (4X NDR)") for i in (0, 1, 3)},
+        "mlx5_2": ("4: ACTIVE", "Ethernet", "100 Gb/sec (4X EDR)"),
+        "mlx5_4": ("1: DOWN", "InfiniBand", "10 Gb/sec (4X SDR)"),
+    }
+    for name, values in ports.items():
+        port = tmp_path / name / "ports" / "1"
+        port.mkdir(parents=True)
+        for file, value in zip(("state", "link_layer", "rate"), values, strict=True):
+            (port / file).write_text(f"{value}\n")
+    row = {"adapters": adapters(tmp_path), "ib_hca": ""}
+
+    finding = cluster_doctor._adapters([row, row])
+    assert finding.found == "1 of Ethernet 100 Gb/sec (4X EDR); 3 of InfiniBand 400 Gb/sec (4X NDR)"
+    assert finding.state == "note"
+    assert finding.advice.startswith('NCCL_IB_HCA: "=mlx5_0:1,mlx5_1:1,mlx5_3:1" in the profile')
+    assert cluster_doctor._adapters([row | {"ib_hca": "=mlx5_0:1"}]).state == "ok"
+    assert cluster_doctor._adapters([row | {"adapters": {"mlx5_0:1": "x"}}]).state == "ok"
+    assert adapters(tmp_path / "none") == {}
 
 
 def test_a_package_that_is_missing_comes_with_the_command() -> None:

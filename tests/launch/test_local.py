@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from commands import record, right_records, write_records
+from launch.test_leftovers import gone
 
 from wmss_cli.core.artifact import Job, describe, open_draft, partial, redo
 from wmss_cli.core.config import CurateConfig, CurriculumConfig
@@ -194,7 +196,16 @@ def test_a_mistake_of_ours_names_the_log(tmp_path: Path) -> None:
     assert "Traceback" in log_path(Path(job.out)).read_text()
 
 
-def test_a_worker_that_is_killed_names_the_log(long_job: Job) -> None:
+def test_a_worker_that_is_killed_names_the_log(
+    long_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A worker with a process of its own, as of an engine.
+    python = tmp_path / "python"
+    started = f'sleep 300 & echo $! >"{tmp_path}/started"'
+    python.write_text(f'#!/bin/sh\n{started}\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+
     def kill() -> None:
         (pid,) = worker_pids()
         os.kill(pid, signal.SIGKILL)
@@ -202,6 +213,7 @@ def test_a_worker_that_is_killed_names_the_log(long_job: Job) -> None:
     message = r"curate: its process ended without a word \(killed by SIGKILL\); see .*curated\.log"
     with pytest.raises(StageError, match=message):
         run_local(long_job, watch=when_working(kill))
+    assert gone([int((tmp_path / "started").read_text())]), "nothing outlives the stage"
     assert not Path(long_job.out).exists()
     assert partial(Path(long_job.out)).is_dir()
 

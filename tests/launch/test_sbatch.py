@@ -141,6 +141,26 @@ def test_srun_gives_each_process_its_cores_and_ends_all_with_one(tmp_path: Path)
     assert words[words.index("-m") - 2] == sys.executable
 
 
+def srun_options(folder: Path, profile: Profile) -> list[str]:
+    text = script(folder, profile=profile)
+    (command,) = [line for line in text.splitlines() if line.startswith("srun ")]
+    return shlex.split(command)
+
+
+def test_ranks_that_follow_each_other_share_a_socket_unless_the_profile_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    own = "--distribution=block:block"
+    words = srun_options(tmp_path, Profile(srun=["--distribution=cyclic"]))
+    # srun takes the last one.
+    assert words.index(own) < words.index("--distribution=cyclic")
+    assert own in srun_options(tmp_path, Profile())
+    # What sbatch is told reaches srun, if nothing stands in its way.
+    profile = Profile(sbatch={"distribution": "cyclic"})
+    assert own not in srun_options(tmp_path, profile)
+    assert options(script(tmp_path, profile=profile))["distribution"] == "cyclic"
+
+
 def test_python_may_be_a_command_of_a_container(tmp_path: Path) -> None:
     text = script(tmp_path, profile=Profile(python="singularity exec a.sif python3"))
     assert " singularity exec a.sif python3 -u -m submitit.core._submit " in text

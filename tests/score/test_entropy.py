@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.special import entr, softmax
 
+from wmss_cli.models.heads import Head
 from wmss_cli.score.entropy import head_entropy, mean_by_row
 
 Floats = NDArray[np.float64]
@@ -27,7 +28,7 @@ def rows_of_logits(draw: st.DrawFn) -> Floats:
 
 def entropy_of(logits: Floats, columns: int | None = None) -> torch.Tensor:
     """Give the op logits of the test's choice: they are hidden states, the head is the unit."""
-    head = torch.eye(logits.shape[1], dtype=torch.float64)
+    head = Head(torch.eye(logits.shape[1], dtype=torch.float64))
     return head_entropy(torch.from_numpy(logits), head, columns)
 
 
@@ -55,7 +56,7 @@ def test_does_not_change_when_all_logits_shift(logits: Floats, shift: float) -> 
 
 @given(rows_of_logits())
 def test_single_precision_is_close(logits: Floats) -> None:
-    got = head_entropy(torch.from_numpy(logits).float(), torch.eye(logits.shape[1]))
+    got = head_entropy(torch.from_numpy(logits).float(), Head(torch.eye(logits.shape[1])))
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got.numpy(), plain_entropy(logits), rtol=1e-4, atol=1e-4)
 
@@ -71,7 +72,7 @@ def test_a_real_vocabulary_to_1e_5() -> None:
     hidden = torch.randn(20, 64, generator=generator)
     head = torch.randn(151_936, 64, generator=generator) * 0.4
     expected = plain_entropy((hidden.double() @ head.double().T).numpy())
-    got = head_entropy(hidden, head).numpy()
+    got = head_entropy(hidden, Head(head)).numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=0)
 
 
@@ -81,7 +82,7 @@ def test_narrow_logits_are_summed_in_single_precision(dtype: torch.dtype) -> Non
     generator = torch.manual_seed(0)
     hidden = torch.randn(4, 1, generator=generator).to(dtype)
     head = (3 * torch.randn(50_000, 1, generator=generator)).to(dtype)
-    got = head_entropy(hidden, head)
+    got = head_entropy(hidden, Head(head))
     assert got.dtype == torch.float32
     expected = plain_entropy((hidden @ head.T).double().numpy())
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5)
@@ -90,11 +91,24 @@ def test_narrow_logits_are_summed_in_single_precision(dtype: torch.dtype) -> Non
 def test_more_tokens_than_a_block_holds() -> None:
     hidden, head = torch.randn(5000, 8), torch.randn(37, 8)
     expected = plain_entropy((hidden.double() @ head.double().T).numpy())
-    np.testing.assert_allclose(head_entropy(hidden, head).numpy(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        head_entropy(hidden, Head(head)).numpy(), expected, rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_caps_scales_and_biases_are_part_of_the_head(dtype: torch.dtype) -> None:
+    hidden, weight, bias = torch.randn(50, 8), torch.randn(37, 8), torch.randn(37)
+    head = Head(weight.to(dtype), bias.to(dtype), scale=1.5, cap=2.0)
+    z = 1.5 * (hidden.to(dtype) @ head.weight.T).double() + bias.to(dtype).double()
+    expected = plain_entropy((2.0 * torch.tanh(z / 2.0)).numpy())
+    for columns in (5, 37):
+        found = head_entropy(hidden.to(dtype), head, columns)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
 
 
 def test_no_tokens_have_no_entropy() -> None:
-    assert head_entropy(torch.empty(0, 4), torch.ones(7, 4)).shape == (0,)
+    assert head_entropy(torch.empty(0, 4), Head(torch.ones(7, 4))).shape == (0,)
 
 
 @given(st.lists(st.lists(st.floats(0, 20), min_size=1, max_size=6), min_size=1, max_size=6))

@@ -71,6 +71,13 @@ def test_a_step_sees_gpus_on_both_nodes(cluster: Cluster) -> None:
     assert sorted(seen.splitlines()) == ["n1 0 0,1", "n1 1 0,1", "n2 2 0,1", "n2 3 0,1"]
 
 
+def test_the_last_distribution_counts_so_that_a_profile_wins(cluster: Cluster) -> None:
+    own = "--distribution=block:block"
+    show = ["--nodes=2", "--ntasks-per-node=2", "bash", "-c", "echo $SLURM_DISTRIBUTION"]
+    assert set(cluster.run("srun", own, *show).split()) == {"block:block"}
+    assert set(cluster.run("srun", own, "--distribution=cyclic", *show).split()) == {"cyclic"}
+
+
 def test_sacct_knows_a_finished_job(cluster: Cluster) -> None:
     failing = ["sbatch", "--parsable", "--wait", "--output=/dev/null", "--wrap=exit 3"]
     with pytest.raises(ClusterError, match="exit 3"):

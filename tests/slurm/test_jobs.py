@@ -262,6 +262,7 @@ def test_the_doctor_looks_from_two_nodes(tmp_path: Path) -> None:
     assert found["environment"]["state"] == "ok"
     assert found["environment"]["found"].startswith(sys.executable)
     assert found["all-reduce"]["found"].endswith("over 2 ranks on 2 nodes")
+    assert found["eval.engine auto"]["found"] == "static, since there is no GPU"
     # Fake GPUs: Slurm gives one, torch sees none.
     assert found["GPUs"]["state"] == "missing"
     assert doctor.returncode == 3

@@ -238,7 +238,7 @@ def test_an_empty_shard_loads_no_model(
     monkeypatch.setattr(evaluate, "open_engine", None)
     metrics = run_shard(shard_job(job(model, files, tmp_path / "out", shards=5), 4)).metrics
     assert (metrics["answers"], metrics["generation_seconds"]) == (0, 0.0)
-    assert metrics["dtype"] == "torch.float32"
+    assert (metrics["engine"], metrics["dtype"]) == (None, "torch.float32")
 
 
 def test_an_interrupted_eval_answers_only_the_rest(

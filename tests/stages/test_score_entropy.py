@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from families import make_family
 from scipy.special import entr, softmax
 from table import make_token_table
 from tiny import make_tiny_model
@@ -61,11 +62,13 @@ def job(tmp_path: Path, tiny_model: Path, tokens: Path) -> Job:
     return make_job(tmp_path / "entropy", tiny_model, tokens, shards=3)
 
 
-def test_equals_a_plain_loop_in_double_precision(
-    tmp_path: Path, tiny_model: Path, tokens: Path
-) -> None:
-    manifest = run(make_job(tmp_path / "entropy", tiny_model, tokens))
-    model, table = load_for_inference(tiny_model, "fp32").double(), TokenTable(tokens)
+@pytest.mark.parametrize("family", ["Qwen3", "Gemma2", "Falcon", "Gemma3", "Qwen3_5", "Mamba"])
+def test_equals_a_plain_loop_in_double_precision(tmp_path: Path, family: str) -> None:
+    """Packed or a row each, with capped logits, as the language part of a multimodal model."""
+    folder = make_family(tmp_path / "family", family)
+    tokens = make_token_table(tmp_path / "tokens", folder, SHAPES)
+    manifest = run(make_job(tmp_path / "entropy", folder, tokens, max_batch_tokens=40))
+    model, table = load_for_inference(folder, "fp32").double(), TokenTable(tokens)
     expected = []
     for row in range(len(table)):
         ids = torch.from_numpy(table.input_ids(row).astype("int64"))

@@ -6,7 +6,6 @@ cases: ZERO-MODE-HEAD-OBJECTIVE.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import sys
@@ -21,7 +20,7 @@ from transformers import PreTrainedModel
 from wmss_cli.core.config import JointConfig
 from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
-from wmss_cli.models.causal import load_model
+from wmss_cli.models.causal import load_model, load_packed
 from wmss_cli.stages.training import TableFeed
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.export import full_state_dict
@@ -153,8 +152,8 @@ def main(work: Path, results_file: Path, cases: list[str]) -> None:
         cut = [plan.micro_batches(step, table.lengths, 0, ranks.world_size) for step in range(2)]
         assert all(len(micro_batches) > 1 for micro_batches in cut)
         names = [f"{role}-{'tied' if tied else 'untied'}" for role in ("weak", "strong")]
-        weak, strong = (load_model(work / name, "fp32") for name in names)
-        plain = copy.deepcopy(weak), copy.deepcopy(strong)
+        plain = tuple(load_model(work / name, "fp32") for name in names)
+        weak, strong = (load_packed(work / name, "fp32") for name in names)
         before = fingerprint(weak.state_dict())
         objective = Objective(name, config.mix_lambda, 0.1, 1.0, seed=5)
         # On one of them NEFTune is enough: it does not look at the objective.

@@ -16,7 +16,7 @@ import torch
 
 from wmss_cli.core.config import JointConfig
 from wmss_cli.core.files import files_under
-from wmss_cli.models.causal import load_model
+from wmss_cli.models.causal import load_packed
 from wmss_cli.models.packed import PackedBatch
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.pair import WeakStrongPair
@@ -51,7 +51,7 @@ def main(work: Path, results_file: Path) -> None:
         name = f"{precision}-zero{zero_stage}-{mode}"
         # DeepSpeed lets go of an engine when the next one is built: it is held until then.
         before = storages()
-        weak, strong = (load_model(work / role, precision) for role in ("weak", "strong"))
+        weak, strong = (load_packed(work / role, precision) for role in ("weak", "strong"))
         pair = WeakStrongPair(strong, weak, 0.5, mode)
         config = JointConfig(zero_stage=zero_stage, precision=precision)
         engine = build_engine(pair, config)

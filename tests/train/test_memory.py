@@ -32,6 +32,7 @@ from wmss_cli.models.packed import PackedBatch, hidden_states, pack_attention
 from wmss_cli.models.shape import ModelShape
 from wmss_cli.train.engine import mark_recomputed
 from wmss_cli.train.memory import (
+    LOGITS_BYTES,
     Trained,
     activation_bytes,
     checkpoint_bytes,
@@ -39,6 +40,7 @@ from wmss_cli.train.memory import (
     largest_micro_batch,
     memory,
 )
+from wmss_cli.train.objectives import chunks
 from wmss_cli.train.pair import WeakStrongPair
 
 # States.
@@ -185,6 +187,8 @@ def test_the_peak_of_a_pass_is_what_torch_allocates(
     sizes = {**SIZES, "vocab_size": vocab_size, "hidden_size": 192, "intermediate_size": 600}
     config = Qwen3Config(**sizes, head_dim=64)
     weak, strong = (AutoModelForCausalLM.from_config(config, dtype=dtype) for _ in range(2))
+    for model in (strong, weak):
+        pack_attention(model)
     pair = WeakStrongPair(strong, weak, 0.5, mode).train()
     mark_recomputed(pair, checkpointing)
     lengths = (100, 180, 12)
@@ -265,6 +269,10 @@ def test_the_memory_of_qwen3_8b_is_what_its_tensors_take(checkpointing: str) -> 
 SHAPE = ModelShape.of_config(
     {**SIZES, "model_type": "qwen3", "head_dim": 32, "vocab_size": 150000, "hidden_size": 1024}
 )
+
+
+def test_the_chunk_of_logits_is_that_of_the_loss_on_a_gpu() -> None:
+    assert LOGITS_BYTES == chunks.GPU_LOGITS_BYTES
 
 
 @given(usable=st.integers(3 * 10**9, 2 * 10**10), checkpointing=st.booleans())

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, GemmaConfig, Pr
 from wmss_cli.data.batches import collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import load_packed
-from wmss_cli.models.packed import PackedBatch, check_packing, hidden_states, pack_attention
+from wmss_cli.models.forms import choose_form
+from wmss_cli.models.packed import PackedBatch, hidden_states
 from wmss_cli.train.neftune import embedding_noise, noisy_embeddings
 from wmss_cli.train.pair import WeakStrongPair
 
@@ -84,8 +85,7 @@ def test_models_that_scale_their_embeddings_get_noise_behind_the_module(
 ) -> None:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
-    check_packing(model)
-    pack_attention(model)
+    assert choose_form(model) == "packed"
     batch = batch_of(table, 0, 1)
     batch = replace(batch, input_ids=batch.input_ids % 50)
     model.train()

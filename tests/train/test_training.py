@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from families import make_family
 from jobs import make_joint_job, make_sft_job, run_workers, to, work_folder
+from table import make_token_table
 from transformers import AutoModelForCausalLM
 
 from wmss_cli.core.artifact import Job, open_draft
@@ -17,6 +20,7 @@ from wmss_cli.core.files import read_json_lines
 from wmss_cli.core.manifest import read_manifest
 from wmss_cli.core.schema import ACTIVE, write_parquet
 from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models.causal import load_model
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +91,28 @@ def test_noise_does_not_change_with_the_cut_and_the_ranks(tmp_path: Path) -> Non
             found.append([value for row in rows for value in (row["loss"], row["strong_loss"])])
         assert found[1] == pytest.approx(found[0], rel=1e-5)
         assert found[2] == pytest.approx(found[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["Gemma3", "Qwen3_5"])
+def test_of_a_multimodal_model_the_language_part_learns(tmp_path: Path, family: str) -> None:
+    work = tmp_path / "work"
+    job = make_joint_job(work, max_steps=2, zero_stage=3, gradient_checkpointing=True)
+    for seed, role in enumerate(("weak", "strong")):
+        shutil.rmtree(work / role)
+        make_family(work / role, family, seed)
+    shutil.rmtree(work / "tokens")
+    make_token_table(work / "tokens", work / "weak", [(4, 3 + i % 9) for i in range(8)])
+    codes, error = run_workers(job, work / "control", 2)
+    assert set(codes) == {0}, error
+    before, after = (
+        load_model(folder, "fp32") for folder in (work / "strong", Path(job.out) / "model")
+    )
+    assert type(after) is type(before)
+    assert type(after).__name__ == f"{family}ForConditionalGeneration"
+    weights = after.state_dict()
+    changed = {name for name, p in before.state_dict().items() if not p.equal(weights[name])}
+    assert any("language_model.layers.0" in name for name in changed)
+    assert not any("visual" in name or "vision" in name for name in changed)
 
 
 def test_undial_kd_from_itself_with_beta_0_starts_at_the_entropy_of_the_model(

@@ -20,8 +20,9 @@ from wmss_cli.bench.samples import GSM8K_LENGTHS, random_rows
 from wmss_cli.bench.timing import MatrixProduct, Rival, Timed, alternate
 from wmss_cli.core.errors import IntegrityError
 from wmss_cli.data.tokens import TokenTable
+from wmss_cli.evaluate.choice import flash_problem
 from wmss_cli.evaluate.continuous import write_continuous
-from wmss_cli.evaluate.generate import STATIC_SLOTS, choose
+from wmss_cli.evaluate.generate import STATIC_SLOTS
 from wmss_cli.evaluate.plain import settings, write_plain
 from wmss_cli.evaluate.static import write_static
 from wmss_cli.models.causal import device, load_for_inference
@@ -139,7 +140,7 @@ class _Subject:
 
 
 def _rivals(subject: _Subject, names: Sequence[str]) -> dict[str, Rival]:
-    ways: dict[str, Write] = {WMSS: _engine(), ONE: write_plain, BATCHES: _batches}
+    ways: dict[str, Write] = {WMSS: _engine(subject.model), ONE: write_plain, BATCHES: _batches}
     return {
         name: Rival(
             partial(_written, ways[name], subject, subject.new_tokens),
@@ -150,9 +151,9 @@ def _rivals(subject: _Subject, names: Sequence[str]) -> dict[str, Rival]:
     }
 
 
-def _engine() -> Write:
-    """Return what ``eval.engine: auto`` stands for."""
-    if choose("auto") == "continuous":
+def _engine(model: PreTrainedModel) -> Write:
+    """Return what ``eval.engine: auto`` stands for where vLLM is not installed."""
+    if model.device.type == "cuda" and flash_problem(model.dtype) is None:
         return write_continuous
     return partial(write_static, slots=STATIC_SLOTS)
 

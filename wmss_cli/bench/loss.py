@@ -16,6 +16,7 @@ from wmss_cli.bench.memory import peak_memory
 from wmss_cli.bench.results import Part, Ratio, Spread, at_least, at_most
 from wmss_cli.bench.timing import MatrixProduct, Rival, Values, alternate, compare
 from wmss_cli.models.causal import device, dtype_of
+from wmss_cli.models.heads import Head
 from wmss_cli.train.loss_backends import Backend, mixed_loss
 
 COTRAINED, FROZEN = "wmss, co-trained", "wmss, frozen"
@@ -142,9 +143,8 @@ class _Inputs:
         weak, weak_head = self.weak, self.weak_head
         if frozen:
             weak, weak_head = weak.detach(), weak_head.detach()
-        loss = mixed_loss(
-            backend, self.strong, self.strong_head, self.targets, weak, weak_head, _LAMBDA
-        )
+        heads = Head(self.strong_head), Head(weak_head)
+        loss = mixed_loss(backend, self.strong, heads[0], self.targets, weak, heads[1], _LAMBDA)
         return loss.total / len(self.targets)
 
     def by_authors(self) -> Tensor:

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwe
 
 from wmss_cli.models.allocator import keep_freed_memory
 from wmss_cli.models.causal import device, dtype_of
+from wmss_cli.models.packed import pack_attention
 from wmss_cli.models.shape import ModelShape
 
 QWEN3_VOCABULARY = 151_936
@@ -49,6 +50,13 @@ def smollm2(layers: int = 30, vocab_size: int = 49_152) -> dict[str, Any]:
         tie_word_embeddings=True,
     )
     return config.to_dict()
+
+
+def packed_model(config: dict[str, Any], seed: int = 0) -> PreTrainedModel:
+    """Make a model with random weights that reads packed documents."""
+    model = random_model(config, seed)
+    pack_attention(model)
+    return model
 
 
 def random_model(config: dict[str, Any], seed: int = 0) -> PreTrainedModel:

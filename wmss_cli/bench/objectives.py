@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deepspeed.runtime.engine import DeepSpeedEngine
 
-from wmss_cli.bench.models import qwen3, random_model, shape_of
+from wmss_cli.bench.models import packed_model, qwen3, shape_of
 from wmss_cli.bench.results import Part, Ratio, at_most
 from wmss_cli.bench.samples import write_table
 from wmss_cli.bench.step import (
@@ -63,8 +63,8 @@ def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path)
 
     def engine_of(has_other: bool, weak_mode: str) -> DeepSpeedEngine:
         pair = WeakStrongPair(
-            random_model(config, seed=0),
-            random_model(config, seed=1) if has_other else None,
+            packed_model(config, seed=0),
+            packed_model(config, seed=1) if has_other else None,
             LAMBDA if has_other else 1.0,
             "cotrain" if weak_mode == "cotrain" else "frozen",
         )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wmss_cli.bench.authors import stacked_cross_entropy
 from wmss_cli.bench.memory import peak_memory
-from wmss_cli.bench.models import qwen3, random_model, shape_of, smollm2
+from wmss_cli.bench.models import packed_model, qwen3, shape_of, smollm2
 from wmss_cli.bench.results import Agreement, Goal, Part, Ratio, Spread, at_least, at_most
 from wmss_cli.bench.samples import GSM8K_LENGTHS, Lengths, write_table
 from wmss_cli.bench.timing import MatrixProduct, Rival, Timed, Values, alternate, compare
@@ -24,6 +24,7 @@ from wmss_cli.core.config import TrainConfig
 from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device, dtype_of
+from wmss_cli.models.heads import Head
 from wmss_cli.models.packed import PackedBatch
 from wmss_cli.models.shape import train_flops
 from wmss_cli.train.engine import build_engine
@@ -203,8 +204,8 @@ def join_alone() -> None:
 
 def _rival(size: Size, table: TokenTable, name: str) -> Rival:
     shape = _model_config(size)
-    strong = random_model(shape, seed=0)
-    weak = None if name == SFT else random_model(shape, seed=1)
+    strong = packed_model(shape, seed=0)
+    weak = None if name == SFT else packed_model(shape, seed=1)
     kind = _AuthorsPair if name == AUTHORS else WeakStrongPair
     pair = kind(
         strong,
@@ -268,7 +269,7 @@ class _AuthorsPair(WeakStrongPair):
         denominator: float,
         weak_hidden: Tensor | None = None,
         _step: int = 0,
-        look: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+        look: Callable[[Tensor, Head, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return what the pair of wmss returns."""
         assert self.weak is not None

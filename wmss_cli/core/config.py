@@ -85,7 +85,7 @@ class TokenizeConfig(Section):
 class ScoreConfig(Section):
     """Entropy of a model on every sample (Eq. 8)."""
 
-    EXECUTION = frozenset({"shards", "max_batch_tokens"})
+    EXECUTION = frozenset({"shards", "max_batch_tokens", "kernels"})
 
     shards: Count = 1
     """Parts that are scored one by one; what is done is not done again."""
@@ -93,6 +93,8 @@ class ScoreConfig(Section):
     """Most tokens of a forward pass. Samples are packed into it; a longer one passes alone."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and fp32 on a CPU; the softmax is always fp32."""
+    kernels: Literal["auto", "liger", "none"] = "auto"
+    """What computes RMSNorm, rotary embeddings and SwiGLU on a GPU, as in training."""
 
 
 class CurriculumConfig(Section):
@@ -149,9 +151,11 @@ class EvalConfig(Section):
     """`paper`: the question alone; the system prompt says what an answer looks like. `boxed`: it
     asks to put the final answer within a box, too, as Qwen's evaluation does."""
     engine: Literal["auto", "static", "continuous", "vllm", "plain"] = "auto"
-    """What writes the answers. `static`: finished answers give their place to the next prompts.
-    `continuous`: transformers' paged attention. `vllm` comes with the extra `vllm`. `plain`: one by
-    one, with any model. `auto`: `continuous` on a GPU, else `static`."""
+    """What writes the answers. `vllm` comes with the extra `vllm`. `continuous`: transformers'
+    paged attention; on a GPU it needs a flash-attention package, on a CPU it is slow and there to
+    compare with. `static`: finished answers give their place to the next prompts. `plain`: one by
+    one, with any model. `auto`: on a GPU the first of `vllm`, `continuous` and `static` that works
+    there; on a CPU, and for drawn answers, which depend on the engine, `static`."""
     batch_size: Count | None = None
     """Most answers written at a time. If null: 64 by `static`, else as many as the memory holds."""
     limit: Count | None = None

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wmss_cli.data.packing import pack
+from wmss_cli.data.packing import pack, pack_rows, rows_by_length
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.packed import PackedBatch
 
@@ -74,7 +74,12 @@ class BatchPlan:
         return self.rows[np.array(picks, dtype=np.int64)]
 
     def micro_batches(
-        self, step: int, lengths: NDArray[np.int64], rank: int, world_size: int
+        self,
+        step: int,
+        lengths: NDArray[np.int64],
+        rank: int,
+        world_size: int,
+        padded: bool = False,
     ) -> list[NDArray[np.int64]]:
         """Return one rank's micro-batches of a step.
 
@@ -89,9 +94,12 @@ class BatchPlan:
             Tokens of each row of the table.
         rank, world_size : int
             Of this process.
+        padded : bool
+            Whether each sample is a row of its own.
         """
         batch = self.global_batch(step)
-        bins = pack(lengths[batch], self.micro_batch_tokens, world_size)
+        cut = pack_rows if padded else pack
+        bins = cut(lengths[batch], self.micro_batch_tokens, world_size)
         return [batch[places] for places in bins[rank::world_size]]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
@@ -145,7 +153,10 @@ def _hash(example_id: str) -> int:
 
 
 def by_length(
-    lengths: NDArray[np.int64], rows: NDArray[np.int64], max_batch_tokens: int
+    lengths: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    max_batch_tokens: int,
+    padded: bool = False,
 ) -> list[NDArray[np.int64]]:
     """Cut rows into batches of like length, each at most so many tokens.
 
@@ -157,7 +168,11 @@ def by_length(
         The rows to cut.
     max_batch_tokens : int
         A longer row makes a batch of its own.
+    padded : bool
+        Whether each sample is a row of its own, padded to the longest.
     """
+    if padded:
+        return rows_by_length(lengths, rows, max_batch_tokens)
     ordered = rows[np.argsort(-lengths[rows], kind="stable")]
     batches: list[NDArray[np.int64]] = []
     start = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,61 @@ def pack(
     bins = level if fits else tight + [[] for _ in range(count - len(tight))]
     bins.sort(key=lambda places: -int(sizes[places].sum()))
     return [np.array(sorted(places), dtype=np.int64) for places in bins]
+
+
+def pack_rows(
+    lengths: Sequence[int] | NDArray[np.int64], max_tokens: int, world_size: int
+) -> list[NDArray[np.int64]]:
+    """Put samples into bins for models that read each in a row of its own, padded to the longest.
+
+    Samples of like length share a bin. Parameters and what is returned as of :func:`pack`; the
+    tokens of a bin count with their padding.
+    """
+    sizes = np.asarray(lengths, dtype=np.int64)
+    bins = [places.tolist() for places in rows_by_length(sizes, np.arange(len(sizes)), max_tokens)]
+    count = max(1, -(-len(bins) // world_size)) * world_size
+    while len(bins) < count:
+        # All ranks run equally many bins: rather two of half the size than an empty one.
+        fullest: list[int] = max(bins, key=len, default=[])
+        if len(fullest) > 1:
+            bins.remove(fullest)
+            half = len(fullest) // 2
+            bins += [fullest[:half], fullest[half:]]
+        else:
+            bins.append([])
+    bins.sort(key=lambda places: -len(places) * int(sizes[places].max(initial=0)))
+    return [np.array(sorted(places), dtype=np.int64) for places in bins]
+
+
+def rows_by_length(
+    sizes: NDArray[np.int64], rows: NDArray[np.int64], max_tokens: int
+) -> list[NDArray[np.int64]]:
+    """Cut rows into batches of like length, the longest first.
+
+    Parameters
+    ----------
+    sizes : ndarray of int
+        Tokens of each row of the table.
+    rows : ndarray of int
+        The rows to cut.
+    max_tokens : int
+        Of a batch, with padding. A longer row makes a batch of its own.
+    """
+    ordered = rows[np.argsort(-sizes[rows], kind="stable")]
+    batches = []
+    start = 0
+    while start < len(ordered):
+        size = max(1, max_tokens // int(sizes[ordered[start]]))
+        batches.append(ordered[start : start + size])
+        start += size
+    return batches
+
+
+def padding(sizes: NDArray[np.int64], batches: Iterable[NDArray[np.int64]]) -> float:
+    """Return the share of padding in the tokens of batches of padded rows."""
+    filled = [places for places in batches if len(places)]
+    padded = sum(len(places) * int(sizes[places].max()) for places in filled)
+    return 1.0 - sum(int(sizes[places].sum()) for places in filled) / max(1, padded)
 
 
 def _best_fit(

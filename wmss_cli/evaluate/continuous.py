@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from wmss_cli.core.errors import ConfigError, StageError
+from wmss_cli.evaluate.choice import dense
 from wmss_cli.evaluate.plain import settings
 from wmss_cli.evaluate.sampling import Sampling
 
@@ -38,7 +39,7 @@ def write_continuous(
     Raises
     ------
     ConfigError
-        If transformers is too old.
+        If transformers is too old, or does not take flash attention on a GPU.
     StageError
         If it gives a prompt up.
     """
@@ -56,6 +57,7 @@ def write_continuous(
             generation_config=chosen, continuous_batching_config=options, block=True, timeout=5
         ) as manager,
     ):
+        check_attention(model)
         for index in order:
             manager.add_request(
                 prompt_ids[index],
@@ -76,6 +78,26 @@ def write_continuous(
                 raise StageError(f"transformers' continuous batching failed: {result.error}")
             left -= 1
             yield int(result.request_id), list(result.generated_tokens)
+
+
+def flash_refusal(model: PreTrainedModel) -> str | None:
+    """Return why transformers would not let a model on a GPU use flash attention."""
+    if model.device.type == "cpu" or model._supports_flash_attn:
+        return None
+    return f"transformers has no flash attention for {model.config.model_type}"
+
+
+def check_attention(model: PreTrainedModel) -> None:
+    """Check what a model attends with once transformers has made it ready for many requests.
+
+    Raises
+    ------
+    ConfigError
+        If it is not flash attention, on a GPU: transformers only notes that, and goes on.
+    """
+    attention = model.config.get_text_config()._attn_implementation
+    if model.device.type != "cpu" and "flash" not in str(attention):
+        raise dense(f"transformers attends with {attention}")
 
 
 def _options(model: PreTrainedModel, slots: int, longest: int) -> Any:

@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
-from wmss_cli.evaluate.continuous import write_continuous
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.evaluate.choice import Engine, choose, dense
+from wmss_cli.evaluate.continuous import flash_refusal, write_continuous
 from wmss_cli.evaluate.plain import write_plain
 from wmss_cli.evaluate.sampling import Sampling
-from wmss_cli.evaluate.static import write_static
-from wmss_cli.evaluate.vllm import check_vllm, load_vllm, write_vllm
+from wmss_cli.evaluate.static import windows_of, write_static
+from wmss_cli.evaluate.vllm import load_vllm, write_vllm
 from wmss_cli.models.causal import Precision, dtype_of, load_for_inference
-
-Engine = Literal["auto", "static", "continuous", "vllm", "plain"]
 
 
 class Write(Protocol):
@@ -58,23 +57,17 @@ class Generation:
     finish_reason: Literal["stop", "length"]
 
 
-def choose(engine: Engine) -> Engine:
-    """Return what ``auto`` stands for: ``continuous`` on a GPU, else ``static``.
+class Opened(NamedTuple):
+    """An engine with a model in it."""
 
-    Raises
-    ------
-    ConfigError
-        If the engine is not installed.
-    """
-    if engine == "auto":
-        return "continuous" if torch.cuda.is_available() else "static"
-    if engine == "vllm":
-        check_vllm()
-    return engine
+    name: Engine
+    write: Write
 
 
-def open_engine(engine: Engine, folder: Path, precision: Precision, slots: int | None) -> Write:
-    """Load a model into an engine.
+def open_engine(
+    engine: Engine, folder: Path, precision: Precision, slots: int | None, drawn: bool = False
+) -> Opened:
+    """Load a model into an engine; the log says which and why.
 
     All engines write the same greedy answers, up to rounding: where two tokens are almost equally
     probable, one may write the other. What they draw differs.
@@ -89,22 +82,44 @@ def open_engine(engine: Engine, folder: Path, precision: Precision, slots: int |
         Of weights and activations.
     slots : int or None
         Most prompts at a time; None for what suits the engine.
+    drawn : bool
+        Whether tokens will be drawn.
 
     Raises
     ------
     ConfigError
-        If the engine is not installed, or the model cannot be loaded.
+        If the engine cannot work here (see :func:`wmss_cli.evaluate.choice.choose`), or the model
+        cannot be loaded.
+    StageError
+        If vLLM cannot load it.
     """
-    engine = choose(engine)
-    if engine == "vllm":
-        dtype = str(dtype_of(precision)).removeprefix("torch.")
-        return partial(write_vllm, load_vllm(folder, dtype, slots))
+    dtype = dtype_of(precision)
+    name, why = choose(engine, dtype, drawn)
+    if name == "vllm":
+        _say(engine, name, why)
+        llm = load_vllm(folder, str(dtype).removeprefix("torch."), slots)
+        return Opened(name, partial(write_vllm, llm))
     model = load_for_inference(folder, precision)
-    if engine == "plain":
-        return partial(write_plain, model)
-    if engine == "continuous":
-        return partial(write_continuous, model, slots=slots)
-    return partial(write_static, model, slots=slots or STATIC_SLOTS)
+    if name == "continuous" and (problem := flash_refusal(model)):
+        if engine != "auto":
+            raise dense(problem)
+        name, why = "static", f"for continuous: {problem}"
+    if name == "static" and engine == "auto":
+        try:
+            windows_of(model)
+        except ConfigError as error:
+            name, why = "plain", f"{error}; one answer is written at a time"
+    _say(engine, name, why)
+    if name == "plain":
+        return Opened(name, partial(write_plain, model))
+    if name == "continuous":
+        return Opened(name, partial(write_continuous, model, slots=slots))
+    return Opened("static", partial(write_static, model, slots=slots or STATIC_SLOTS))
+
+
+def _say(engine: Engine, name: Engine, why: str) -> None:
+    # Goes to the log of the stage.
+    print(f"eval.engine {engine}: {name}, since {why}", flush=True)  # noqa: T201
 
 
 def generate(

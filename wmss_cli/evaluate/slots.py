@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import torch
@@ -124,8 +124,12 @@ class Slots(Cache):
             values[target, :, used] = values[source, :, used]
 
     def begin_step(
-        self, lengths: Sequence[int], dtype: torch.dtype, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        lengths: Sequence[int],
+        dtype: torch.dtype,
+        device: torch.device,
+        windows: Collection[int | None] = (None,),
+    ) -> tuple[Tensor, dict[int | None, Tensor]]:
         """Say where each of the first rows writes its next position.
 
         Parameters
@@ -134,23 +138,29 @@ class Slots(Cache):
             Positions that a row has already, one number for each row.
         dtype, device
             Of the model.
+        windows : collection of int or None
+            How many positions its layers see, the own one included; None is all of them.
 
         Returns
         -------
         position_ids : Tensor
             ``[rows, 1]``.
-        attention_mask : Tensor
-            ``[rows, 1, 1, width]``, to be added to the scores.
+        attention_masks : dict of int or None to Tensor
+            Of each window: ``[rows, 1, 1, width]``, to be added to the scores.
         """
         at = torch.tensor(lengths, device=device)
         rows = torch.arange(len(lengths), device=device)
         width = max(lengths) + 1
         for layer in self._own:
             layer.rows, layer.at, layer.width = rows, at, width
-        hidden = torch.arange(width, device=device) > at[:, None]
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=device)
-        mask.masked_fill_(hidden, torch.finfo(dtype).min)
-        return at[:, None], mask[:, None, None]
+        back = at[:, None] - torch.arange(width, device=device)
+        masks = {}
+        for window in windows:
+            hidden = back < 0 if window is None else (back < 0) | (back >= window)
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=device)
+            mask.masked_fill_(hidden, torch.finfo(dtype).min)
+            masks[window] = mask[:, None, None]
+        return at[:, None], masks
 
 
 def _grown(old: Tensor, capacity: int) -> Tensor:

@@ -6,7 +6,7 @@ padded on the left, no row waits for the longest one, and the head runs for one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, cast
@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate.sampling import Sampling, draw
@@ -34,20 +34,28 @@ class _Answer:
     written: list[int] = field(default_factory=list)
 
 
-def check_slots(model: PreTrainedModel) -> None:
-    """Refuse a model whose cache is more than one key and one value for each position.
+def windows_of(model: PreTrainedModel) -> dict[str, int | None]:
+    """Return how many positions each kind of a model's layers sees; None is all of them.
 
     Raises
     ------
     ConfigError
-        If a layer attends within a window, or does not attend at all.
+        If a layer is no attention, whose cache is more than a key and a value for each position,
+        or attends within chunks.
     """
-    layers = DynamicCache(config=model.config).layers
-    if not all(type(layer) is DynamicLayer for layer in layers):
-        raise ConfigError(
-            f"{model.config.model_type}: not all of its layers are plain full attention, which "
-            "eval.engine static needs; use continuous or vllm"
-        )
+    windows: dict[str, int | None] = {}
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    for layer in DynamicCache(config=model.config).layers:
+        if type(layer) is DynamicLayer:
+            windows["full_attention"] = None
+        elif type(layer) is DynamicSlidingWindowLayer and "chunked_attention" not in kinds:
+            windows["sliding_attention"] = layer.sliding_window
+        else:
+            raise ConfigError(
+                f"{model.config.model_type}: not all of its layers attend to all tokens or to a "
+                "window of them, which eval.engine static needs; use vllm or plain"
+            )
+    return windows
 
 
 @torch.inference_mode()
@@ -64,7 +72,8 @@ def write_static(
     Parameters
     ----------
     model : PreTrainedModel
-        On its device, in evaluation mode, of plain full attention (:func:`check_slots`).
+        On its device, in evaluation mode, all of whose layers are attention
+        (:func:`windows_of`).
     prompt_ids : sequence of list of int
         Token ids of each prompt, at least one.
     max_new_tokens : int
@@ -86,9 +95,9 @@ def write_static(
     Raises
     ------
     ConfigError
-        If the model is not of plain full attention.
+        If a layer of the model is no attention.
     """
-    check_slots(model)
+    windows = windows_of(model)
     if not prompt_ids:
         return
     # Its last token stays outside: each prompt needs one whose logits begin the answer.
@@ -110,7 +119,7 @@ def write_static(
                 rest = [prompt_ids[i][len(shared) : -1] for i in rows]
                 cache.fill(len(answers), _read(model, _repeated(prefix, len(rows)), rest))
             answers += [_Answer(i, len(prompt_ids[i]) - 1, prompt_ids[i][-1]) for i in rows]
-        logits = _step(model, cache, answers)
+        logits = _step(model, cache, answers, windows)
         if sampling is None:
             chosen = cast(list[int], logits.argmax(-1).tolist())
         else:
@@ -145,10 +154,20 @@ def _take(waiting: list[int], prompt_ids: Sequence[list[int]], shared: int, free
     return [waiting.pop() for _ in range(count)]
 
 
-def _step(model: PreTrainedModel, cache: Slots, answers: Sequence[_Answer]) -> Tensor:
+def _step(
+    model: PreTrainedModel,
+    cache: Slots,
+    answers: Sequence[_Answer],
+    windows: Mapping[str, int | None],
+) -> Tensor:
     """Return the logits of each answer's next token, ``[answers, vocab]``."""
     lengths = [answer.length for answer in answers]
-    position_ids, attention_mask = cache.begin_step(lengths, model.dtype, model.device)
+    position_ids, masks = cache.begin_step(
+        lengths, model.dtype, model.device, set(windows.values())
+    )
+    by_kind = {kind: masks[window] for kind, window in windows.items()}
+    # Where layers differ a model takes a mask for each kind, else one for all.
+    attention_mask = by_kind if len(by_kind) > 1 else next(iter(by_kind.values()))
     out = cast(Any, model)(
         input_ids=torch.tensor([[answer.last] for answer in answers], device=model.device),
         position_ids=position_ids,

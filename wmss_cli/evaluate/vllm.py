@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.endings import at_end
+from wmss_cli.core.errors import ConfigError, StageError
 from wmss_cli.evaluate.sampling import Sampling
+from wmss_cli.models.causal import device
 from wmss_cli.models.matching import check_stored
 
-
-def check_vllm() -> None:
-    """Refuse to go on without vLLM.
-
-    Raises
-    ------
-    ConfigError
-        If it is not installed.
-    """
-    if not find_spec("vllm"):
-        raise ConfigError(
-            "eval.engine vllm is not installed; pip install 'wmss[vllm]', or use auto"
-        )
+_AT_ONCE = 2048
+"""Answers that are waited for together: what is there is kept when the stage is interrupted."""
 
 
 def load_vllm(folder: Path, dtype: str, slots: int | None) -> Any:
-    """Load a model into vLLM.
+    """Load a model into vLLM, whose engine is shut down when the process ends, however it does.
 
     Parameters
     ----------
@@ -38,26 +28,43 @@ def load_vllm(folder: Path, dtype: str, slots: int | None) -> Any:
     slots : int or None
         Most prompts at a time; None for vLLM's own limit.
 
+    It imports, as :func:`wmss_cli.evaluate.choice.vllm_problem` has found out.
+
     Raises
     ------
     ConfigError
-        If vLLM is not installed, or the weights do not match the model's configuration.
+        If the weights do not match the model's configuration, or this process is to use another
+        GPU than the first one that it sees, which vLLM takes.
+    StageError
+        If vLLM cannot load the model.
     """
-    check_vllm()
+    gpu = device()
+    if gpu.index:
+        raise ConfigError(
+            f"eval.engine vllm takes the first GPU that it sees, and this process has {gpu}; show "
+            "each process its own GPU alone (CUDA_VISIBLE_DEVICES)"
+        )
     # vLLM leaves weights that a checkpoint lacks as they happen to be.
     check_stored(folder)
     from vllm import LLM
 
     limit = {} if slots is None else {"max_num_seqs": slots}
-    return LLM(
-        model=str(folder),
-        dtype=dtype,
-        skip_tokenizer_init=True,
-        enable_prefix_caching=True,
-        # Not the settings for sampling that the model's folder may hold.
-        generation_config="vllm",
-        **limit,
-    )
+    try:
+        llm = LLM(
+            model=str(folder),
+            dtype=dtype,
+            skip_tokenizer_init=True,
+            enable_prefix_caching=True,
+            # Not the settings for sampling that the model's folder may hold.
+            generation_config="vllm",
+            **limit,
+        )
+    except Exception as error:
+        raise StageError(
+            f"{folder}: vLLM cannot load it ({error}); set eval.engine to static"
+        ) from error
+    at_end(llm.llm_engine.engine_core.shutdown)
+    return llm
 
 
 def write_vllm(
@@ -67,7 +74,7 @@ def write_vllm(
     stop_token_ids: Sequence[int],
     sampling: Sampling | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Continue prompts; the answers come all at once, in order.
+    """Continue prompts; the answers come in order, many at once.
 
     Parameters
     ----------
@@ -93,5 +100,8 @@ def write_vllm(
         for index in range(len(prompt_ids))
     ]
     prompts = [{"prompt_token_ids": ids} for ids in prompt_ids]
-    for index, output in enumerate(llm.generate(prompts, settings, use_tqdm=False)):
-        yield index, list(output.outputs[0].token_ids)
+    for first in range(0, len(prompts), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        outputs = llm.generate(prompts[some], settings[some], use_tqdm=False)
+        for index, output in enumerate(outputs, first):
+            yield index, list(output.outputs[0].token_ids)

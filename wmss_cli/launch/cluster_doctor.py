@@ -19,7 +19,7 @@ from wmss_cli.launch import sbatch, slurm
 from wmss_cli.launch.cancel import active_jobs, cancel
 from wmss_cli.launch.chain import Link, Task
 from wmss_cli.launch.cluster import Partition, destination, misfit, partitions
-from wmss_cli.launch.doctor import Finding
+from wmss_cli.launch.doctor import Finding, engine_finding
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.status import run_status
@@ -179,14 +179,18 @@ def _findings(rows: list[dict[str, Any]], speed: float, train: Resources) -> Ite
     )
     yield _environment(rows)
     yield _gpus(rows, train)
+    yield _engine(rows)
     yield Finding(
         what="all-reduce",
         state="note" if train.gpus and speed < _SLOW_GB_PER_S and len(nodes) > 1 else "ok",
         found=f"{speed:.2f} GB/s over {len(rows)} ranks on {len(nodes)} nodes",
-        advice="NCCL_DEBUG: INFO in the profile's environment shows which network it takes"
+        advice="NCCL_DEBUG: INFO in the profile's environment shows which network it takes; "
+        "NCCL_IB_HCA says which it shall take"
         if train.gpus and speed < _SLOW_GB_PER_S and len(nodes) > 1
         else "",
     )
+    if train.gpus and any(row["adapters"] for row in rows):
+        yield _adapters(rows)
     yield _each(
         rows,
         "scontrol",
@@ -199,6 +203,25 @@ def _findings(rows: list[dict[str, Any]], speed: float, train: Resources) -> Ite
         ("sandbox", "bubblewrap runs on all nodes"),
         ("no bubblewrap on", "programs of models can only run in a weaker sandbox there"),
         optional=True,
+    )
+
+
+def _adapters(rows: list[dict[str, Any]]) -> Finding:
+    """Say what adapters the nodes have; unless some are named, NCCL may take those of storage."""
+    kinds: dict[str, set[str]] = {}
+    for row in rows:
+        for port, kind in row["adapters"].items():
+            kinds.setdefault(kind, set()).add(port)
+    most = max(kinds.values(), key=len)
+    listed = ",".join(sorted(most))
+    mixed = len(kinds) > 1 and not any(row["ib_hca"] for row in rows)
+    return Finding(
+        what="adapters",
+        state="note" if mixed else "ok",
+        found="; ".join(f"{len(ports)} of {kind}" for kind, ports in sorted(kinds.items())),
+        advice=f"NCCL_IB_HCA: \"={listed}\" in the profile's environment, if those are the GPUs'"
+        if mixed
+        else "",
     )
 
 
@@ -216,6 +239,14 @@ def _environment(rows: list[dict[str, Any]]) -> Finding:
         state = "note"
         advice = f"here it is {here[0]}, wmss {here[1]}, torch {here[2]}; is that meant?"
     return Finding(what="environment", state=state, found=found, advice=advice)
+
+
+def _engine(rows: list[dict[str, Any]]) -> Finding:
+    """Say what ``eval.engine: auto`` stands for on the nodes: the first rank of each has looked."""
+    there = sorted({tuple(row["engine"]) for row in rows if row["engine"]})
+    found = "; ".join(f"{engine}, since {why}" for engine, why in there)
+    slowest = next((engine for engine, _ in there if engine != "vllm"), "vllm")
+    return engine_finding(slowest, found, gpu=any(row["gpus"] for row in rows))
 
 
 def _each(

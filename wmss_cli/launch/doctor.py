@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from contextlib import redirect_stdout
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -38,6 +39,7 @@ def examine() -> list[Finding]:
         *_packages(),
         _cores(),
         *_accelerators(),
+        *_engine(),
         _memory(),
         _disk(),
         _hub(),
@@ -111,6 +113,29 @@ def _accelerators() -> list[Finding]:
             advice="" if bf16 else "set precision: fp32 in every section",
         ),
     ]
+
+
+def _engine() -> list[Finding]:
+    """Say what ``eval.engine: auto`` stands for; where torch is missing, its own line says so."""
+    try:
+        import torch
+
+        from wmss_cli.evaluate.choice import choose
+    except ImportError:
+        return []
+    # What vLLM says while it is imported is no answer.
+    with redirect_stdout(sys.stderr):
+        engine, why = choose("auto", torch.bfloat16)
+    return [engine_finding(engine, f"{engine}, since {why}", torch.cuda.is_available())]
+
+
+def engine_finding(engine: str, found: str, gpu: bool) -> Finding:
+    """Return the line about ``eval.engine: auto``."""
+    fast = engine == "vllm" or not gpu
+    advice = "" if fast else "pip install 'wmss[vllm]' where evaluation has its Python"
+    return Finding(
+        what="eval.engine auto", state="ok" if fast else "note", found=found, advice=advice
+    )
 
 
 def _memory() -> Finding:

@@ -24,6 +24,7 @@ from wmss_cli.core.errors import (
 )
 from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.progress import PROGRESS, Progress, read_progress
+from wmss_cli.launch.leftovers import end_session
 from wmss_cli.launch.worker import CRASHED, read_error, write_job
 from wmss_cli.stages import table
 
@@ -168,6 +169,8 @@ class _Workers:
         self._send(signal.SIGKILL)
         for process in self._processes:
             process.wait()
+            # A worker that was killed could not end what it had started.
+            end_session(process.pid)
         for number, handler in self._restore.items():
             signal.signal(number, handler)
 

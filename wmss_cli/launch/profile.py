@@ -126,7 +126,8 @@ class Profile(Section):
     python: str | None = None
     """Shell command that starts Python in a job, for containers; null is this very Python."""
     srun: list[str] = Field(default_factory=list)
-    """Further options of srun, such as `--container-image=…`."""
+    """Further options of srun, such as `--container-image=…`. They come behind wmss's own,
+    `--kill-on-bad-exit=1` and `--distribution=block:block`, and win over them."""
     array_limit: Count = 16
     """Tasks of one stage's array that run at once."""
     requeue: Literal["scontrol", "chain"] = "scontrol"

@@ -66,8 +66,7 @@ def parameters(link: Link, profile: Profile, dependency: str | None, limit: int)
         "wckey": None,
         "stderr_to_stdout": True,
         "setup": _setup(profile),
-        # One rank that fails ends the others, which would wait for it.
-        "srun_args": ["--kill-on-bad-exit=1", *profile.srun],
+        "srun_args": [*_srun(profile), *profile.srun],
     }
     found |= {name: getattr(profile, name) for name in _PASSED_ON}
     if resources.mem_gb is not None:
@@ -83,6 +82,17 @@ def parameters(link: Link, profile: Profile, dependency: str | None, limit: int)
     more |= {name: value for name, value in profile.sbatch.items() if value is not False}
     found["additional_parameters"] = more
     return {name: value for name, value in found.items() if value is not None} | {"wckey": None}
+
+
+def _srun(profile: Profile) -> list[str]:
+    """Return wmss's own options of srun; a profile's come behind them, and the last one counts."""
+    # One rank that fails ends the others, which would wait for it.
+    options = ["--kill-on-bad-exit=1"]
+    # Ranks that follow each other share a socket, as their GPUs do: Slurm would deal them out to
+    # the sockets in turn. srun takes over what sbatch is told, unless it is told something itself.
+    if "distribution" not in profile.sbatch:
+        options.append("--distribution=block:block")
+    return options
 
 
 def _setup(profile: Profile) -> list[str]:

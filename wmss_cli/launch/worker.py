@@ -22,7 +22,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from wmss_cli.core.artifact import Job
+from wmss_cli.core.endings import close_all
 from wmss_cli.core.errors import InterruptedRunError, explain
+from wmss_cli.launch.leftovers import end_descendants
 from wmss_cli.stages import table
 
 _PR_SET_PDEATHSIG = 1
@@ -92,9 +94,14 @@ def run(work: Callable[[], None], control: Path) -> int:
 
 def leave(code: int) -> NoReturn:
     """End the process at once: it must not wait for the threads of a broken process group."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    close_all()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
+    # Nor does it wait for those that it has started, such as the workers of an engine.
+    end_descendants()
     # What an orderly end would remove: the folder of the socket to multiprocessing's server.
     shutil.rmtree(get_temp_dir(), ignore_errors=True)
     os._exit(code)

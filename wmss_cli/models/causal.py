@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 from transformers import (
-    AutoModelForCausalLM,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -18,8 +17,16 @@ from transformers import (
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.allocator import keep_freed_memory
 from wmss_cli.models.folder import check_full_precision
-from wmss_cli.models.matching import check_match, check_tied, refusals
-from wmss_cli.models.packed import check_packing, pack_attention
+from wmss_cli.models.forms import choose_form
+from wmss_cli.models.matching import (
+    check_match,
+    check_tied,
+    model_class,
+    read_model_config,
+    refusals,
+)
+from wmss_cli.models.packed import backbone
+from wmss_cli.models.placement import stay_near
 from wmss_cli.models.weights import stored_tensors
 
 Precision = Literal["auto", "bf16", "fp32"]
@@ -56,16 +63,15 @@ def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
         If a file of weights is cut or damaged.
     """
     stored_tensors(folder)
-    loader: Any = AutoModelForCausalLM
     with refusals(folder):
-        model, report = loader.from_pretrained(
+        config = read_model_config(folder)
+        model, report = model_class(config).from_pretrained(
             folder,
+            config=config,
             dtype=dtype_of(precision),
             output_loading_info=True,
             # Reported then, with the shapes, instead of raised without.
             ignore_mismatched_sizes=True,
-            # Never run, and never asked about on a terminal.
-            trust_remote_code=False,
         )
     check_match(folder, report)
     check_tied(folder, model)
@@ -73,19 +79,31 @@ def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
 
 
 def load_packed(folder: Path, precision: Precision) -> PreTrainedModel:
-    """Load a model to the CPU and let it read packed documents.
+    """Load a model to the CPU, ready for :func:`~wmss_cli.models.packed.hidden_states`.
+
+    It packs documents where it can keep them apart, and else reads each in a row of its own (see
+    :func:`~wmss_cli.models.packed.packs`).
 
     Raises
     ------
     ConfigError
-        If transformers cannot load it, its weights are quantised, or it cannot do that (see
-        :func:`~wmss_cli.models.packed.check_packing`).
+        If transformers cannot load it, its weights are quantised, or it is no causal language
+        model (see :func:`~wmss_cli.models.forms.choose_form`).
     """
     check_full_precision(folder)
     model = load_model(folder, precision)
-    check_packing(model)
-    pack_attention(model)
+    choose_form(model, device())
+    _freeze_other_parts(model)
     return model
+
+
+def _freeze_other_parts(model: PreTrainedModel) -> None:
+    """Let nothing learn that text does not go through, such as the vision of a multimodal model."""
+    head = cast(torch.nn.Module, model.get_output_embeddings())
+    text = {id(p) for part in (backbone(model), head) for p in part.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in text:
+            parameter.requires_grad_(False)
 
 
 def load_for_inference(folder: Path, precision: Precision, packed: bool = False) -> PreTrainedModel:
@@ -94,6 +112,7 @@ def load_for_inference(folder: Path, precision: Precision, packed: bool = False)
     See :func:`load_packed` if `packed`, else :func:`load_model`.
     """
     keep_freed_memory()
+    stay_near(device())
     model = load_packed(folder, precision) if packed else load_model(folder, precision)
     torch.nn.Module.to(model, device())
     model.eval()

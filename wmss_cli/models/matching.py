@@ -14,9 +14,15 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import safe_open
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.folder import reason_of
@@ -66,6 +72,32 @@ def refusals(folder: Path) -> Iterator[None]:
         yield
     except _ERRORS as error:
         raise ConfigError(f"{folder}: transformers cannot load it ({reason_of(error)})") from None
+
+
+def read_model_config(folder: Path) -> PreTrainedConfig:
+    """Read the configuration of a model; code that comes with it is never run."""
+    config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return config
+
+
+def model_class(config: PreTrainedConfig) -> Any:
+    """Return the class that a model was saved as, so that it is written as the same again.
+
+    A multimodal model is loaded whole where its configuration names such a class; else it is the
+    causal language model of its type.
+
+    Raises
+    ------
+    KeyError
+        If transformers knows no causal language model of its type.
+    """
+    for name in config.architectures or ():
+        kind = getattr(transformers, name, None)
+        if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
+            continue
+        if kind.can_generate() and not config.is_encoder_decoder:
+            return kind
+    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
 def check_match(folder: Path, report: Mapping[str, Any]) -> None:
@@ -123,8 +155,8 @@ def check_stored(folder: Path) -> None:
     dtype = torch.bfloat16
     empty = {name: torch.zeros((), dtype=dtype).expand(t.shape) for name, t in stored.items()}
     with refusals(folder):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        loader: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        config = read_model_config(folder)
+        loader = model_class(config)
         _, report = loader.from_pretrained(
             None,
             config=config,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wmss_cli.models.heads import Head
+
 _TOKENS = 2048
 _CPU_COLUMNS = 1024
 _GPU_COLUMNS = 16_384
 # A block of so many tokens and columns stays in a CPU's cache while it is passed over.
 
 
-def head_entropy(hidden: Tensor, head: Tensor, columns: int | None = None) -> Tensor:
-    """Return H = -sum p log p of the distributions softmax(hidden @ headᵀ), in nats.
+def head_entropy(hidden: Tensor, head: Head, columns: int | None = None) -> Tensor:
+    """Return H = -sum p log p of the distributions softmax(head.logits(hidden)), in nats.
 
     Some columns of the logits at a time, which are gone before the next ones come: their sums are
     taken relative to the greatest logit so far. All sums are in fp32 where the logits are narrower.
@@ -21,8 +23,8 @@ def head_entropy(hidden: Tensor, head: Tensor, columns: int | None = None) -> Te
     ----------
     hidden : Tensor
         ``[tokens, hidden]``, the last hidden states.
-    head : Tensor
-        ``[vocab, hidden]``, finite.
+    head : Head
+        With finite weights.
     columns : int, optional
         Of the vocabulary at a time; without it what suits the device.
 
@@ -37,15 +39,15 @@ def head_entropy(hidden: Tensor, head: Tensor, columns: int | None = None) -> Te
     return torch.cat([_entropy(rows, head, columns) for rows in hidden.chunk(blocks)])
 
 
-def _entropy(hidden: Tensor, head: Tensor, columns: int) -> Tensor:
+def _entropy(hidden: Tensor, head: Head, columns: int) -> Tensor:
     """With q = exp(z - max z): p = q / sum q, and H = log sum q - sum q (z - max z) / sum q."""
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     # The lowest number and not minus infinity, which nothing can be subtracted from.
     top = hidden.new_full((len(hidden), 1), torch.finfo(dtype).min, dtype=dtype)
     sum_q = hidden.new_zeros(len(hidden), dtype=dtype)
     sum_qz = torch.zeros_like(sum_q)
-    for weights in head.split(columns):
-        z = (hidden @ weights.T).to(dtype)
+    for first in range(0, head.vocab_size, columns):
+        z = head.columns(slice(first, first + columns)).logits(hidden, dtype)
         new_top = torch.maximum(top, z.amax(dim=-1, keepdim=True))
         # What was summed relative to the old maximum.
         shift = (top - new_top).squeeze(1)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from wmss_cli.models.packed import PackedBatch, head_weight, hidden_states
+from wmss_cli.models.heads import head_of
+from wmss_cli.models.packed import PackedBatch, hidden_states
 from wmss_cli.score.entropy import head_entropy, mean_by_row
 
 
@@ -20,7 +21,7 @@ def completion_entropy(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     Parameters
     ----------
     model : PreTrainedModel
-        In evaluation mode, with packed attention.
+        In evaluation mode, as :func:`~wmss_cli.models.forms.choose_form` left it.
     batch : PackedBatch
         On the model's device; each document with at least one token to predict.
 
@@ -29,7 +30,7 @@ def completion_entropy(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     Tensor
         ``[documents]``, float64.
     """
-    entropy = head_entropy(hidden_states(model, batch), head_weight(model))
+    entropy = head_entropy(hidden_states(model, batch), head_of(model))
     ends = torch.tensor(batch.lengths, device=entropy.device).cumsum(0)
     document = torch.searchsorted(ends, batch.predicting, right=True)
     return mean_by_row(entropy, torch.bincount(document, minlength=len(ends)))

@@ -22,7 +22,8 @@ from wmss_cli.core.schema import LOSSES, write_parquet
 from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device, load_for_inference
-from wmss_cli.models.packed import PackedBatch, head_weight, hidden_states
+from wmss_cli.models.heads import Head, head_of
+from wmss_cli.models.packed import PackedBatch, hidden_states, packs
 from wmss_cli.models.tokenizer import load_tokenizer_of
 from wmss_cli.score.entropy import mean_by_row
 
@@ -72,7 +73,9 @@ def run(job: Job) -> Manifest:
         model = load_for_inference(folder, config.precision, packed=True)
         sums = dict.fromkeys(STATISTICS, 0.0)
         losses: dict[int, dict[str, Any]] = {}
-        for batch in by_length(table.lengths, rows, config.max_batch_tokens):
+        for batch in by_length(
+            table.lengths, rows, config.max_batch_tokens, padded=not packs(model)
+        ):
             seen = look(model, collate(table, batch).to(device()))
             sums = {name: value + seen.sums[name] for name, value in sums.items()}
             for row, loss, tokens in zip(
@@ -107,7 +110,7 @@ def look(model: PreTrainedModel, batch: PackedBatch) -> Seen:
     """
     sums = dict.fromkeys(STATISTICS, 0.0)
     losses = []
-    for logits, targets in _chunks(hidden_states(model, batch), head_weight(model), batch.targets):
+    for logits, targets in _chunks(hidden_states(model, batch), head_of(model), batch.targets):
         for name, values in logit_statistics(logits, targets).items():
             sums[name] += float(values.sum())
         losses.append(cross_entropy(logits.double(), targets, reduction="none"))
@@ -117,7 +120,7 @@ def look(model: PreTrainedModel, batch: PackedBatch) -> Seen:
     return Seen(sums, mean_by_row(torch.cat(losses), tokens), tokens)
 
 
-def _chunks(hidden: Tensor, head: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _chunks(hidden: Tensor, head: Head, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield logits ``[tokens, vocab]`` and targets ``[tokens]`` of a few tokens at a time."""
     parts = zip(hidden.split(_CHUNK_TOKENS), targets.split(_CHUNK_TOKENS), strict=True)
-    return ((part @ head.T, wanted) for part, wanted in parts)
+    return ((head.logits(part), wanted) for part, wanted in parts)

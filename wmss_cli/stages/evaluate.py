@@ -79,10 +79,10 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
             progress = ProgressWriter(draft.folder, UNIT, len(wanted), len(there))
             before = 0
         before += len(there)
-        seconds = 0.0
+        engine, seconds = None, 0.0
         if left:
             model = Path(job.inputs["model"])
-            seconds = _answer(model, config, left, file, progress, before)
+            engine, seconds = _answer(model, config, left, file, progress, before)
         answers = _read_answers(file)
         rows = [{**answers[one.key], "reference_answer": one.problem.answer} for one in wanted]
         problems = {one.key[:2]: (one.task, one.problem) for one in wanted}
@@ -94,6 +94,7 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
             "resumed_answers": len(there),
             "new_tokens": sum(answers[one.key]["tokens"] for one in left),
             "generation_seconds": seconds,
+            "engine": engine,
             "dtype": str(dtype_of(config.precision)),
         }
         return draft.commit(metrics, scratch=(_ANSWERS_FOLDER,))
@@ -111,9 +112,12 @@ def merge(job: Job, draft: Draft) -> Manifest:
     seconds = sum(manifest.metrics["generation_seconds"] for manifest in manifests)
     # Not of answers that an earlier attempt wrote: their seconds are not known.
     new_tokens = sum(manifest.metrics["new_tokens"] for manifest in manifests)
+    found = (manifest.metrics.get("engine") for manifest in manifests)
+    engines = sorted({engine for engine in found if engine is not None})
     return draft.commit(
         {
             **summarize(rows),
+            "engine": ", ".join(engines) or None,
             "generated_tokens": sum(row["tokens"] for row in rows),
             "shard_seconds": round(sum(manifest.seconds for manifest in manifests), 3),
             "tokens_per_s": round(new_tokens / seconds, 1) if seconds else None,
@@ -144,11 +148,16 @@ def _answer(
     file: Path,
     progress: ProgressWriter,
     before: int,
-) -> float:
-    """Append each answer to a file, without the columns of the grading; return the seconds."""
+) -> tuple[str, float]:
+    """Append each answer to a file, without the columns of the grading.
+
+    Returns the name of the engine and the seconds that it took.
+    """
     tokenizer = load_tokenizer(folder)
     renderer = Renderer(tokenizer, config.system_prompt)
-    write = open_engine(config.engine, folder, config.precision, config.batch_size)
+    drawn = config.temperature > 0.0
+    slots = config.batch_size
+    engine, write = open_engine(config.engine, folder, config.precision, slots, drawn)
     started = time.perf_counter()
     done = tokens = 0
     for max_new_tokens, some in _by_length(wanted, config.max_new_tokens):
@@ -175,7 +184,7 @@ def _answer(
             tokens += generation.tokens
             seconds = time.perf_counter() - started
             progress.update(before + done, tokens_per_s=tokens / seconds)
-    return time.perf_counter() - started
+    return engine, time.perf_counter() - started
 
 
 def _by_length(wanted: Sequence[Wanted], usual: int | None) -> list[tuple[int, list[Wanted]]]:

@@ -12,7 +12,7 @@ from wmss_cli.core.config import JointConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.models.causal import load_packed
-from wmss_cli.models.packed import head_weight
+from wmss_cli.models.heads import head_of
 from wmss_cli.models.tokenizer import check_same_vocabulary
 from wmss_cli.stages.training import run_training
 from wmss_cli.train.objectives.table import Name, Objective
@@ -50,7 +50,7 @@ def run(job: Job) -> Manifest | None:
         weak = load_packed(Path(job.inputs["weak"]), config.precision) if uses_weak else None
         weak_head = None
         if weak is not None and config.cache_weak:
-            weak_head, weak = head_weight(weak).detach().clone(), None
+            weak_head, weak = head_of(weak).detach().clone(), None
         return WeakStrongPair(
             strong,
             weak,

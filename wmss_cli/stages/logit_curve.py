@@ -15,9 +15,11 @@ from torch import Tensor
 from wmss_cli.analyze.logits import STATISTICS, logit_statistics
 from wmss_cli.core import files
 from wmss_cli.data.batches import collate
-from wmss_cli.data.packing import pack
+from wmss_cli.data.packing import pack, pack_rows
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device
+from wmss_cli.models.heads import Head
+from wmss_cli.models.packed import packs
 from wmss_cli.stages.analyze import sampled_rows
 from wmss_cli.train.ranks import Ranks
 
@@ -65,7 +67,8 @@ class LogitCurve:
     ) -> None:
         rows = sampled_rows(len(table), SAMPLES, _SEED)
         # All ranks get equally many bins: at ZeRO 3 each pass needs all of them.
-        bins = pack(table.lengths[rows], max_batch_tokens, ranks.world_size)
+        cut = pack if packs(engine.module.strong) else pack_rows
+        bins = cut(table.lengths[rows], max_batch_tokens, ranks.world_size)
         self._batches = [
             collate(table, rows[places]) for places in bins[ranks.rank :: ranks.world_size]
         ]
@@ -112,12 +115,12 @@ class LogitCurve:
             files.fsync(self._path)
 
 
-def _sums(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+def _sums(hidden: Tensor, head: Head, targets: Tensor) -> Tensor:
     """Return the sum of each statistic over the tokens, then their number, float64."""
     sums = torch.zeros(len(STATISTICS) + 1, dtype=torch.float64, device=hidden.device)
     parts = zip(hidden.split(_CHUNK_TOKENS), targets.split(_CHUNK_TOKENS), strict=True)
     for part, wanted in parts:
-        found = logit_statistics(part @ head.T, wanted)
+        found = logit_statistics(head.logits(part), wanted)
         sums[:-1] += torch.stack([found[name].sum() for name in STATISTICS])
     sums[-1] = len(targets)
     return sums

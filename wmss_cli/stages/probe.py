@@ -16,6 +16,7 @@ import torch.distributed as dist
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.files import write_json
 from wmss_cli.core.manifest import Manifest
+from wmss_cli.evaluate.choice import choose
 from wmss_cli.models.causal import device
 from wmss_cli.stages.probe_config import RANKS_FILE, ProbeConfig
 from wmss_cli.train.ranks import Ranks, join
@@ -56,11 +57,38 @@ def _look(config: ProbeConfig, token: Path) -> dict[str, Any]:
         "wmss": metadata.version("wmss"),
         "torch": torch.__version__,
         "gpus": [torch.cuda.get_device_name(i) for i in range(gpus)],
+        "adapters": adapters(),
+        "ib_hca": os.environ.get("NCCL_IB_HCA", ""),
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        # To import vLLM takes a while, and the ranks of a node have the same packages.
+        "engine": choose("auto", torch.bfloat16) if os.environ["LOCAL_RANK"] == "0" else None,
         "shared_file": read,
         "scontrol": shutil.which("scontrol") is not None,
         "bubblewrap": not reaches("bubblewrap"),
     }
+
+
+def adapters(folder: Path = Path("/sys/class/infiniband")) -> dict[str, str]:
+    """Return the kind of each network port that is up, by its name as ``NCCL_IB_HCA`` has it.
+
+    Parameters
+    ----------
+    folder : Path
+        With a folder for each adapter, and in it ``ports/1``, ``ports/2``, ….
+    """
+    found = {}
+    for port in sorted(folder.glob("*/ports/*")):
+        state, layer, rate = (_line(port / name) for name in ("state", "link_layer", "rate"))
+        if state.endswith("ACTIVE"):
+            found[f"{port.parent.parent.name}:{port.name}"] = f"{layer} {rate}"
+    return found
+
+
+def _line(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError:
+        return "?"
 
 
 def _all_reduce_gb_per_s(ranks: Ranks) -> float:

@@ -15,6 +15,8 @@ from wmss_cli.core.schema import ENTROPY, write_parquet
 from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device, load_for_inference
+from wmss_cli.models.kernels import fuse_layers
+from wmss_cli.models.packed import packs
 from wmss_cli.models.tokenizer import load_tokenizer_of
 from wmss_cli.score.scorer import completion_entropy
 from wmss_cli.stages.shards import read_options, read_shards
@@ -50,9 +52,12 @@ def shard(job: Job, progress: ProgressWriter | None = None, before: int = 0) -> 
         if progress is None:
             progress = ProgressWriter(draft.folder, UNIT, len(rows), before)
         model = load_for_inference(folder, config.precision, packed=True)
+        print(fuse_layers(model, config.kernels), flush=True)  # noqa: T201 - goes to the log
         entropy = np.empty(len(table), dtype=np.float64)
         scored = 0
-        for batch in by_length(table.lengths, rows, config.max_batch_tokens):
+        for batch in by_length(
+            table.lengths, rows, config.max_batch_tokens, padded=not packs(model)
+        ):
             packed = collate(table, batch).to(device())
             entropy[batch] = completion_entropy(model, packed).cpu().numpy()
             scored += len(batch)

@@ -21,9 +21,11 @@ from wmss_cli.core.files import read_json_lines
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import ACTIVE, read_parquet
 from wmss_cli.data.batches import BatchPlan, collate
+from wmss_cli.data.packing import padding
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.card import training_so_far, write_card
 from wmss_cli.models.causal import dtype_of, save_model
+from wmss_cli.models.packed import packs
 from wmss_cli.models.shape import ModelShape
 from wmss_cli.models.tokenizer import load_tokenizer_of
 from wmss_cli.stages.logit_curve import LogitCurve
@@ -42,6 +44,9 @@ from wmss_cli.train.writers import Report
 
 Metrics = dict[str, Any]
 
+_LOOKED_AT = 20
+# Steps whose padding is counted.
+
 
 class TableFeed:
     """The batches of a token table, for one rank (see :class:`wmss_cli.train.loop.Feed`)."""
@@ -52,7 +57,9 @@ class TableFeed:
         plan: BatchPlan,
         ranks: Ranks,
         weak_states: WeakStates | None = None,
+        padded: bool = False,
     ) -> None:
+        self._padded = padded
         self._table = table
         self._plan = plan
         self._ranks = ranks
@@ -74,7 +81,7 @@ class TableFeed:
     def micro_batches(self, step: int) -> list[MicroBatch]:
         """Return this rank's micro-batches of a step."""
         cut = self._plan.micro_batches(
-            step, self._table.lengths, self._ranks.rank, self._ranks.world_size
+            step, self._table.lengths, self._ranks.rank, self._ranks.world_size, self._padded
         )
         return [self._micro_batch(rows) for rows in cut]
 
@@ -229,7 +236,7 @@ def run_training(
             if curve is not None:
                 curve.after_step(step)
 
-        feed = TableFeed(table, plan, ranks, states)
+        feed = TableFeed(table, plan, ranks, states, padded=_is_padded(pair, table, plan, ranks))
         train(engine, feed, config, state, work, ranks, report, after_step)
         for name, model in outputs(pair).items():
             write(name, model)
@@ -241,6 +248,23 @@ def run_training(
             metrics | {"flops": _flops(pair, table, plan, cached_weak)} | more,
             scratch=[CHECKPOINTS, WEAK_STATES],
         )
+
+
+def _is_padded(pair: WeakStrongPair, table: TokenTable, plan: BatchPlan, ranks: Ranks) -> bool:
+    """Say whether a model of the pair reads rows; the log says what that costs."""
+    if all(packs(model) for model in (pair.strong, pair.weak) if model is not None):
+        return False
+    if ranks.is_first:
+        steps = range(min(plan.steps, _LOOKED_AT))
+        batches = (
+            places
+            for step in steps
+            for rank in range(ranks.world_size)
+            for places in plan.micro_batches(step, table.lengths, rank, ranks.world_size, True)
+        )
+        share = padding(table.lengths, batches)
+        print(f"padding is {share:.0%} of the tokens that pass", flush=True)  # noqa: T201
+    return True
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import Precision, device, load_for_inference
-from wmss_cli.models.packed import hidden_states
+from wmss_cli.models.packed import hidden_states, packs
 from wmss_cli.train.ranks import Ranks
 
 FOLDER = "weak-states"
@@ -139,7 +139,7 @@ def _compute(
     progress = ProgressWriter(path.parents[1], "weak states", len(rows)) if ranks.is_first else None
     done = 0
     with path.open("wb") as file, torch.inference_mode():
-        for batch in by_length(table.lengths, rows, max_batch_tokens):
+        for batch in by_length(table.lengths, rows, max_batch_tokens, padded=not packs(model)):
             states = hidden_states(model, collate(table, batch).to(device()))
             narrow = states.to(torch.bfloat16).cpu()
             for row, part in zip(

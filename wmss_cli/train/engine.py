@@ -16,7 +16,9 @@ from wmss_cli.core import recomputation
 from wmss_cli.core.config import TrainConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.causal import device, dtype_of
-from wmss_cli.models.packed import head_weight
+from wmss_cli.models.compiled import compile_blocks
+from wmss_cli.models.heads import head_of
+from wmss_cli.models.kernels import fuse_layers
 from wmss_cli.train import buckets
 from wmss_cli.train.pair import WeakStrongPair
 
@@ -43,6 +45,14 @@ def build_engine(
         If DeepSpeed refuses a value of the section `deepspeed`.
     """
     place(pair, config)
+    for model in (pair.strong, pair.weak):
+        if model is not None:
+            if config.compile == "blocks":
+                said = compile_blocks(model)
+            else:
+                said = fuse_layers(model, config.kernels)
+            if dist.get_rank() == 0:
+                print(said, flush=True)  # noqa: T201 - goes to the log of the stage
     optimizer = torch.optim.AdamW(
         _parameter_groups(pair, config.weight_decay),
         lr=config.learning_rate,
@@ -180,7 +190,7 @@ def _zero_sizes(pair: WeakStrongPair, zero_stage: int, own: dict[str, Any]) -> d
         ]
         prefetch = buckets.prefetch_bucket(max(blocks, default=0))
         prefetch = own.get("stage3_prefetch_bucket_size", prefetch)
-        heads = sum(head_weight(model).numel() for model in models)
+        heads = sum(head_of(model).weight.numel() for model in models)
         reuse = own.get("stage3_max_reuse_distance", buckets.REUSE)
         return {
             "stage3_prefetch_bucket_size": prefetch,

@@ -49,7 +49,7 @@ class StepCost:
             for name, model in (("strong model", pair.strong), ("weak model", pair.weak))
         ]
         assert shapes[0] is not None
-        head = 0 if pair.weak_head is None else pair.weak_head.numel()
+        head = 0 if pair.weak_head is None else pair.weak_head.weight.numel()
         return cls(shapes[0], shapes[1], "frozen" if pair.weak_frozen else "cotrain", head)
 
     def flops(self, lengths: Iterable[int], head_tokens: int) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from wmss_cli.models.packed import PackedBatch
+from wmss_cli.models.packed import PackedBatch, packs
 from wmss_cli.train.keyed import Purpose, further, stream, symmetric
 
 
@@ -52,8 +52,12 @@ def noisy_embeddings(
         return
 
     def add(_module: nn.Module, _inputs: Any, embedded: Tensor) -> Tensor:
-        noise = embedding_noise(batch, embedded.shape[-1], alpha, seed, step)
-        return embedded + noise.to(embedded.dtype)
+        noise = embedding_noise(batch, embedded.shape[-1], alpha, seed, step).to(embedded.dtype)
+        if packs(model):
+            return embedded + noise
+        placed = torch.zeros_like(embedded)
+        placed[batch.rows, batch.position_ids] = noise
+        return embedded + placed
 
     handle = model.get_input_embeddings().register_forward_hook(add)
     try:

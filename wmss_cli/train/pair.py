@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.models.packed import PackedBatch, head_weight, hidden_states, pack_attention
+from wmss_cli.models.heads import Head, head_of
+from wmss_cli.models.packed import PackedBatch, hidden_states
 from wmss_cli.train.loss_backends import Backend, choose
 from wmss_cli.train.neftune import noisy_embeddings
 from wmss_cli.train.objectives.table import CROSS_ENTROPY, Inputs, Objective
@@ -27,15 +28,15 @@ class WeakStrongPair(nn.Module):
     Parameters
     ----------
     strong : PreTrainedModel
-        The model that is kept.
+        The model that is kept; as :func:`~wmss_cli.models.causal.load_packed` returns it.
     weak : PreTrainedModel or None
         The model whose logits are mixed in, or the objective's reference.
     mix_lambda : float
         In (0, 1]; 1 is plain supervised fine-tuning.
     weak_mode : {"cotrain", "frozen"}
         Whether gradients reach the weak model. A frozen one runs without dropout.
-    weak_head : Tensor or None
-        ``[vocab, hidden]``: instead of `weak`, where its hidden states are given to each pass.
+    weak_head : Head or None
+        Instead of `weak`, where its hidden states are given to each pass.
     loss_backend : {"auto", "chunked", "torch", "liger", "cce"}
         What computes the loss (see :mod:`wmss_cli.train.loss_backends`).
     objective : Objective
@@ -61,7 +62,7 @@ class WeakStrongPair(nn.Module):
         mix_lambda: float = 1.0,
         weak_mode: Literal["cotrain", "frozen"] = "cotrain",
         loss_backend: Backend = "auto",
-        weak_head: Tensor | None = None,
+        weak_head: Head | None = None,
         objective: Objective = CROSS_ENTROPY,
         neftune_alpha: float = 0.0,
     ) -> None:
@@ -84,14 +85,22 @@ class WeakStrongPair(nn.Module):
             self.loss_backend = "chunked"
         assert not row.needs_other or (weak is not None and self.weak_frozen)
         # Never trained: no part of checkpoints, and whole on each rank at any ZeRO stage.
-        self.weak_head: Tensor | None
-        self.register_buffer("weak_head", weak_head, persistent=False)
-        for model in (strong, weak):
-            if model is not None:
-                pack_attention(model)
+        self._weak_head = weak_head
+        self._weak_weight: Tensor | None
+        self._weak_bias: Tensor | None
+        for name in ("weight", "bias"):
+            own = None if weak_head is None else getattr(weak_head, name)
+            self.register_buffer(f"_weak_{name}", own, persistent=False)
         if weak is not None and self.weak_frozen:
             weak.requires_grad_(False)
             weak.eval()
+
+    @property
+    def weak_head(self) -> Head | None:
+        """The head for hidden states that are given, where the module is now."""
+        if self._weak_head is None or self._weak_weight is None:
+            return None
+        return replace(self._weak_head, weight=self._weak_weight, bias=self._weak_bias)
 
     def train(self, mode: bool = True) -> WeakStrongPair:
         """Set the training mode; a frozen weak model stays in evaluation mode."""
@@ -106,7 +115,7 @@ class WeakStrongPair(nn.Module):
         denominator: float,
         weak_hidden: Tensor | None = None,
         step: int = 0,
-        look: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+        look: Callable[[Tensor, Head, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of a micro-batch and what is logged of it.
 
@@ -135,7 +144,7 @@ class WeakStrongPair(nn.Module):
         """
         if look is not None:
             hidden = hidden_states(self.strong, batch)
-            return hidden.new_zeros(()), look(hidden, head_weight(self.strong), batch.targets)
+            return hidden.new_zeros(()), look(hidden, head_of(self.strong), batch.targets)
         objective = self.objective
         with noisy_embeddings(self.strong, batch, self.neftune_alpha, objective.seed, step):
             strong = hidden_states(self.strong, batch)
@@ -143,14 +152,14 @@ class WeakStrongPair(nn.Module):
         if self.weak is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.weak_frozen):
                 weak = hidden_states(self.weak, batch)
-            weak_head = head_weight(self.weak)
+            weak_head = head_of(self.weak)
         elif weak_hidden is not None:
             weak_head = self.weak_head
             assert weak_head is not None
-            weak = weak_hidden.to(weak_head.dtype)
+            weak = weak_hidden.to(weak_head.weight.dtype)
         inputs = Inputs(
             strong,
-            head_weight(self.strong),
+            head_of(self.strong),
             batch.targets,
             weak,
             weak_head,

@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from wmss_cli.models.allocator import keep_freed_memory
 from wmss_cli.models.causal import device
+from wmss_cli.models.placement import stay_near
 
 # Ranks wait while the first one writes a model or converts a checkpoint; the launcher ends
 # them where a rank dies.
@@ -95,10 +96,12 @@ def join() -> Ranks:
     assert not missing, f"the launcher did not set {', '.join(missing)}"
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     keep_freed_memory()
-    # A C++ build of half a minute for CPU ranks on one host; gloo serves them as well.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # DeepSpeed would run compilers to find out which of its ops this machine can build, and build
+    # one for half a minute on CPU ranks of one host; gloo serves them as well.
+    deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
     if torch.cuda.is_available():
         torch.cuda.set_device(device())
+    stay_near(device())
     deepspeed.init_distributed(
         dist_backend="nccl" if torch.cuda.is_available() else "gloo",
         verbose=False,

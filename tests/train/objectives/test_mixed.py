@@ -7,6 +7,7 @@ that a test chooses. So the identities are those of what trains, in float64.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from torch.nn import functional as F
 
 from wmss_cli.analyze.logits import logit_statistics, margins
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.heads import Head
 from wmss_cli.results.layouts import crossing
+from wmss_cli.train import loss_backends
 from wmss_cli.train.loss_backends import Backend, choose, mixed_loss
 from wmss_cli.train.objectives.chunks import TokenLoss
 from wmss_cli.train.objectives.mixed import mixed_cross_entropy
@@ -26,7 +29,7 @@ from wmss_cli.train.objectives.mixed import mixed_cross_entropy
 LAMBDAS = st.floats(0.05, 0.95)
 SEEDS = st.integers(0, 2**32 - 1)
 TOKENS, VOCAB = 3, 7
-UNIT = torch.eye(VOCAB, dtype=torch.float64)
+UNIT = Head(torch.eye(VOCAB, dtype=torch.float64))
 
 
 def random_logits(seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,7 +183,9 @@ def test_chunks_equal_all_logits_at_once(
     learning = [t for t in (strong, strong_head, *beside) if t is not None]
     expected = plain(strong, strong_head, *beside, targets, lam)
     gradients = torch.autograd.grad(expected / 7, learning)
-    loss = mixed_cross_entropy(strong, strong_head, targets, *beside, lam, rows_at_once * 23 * 8)
+    heads = Head(strong_head), Head(weak_head)
+    beside = (weak, heads[1]) if has_weak else (None, None)
+    loss = mixed_cross_entropy(strong, heads[0], targets, *beside, lam, rows_at_once * 23 * 8)
     found = torch.autograd.grad(loss.total / 7, learning)
     torch.testing.assert_close(loss.total, expected, rtol=1e-12, atol=1e-12)
     for one, other in zip(found, gradients, strict=True):
@@ -192,9 +197,8 @@ def test_a_frozen_weak_head_gets_no_gradient() -> None:
     expected = torch.autograd.grad(
         plain(strong, strong_head, weak, weak_head, targets, 0.4), [strong, strong_head]
     )
-    loss = mixed_cross_entropy(
-        strong, strong_head, targets, weak.detach(), weak_head.detach(), 0.4, 23 * 8 * 6
-    )
+    heads = Head(strong_head), Head(weak_head).detach()
+    loss = mixed_cross_entropy(strong, heads[0], targets, weak.detach(), heads[1], 0.4, 23 * 8 * 6)
     loss.total.backward()
     assert weak.grad is None
     assert weak_head.grad is None
@@ -205,7 +209,7 @@ def test_a_frozen_weak_head_gets_no_gradient() -> None:
 def test_one_tied_head_gets_the_gradients_of_both_uses() -> None:
     strong, head, *_, targets = pair_of_heads(20, 23, torch.float64)
     ids = targets.flip(0)
-    mixed_cross_entropy(strong + F.embedding(ids, head), head, targets).total.backward()
+    mixed_cross_entropy(strong + F.embedding(ids, head), Head(head), targets).total.backward()
     found, head.grad = head.grad, None
     F.cross_entropy((strong + F.embedding(ids, head)) @ head.T, targets, reduction="sum").backward()
     torch.testing.assert_close(found, head.grad)
@@ -217,7 +221,7 @@ def test_bf16_gradients_are_summed_in_fp32() -> None:
     strong = torch.ones(tokens, 4, dtype=torch.bfloat16)
     head = torch.zeros(vocab, 4, dtype=torch.bfloat16, requires_grad=True)
     targets = torch.zeros(tokens, dtype=torch.long)
-    loss = mixed_cross_entropy(strong, head, targets, logits_bytes=vocab * 10)
+    loss = mixed_cross_entropy(strong, Head(head), targets, logits_bytes=vocab * 10)
     assert loss.total.dtype == torch.float32
     loss.total.backward()
     assert head.grad is not None
@@ -226,7 +230,7 @@ def test_bf16_gradients_are_summed_in_fp32() -> None:
 
 def test_bf16_softmax_is_that_of_fp32() -> None:
     strong, strong_head, weak, weak_head, targets = pair_of_heads(64, 300, torch.bfloat16)
-    loss = mixed_cross_entropy(strong, strong_head, targets, weak, weak_head, 0.5)
+    loss = mixed_cross_entropy(strong, Head(strong_head), targets, weak, Head(weak_head), 0.5)
     expected = plain(strong, strong_head, weak, weak_head, targets, 0.5)
     assert float(loss.total.detach()) == pytest.approx(float(expected), rel=2e-3)
 
@@ -260,7 +264,8 @@ def test_backends_agree_with_the_plain_loss(backend: Backend, case: str) -> None
         learning += [weak.requires_grad_(), weak_head.requires_grad_()]
     expected = plain(strong, strong_head, *beside, targets, lam)
     gradients = torch.autograd.grad(expected, learning)
-    loss = mixed_loss(choose(backend), strong, strong_head, targets, *beside, lam)
+    second = (weak, Head(beside[1])) if beside[1] is not None else (None, None)
+    loss = mixed_loss(choose(backend), strong, Head(strong_head), targets, *second, lam)
     found = torch.autograd.grad(loss.total, learning)
     tolerance = 2e-2 if gpu else 1e-5
     assert float(loss.total) == pytest.approx(float(expected), rel=tolerance)
@@ -275,12 +280,28 @@ def test_backends_agree_with_the_plain_loss(backend: Backend, case: str) -> None
 @pytest.mark.parametrize("backend", ["chunked", "torch", "liger", "cce"])
 def test_a_batch_with_nothing_to_predict_never_reaches_a_fused_op(backend: Backend) -> None:
     strong, strong_head, weak, weak_head, targets = pair_of_heads(0, 23, torch.float32)
-    loss = mixed_loss(backend, strong, strong_head, targets, weak, weak_head, 0.5)
+    loss = mixed_loss(backend, strong, Head(strong_head), targets, weak, Head(weak_head), 0.5)
     assert float(loss.total) == 0.0
     loss.total.backward()
     for tensor in (strong, strong_head, weak, weak_head):
         assert tensor.grad is not None
         assert not tensor.grad.any()
+
+
+@pytest.mark.parametrize("more", [{"cap": 3.0}, {"bias": torch.ones(23)}])
+def test_a_head_that_is_more_than_a_product_is_for_our_own_op(more: dict[str, Any]) -> None:
+    strong, strong_head, *_, targets = pair_of_heads(5, 23, torch.float32)
+    with pytest.raises(ConfigError, match="torch does not compute capped or biased logits"):
+        mixed_loss("torch", strong, Head(strong_head, **more), targets)
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_auto_is_our_own_op_whatever_is_installed(
+    monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    monkeypatch.setattr(loss_backends, "find_spec", lambda _name: object() if installed else None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose("auto") == "chunked"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from wmss_cli.models.heads import Head
 from wmss_cli.train.keyed import Purpose, normal, stream
 from wmss_cli.train.objectives.table import OBJECTIVES, Inputs, Objective
 from wmss_cli.train.objectives.weak_logits import noise, places
@@ -19,22 +21,52 @@ NAMES = sorted(OBJECTIVES)
 STEP = 7
 
 
-def make_inputs(name: str, tokens: int, vocab: int, dtype: torch.dtype, seed: int = 0) -> Inputs:
+HEADS: dict[str, dict[str, Any]] = {
+    "product": {},
+    "scaled": {"scale": 0.25},
+    "biased": {"bias": True},
+    "capped": {"cap": 2.0},
+    "all": {"scale": 1.5, "bias": True, "cap": 3.0},
+}
+
+
+def make_inputs(
+    name: str, tokens: int, vocab: int, dtype: torch.dtype, seed: int = 0, head: str = "product"
+) -> Inputs:
     """Return random hidden states and heads; the other model is wider than the strong one."""
     generator = torch.Generator().manual_seed(seed)
-    sizes = [(tokens, 8), (vocab, 8), (tokens, 12), (vocab, 12)]
+    sizes = [(tokens, 8), (vocab, 8), (tokens, 12), (vocab, 12), (vocab,), (vocab,)]
     tensors = [torch.randn(*size, generator=generator).to(dtype).requires_grad_() for size in sizes]
     keys = torch.randint(-(2**62), 2**62, (tokens,), generator=generator)
     targets = torch.randint(vocab, (tokens,), generator=generator)
-    beside = tensors[2:] if OBJECTIVES[name].needs_other or name == "mixed" else [None, None]
-    return Inputs(tensors[0], tensors[1], targets, *beside, keys, STEP)
+    kind = HEADS[head]
+    heads = [
+        Head(weight, **(kind | {"bias": bias if "bias" in kind else None}))
+        for weight, bias in ((tensors[1], tensors[4]), (tensors[3], tensors[5]))
+    ]
+    has_other = OBJECTIVES[name].needs_other or name == "mixed"
+    beside = (tensors[2], heads[1]) if has_other else (None, None)
+    return Inputs(tensors[0], heads[0], targets, *beside, keys, STEP)
+
+
+def leaves(x: Inputs, both: bool) -> list[Tensor]:
+    """Return what learns: hidden states, weights and biases of one model or both."""
+    heads = [(x.hidden, x.head), (x.other, x.other_head)][: 2 if both else 1]
+    return [t for hidden, head in heads for t in (hidden, head.weight, head.bias) if t is not None]
+
+
+def logits(hidden: Tensor, head: Head) -> Tensor:
+    """Return all logits in float64, as the formula says."""
+    z = head.scale * hidden.double() @ head.weight.double().T
+    z = z if head.bias is None else z + head.bias.double()
+    return z if head.cap is None else head.cap * torch.tanh(z / head.cap)
 
 
 def plain(x: Inputs, o: Objective) -> tuple[Tensor, Tensor]:
     """Return the losses of all tokens and the strong model's own, by the formulas as written."""
-    z = x.hidden.double() @ x.head.double().T
+    z = logits(x.hidden, x.head)
     own = F.cross_entropy(z, x.targets, reduction="none")
-    other = x.other.double() @ x.other_head.double().T if x.other is not None else None
+    other = logits(x.other, x.other_head) if x.other is not None else None
     one_hot = F.one_hot(x.targets, z.shape[1]).double()
     if o.name == "label_smoothing":
         q = (1 - o.label_smoothing) * one_hot + o.label_smoothing / z.shape[1]
@@ -66,6 +98,7 @@ def plain(x: Inputs, o: Objective) -> tuple[Tensor, Tensor]:
     rows_at_once=st.integers(1, 40),
     numbers=st.tuples(st.floats(0.05, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 10.0)),
     seed=st.integers(0, 99),
+    head=st.sampled_from(sorted(HEADS)),
 )
 def test_values_and_gradients_equal_plain_torch(
     name: str,
@@ -74,11 +107,12 @@ def test_values_and_gradients_equal_plain_torch(
     rows_at_once: int,
     numbers: tuple[float, float, float],
     seed: int,
+    head: str,
 ) -> None:
-    x = make_inputs(name, tokens, vocab, torch.float64, seed)
+    x = make_inputs(name, tokens, vocab, torch.float64, seed, head)
     o = Objective(name, *numbers, seed=seed % 2)
     expected, own = plain(x, o)
-    learning = [x.hidden, x.head] + ([x.other, x.other_head] if name == "mixed" else [])
+    learning = leaves(x, both=name == "mixed")
     gradients = torch.autograd.grad(expected.sum() / 7, learning)
     loss = o.row.function(replace(x, logits_bytes=rows_at_once * vocab * 8), o)
     found = torch.autograd.grad(loss.total / 7, learning)
@@ -97,12 +131,13 @@ def test_no_gradient_reaches_the_other_model(name: str) -> None:
     assert x.other is not None
     assert x.other_head is not None
     assert x.other.grad is None
-    assert x.other_head.grad is None
+    assert x.other_head.weight.grad is None
 
 
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", NAMES)
-def test_bf16_is_near_float64(name: str) -> None:
-    x = make_inputs(name, 64, 300, torch.bfloat16)
+def test_bf16_is_near_float64(name: str, head: str) -> None:
+    x = make_inputs(name, 64, 300, torch.bfloat16, head=head)
     o = Objective(name, 0.5, 0.1, 1.0)
     loss = o.row.function(x, o)
     expected, own = plain(x, o)
@@ -110,8 +145,12 @@ def test_bf16_is_near_float64(name: str) -> None:
     assert float(loss.total) == pytest.approx(float(expected.sum()), rel=5e-3)
     assert float(loss.own_per_token.sum()) == pytest.approx(float(own.sum()), rel=5e-3)
     loss.total.backward()
-    (wanted,) = torch.autograd.grad(expected.sum(), [x.head])
-    torch.testing.assert_close(x.head.grad, wanted, rtol=0.05, atol=0.05)
+    for leaf, wanted in zip(
+        leaves(x, both=False)[1:],
+        torch.autograd.grad(expected.sum(), leaves(x, both=False)[1:]),
+        strict=True,
+    ):
+        torch.testing.assert_close(leaf.grad, wanted, rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -119,11 +158,11 @@ def test_fp32_is_as_exact_as_the_mixed_loss(name: str) -> None:
     x = make_inputs(name, 64, 512, torch.float32)
     o = Objective(name, 0.5, 0.1, 1.0)
     expected, _ = plain(x, o)
-    gradients = torch.autograd.grad(expected.sum(), [x.hidden, x.head])
+    gradients = torch.autograd.grad(expected.sum(), leaves(x, both=False))
     loss = o.row.function(x, o)
     assert float(loss.total) == pytest.approx(float(expected.sum()), rel=1e-6)
     for one, other in zip(
-        torch.autograd.grad(loss.total, [x.hidden, x.head]), gradients, strict=True
+        torch.autograd.grad(loss.total, leaves(x, both=False)), gradients, strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
@@ -131,7 +170,9 @@ def test_fp32_is_as_exact_as_the_mixed_loss(name: str) -> None:
 def test_label_smoothing_is_that_of_torch() -> None:
     x = make_inputs("label_smoothing", 20, 23, torch.float64)
     o = Objective("label_smoothing", label_smoothing=0.3)
-    expected = F.cross_entropy(x.hidden @ x.head.T, x.targets, reduction="sum", label_smoothing=0.3)
+    expected = F.cross_entropy(
+        logits(x.hidden, x.head), x.targets, reduction="sum", label_smoothing=0.3
+    )
     torch.testing.assert_close(o.row.function(x, o).total, expected)
 
 

@@ -8,15 +8,19 @@ objective says only what it does to the logits of a chunk (see :class:`Rule`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from wmss_cli.models.heads import Head
 from wmss_cli.models.logits import write_logits
 
 LOGITS_BYTES = 512 * 2**20
-"""Memory for the logits of a chunk. Products of smaller chunks are slower."""
+"""Memory for the logits of a chunk on a CPU. Products of smaller chunks are slower."""
+GPU_LOGITS_BYTES = 2 * 2**30
+"""The same on a GPU, where each chunk also reads and writes the heads' gradients once."""
 
 _CPU_ROWS = 8
 # Rows of logits that stay in a CPU's cache while the softmax passes over them several times.
@@ -41,20 +45,20 @@ class TokenLoss(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A model's part of the logits: ``share * hidden @ headᵀ``.
+    """A model's part of the logits: ``share * head.logits(hidden)``.
 
     Attributes
     ----------
     hidden : Tensor
         ``[tokens, hidden]``, the last hidden states that predict the targets.
-    head : Tensor
-        ``[vocab, hidden]``.
+    head : Head
+        Of the model, its cap and scale included.
     share : float
         What the logits are multiplied with.
     """
 
     hidden: Tensor
-    head: Tensor
+    head: Head
     share: float = 1.0
 
 
@@ -112,7 +116,7 @@ class Rule:
 
 
 def chunked_loss(
-    shares: Sequence[Share], targets: Tensor, rule: Rule, logits_bytes: int = LOGITS_BYTES
+    shares: Sequence[Share], targets: Tensor, rule: Rule, logits_bytes: int | None = None
 ) -> TokenLoss:
     """Return the loss of all tokens, a chunk at a time.
 
@@ -128,14 +132,14 @@ def chunked_loss(
         ``[tokens]``; there is no `ignore_index`, only completion tokens come here.
     rule : Rule
         What the objective does to z.
-    logits_bytes : int
-        Memory for the logits of a chunk, in bytes.
+    logits_bytes : int, optional
+        Memory for the logits of a chunk, in bytes; without it what suits the device.
     """
     assert 1 <= len(shares) <= 2
-    tensors = [tensor for share in shares for tensor in (share.hidden, share.head)]
-    outputs = cast(Any, _ChunkedLoss).apply(
-        rule, targets, [share.share for share in shares], logits_bytes, *tensors
-    )
+    if logits_bytes is None:
+        logits_bytes = GPU_LOGITS_BYTES if targets.is_cuda else LOGITS_BYTES
+    tensors = [t for share in shares for t in (share.hidden, share.head.weight, share.head.bias)]
+    outputs = cast(Any, _ChunkedLoss).apply(rule, targets, shares, logits_bytes, *tensors)
     return TokenLoss(*outputs)
 
 
@@ -147,19 +151,18 @@ class _ChunkedLoss(torch.autograd.Function):
         ctx: Any,
         rule: Rule,
         targets: Tensor,
-        shares: list[float],
+        shares: Sequence[Share],
         logits_bytes: int,
-        *tensors: Tensor,
+        *_tensors: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        needs = ctx.needs_input_grad[4:]
-        sides = [
-            Side(tensors[2 * i], tensors[2 * i + 1], share, needs[2 * i], needs[2 * i + 1])
-            for i, share in enumerate(shares)
-        ]
+        # Each share has three tensors: hidden states, weight, bias.
+        needs = [ctx.needs_input_grad[4 + 3 * i : 7 + 3 * i] for i in range(len(shares))]
+        sides = [Side(share, *needed) for share, needed in zip(shares, needs, strict=True)]
         strong = sides[0]
         per_token = torch.empty(len(strong.hidden), dtype=strong.dtype, device=targets.device)
         own = torch.empty_like(per_token)
-        size = _chunk_size(strong, rule.held_logits, logits_bytes)
+        held = rule.held_logits + sum(side.head.cap is not None for side in sides)
+        size = _chunk_size(strong, held, logits_bytes)
         buffer = strong.new_logits(size)
         for first in range(0, len(targets), size):
             place = slice(first, min(first + size, len(targets)))
@@ -177,7 +180,7 @@ class _ChunkedLoss(torch.autograd.Function):
                 own[place] = found
             for side in sides:
                 side.accumulate(z, place)
-        ctx.gradients = [(side.d_hidden, side.d_head) for side in sides]
+        ctx.gradients = [side.gradients for side in sides]
         ctx.mark_non_differentiable(per_token, own)
         return per_token.sum(), per_token, own
 
@@ -185,60 +188,125 @@ class _ChunkedLoss(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scale = grads[0]
         scaled = []
-        for d_hidden, d_head in ctx.gradients:
-            scaled += [None if d is None else d.mul_(scale) for d in (d_hidden, d_head)]
+        for gradients in ctx.gradients:
+            scaled += [None if d is None else d.mul_(scale) for d in gradients]
         # In place, so that no second copy of a head's gradient is there: only once, then.
         del ctx.gradients
         return None, None, None, None, *scaled
 
 
 class Side:
-    """One model in the loop: its part of the logits, and what comes back to it."""
+    """One model in the loop: its part of the logits, and what comes back to it.
+
+    Parameters
+    ----------
+    share : Share
+        Its hidden states, head, and part.
+    needs_hidden, needs_weight, needs_bias : bool
+        What needs a gradient.
+    """
 
     def __init__(
         self,
-        hidden: Tensor,
-        head: Tensor,
-        share: float = 1.0,
+        share: Share,
         needs_hidden: bool = False,
-        needs_head: bool = False,
+        needs_weight: bool = False,
+        needs_bias: bool = False,
     ) -> None:
-        self.hidden = hidden
-        self.head = head
-        self.share = share
-        self.dtype = torch.promote_types(hidden.dtype, torch.float32)
-        self.d_hidden = torch.empty_like(hidden) if needs_hidden else None
-        self.d_head = (
-            torch.zeros_like(head, dtype=torch.promote_types(head.dtype, torch.float32))
-            if needs_head
-            else None
-        )
+        self.hidden, self.head, self.share = share
+        self.dtype = torch.promote_types(self.hidden.dtype, torch.float32)
+        self._d_hidden = torch.empty_like(self.hidden) if needs_hidden else None
+        self._d_weight = self._zeros(self.head.weight) if needs_weight else None
+        self._d_bias = None
+        if needs_bias and self.head.bias is not None:
+            self._d_bias = self._zeros(self.head.bias)
+        # Of a capped head: tanh of the logits before the cap, of the chunk at hand.
+        self._tanh: Tensor | None = None
+
+    @property
+    def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Of hidden states, weight and bias, where they are needed."""
+        return self._d_hidden, self._d_weight, self._d_bias
+
+    def _zeros(self, weight: Tensor) -> Tensor:
+        return torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
 
     def new_logits(self, rows: int) -> Tensor:
         """Return memory for the logits of some tokens, ``[rows, vocab]``, fp32 at least."""
-        return self.hidden.new_empty(rows, len(self.head), dtype=self.dtype)
+        return self.hidden.new_empty(rows, self.head.vocab_size, dtype=self.dtype)
 
     def mix_into(self, z: Tensor, keep: float, share: float, place: slice) -> Tensor:
         """Set z ``[rows, vocab]``, at least fp32, to keep * z + share * own logits; return it."""
-        hidden = self.hidden[place]
+        cap = self.head.cap
+        if cap is None:
+            self._product_into(z, keep, share, place)
+            return z
+        if self._tanh is None or len(self._tanh) < len(z):
+            self._tanh = self.new_logits(len(z))
+        own = self._tanh[: len(z)]
+        self._product_into(own, 0.0, 1.0 / cap, place)
+        own.tanh_()
+        if keep:
+            return z.mul_(keep).add_(own, alpha=share * cap)
+        return torch.mul(own, share * cap, out=z)
+
+    def _product_into(self, z: Tensor, keep: float, share: float, place: slice) -> None:
+        """Set z to keep * z + share * (scaled product + bias)."""
+        hidden, head = self.hidden[place], self.head
+        factor = share * head.scale
         if hidden.dtype == z.dtype:
-            return write_logits(z, hidden, self.head, keep, share)
-        own = hidden @ self.head.T
-        return z.mul_(keep).add_(own, alpha=share) if keep else z.copy_(own)
+            write_logits(z, hidden, head.weight, keep, factor)
+        else:
+            own = hidden @ head.weight.T
+            # Widened before it is scaled.
+            z.mul_(keep).add_(own, alpha=factor) if keep else z.copy_(own).mul_(factor)
+        if head.bias is not None:
+            z.add_(head.bias, alpha=share)
 
     def accumulate(self, gradient: Tensor, place: slice) -> None:
-        """Add what the gradient of the logits z means for hidden states and head."""
-        narrow = self.hidden.dtype.itemsize < 4
+        """Add what the gradient of the logits z means for hidden states, weight and bias."""
+        if self._tanh is not None:
+            # d cap * tanh(x / cap) = 1 - tanh².
+            own = self._tanh[: len(gradient)]
+            gradient = own.square_().neg_().add_(1.0).mul_(gradient)
+        if self._d_bias is not None:
+            self._d_bias.add_(gradient.sum(dim=0), alpha=self.share)
         gradient = gradient.to(self.hidden.dtype)
         hidden = self.hidden[place]
-        if self.d_hidden is not None:
-            out = self.d_hidden[place]
-            torch.mm(gradient, self.head, out=out)
-            out.mul_(self.share)
-        if self.d_head is not None and narrow:
-            self.d_head.add_(gradient.T @ hidden, alpha=self.share)
-        elif self.d_head is not None:
-            self.d_head.addmm_(gradient.T, hidden, alpha=self.share)
+        factor = self.share * self.head.scale
+        if self._d_hidden is not None:
+            out = self._d_hidden[place]
+            torch.mm(gradient, self.head.weight, out=out)
+            out.mul_(factor)
+        if self._d_weight is not None:
+            _add_product(self._d_weight, gradient.T, hidden, factor)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor, factor: float) -> None:
+    """Add ``factor * left @ right`` to a sum that is fp32 at least."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right, alpha=factor)
+    elif total.is_cuda and _writes_fp32(total.device, left.dtype):
+        # No rounding between, and no second tensor as large as the head.
+        add: Any = torch.addmm
+        add(total, left, right, out_dtype=total.dtype, alpha=factor, out=total)
+    else:
+        total.add_(left @ right, alpha=factor)
+
+
+@cache
+def _writes_fp32(device: torch.device, dtype: torch.dtype) -> bool:
+    """Say whether this torch adds products of 16 bits to fp32; some versions do not."""
+    one = torch.ones(16, 16, device=device, dtype=dtype)
+    total = one.float()
+    add: Any = torch.addmm
+    try:
+        add(total, one, one, out_dtype=torch.float32, out=total)
+    except (RuntimeError, TypeError) as error:
+        said = f"head gradients take a second tensor: torch {torch.__version__} says {error}"
+        print(said.splitlines()[0], flush=True)  # noqa: T201 - goes to the log of the stage
+        return False
+    return bool((total == 17).all())
 
 
 class Beside:
@@ -248,12 +316,12 @@ class Beside:
     ----------
     hidden : Tensor
         ``[tokens, hidden]``.
-    head : Tensor
-        ``[vocab, hidden]``.
+    head : Head
+        Of the model.
     """
 
-    def __init__(self, hidden: Tensor, head: Tensor) -> None:
-        self._side = Side(hidden.detach(), head.detach())
+    def __init__(self, hidden: Tensor, head: Head) -> None:
+        self._side = Side(Share(hidden.detach(), head.detach()))
         self._memory: Tensor | None = None
 
     def logits(self, place: slice) -> Tensor:
@@ -270,7 +338,7 @@ def _chunk_size(strong: Side, held_logits: int, logits_bytes: int) -> int:
     itemsize = strong.hidden.dtype.itemsize
     per_logit = 4 + 3 * itemsize if itemsize < 4 else itemsize
     per_logit += held_logits * strong.dtype.itemsize
-    most = max(1, logits_bytes // (len(strong.head) * per_logit))
+    most = max(1, logits_bytes // (strong.head.vocab_size * per_logit))
     chunks = max(1, -(-len(strong.hidden) // most))
     return max(1, -(-len(strong.hidden) // chunks))
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from wmss_cli.train.objectives.chunks import LOGITS_BYTES, Rule, Share, TokenLoss, chunked_loss
+from wmss_cli.models.heads import Head
+from wmss_cli.train.objectives.chunks import Rule, Share, TokenLoss, chunked_loss
 
 
 def mixed_cross_entropy(
     strong: Tensor,
-    strong_head: Tensor,
+    strong_head: Head,
     targets: Tensor,
     weak: Tensor | None = None,
-    weak_head: Tensor | None = None,
+    weak_head: Head | None = None,
     mix_lambda: float = 1.0,
-    logits_bytes: int = LOGITS_BYTES,
+    logits_bytes: int | None = None,
 ) -> TokenLoss:
     """Return -log softmax(z_mix)[y], z_mix = lambda * z_strong + (1 - lambda) * z_weak.
 
@@ -24,16 +25,16 @@ def mixed_cross_entropy(
     ----------
     strong : Tensor
         ``[tokens, hidden]``, the last hidden states that predict the targets.
-    strong_head : Tensor
-        ``[vocab, hidden]``.
+    strong_head : Head
+        Of the strong model, over `vocab` tokens.
     targets : Tensor
         ``[tokens]``; there is no `ignore_index`, only completion tokens come here.
-    weak, weak_head : Tensor, optional
+    weak, weak_head : Tensor and Head, optional
         As of the strong model; the hidden sizes may differ. Without them the weak logits are all
         equal, and so they are zero: the loss does not change under z_weak + c·1.
     mix_lambda : float
         In (0, 1]; 1 is the strong model alone.
-    logits_bytes : int
+    logits_bytes : int, optional
         Memory for the logits of a chunk, in bytes.
     """
     assert (weak is None) == (weak_head is None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wmss_cli.models.heads import Head
 from wmss_cli.train.objectives.chunks import (
-    LOGITS_BYTES,
     Chunk,
     Rule,
     Share,
@@ -18,10 +18,10 @@ from wmss_cli.train.objectives.chunks import (
 
 def smoothed_cross_entropy(
     strong: Tensor,
-    strong_head: Tensor,
+    strong_head: Head,
     targets: Tensor,
     smoothing: float,
-    logits_bytes: int = LOGITS_BYTES,
+    logits_bytes: int | None = None,
 ) -> TokenLoss:
     """Return -Σ_v q_v log softmax(z)_v with q = (1 - smoothing) * e_y + smoothing / vocab.
 
@@ -31,13 +31,13 @@ def smoothed_cross_entropy(
     ----------
     strong : Tensor
         ``[tokens, hidden]``, the last hidden states that predict the targets.
-    strong_head : Tensor
-        ``[vocab, hidden]``.
+    strong_head : Head
+        Of the strong model, over `vocab` tokens.
     targets : Tensor
         ``[tokens]``.
     smoothing : float
         In [0, 1].
-    logits_bytes : int
+    logits_bytes : int, optional
         Memory for the logits of a chunk, in bytes.
     """
     share = Share(strong, strong_head)

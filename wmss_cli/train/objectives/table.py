@@ -8,8 +8,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from wmss_cli.models.heads import Head
 from wmss_cli.train.loss_backends import Backend, mixed_loss
-from wmss_cli.train.objectives.chunks import LOGITS_BYTES, TokenLoss
+from wmss_cli.train.objectives.chunks import TokenLoss
 from wmss_cli.train.objectives.smoothing import smoothed_cross_entropy
 from wmss_cli.train.objectives.undial import noisy_target_cross_entropy, undial_distillation
 from wmss_cli.train.objectives.weak_logits import noise_cross_entropy, shuffled_cross_entropy
@@ -51,11 +52,11 @@ class Inputs:
 
     Attributes
     ----------
-    hidden, head : Tensor
-        Of the strong model: ``[tokens, hidden]`` and ``[vocab, hidden]``.
+    hidden, head : Tensor and Head
+        Of the strong model; the hidden states are ``[tokens, hidden]``.
     targets : Tensor
         ``[tokens]``.
-    other, other_head : Tensor or None
+    other, other_head : Tensor and Head, or None
         The same of the weak model or the reference.
     keys : Tensor or None
         ``[tokens]``: of the example and the position (see :mod:`wmss_cli.train.keyed`).
@@ -63,22 +64,22 @@ class Inputs:
         Of the optimizer, from 0.
     backend : str
         What computes the mixed loss.
-    logits_bytes : int
+    logits_bytes : int or None
         Memory for the logits of a chunk, in bytes.
     """
 
     hidden: Tensor
-    head: Tensor
+    head: Head
     targets: Tensor
     other: Tensor | None = None
-    other_head: Tensor | None = None
+    other_head: Head | None = None
     keys: Tensor | None = None
     step: int = 0
     backend: Backend = "chunked"
-    logits_bytes: int = LOGITS_BYTES
+    logits_bytes: int | None = None
 
     @property
-    def beside(self) -> tuple[Tensor, Tensor]:
+    def beside(self) -> tuple[Tensor, Head]:
         """The other model's hidden states and head, where the objective needs them."""
         assert self.other is not None
         assert self.other_head is not None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wmss_cli.models.heads import Head
 from wmss_cli.train.keyed import Purpose, normal, stream
 from wmss_cli.train.objectives.chunks import (
-    LOGITS_BYTES,
     Beside,
     Chunk,
     Rule,
@@ -20,13 +20,13 @@ from wmss_cli.train.objectives.chunks import (
 
 def noisy_target_cross_entropy(
     strong: Tensor,
-    strong_head: Tensor,
+    strong_head: Head,
     targets: Tensor,
     beta: float,
     keys: Tensor,
     seed: int = 0,
     step: int = 0,
-    logits_bytes: int = LOGITS_BYTES,
+    logits_bytes: int | None = None,
 ) -> TokenLoss:
     """Return -log softmax(z - beta * eps * e_y)[y], eps ~ N(0, 1) for each token.
 
@@ -37,8 +37,8 @@ def noisy_target_cross_entropy(
     ----------
     strong : Tensor
         ``[tokens, hidden]``, the last hidden states that predict the targets.
-    strong_head : Tensor
-        ``[vocab, hidden]``.
+    strong_head : Head
+        Of the strong model, over `vocab` tokens.
     targets : Tensor
         ``[tokens]``.
     beta : float
@@ -47,7 +47,7 @@ def noisy_target_cross_entropy(
         ``[tokens]``, int64: of the example and the position.
     seed, step : int
         Each optimizer step draws anew. A sample that is in a step twice has the same noise twice.
-    logits_bytes : int
+    logits_bytes : int, optional
         Memory for the logits of a chunk, in bytes.
     """
     noise = beta * normal(stream(keys, Purpose.UNDIAL, seed, step))
@@ -56,12 +56,12 @@ def noisy_target_cross_entropy(
 
 def undial_distillation(
     strong: Tensor,
-    strong_head: Tensor,
+    strong_head: Head,
     targets: Tensor,
     reference: Tensor,
-    reference_head: Tensor,
+    reference_head: Head,
     beta: float,
-    logits_bytes: int = LOGITS_BYTES,
+    logits_bytes: int | None = None,
 ) -> TokenLoss:
     """Return -Σ_v q_v log softmax(z)_v with q = softmax(z_reference - beta * e_y).
 
@@ -72,15 +72,15 @@ def undial_distillation(
     ----------
     strong : Tensor
         ``[tokens, hidden]``, the last hidden states that predict the targets.
-    strong_head : Tensor
-        ``[vocab, hidden]``.
+    strong_head : Head
+        Of the strong model, over `vocab` tokens.
     targets : Tensor
         ``[tokens]``.
-    reference, reference_head : Tensor
+    reference, reference_head : Tensor and Head
         As of the strong model; the hidden sizes may differ.
     beta : float
         What is subtracted from the target's logit.
-    logits_bytes : int
+    logits_bytes : int, optional
         Memory for the logits of a chunk, in bytes.
     """
     rule = _Distilled(Beside(reference, reference_head), beta)

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wmss_cli.models.heads import Head
 from wmss_cli.train.keyed import Purpose, below, further, stream
 from wmss_cli.train.objectives.chunks import (
-    LOGITS_BYTES,
     Beside,
     Chunk,
     Rule,
@@ -33,14 +33,14 @@ _GPU_ROWS = 64
 
 def shuffled_cross_entropy(
     strong: Tensor,
-    strong_head: Tensor,
+    strong_head: Head,
     targets: Tensor,
     weak: Tensor,
-    weak_head: Tensor,
+    weak_head: Head,
     mix_lambda: float,
     keys: Tensor,
     seed: int = 0,
-    logits_bytes: int = LOGITS_BYTES,
+    logits_bytes: int | None = None,
 ) -> TokenLoss:
     """Return the mixed loss with the weak logits permuted over the vocabulary at each token.
 
@@ -59,21 +59,21 @@ def shuffled_cross_entropy(
     seed : int
         Of the permutations.
     """
-    rule = _Shuffled(Beside(weak, weak_head), 1.0 - mix_lambda, keys, seed, len(weak_head))
+    rule = _Shuffled(Beside(weak, weak_head), 1.0 - mix_lambda, keys, seed, weak_head.vocab_size)
     share = Share(strong, strong_head, mix_lambda)
     return chunked_loss([share], targets, rule, logits_bytes)
 
 
 def noise_cross_entropy(
     strong: Tensor,
-    strong_head: Tensor,
+    strong_head: Head,
     targets: Tensor,
     weak: Tensor,
-    weak_head: Tensor,
+    weak_head: Head,
     mix_lambda: float,
     keys: Tensor,
     seed: int = 0,
-    logits_bytes: int = LOGITS_BYTES,
+    logits_bytes: int | None = None,
 ) -> TokenLoss:
     """Return the mixed loss with normal noise of the weak logits' mean and variance at each token.
 
@@ -91,7 +91,7 @@ def noise_cross_entropy(
     seed : int
         Of the noise.
     """
-    rule = _Noise(Beside(weak, weak_head), 1.0 - mix_lambda, keys, seed, len(weak_head))
+    rule = _Noise(Beside(weak, weak_head), 1.0 - mix_lambda, keys, seed, weak_head.vocab_size)
     share = Share(strong, strong_head, mix_lambda)
     return chunked_loss([share], targets, rule, logits_bytes)
 

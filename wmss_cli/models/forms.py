@@ -1,0 +1,198 @@
+"""How documents go through a model, proven before it trains: packed in one row, or a row each.
+
+All models that take their attention from the registry of transformers can pack; layers that are no
+attention can where their kernels are told the borders. Every causal model can read rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.heads import Head, candidates, remember
+from wmss_cli.models.packed import PackedBatch, hidden_states, pack_attention, packs
+
+Form = Literal["packed", "rows"]
+
+_WINDOWS = ("sliding_window", "attention_chunk_size")
+_HIDDEN_WINDOWS = ("attention_types", "attention_window")
+# Of GPT-Neo and others: they stand in tables that the attention is not told.
+_SHORT = 3
+_LEAK = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-2}
+"""Of the effect that a token has on its own document, what rounding may show in another one."""
+
+
+@torch.no_grad()
+def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> Form:
+    """Find how a model reads two short documents so that each has the model's own logits.
+
+    Leaves the model ready to read so: see :func:`~wmss_cli.models.packed.hidden_states`. A line in
+    the log says where a model cannot pack.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        On the CPU.
+    device : torch.device, optional
+        Where the model will run. What the CPU cannot pack, kernels of a GPU may.
+
+    Raises
+    ------
+    ConfigError
+        If the model has no language-model head, weights are not finite, or it is not causal.
+    """
+    own = model.config._attn_implementation
+    was_training = model.training
+    model.eval()
+    try:
+        expected, head = _own_logits(model)
+        reason = _why_not_packed(model, device, expected, head)
+        if reason is None:
+            return "packed"
+        for attention in (own, "eager"):
+            model.set_attn_implementation(attention)
+            if _agree(_through(model, head), expected):
+                break
+        else:
+            raise ConfigError(
+                f"{model.config.model_type}: a token's logits depend on what comes after it; use a "
+                "causal language model"
+            )
+    finally:
+        model.train(was_training)
+    if os.environ.get("RANK", "0") == "0":
+        said = (
+            f"{model.config.model_type}: samples cannot be packed ({reason}); each is a row of its "
+            "own, padded to the longest of its pass"
+        )
+        print(said, flush=True)  # noqa: T201 - goes to the log of the stage
+    return "rows"
+
+
+def _own_logits(model: PreTrainedModel) -> tuple[Tensor, Head]:
+    """Return the logits of each document by itself, and the head that gives them."""
+    # The model's own code: fused attention may leave out what it caps.
+    model.set_attn_implementation("eager")
+    heads = candidates(model)
+    alone = [_batch([document]) for document in _documents(model)]
+    expected = torch.cat(
+        [cast(Any, model)(input_ids=batch.input_ids[None]).logits[0] for batch in alone]
+    )
+    hidden = torch.cat([hidden_states(model, batch) for batch in alone])
+    first = heads[0]
+    if first.weight.shape == (expected.shape[1], hidden.shape[1]):
+        product = hidden @ first.weight.T
+        ratio = float((product * expected).sum() / product.square().sum())
+        for head in [*heads, Head(first.weight, first.bias, ratio)]:
+            if _agree(head.logits(hidden), expected):
+                remember(model, head)
+                return expected, head
+    broken = [name for name, p in model.named_parameters() if not p.isfinite().all()]
+    if broken:
+        raise ConfigError(
+            f"{len(broken)} weights of the model are not finite ({broken[0]}); take them from "
+            "another checkpoint"
+        )
+    raise ConfigError(
+        f"{model.config.model_type}: its logits are not a head's product with its last hidden "
+        "states, scaled or capped as config.json says; use a causal language model"
+    )
+
+
+def _why_not_packed(
+    model: PreTrainedModel, device: torch.device | None, expected: Tensor, head: Head
+) -> str | None:
+    """Return why the model cannot pack, here or on the device where it will run, or None."""
+    reason = _try_packed(model, expected, head)
+    if reason is not None and device is not None and device.type != "cpu":
+        torch.nn.Module.to(model, device)
+        reason = _try_packed(model, expected.to(device), head.to(device))
+        torch.nn.Module.to(model, torch.device("cpu"))
+    if reason is not None:
+        return reason
+    if any(getattr(model.config.get_text_config(), name, None) for name in _HIDDEN_WINDOWS):
+        return "its attention is not told its windows"
+    # No document here is as long as a real window.
+    with _short_windows(model):
+        model.set_attn_implementation("eager")
+        alone = [_batch([document]) for document in _documents(model)]
+        expected = torch.cat([head.logits(hidden_states(model, batch)) for batch in alone])
+        return _try_packed(model, expected, head)
+
+
+@contextmanager
+def _short_windows(model: PreTrainedModel) -> Iterator[None]:
+    """Let every window of the model's attention be shorter than the documents of the proof."""
+    configs = (model.config, model.config.get_text_config())
+    changed = []
+    for owner, name in product((*configs, *model.modules()), _WINDOWS):
+        value = getattr(owner, name, None)
+        if isinstance(value, int) and value > _SHORT:
+            changed.append((owner, name, value))
+            setattr(owner, name, _SHORT)
+    try:
+        yield
+    finally:
+        for owner, name, value in changed:
+            setattr(owner, name, value)
+
+
+def _try_packed(model: PreTrainedModel, expected: Tensor, head: Head) -> str | None:
+    """Return why the model cannot pack, or None where it can."""
+    try:
+        pack_attention(model)
+        if not packs(model):
+            return "its attention is its own"
+        if not _agree(_through(model, head), expected):
+            return "its layers mix documents"
+        first, second = _documents(model)
+        before = hidden_states(model, _batch([first, second]))
+        changed = torch.cat([first[:-1], second[-1:]])
+        after = hidden_states(model, _batch([changed, second]))
+    # Whatever a model says that knows no such attention, or no borders.
+    except Exception as error:
+        if isinstance(error, KeyError):
+            return "its attention is not told where documents end"
+        return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    effect, leak = ((after - before).abs()[part].max() for part in _parts((first, second)))
+    if leak > _LEAK.get(after.dtype, 1e-5) * effect:
+        return "its layers mix documents"
+    return None
+
+
+def _through(model: PreTrainedModel, head: Head) -> Tensor:
+    """Return the logits of both documents as the model reads them now."""
+    return head.logits(hidden_states(model, _batch(_documents(model))))
+
+
+def _documents(model: PreTrainedModel) -> list[Tensor]:
+    device = next(model.parameters()).device
+    ids = torch.arange(7, device=device) % model.config.get_text_config().vocab_size
+    return [ids[:3], ids[2:]]
+
+
+def _parts(documents: Sequence[Tensor]) -> list[slice]:
+    first = len(documents[0])
+    return [slice(0, first), slice(first, None)]
+
+
+def _batch(documents: Sequence[Tensor]) -> PackedBatch:
+    """Put documents together, every position of them predicting."""
+    ids = torch.cat(list(documents))
+    positions = torch.cat([torch.arange(len(d), device=ids.device) for d in documents])
+    everywhere = torch.arange(len(ids), device=ids.device)
+    return PackedBatch(ids, positions, tuple(map(len, documents)), everywhere, ids)
+
+
+def _agree(found: Tensor, expected: Tensor) -> bool:
+    """Tell whether logits differ by rounding alone."""
+    tolerance = 1e-3 if found.dtype.itemsize >= 4 else 5e-2
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max().clamp_min(1e-3))

@@ -1,0 +1,144 @@
+"""The head of a language model: from the last hidden states to its logits.
+
+Most models multiply with a matrix. Some also add a bias (Phi), scale the product (Cohere, Granite,
+Falcon-H1) or cap it (Gemma 2): all of that is part of the head, and of its gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from wmss_cli.core.errors import ConfigError
+
+_CAPS = ("final_logit_softcapping", "output_logit_soft_cap", "logits_soft_cap")
+_FACTORS = ("logit_scale", "lm_head_multiplier")
+_DIVISORS = ("logits_scaling",)
+
+
+@dataclass(frozen=True)
+class Head:
+    """``cap * tanh((scale * hidden @ weightᵀ + bias) / cap)``; without a cap, what is capped.
+
+    Attributes
+    ----------
+    weight : Tensor
+        ``[vocab, hidden]``; tied to the embeddings or not.
+    bias : Tensor or None
+        ``[vocab]``.
+    scale : float
+        Of the product.
+    cap : float or None
+        The logits lie in ±cap.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    cap: float | None = None
+
+    @property
+    def vocab_size(self) -> int:
+        """How many logits a token has."""
+        return len(self.weight)
+
+    @property
+    def is_product(self) -> bool:
+        """Whether the logits are a product alone, scaled or not."""
+        return self.bias is None and self.cap is None
+
+    def detach(self) -> Head:
+        """Return the head without gradients."""
+        bias = None if self.bias is None else self.bias.detach()
+        return Head(self.weight.detach(), bias, self.scale, self.cap)
+
+    def to(self, device: torch.device) -> Head:
+        """Return the head on a device."""
+        bias = None if self.bias is None else self.bias.to(device)
+        return Head(self.weight.to(device), bias, self.scale, self.cap)
+
+    def clone(self) -> Head:
+        """Return a head with weights of its own."""
+        bias = None if self.bias is None else self.bias.clone()
+        return Head(self.weight.clone(), bias, self.scale, self.cap)
+
+    def columns(self, place: slice) -> Head:
+        """Return the head of a part of the vocabulary."""
+        bias = None if self.bias is None else self.bias[place]
+        return Head(self.weight[place], bias, self.scale, self.cap)
+
+    def logits(self, hidden: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Return the logits of hidden states, ``[tokens, vocab]``; autograd follows.
+
+        Parameters
+        ----------
+        hidden : Tensor
+            ``[tokens, hidden]``.
+        dtype : torch.dtype, optional
+            What the product is widened to; without it, scale, bias and cap are as narrow.
+        """
+        z = hidden @ self.weight.T
+        if dtype is not None:
+            z = z.to(dtype)
+        if self.scale != 1.0:
+            z = z * self.scale
+        if self.bias is not None:
+            z = z + self.bias
+        return z if self.cap is None else torch.tanh(z / self.cap) * self.cap
+
+
+def candidates(model: PreTrainedModel) -> list[Head]:
+    """Return what the head of a model can be by its configuration, the likeliest first.
+
+    Not every model heeds all that its configuration says, and some multiply by what others divide
+    by: :func:`wmss_cli.models.forms.choose_form` finds out.
+
+    Raises
+    ------
+    ConfigError
+        If the model has no head.
+    """
+    module = cast(Any, model).get_output_embeddings()
+    if module is None:
+        raise ConfigError(
+            f"{model.config.model_type}: this model has no language-model head; use a causal "
+            "language model"
+        )
+    config = model.config.get_text_config()
+    scale = 1.0
+    for name in _FACTORS:
+        scale *= _number(config, name) or 1.0
+    for name in _DIVISORS:
+        scale /= _number(config, name) or 1.0
+    cap = next((found for name in _CAPS if (found := _number(config, name))), None)
+    bias = getattr(module, "bias", None)
+    kinds = dict.fromkeys(product((scale, 1.0 / scale, 1.0), (cap, None)))
+    return [Head(module.weight, bias, *kind) for kind in kinds]
+
+
+def remember(model: PreTrainedModel, head: Head) -> None:
+    """Let :func:`head_of` return a head of this kind."""
+    cast(Any, model)._wmss_head = (head.scale, head.cap)
+
+
+def head_of(model: PreTrainedModel) -> Head:
+    """Return the head of a model, with the weights that it has now.
+
+    Raises
+    ------
+    ConfigError
+        If it has none.
+    """
+    first = candidates(model)[0]
+    scale, cap = getattr(model, "_wmss_head", (first.scale, first.cap))
+    return Head(first.weight, first.bias, scale, cap)
+
+
+def _number(config: Any, name: str) -> float | None:
+    value = getattr(config, name, None)
+    return float(value) if isinstance(value, int | float) else None
