@@ -244,6 +244,7 @@ def fake_qwen3_8b(checkpointing: str) -> tuple[int, int]:
         config = Qwen3Config(**QWEN3_8B | {"num_hidden_layers": layers})
         with FakeTensorMode():
             model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+            pack_attention(model)
             mark_recomputed(WeakStrongPair(model).train(), checkpointing)
             batch = packed((4096, 3000, 1096))
             bytes_saved = saved_bytes(model, partial(hidden_states, model, batch))
