@@ -58,21 +58,23 @@ SHIPPED = {
     "stage3_prefetch_bucket_size": shrunk(5e7),
 }
 OFFLOADED = {"offload_optimizer": {"device": "cpu", "pin_memory": False}}
+# So small that a pass fills several of them.
+SMALL = {"reduce_bucket_size": HEAD}
 CASES: dict[str, dict[str, Any]] = {
-    "tried": {"zero_stage": 2, "micro_batch_tokens": "auto", "gradient_checkpointing": "auto"},
-    "every-2nd": {"zero_stage": 3, "zero": RELEASED, "gradient_checkpointing": "every-2nd"},
-    # So small that a pass fills several of them.
-    "zero2": {"zero_stage": 2, "zero": {"reduce_bucket_size": HEAD}},
-    "zero2-waiting": {
+    "zero2-waiting": {"zero_stage": 2, "zero": {**SMALL, "overlap_comm": False}},
+    "zero2-tried": {
         "zero_stage": 2,
-        "zero": {"reduce_bucket_size": HEAD, "overlap_comm": False},
+        "zero": SMALL,
+        "micro_batch_tokens": "auto",
+        "gradient_checkpointing": "auto",
     },
-    "zero2-offloaded": {"zero_stage": 2, "zero": OFFLOADED},
+    "zero2-offloaded": {"zero_stage": 2, "zero": {**SMALL, **OFFLOADED}},
     "zero3": {"zero_stage": 3, "zero": {**RELEASED, "stage3_prefetch_bucket_size": 2 * BLOCK}},
     "zero3-as-shipped": {"zero_stage": 3, "zero": {**RELEASED, **SHIPPED}},
     "zero3-offloaded": {
         "zero_stage": 3,
         "zero": {**RELEASED, **OFFLOADED, "offload_param": {"device": "cpu", "pin_memory": False}},
+        "gradient_checkpointing": "every-2nd",
     },
 }
 
