@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from wmss_cli.core import config as c
 from wmss_cli.core.config import Config, CurriculumConfig, JointConfig, Section, SftConfig
+from wmss_cli.core.recomputation import MOST, every, mode_of
 
 SECTIONS: list[type[Section]] = [
     field.annotation
@@ -74,7 +75,10 @@ def test_every_field_is_documented(section: type[BaseModel]) -> None:
         (SftConfig, {"learning_rate": float("inf")}),
         (SftConfig, {"zero_stage": 4}),
         (SftConfig, {"global_batch_size": 0}),
+        (SftConfig, {"gradient_checkpointing": "every-1st"}),
+        (SftConfig, {"gradient_checkpointing": "every-2th"}),
         (SftConfig, {"micro_batch_tokens": 0}),
+        (SftConfig, {"micro_batch_tokens": "all"}),
         (SftConfig, {"precision": "bf16", "zero_stage": 0}),
         (SftConfig, {"objective": "label_smoothing", "loss_backend": "torch"}),
         (JointConfig, {"weak_logits": "noise", "weak_mode": "frozen", "loss_backend": "liger"}),
@@ -94,6 +98,15 @@ def test_every_field_is_documented(section: type[BaseModel]) -> None:
 def test_what_cannot_work_is_refused(section: type[Section], values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         section(**values)
+
+
+def test_a_mode_of_recomputation_was_once_true_or_false() -> None:
+    assert SftConfig(gradient_checkpointing=True).gradient_checkpointing == "full"
+    assert SftConfig(gradient_checkpointing=False).gradient_checkpointing == "none"
+    for n in range(MOST + 1):
+        mode = mode_of(n)
+        assert SftConfig(gradient_checkpointing=mode).gradient_checkpointing == mode
+        assert every(mode) == n
 
 
 @pytest.mark.parametrize("section", SECTIONS)

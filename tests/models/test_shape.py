@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     MistralConfig,
     PretrainedConfig,
     Qwen2Config,
+    Qwen3_5TextConfig,
     Qwen3Config,
 )
 
@@ -42,16 +44,28 @@ ARCHITECTURES: dict[str, PretrainedConfig] = {
     "llama": LlamaConfig(**SIZES),
     "llama-bias": LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True),
     "mistral": MistralConfig(**SIZES, head_dim=8, sliding_window=None),
+    "gemma3": Gemma3TextConfig(**{**SIZES, "num_hidden_layers": 7}, head_dim=8, sliding_window=64),
 }
+HYBRID: dict[str, Any] = {
+    **SIZES,
+    "num_hidden_layers": 5,
+    "head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 6,
+    "linear_value_head_dim": 10,
+}
+QWEN3_5 = Qwen3_5TextConfig(**HYBRID)
 
 
 def model_and_shape(name: str, tied: bool) -> tuple[torch.nn.Module, ModelShape]:
-    config = ARCHITECTURES[name].__class__(
-        **{**ARCHITECTURES[name].to_dict(), "tie_word_embeddings": tied}
-    )
+    given = {**ARCHITECTURES, "qwen3.5": QWEN3_5}[name]
+    config = given.__class__(**{**given.to_dict(), "tie_word_embeddings": tied})
     # Its matrix products can be counted; those of fused kernels cannot all.
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-    return model, ModelShape.of_config(config.to_diff_dict())
+    # What a config.json leaves out is transformers' default; its kind is always there.
+    said = {"model_type": config.model_type, **config.to_diff_dict()}
+    return model, ModelShape.of_config(said)
 
 
 def counted_flops(model: torch.nn.Module, length: int) -> dict[str, int]:
@@ -63,7 +77,7 @@ def counted_flops(model: torch.nn.Module, length: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [*ARCHITECTURES, "qwen3.5"])
 def test_parameters_are_those_of_the_real_model(name: str, tied: bool) -> None:
     model, shape = model_and_shape(name, tied)
     assert shape.parameters == sum(p.numel() for p in model.parameters())
@@ -81,6 +95,41 @@ def test_flops_are_those_that_torch_counts(name: str) -> None:
     assert sum(counts.values()) == shape.forward_flops([length], length) - shape.attention_flops(
         [length]
     )
+
+
+def test_flops_of_linear_attention_are_those_that_torch_counts() -> None:
+    model, shape = model_and_shape("qwen3.5", tied=False)
+    length, chunk = 64, 64
+    assert shape.delta is not None
+    counts = counted_flops(model, length)
+    # A convolution is no product of matrices.
+    del counts["aten.convolution"]
+    delta = shape.delta
+    rule = length * delta.layers * delta.token_flops
+    causal = shape.attention_flops([length]) - rule
+    # In a chunk transformers does products of tokens with tokens, which the rule does without.
+    within = 2 * chunk * (2 * delta.key_dim + delta.value_dim) * delta.value_heads
+    full = causal * 2 * length // (length + 1)
+    assert counts.pop("aten.bmm") == full + rule + length * delta.layers * within
+    expected = shape.forward_flops([length], length) - shape.attention_flops([length])
+    assert sum(counts.values()) == expected
+
+
+def test_of_a_model_that_sees_pictures_the_language_model_counts() -> None:
+    text = ARCHITECTURES["gemma3"].to_dict()
+    both = {"model_type": "gemma3", "text_config": text, "vision_config": {"hidden_size": 3}}
+    assert ModelShape.of_config(both) == ModelShape.of_config(text)
+    assert ModelShape.of_config({**both, "tie_word_embeddings": False}).tied is False
+
+
+@given(lengths=st.lists(st.integers(1, 60), min_size=1), window=st.integers(1, 70))
+def test_five_of_six_layers_of_gemma_see_a_window(lengths: list[int], window: int) -> None:
+    shape = ModelShape.of_config(
+        {**QWEN3, "model_type": "gemma3_text", "num_hidden_layers": 13, "sliding_window": window}
+    )
+    near = sum(min(place, window) for n in lengths for place in range(1, n + 1))
+    all_pairs = sum(n * (n + 1) // 2 for n in lengths)
+    assert shape.attention_flops(lengths) == 4 * 6 * 8 * (11 * near + 2 * all_pairs)
 
 
 def test_only_completion_tokens_go_through_the_head() -> None:
@@ -133,7 +182,11 @@ def test_published_sizes(hidden: int, intermediate: int, tied: bool, billions: f
     ("change", "message"),
     [
         ({"model_type": "qwen3_moe", "num_experts": 128}, "is a mixture of experts (num_experts)"),
-        ({"model_type": "gemma3"}, "it knows qwen2, qwen3, llama, mistral"),
+        ({"model_type": "gemma2"}, "it knows qwen2, qwen3, qwen3_5_text, llama, mistral"),
+        (
+            {"model_type": "gemma3_text", "layer_types": ["chunked_attention"] * 3},
+            "layers of chunked_attention, which wmss cannot count",
+        ),
         ({"hidden_size": None}, "hidden_size is None, expected a number above 0"),
         ({"head_dim": None}, "head_dim is None"),
         ({"num_key_value_heads": 0}, "num_key_value_heads is 0"),

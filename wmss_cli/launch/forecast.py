@@ -28,6 +28,7 @@ from wmss_cli.launch.study_forecast import (
 )
 from wmss_cli.models.folder import find_config
 from wmss_cli.models.shape import ModelShape
+from wmss_cli.train.fitting import Training, fitted, is_open, trained_by
 from wmss_cli.train.memory import (
     STAGES,
     Memory,
@@ -74,7 +75,7 @@ class TrainingForecast(_Result):
     model: str
     """Name of the base model; empty where there is one."""
     precision: Literal["bf16", "fp32"]
-    gradient_checkpointing: bool
+    gradient_checkpointing: str
     parameters: int
     trained_parameters: int
     micro_batch_tokens: int
@@ -255,8 +256,9 @@ def _training(
     runs: int,
     rows: int,
 ) -> TrainingForecast:
+    config = _decided(config, passes.shape, gpus, work)
     trained = _trained(config, passes.shape)
-    tokens = max(config.micro_batch_tokens, work.longest)
+    tokens = max(config.pass_tokens, work.longest)
     zero = [
         _stage_memory(trained, zero_stage, gpus, tokens)
         for zero_stage in STAGES
@@ -301,7 +303,15 @@ def _trained(config: TrainConfig, shape: ModelShape) -> Trained:
     second = costs.second_model(config)
     weak = None if second is None else shape
     bf16 = config.precision != "fp32"
-    return Trained(shape, weak, second == "frozen", bf16, config.gradient_checkpointing)
+    return trained_by(config, shape, weak, second == "frozen", bf16)
+
+
+def _decided(config: Training, shape: ModelShape, gpus: Gpus, work: Workload) -> Training:
+    """Return a section with what a job on these GPUs takes where it says auto."""
+    if not is_open(config):
+        return config
+    step = round(config.global_batch_size * work.mean_tokens)
+    return fitted(config, _trained(config, shape), gpus.count, gpus.usable, work.longest, step)
 
 
 def _other_warnings(
@@ -309,15 +319,21 @@ def _other_warnings(
 ) -> Iterator[str]:
     """Yield a line for each training that holds other things than both stages, and does not fit."""
     config = planned.config
-    said = {
-        (_trained(section, shape), section.zero_stage, section.micro_batch_tokens)
+    decided = [
+        (_decided(section, shape, gpus, work), shape)
         for shape in shapes.values()
         for section in (config.sft, config.joint)
+    ]
+    said = {
+        (_trained(section, shape), section.zero_stage, section.pass_tokens)
+        for section, shape in decided
     }
-    for step, section in planned.trainings():
-        trained = _trained(section, shapes[planned.models[step.label]])
-        kind = (trained, section.zero_stage, section.micro_batch_tokens)
-        tokens = max(section.micro_batch_tokens, work.longest)
+    for step, own in planned.trainings():
+        shape = shapes[planned.models[step.label]]
+        section = _decided(own, shape, gpus, work)
+        trained = _trained(section, shape)
+        kind = (trained, section.zero_stage, section.pass_tokens)
+        tokens = max(section.pass_tokens, work.longest)
         if kind in said or _fits(trained, section.zero_stage, gpus, tokens):
             continue
         said.add(kind)
@@ -366,11 +382,11 @@ def _warnings(
 
 
 def _way_out(trained: Trained, gpus: Gpus, tokens: int) -> str:
-    recomputing = replace(trained, checkpointing=True)
-    if not trained.checkpointing:
+    recomputing = replace(trained, checkpointing=1)
+    if trained.checkpointing != 1:
         fitting = [n for n in STAGES[1:] if _fits(recomputing, n, gpus, tokens)]
         if fitting:
-            return f"with gradient_checkpointing true, zero_stage {fitting[0]} does"
+            return f"with gradient_checkpointing full, zero_stage {fitting[0]} does"
     for nodes in range(gpus.nodes + 1, MOST_NODES + 1):
         if _fits(recomputing, 3, replace(gpus, nodes=nodes), tokens):
             return f"zero_stage 3 with gradient_checkpointing does on {nodes * gpus.per_node} GPUs"

@@ -62,7 +62,9 @@ class PackedBatch:
     def rows(self) -> Tensor:
         """The document that each token is in, from 0, ``[tokens]``."""
         lengths = torch.tensor(self.lengths, device=self.input_ids.device)
-        return torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
+        documents = torch.arange(len(lengths), device=lengths.device)
+        # A GPU need not be asked how many they are.
+        return documents.repeat_interleave(lengths, output_size=len(self.input_ids))
 
 
 def hidden_states(model: PreTrainedModel, batch: PackedBatch) -> Tensor:

@@ -6,30 +6,22 @@ as causal, no embedding look-up, and the head only where it predicts a completio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.architectures import read_sizes
+from wmss_cli.models.delta_net import DeltaNet
 from wmss_cli.models.folder import read_config
 
 TRAINING = 3
 """A step costs so many forward passes: itself, and the gradients of its inputs and its weights."""
 
-_SIZES = {
-    "layers": "num_hidden_layers",
-    "hidden_size": "hidden_size",
-    "intermediate_size": "intermediate_size",
-    "heads": "num_attention_heads",
-    "vocab_size": "vocab_size",
-}
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
-
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A decoder of equal blocks: attention with grouped keys, and a gated product (SwiGLU).
+    """A decoder: blocks of attention with grouped keys, and a gated product (SwiGLU, GeGLU).
 
     Attributes
     ----------
@@ -42,7 +34,17 @@ class ModelShape:
     qkv_bias, output_bias, mlp_bias : bool
         Which products have a bias.
     window : int or None
-        How many tokens a token sees, itself included, where attention is cut in all layers.
+        How many tokens a token sees, itself included, where attention is cut.
+    full_layers : int
+        Layers whose attention is whole although there is a window.
+    norms : int
+        Norms of the hidden state in one block.
+    wide_norms : bool
+        Whether a norm's result is scaled before it is rounded (Gemma, Qwen3.5).
+    output_gate : bool
+        Whether the result of attention is multiplied by a gate of its own.
+    delta : DeltaNet or None
+        What some blocks have in place of attention.
     """
 
     layers: int
@@ -58,6 +60,11 @@ class ModelShape:
     output_bias: bool = False
     mlp_bias: bool = False
     window: int | None = None
+    full_layers: int = 0
+    norms: int = 2
+    wide_norms: bool = False
+    output_gate: bool = False
+    delta: DeltaNet | None = None
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any], where: str = "config.json") -> ModelShape:
@@ -66,7 +73,8 @@ class ModelShape:
         Parameters
         ----------
         config : mapping
-            Of a Qwen2, Qwen3, Llama (SmolLM2 is one) or Mistral model.
+            Of a Qwen2, Qwen3, Qwen3.5, Llama (SmolLM2 is one), Mistral or Gemma 3 model. Of a model
+            that sees pictures, too, the language model is counted.
         where : str
             Named in errors.
 
@@ -75,42 +83,7 @@ class ModelShape:
         ConfigError
             If it is of another architecture, a mixture of experts, or a size is missing.
         """
-        kind = config.get("model_type")
-        experts = [name for name in _EXPERTS if config.get(name)]
-        if experts:
-            raise ConfigError(
-                f"{where}: {kind} is a mixture of experts ({experts[0]}), which wmss cannot count; "
-                "use a dense model"
-            )
-        if kind not in _ARCHITECTURES:
-            known = ", ".join(_ARCHITECTURES)
-            raise ConfigError(
-                f"{where}: model_type is {kind!r}, whose sizes wmss cannot count; it knows {known}"
-            )
-        if config.get("use_sliding_window"):
-            # Qwen would cut attention in its upper layers only.
-            raise ConfigError(
-                f"{where}: use_sliding_window is set, whose attention wmss cannot count; "
-                "use a model without it"
-            )
-        sizes: dict[str, Any] = {
-            ours: _size(config, theirs, where) for ours, theirs in _SIZES.items()
-        }
-        heads = sizes["heads"]
-        # Only where transformers would take the same.
-        default = heads if kind == "llama" or "num_key_value_heads" in config else None
-        return cls(
-            **sizes,
-            kv_heads=_size(config, "num_key_value_heads", where, default),
-            head_dim=_size(
-                config,
-                "head_dim",
-                where,
-                None if kind == "qwen3" else sizes["hidden_size"] // heads,
-            ),
-            tied=bool(config.get("tie_word_embeddings", False)),
-            **_ARCHITECTURES[kind](config),
-        )
+        return cls(**read_sizes(config, where))
 
     @classmethod
     def of_folder(cls, folder: Path) -> ModelShape:
@@ -123,20 +96,34 @@ class ModelShape:
         return self.vocab_size * self.hidden_size
 
     @property
+    def attention_layers(self) -> int:
+        """Blocks that have attention."""
+        return self.layers - (0 if self.delta is None else self.delta.layers)
+
+    @property
     def backbone_matrix_parameters(self) -> int:
         """Weights that each token is multiplied with on its way to the last hidden state."""
-        return self.layers * self.block_matrix_parameters
+        matrices = self.attention_layers * self.block_matrix_parameters
+        if self.delta is not None:
+            one = self.delta.matrix_parameters(self.hidden_size) + self._feed_forward
+            matrices += self.delta.layers * one
+        return matrices
 
     @property
     def block_matrix_parameters(self) -> int:
-        """The same of one block."""
-        attention = 2 * self.hidden_size * (self.heads + self.kv_heads) * self.head_dim
-        return attention + 3 * self.hidden_size * self.intermediate_size
+        """The same of one block with attention."""
+        gate = self.heads * self.output_gate
+        attention = self.hidden_size * (2 * (self.heads + self.kv_heads) + gate) * self.head_dim
+        return attention + self._feed_forward
+
+    @property
+    def _feed_forward(self) -> int:
+        return 3 * self.hidden_size * self.intermediate_size
 
     @property
     def block_parameters(self) -> int:
-        """All parameters of one block: matrices, norms and biases."""
-        norms = 2 * self.hidden_size + 2 * self.head_dim * self.qk_norm
+        """All parameters of one block with attention: matrices, norms and biases."""
+        norms = self.norms * self.hidden_size + 2 * self.head_dim * self.qk_norm
         biases = (self.heads + 2 * self.kv_heads) * self.head_dim * self.qkv_bias
         biases += self.hidden_size * self.output_bias
         biases += (2 * self.intermediate_size + self.hidden_size) * self.mlp_bias
@@ -146,16 +133,34 @@ class ModelShape:
     def parameters(self) -> int:
         """All parameters; a head that is the embedding counts once."""
         embeddings = self.head_parameters * (1 if self.tied else 2)
-        return embeddings + self.layers * self.block_parameters + self.hidden_size
+        blocks = self.attention_layers * self.block_parameters
+        if self.delta is not None:
+            one = self.delta.matrix_parameters(self.hidden_size) + self.delta.other_parameters
+            one += self._feed_forward + self.norms * self.hidden_size
+            blocks += self.delta.layers * one
+        return embeddings + blocks + self.hidden_size
 
     def attention_flops(self, lengths: Iterable[int]) -> int:
-        """Return the FLOPs of queries by keys and of weights by values, forward, as causal."""
-        pairs = sum(self._pairs(length) for length in lengths)
-        return 4 * self.layers * self.heads * self.head_dim * pairs
+        """Return the FLOPs of queries by keys and of weights by values, forward, as causal.
 
-    def _pairs(self, length: int) -> int:
+        Of linear attention, those of the delta rule, token by token.
+        """
+        documents = list(lengths)
+        cut = 0 if self.window is None else self.attention_layers - self.full_layers
+        pairs = sum(
+            layers * self._pairs(length, window)
+            for length in documents
+            for layers, window in ((cut, self.window), (self.attention_layers - cut, None))
+        )
+        flops = 4 * self.heads * self.head_dim * pairs
+        if self.delta is not None:
+            flops += sum(documents) * self.delta.layers * self.delta.token_flops
+        return flops
+
+    @staticmethod
+    def _pairs(length: int, window: int | None) -> int:
         """Return how many (query, key) pairs see each other in a document."""
-        seen = length if self.window is None else min(length, self.window)
+        seen = length if window is None else min(length, window)
         return seen * (seen + 1) // 2 + (length - seen) * seen
 
     def forward_flops(self, lengths: Iterable[int], head_tokens: int) -> int:
@@ -200,41 +205,3 @@ def train_flops(
         times = TRAINING if weak_mode == "cotrain" else 1
         flops += times * weak.forward_flops(documents, head_tokens)
     return flops
-
-
-def _size(config: Mapping[str, Any], name: str, where: str, default: int | None = None) -> int:
-    value = config.get(name)
-    value = default if value is None else value
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{where}: {name} is {value!r}, expected a number above 0; is it whole?")
-    return value
-
-
-def _qwen2(_: Mapping[str, Any]) -> dict[str, Any]:
-    return {"qkv_bias": True}
-
-
-def _qwen3(config: Mapping[str, Any]) -> dict[str, Any]:
-    biased = bool(config.get("attention_bias", False))
-    return {"qk_norm": True, "qkv_bias": biased, "output_bias": biased}
-
-
-def _llama(config: Mapping[str, Any]) -> dict[str, Any]:
-    biased = bool(config.get("attention_bias", False))
-    return {
-        "qkv_bias": biased,
-        "output_bias": biased,
-        "mlp_bias": bool(config.get("mlp_bias", False)),
-    }
-
-
-def _mistral(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"window": config.get("sliding_window")}
-
-
-_ARCHITECTURES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "qwen2": _qwen2,
-    "qwen3": _qwen3,
-    "llama": _llama,
-    "mistral": _mistral,
-}
