@@ -11,7 +11,8 @@ from fractions import Fraction
 from typing import Literal
 
 from wmss_cli.core.config import JointConfig, SftConfig, TrainConfig
-from wmss_cli.launch.forecast_inputs import Answers, Gpus, Workload
+from wmss_cli.launch.forecast_inputs import Answers, Gpus
+from wmss_cli.launch.workload import Workload
 from wmss_cli.models.shape import TRAINING, ModelShape
 
 
@@ -83,8 +84,8 @@ class Work:
     recomputed_flops: int = 0
 
     def gpu_hours(self, gpus: Gpus, share: float) -> float:
-        """Return the GPU-hours at a share of the GPUs' peak FLOP/s."""
-        return (self.flops + self.recomputed_flops) / (share * gpus.tflops * 1e12) / 3600
+        """Return the GPU-hours at a share of the GPUs' peak FLOP/s, where nobody is waited for."""
+        return self.flops / (share * gpus.tflops * 1e12) / 3600
 
 
 SecondModel = Literal["cotrain", "frozen"] | None
@@ -131,8 +132,13 @@ def training(section: SftConfig | JointConfig, passes: Passes, rows: int) -> Wor
         steps=-(-samples // section.global_batch_size),
         tokens=round(samples * passes.tokens),
         flops=round(flops),
-        recomputed_flops=round(again) if section.gradient_checkpointing else 0,
+        recomputed_flops=round(recomputed_share(section) * again),
     )
+
+
+def recomputed_share(section: TrainConfig) -> Fraction:
+    """Return the share of the blocks whose activations are computed twice."""
+    return Fraction(int(section.gradient_checkpointing))
 
 
 def cached_samples(section: TrainConfig, passes: Passes, rows: int) -> int:

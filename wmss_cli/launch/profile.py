@@ -140,6 +140,12 @@ class Profile(Section):
     """Memory of a GPU of `train`, in GB; for `wmss plan`."""
     gpu_tflops: Positive | None = None
     """Dense bf16 TFLOP/s of a GPU of `train` by its data sheet; for `wmss plan`."""
+    gpu_link_gb_per_s: Positive | None = None
+    """What a GPU sends to the others of its node, one way, in GB/s by its data sheet; for `wmss
+    plan`, which assumes 200 if null."""
+    node_network_gb_per_s: Positive | None = None
+    """What all network adapters of a node send together, one way, in GB/s; for `wmss plan`, which
+    assumes 50 if null."""
     train: Resources = Resources()
     """sft and joint-train."""
     score: Resources = Resources()
