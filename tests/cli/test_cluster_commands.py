@@ -219,14 +219,15 @@ def test_status_says_how_a_training_goes(tmp_path: Path, slurm: FakeSlurm) -> No
     slurm.move("2", "RUNNING", start=datetime.fromtimestamp(now - 99).isoformat("T", "seconds"))
     folder = partial(Path(steps[1].job.out))
     folder.mkdir(parents=True)
-    live = {"loss": 0.512, "tokens_per_s": 1234.0, "share_of_limit": 0.64, "peak_memory_gb": 61.2}
+    shares = {"mfu": 0.43, "share_of_limit": 0.64}
+    live = {"loss": 0.512, "tokens_per_s": 1234.0, **shares, "peak_memory_gb": 61.2}
     progress = Progress(
         **{"unit": "steps", "done": 30, "total": 90, "resumed_at": 0},
         **{"metrics": live | {"seconds_left": 75.0}, "started": now - 60, "updated": now},
     )
     (folder / PROGRESS).write_text(progress.model_dump_json())
     shown = ok(invoke("status", "run"))
-    assert "sft: loss 0.512, 1,234 tok/s, 64% of limit, 61.2 GB" in lines(shown)
+    assert "sft: loss 0.512, 1,234 tok/s, MFU 43%, 64% of limit, 61.2 GB" in lines(shown)
     assert "running; 30/90 steps, 1:15 min left" in " ".join(shown.split())
     assert max(map(len, lines(shown))) <= 80
     sft = json.loads(ok(invoke("status", "run", "--json")))["stages"][1]
