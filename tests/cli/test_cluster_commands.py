@@ -130,6 +130,29 @@ def test_a_dry_run_shows_the_scripts_and_submits_nothing(
     assert not (tmp_path / "my-run").exists()
 
 
+def test_a_dry_run_before_anything_is_here_is_provisional(tmp_path: Path, slurm: FakeSlurm) -> None:
+    path = tmp_path / "later.yaml"
+    path.write_text(
+        "run_dir: runs\nmodel: Qwen3-4B-Base\ndata: [am.jsonl.zst]\ntasks: [gsm8k]\n"
+        "task_data: benchmarks\ncurate: {shards: 2}\narms: [base, wmss, continued_sft_flops]\n"
+        "launch: {cluster: slurm, profile: cpu}\n"
+    )
+    result = invoke("run", path, "--dry-run")
+    shown = ok(result)
+    names = [line for line in lines(result.stderr) if line.startswith("wmss-")]
+    assert len(names) == shown.count("#!/bin/bash") > 10
+    assert all(name.endswith(" (provisional)") for name in names)
+    missing = [tmp_path / name for name in ("Qwen3-4B-Base", "am.jsonl.zst", "benchmarks")]
+    said = f"Not here yet: {missing[0]}, {missing[1]}, {missing[2]}/gsm8k.jsonl. What is made from"
+    assert said in result.stderr
+    assert slurm.jobs() == []
+    assert list(tmp_path.iterdir()) == [path]
+    # What is meant to run is refused as ever.
+    assert error_of(invoke("run", path)).endswith(
+        "Qwen3-4B-Base: no such model folder; check the path"
+    )
+
+
 def test_a_dry_run_that_slurm_would_refuse_is_exit_code_4(slurm: FakeSlurm, config: Path) -> None:
     slurm.refuse("wmss-eval", "Invalid qos specification")
     result = invoke("run", config, "--dry-run")
