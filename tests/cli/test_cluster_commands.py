@@ -146,11 +146,10 @@ def test_a_dry_run_before_anything_is_here_is_provisional(tmp_path: Path, slurm:
     said = f"Not here yet: {missing[0]}, {missing[1]}, {missing[2]}/gsm8k.jsonl. What is made from"
     assert said in result.stderr
     assert slurm.jobs() == []
-    assert list(tmp_path.iterdir()) == [path]
+    assert not (tmp_path / "runs").exists()
     # What is meant to run is refused as ever.
-    assert error_of(invoke("run", path)).endswith(
-        "Qwen3-4B-Base: no such model folder; check the path"
-    )
+    refused = error_of(invoke("run", path))
+    assert refused == f"{missing[2]}/gsm8k.jsonl: no such file or folder; check the path"
 
 
 def test_a_dry_run_that_slurm_would_refuse_is_exit_code_4(slurm: FakeSlurm, config: Path) -> None:
