@@ -1,4 +1,4 @@
-"""The tables of ``plan.md``: pairs of Qwen3 models on nodes of eight H800, and a study."""
+"""The tables of ``plan.md``: pairs of models on nodes of eight H800, and a study."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wmss_cli.cli.plan_tables import (
 from wmss_cli.core.config import Config, JointConfig
 from wmss_cli.core.resolve import resolve
 from wmss_cli.core.resources import packaged
-from wmss_cli.launch.forecast import Forecast, forecast_shapes
+from wmss_cli.launch.forecast import Forecast, forecast, forecast_shapes
 from wmss_cli.launch.forecast_inputs import Answers, answers_of, gpus_of
 from wmss_cli.launch.power_forecast import forecast_power
 from wmss_cli.launch.profile import load_profile
@@ -23,6 +23,7 @@ from wmss_cli.launch.workload import COMPLETION_TOKENS, MEAN_TOKENS, SAMPLES, Wo
 from wmss_cli.models.published import shape_of
 
 MODELS = {"Qwen3-4B": "Qwen/Qwen3-4B-Base", "Qwen3-8B": "Qwen/Qwen3-8B-Base"}
+CONFIGURATIONS = ("qwen2.5-3b", "qwen3-4b", "qwen3-8b", "gemma-3-4b", "qwen3.5-4b")
 NODES = (1, 8)
 WORK = Workload(SAMPLES, spread(MEAN_TOKENS, 8192), COMPLETION_TOKENS, 8192, "an assumption")
 NO_TASKS = Answers((), 1, 256, 3840)
@@ -92,10 +93,49 @@ def tables() -> dict[str, list[list[str]]]:
     return {
         "memory": memory_rows(),
         "work": work_rows(),
+        "configurations": configuration_rows(),
         "study": [list(STUDY_COLUMNS), *study_rows(_table_1(nodes=1).study)],
         "hours": hours_rows(),
         "power": seeds_rows(),
     }
+
+
+def configuration_rows() -> list[list[str]]:
+    """Return what `wmss plan` says of the configurations of one run, each with its profile."""
+    head = [
+        "configuration",
+        "GPUs",
+        "ZeRO",
+        "tokens a pass",
+        "peak, GB",
+        "of at most",
+        "passes a step",
+    ]
+    rows = [[*head, "MFU", "sft, h", "joint-train, h", "GPU-hours of all", "start to end, h"]]
+    for name in CONFIGURATIONS:
+        config = resolve(packaged("configs") / f"{name}.yaml").config
+        assert config.launch.profile is not None
+        gpus = gpus_of(load_profile(config.launch.profile))
+        found = forecast(config, gpus, WORK, answers_of(config, WORK))
+        sft, joint = found.trainings
+        (held,) = (row for row in joint.zero if row.zero_stage == joint.zero_stage)
+        rows.append(
+            [
+                f"`{name}`",
+                str(found.gpus),
+                str(joint.zero_stage),
+                f"{joint.micro_batch_tokens:,}",
+                f"{held.peak_bytes / _GB:.1f}",
+                f"{held.largest_micro_batch_tokens:,}",
+                f"{joint.passes_per_step:.2f}",
+                f"{100 * joint.mfu:.0f} %",
+                amount(sft.hours),
+                amount(joint.hours),
+                amount(found.study.pipeline.gpu_hours),
+                amount(found.study.pipeline.path_hours),
+            ]
+        )
+    return rows
 
 
 def hours_rows() -> list[list[str]]:

@@ -92,7 +92,7 @@ class Rates:
 
     @property
     def forward(self) -> float:
-        """Of passes without gradients: nothing is recomputed in them, and nobody is waited for."""
+        """Of passes without gradients: as of a step where that was measured."""
         return self.computing if self.mfu is None else self.mfu
 
 

@@ -212,7 +212,8 @@ def saving_seconds(
     interval = save_interval(config, seconds / steps)
     copied = size / gpus.count / (COPY_GB_PER_S * GB)
     written = size / (gpus.disk_gb_per_s * GB)
-    saves = seconds // interval
+    # The last step is saved, too.
+    saves = max(1, round(seconds / interval))
     models = export_bytes(held, len(config.epochs_kept)) / (gpus.disk_gb_per_s * GB)
     return saves * (copied + max(0.0, written - interval)) + models
 
