@@ -241,6 +241,8 @@ def _kind(schema: dict[str, Any]) -> tuple[str, str]:
         kinds = [_kind(part) for part in schema["anyOf"] if part["type"] != "null"]
         null = ["null"] if len(kinds) < len(schema["anyOf"]) else []
         return " or ".join([*(kind for kind, _ in kinds), *null]), kinds[0][1]
+    if "const" in schema:
+        return f"`{schema['const']}`", ""
     if "enum" in schema:
         return "choice", ", ".join(f"`{value}`" for value in schema["enum"])
     if schema["type"] == "array":

@@ -51,6 +51,9 @@ LIGHT_MODULES = (
     "wmss_cli.stages.probe_config",
     "wmss_cli.stages.shards",
     "wmss_cli.stages.table",
+    "wmss_cli.train.activations",
+    "wmss_cli.train.buckets",
+    "wmss_cli.train.fitting",
     "wmss_cli.train.memory",
     "wmss_cli.verify.sandbox",
 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from wmss_cli.core.config import Config, JointConfig, SftConfig
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.recomputation import every
 from wmss_cli.launch.forecast import Forecast, TrainingForecast, forecast, forecast_shapes
 from wmss_cli.launch.forecast_inputs import Answers, Gpus, Rates, gpus_of
 from wmss_cli.launch.profile import Profile, Resources, load_profile
@@ -147,9 +148,9 @@ def test_where_nothing_fits_it_says_what_would() -> None:
     assert found.use_zero_stage is None
     (warning,) = found.warnings
     assert warning == (
-        "no ZeRO stage fits 8,192 tokens; with gradient_checkpointing true, zero_stage 2 does"
+        "no ZeRO stage fits 8,192 tokens; with gradient_checkpointing full, zero_stage 3 does"
     )
-    assert joint(small, gradient_checkpointing=True).use_zero_stage == 2
+    assert joint(small, gradient_checkpointing=True).use_zero_stage == 3
     (warning,) = joint(Gpus(1, 2, 48, 300)).warnings
     more = int(warning.removesuffix(" GPUs").rpartition(" ")[2])
     assert joint(Gpus(1, more, 48, 300), gradient_checkpointing=True).use_zero_stage == 3
@@ -162,6 +163,35 @@ def test_where_nothing_fits_it_says_what_would() -> None:
 def test_a_pass_is_as_long_as_the_longest_sample() -> None:
     assert joint(micro_batch_tokens=1024).micro_batch_tokens == 8192
     assert joint(micro_batch_tokens=16384).micro_batch_tokens == 16384
+
+
+def test_auto_is_the_longest_pass_that_fits_with_all_blocks_recomputed() -> None:
+    options = {"micro_batch_tokens": "auto", "zero_stage": 2, "global_batch_size": 1024}
+    found = joint(**options, gradient_checkpointing="auto")
+    full = joint(**options, gradient_checkpointing="full")
+    (row,) = [row for row in full.zero if row.zero_stage == 2]
+    assert found.micro_batch_tokens == row.largest_micro_batch_tokens // 1024 * 1024 > 16384
+    assert found.warnings == []
+
+
+def test_auto_is_no_longer_than_a_gpus_part_of_a_step() -> None:
+    found = joint(micro_batch_tokens="auto", gradient_checkpointing="full", zero_stage=2)
+    # 32 samples of 3,000 tokens on 8 GPUs, and one sample of 8,192 more.
+    assert found.micro_batch_tokens == 20 * 1024
+
+
+def test_auto_recomputes_no_more_blocks_than_memory_needs() -> None:
+    modes = [
+        joint(Gpus(8, 8, size, 989), gradient_checkpointing="auto", zero_stage=2)
+        for size in (40, 110, 141, 282)
+    ]
+    assert [found.gradient_checkpointing for found in modes][::3] == ["full", "none"]
+    numbers = [every(found.gradient_checkpointing) or 99 for found in modes]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) == 4
+    for found in modes:
+        (row,) = [row for row in found.zero if row.zero_stage == 2]
+        assert row.fits
 
 
 def test_zero_0_is_for_fp32_alone() -> None:

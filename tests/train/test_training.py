@@ -63,7 +63,8 @@ def test_cached_weak_states_are_those_of_the_weak_model_in_bf16(tmp_path: Path) 
 
 
 def test_the_cut_of_a_global_batch_does_not_change_the_loss(tmp_path: Path) -> None:
-    whole = losses(tmp_path, "whole", micro_batch_tokens=1000)
+    whole = losses(tmp_path, "whole", micro_batch_tokens="auto")
+    assert read_manifest(tmp_path / "whole/trained").metrics["micro_batch_tokens"] == 8192
     pieces = losses(tmp_path, "pieces", micro_batch_tokens=1)
     assert pieces == pytest.approx(whole, rel=1e-5)
 

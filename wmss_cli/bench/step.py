@@ -233,7 +233,7 @@ def step_rival(
     plan = BatchPlan(
         np.arange(len(table)),
         len(table),
-        micro_batch_tokens or config.micro_batch_tokens,
+        micro_batch_tokens or config.pass_tokens,
         1.0,
         None,
         config.seed,

@@ -8,8 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from wmss_cli.core.deepspeed_section import check_deepspeed
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.recomputation import Recomputation
 from wmss_cli.core.section import Count, Fraction, NonNegative, Positive, Section, Seed
+
+MICRO_BATCH_TOKENS = 8192
+"""Where nothing says how many fit."""
 
 
 class TrainConfig(Section):
@@ -24,6 +29,7 @@ class TrainConfig(Section):
             "keep_checkpoints",
             "report_to",
             "logits_every_steps",
+            "deepspeed",
         }
     )
 
@@ -35,9 +41,11 @@ class TrainConfig(Section):
     """Stop after this many optimizer steps, whatever `epochs` says."""
     global_batch_size: Count = 32
     """Samples per optimizer step, over all ranks. Results do not depend on how it is cut."""
-    micro_batch_tokens: Count = 8192
+    micro_batch_tokens: Count | Literal["auto"] = MICRO_BATCH_TOKENS
     """Most tokens of a forward pass on one rank. Samples are packed into it without padding, and
-    none sees another; a longer sample makes a pass of its own."""
+    none sees another; a longer sample makes a pass of its own. `auto` takes as many as fit by the
+    arithmetic of `wmss plan` on the GPUs that the job finds, up to 65,536, tries the longest pass
+    before the first step, and halves it once if memory does not do; on a CPU 8192."""
     warmup_ratio: Fraction = 0.03
     """Share of the steps in which the learning rate rises linearly."""
     min_lr_ratio: Fraction = 0.0
@@ -56,8 +64,15 @@ class TrainConfig(Section):
     """`auto` is bf16 on a GPU and fp32 on a CPU. bf16 keeps fp32 master weights."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 1
     """DeepSpeed ZeRO stage: what is sharded over ranks (1 optimizer, 2 gradients, 3 weights)."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    gradient_checkpointing: Recomputation = "none"
+    """Which blocks are computed again in the backward pass, instead of their activations being
+    kept: `full` is all, for a third more time; `every-2nd`, `every-3rd` and so on are fewer. `auto`
+    takes the fewest with which a pass fits by the arithmetic of `wmss plan`, on a CPU none. `true`
+    and `false` stand for `full` and `none`."""
+    deepspeed: dict[str, Any] = {}
+    """Further keys of DeepSpeed's own configuration. `{zero_optimization: {offload_optimizer:
+    {device: cpu}}}` keeps the optimizer in the memory of the host. What decides on the result is
+    an option of wmss, and refused here."""
     loss_backend: Literal["auto", "chunked", "torch", "liger", "cce"] = "auto"
     """What computes the loss. `chunked` is wmss's own op; `liger` and `cce` (Cut Cross-Entropy)
     come with the extra `gpu`; `torch` needs torch 2.13. `auto`: on a GPU `cce` or `liger` if
@@ -86,10 +101,21 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _deepspeed_takes_it(self) -> TrainConfig:
+        check_deepspeed(self.deepspeed, self.zero_stage)
+        return self
+
+    @model_validator(mode="after")
     def _epochs_are_reached(self) -> TrainConfig:
         if self.keep_epochs and self.max_steps is not None:
             raise ValueError("keep_epochs needs whole epochs; leave max_steps out")
         return self
+
+    @property
+    def pass_tokens(self) -> int:
+        """Most tokens of a pass; while `auto` is not decided, those that always did."""
+        auto = self.micro_batch_tokens == "auto"
+        return MICRO_BATCH_TOKENS if auto else int(self.micro_batch_tokens)
 
     @property
     def epochs_kept(self) -> range:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Literal
 
 from wmss_cli.core.config import JointConfig, SftConfig, TrainConfig
+from wmss_cli.core.recomputation import every
 from wmss_cli.launch.forecast_inputs import Answers, Gpus
 from wmss_cli.launch.workload import Workload
 from wmss_cli.models.shape import TRAINING, ModelShape
@@ -132,13 +133,15 @@ def training(section: SftConfig | JointConfig, passes: Passes, rows: int) -> Wor
         steps=-(-samples // section.global_batch_size),
         tokens=round(samples * passes.tokens),
         flops=round(flops),
-        recomputed_flops=round(recomputed_share(section) * again),
+        recomputed_flops=round(_recomputed(section.gradient_checkpointing, passes) * again),
     )
 
 
-def recomputed_share(section: TrainConfig) -> Fraction:
-    """Return the share of the blocks whose activations are computed twice."""
-    return Fraction(int(section.gradient_checkpointing))
+def _recomputed(mode: str, passes: Passes) -> Fraction:
+    """Return the share of the blocks that are recomputed; all, where nobody knows the GPUs."""
+    n = every("full" if mode == "auto" else mode)
+    layers = passes.shape.layers
+    return Fraction(layers // n if n else 0, layers)
 
 
 def cached_samples(section: TrainConfig, passes: Passes, rows: int) -> int:

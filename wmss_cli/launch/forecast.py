@@ -15,7 +15,7 @@ from wmss_cli.core.config import Config, JointConfig, SftConfig
 from wmss_cli.launch import costs
 from wmss_cli.launch.costs import Passes
 from wmss_cli.launch.forecast_inputs import RATES, Answers, Gpus, Rates
-from wmss_cli.launch.held import pass_tokens, trained
+from wmss_cli.launch.held import decided, pass_tokens, trained
 from wmss_cli.launch.memory_forecast import StageMemory, fits, stage_memory, warnings, way_out
 from wmss_cli.launch.power_forecast import PowerForecast, forecast_power
 from wmss_cli.launch.step_price import RECORDS_PER_S, RECORDS_PER_SAMPLE, TOKENS_PER_S, Prices
@@ -46,7 +46,7 @@ class TrainingForecast(_Result):
     model: str
     """Name of the base model; empty where there is one."""
     precision: Literal["bf16", "fp32"]
-    gradient_checkpointing: bool
+    gradient_checkpointing: str
     parameters: int
     trained_parameters: int
     micro_batch_tokens: int
@@ -264,8 +264,9 @@ def _training(
     runs: int,
     rows: int,
 ) -> TrainingForecast:
+    config = decided(config, passes.shape, gpus, work)
     held = trained(config, passes.shape)
-    tokens = pass_tokens(config, held, gpus, work.longest)
+    tokens = pass_tokens(config, work)
     zero = [
         stage_memory(held, zero_stage, gpus, tokens)
         for zero_stage in STAGES
@@ -321,12 +322,15 @@ def _other_warnings(
     """Yield a line for each training that holds other things than both stages, and does not fit."""
     config = planned.config
     said = {
-        _kind(section, shape) for shape in shapes.values() for section in (config.sft, config.joint)
+        _kind(decided(section, shape, gpus, work), shape)
+        for shape in shapes.values()
+        for section in (config.sft, config.joint)
     }
-    for step, section in planned.trainings():
-        kind = _kind(section, shapes[planned.models[step.label]])
-        held = kind[0]
-        tokens = pass_tokens(section, held, gpus, work.longest)
+    for step, own in planned.trainings():
+        shape = shapes[planned.models[step.label]]
+        section = decided(own, shape, gpus, work)
+        kind = _kind(section, shape)
+        held, tokens = kind[0], pass_tokens(section, work)
         if kind in said or fits(held, section.zero_stage, gpus, tokens):
             continue
         said.add(kind)
@@ -336,4 +340,4 @@ def _other_warnings(
 
 
 def _kind(section: SftConfig | JointConfig, shape: ModelShape) -> tuple[Trained, int, int]:
-    return trained(section, shape), section.zero_stage, section.micro_batch_tokens
+    return trained(section, shape), section.zero_stage, section.pass_tokens

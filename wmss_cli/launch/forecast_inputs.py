@@ -12,10 +12,9 @@ from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import Task, find_spec, read_spec, shipped
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.workload import Workload
+from wmss_cli.train.fitting import USABLE
 
 GB = 10**9
-USABLE = 0.9
-"""Share of a GPU's memory to plan with: CUDA, NCCL and fragments take the rest."""
 
 LINK_GB_PER_S = 200.0
 """Assumed of a GPU's link to the others of its node, one way: NVLink of an H800."""

@@ -1,15 +1,39 @@
-"""What the ranks of a training hold and pass at a time, read from its section in one place."""
+"""What the ranks of a training hold and pass at a time: its section with numbers for auto."""
 
 from __future__ import annotations
 
-from wmss_cli.core.config import JointConfig, SftConfig, TrainConfig
+from typing import TypeVar
+
+from wmss_cli.core.config import JointConfig, SftConfig
 from wmss_cli.launch.costs import second_model
 from wmss_cli.launch.forecast_inputs import Gpus
+from wmss_cli.launch.workload import Workload
 from wmss_cli.models.shape import ModelShape
-from wmss_cli.train.memory import Trained, largest_micro_batch
+from wmss_cli.train.fitting import fitted, is_open, trained_by
+from wmss_cli.train.memory import Trained
 
-MOST_TOKENS = 2**20
-"""Where the search for the largest micro-batch ends."""
+Training = TypeVar("Training", bound=SftConfig | JointConfig)
+
+
+def decided(config: Training, shape: ModelShape, gpus: Gpus, work: Workload) -> Training:
+    """Return a section with what a job takes where it says auto.
+
+    Parameters
+    ----------
+    config : SftConfig or JointConfig
+        As it is configured.
+    shape : ModelShape
+        Of its models: a pair has one shape.
+    gpus : Gpus
+        Of its job.
+    work : Workload
+        The samples.
+    """
+    if not is_open(config):
+        return config
+    step = round(config.global_batch_size * work.mean_tokens)
+    held = trained(config, shape)
+    return fitted(config, held, gpus.count, gpus.usable, work.longest, step)
 
 
 def trained(config: SftConfig | JointConfig, shape: ModelShape) -> Trained:
@@ -24,25 +48,17 @@ def trained(config: SftConfig | JointConfig, shape: ModelShape) -> Trained:
     """
     second = second_model(config)
     weak = None if second is None else shape
-    bf16 = config.precision != "fp32"
-    return Trained(shape, weak, second == "frozen", bf16, config.gradient_checkpointing)
+    return trained_by(config, shape, weak, second == "frozen", config.precision != "fp32")
 
 
-def pass_tokens(config: TrainConfig, held: Trained, gpus: Gpus, longest: int) -> int:
-    """Return the tokens of the largest pass: as configured, what fits, or the longest sample.
+def pass_tokens(config: SftConfig | JointConfig, work: Workload) -> int:
+    """Return the tokens of the largest pass of a section that is decided: or the longest sample.
 
     Parameters
     ----------
-    config : TrainConfig
-        Of the training.
-    held : Trained
-        Its models.
-    gpus : Gpus
-        Of its job.
-    longest : int
-        Tokens of the longest sample.
+    config : SftConfig or JointConfig
+        Of :func:`decided`.
+    work : Workload
+        The samples.
     """
-    given: int | str = config.micro_batch_tokens
-    if isinstance(given, str):
-        given = largest_micro_batch(held, config.zero_stage, gpus.count, gpus.usable, MOST_TOKENS)
-    return max(given, longest)
+    return max(config.pass_tokens, work.longest)

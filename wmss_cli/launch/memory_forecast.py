@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 from wmss_cli.core.config import TrainConfig
 from wmss_cli.launch.forecast_inputs import Gpus
-from wmss_cli.launch.held import MOST_TOKENS
 from wmss_cli.train.memory import STAGES, Memory, Trained, largest_micro_batch, memory
 
+MOST_TOKENS = 2**20
+"""Where the search for the largest micro-batch ends."""
 MOST_NODES = 128
 """Where the search for enough GPUs ends."""
 
@@ -96,11 +97,11 @@ def warnings(
 
 def way_out(held: Trained, gpus: Gpus, tokens: int) -> str:
     """Say what would fit where no ZeRO stage does."""
-    recomputing = replace(held, checkpointing=True)
-    if not held.checkpointing:
+    recomputing = replace(held, checkpointing=1)
+    if held.checkpointing != 1:
         fitting = [n for n in STAGES[1:] if fits(recomputing, n, gpus, tokens)]
         if fitting:
-            return f"with gradient_checkpointing true, zero_stage {fitting[0]} does"
+            return f"with gradient_checkpointing full, zero_stage {fitting[0]} does"
     for nodes in range(gpus.nodes + 1, MOST_NODES + 1):
         if fits(recomputing, 3, replace(gpus, nodes=nodes), tokens):
             return f"zero_stage 3 with gradient_checkpointing does on {nodes * gpus.per_node} GPUs"

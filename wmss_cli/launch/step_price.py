@@ -18,7 +18,7 @@ from wmss_cli.core.config import (
 from wmss_cli.launch import costs
 from wmss_cli.launch.costs import Passes, Work
 from wmss_cli.launch.forecast_inputs import Answers, Gpus, Rates
-from wmss_cli.launch.held import trained
+from wmss_cli.launch.held import decided, trained
 from wmss_cli.launch.step_time import training_time
 from wmss_cli.launch.workload import Workload
 from wmss_cli.results.study import StudyRun
@@ -128,7 +128,10 @@ class Prices:
         """Return what is computed, the GPU-hours, and the hours by the clock."""
         job = step.job
         if job.stage in ("sft", "joint_train"):
-            section = (SftConfig if job.stage == "sft" else JointConfig).model_validate(job.config)
+            section: SftConfig | JointConfig = (
+                SftConfig if job.stage == "sft" else JointConfig
+            ).model_validate(job.config)
+            section = decided(section, passes.shape, self.gpus, self.work)
             work = costs.training(section, passes, rows)
             held = trained(section, passes.shape)
             time = training_time(section, held, work, self.gpus, self.work, self.rates)

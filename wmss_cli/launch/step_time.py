@@ -14,7 +14,8 @@ from wmss_cli.launch.costs import Work
 from wmss_cli.launch.forecast_inputs import GB, Gpus, Rates
 from wmss_cli.launch.held import pass_tokens
 from wmss_cli.launch.workload import Workload
-from wmss_cli.train.memory import FP32, Trained, checkpoint_bytes, export_bytes
+from wmss_cli.train.activations import FP32
+from wmss_cli.train.memory import Trained, checkpoint_bytes, export_bytes
 
 REACHED = 0.8
 """Share of a link's data-sheet bandwidth that collectives reach."""
@@ -124,7 +125,7 @@ def training_time(
     Parameters
     ----------
     config : SftConfig or JointConfig
-        As it is trained.
+        Of :func:`wmss_cli.launch.held.decided`.
     held : Trained
         Its models.
     needed : Work
@@ -136,7 +137,7 @@ def training_time(
     rates : Rates
         With `mfu`, a step takes what that says, and its parts are not told apart.
     """
-    tokens = pass_tokens(config, held, gpus, work.longest)
+    tokens = pass_tokens(config, work)
     packed = packing(work, config.global_batch_size, tokens, gpus.count)
     peak = gpus.count * gpus.tflops * 1e12
     if rates.mfu is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from wmss_cli.train.loop import CHECKPOINTS, METRICS_FILE, MicroBatch, TrainStat
 from wmss_cli.train.meter import StepCost
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks, join
+from wmss_cli.train.trial import decide
 from wmss_cli.train.writers import Report
 
 Metrics = dict[str, Any]
@@ -74,14 +76,35 @@ class TableFeed:
         cut = self._plan.micro_batches(
             step, self._table.lengths, self._ranks.rank, self._ranks.world_size
         )
-        return [
-            MicroBatch(
-                collate(self._table, rows),
-                [self._table.example_ids[row] for row in rows],
-                None if self._weak_states is None else self._weak_states.of(rows),
-            )
-            for rows in cut
-        ]
+        return [self._micro_batch(rows) for rows in cut]
+
+    @property
+    def longest_sample(self) -> int:
+        """Tokens of the longest sample."""
+        return int(self._table.lengths[self._plan.rows].max())
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of the fullest step, over all ranks."""
+        return max(sum(self.lengths(step)) for step in range(self.steps))
+
+    def longest_pass(self, tokens: int) -> MicroBatch:
+        """Return so many tokens, or nearly: the longest samples that fit; at least one."""
+        rows = np.unique(self._plan.rows)
+        taken: list[int] = []
+        for row in rows[np.argsort(-self._table.lengths[rows], kind="stable")]:
+            length = int(self._table.lengths[row])
+            if not taken or length <= tokens:
+                taken.append(int(row))
+                tokens -= length
+        return self._micro_batch(np.array(taken))
+
+    def _micro_batch(self, rows: NDArray[np.int64]) -> MicroBatch:
+        return MicroBatch(
+            collate(self._table, rows),
+            [self._table.example_ids[row] for row in rows],
+            None if self._weak_states is None else self._weak_states.of(rows),
+        )
 
 
 def run_training(
@@ -154,11 +177,14 @@ def run_training(
                 config.precision,
                 table,
                 plan.rows,
-                config.micro_batch_tokens,
+                config.pass_tokens,
                 ranks,
             )
         report.open(found[1].step if found is not None else 0, work / METRICS_FILE)
         pair = build_pair()
+        feed = TableFeed(table, plan, ranks, states)
+        config = decide(config, pair, feed, ranks, work / CHECKPOINTS)
+        plan = replace(plan, micro_batch_tokens=config.pass_tokens)
         engine = build_engine(pair, config, load_universal=universal)
         state = TrainState()
         if found is not None:
@@ -192,7 +218,7 @@ def run_training(
                 table,
                 config.logits_every_steps,
                 plan.steps,
-                config.micro_batch_tokens,
+                config.pass_tokens,
                 work,
                 ranks,
             )
@@ -210,7 +236,7 @@ def run_training(
         ranks.barrier()
         if draft is None:
             return None
-        metrics = _metrics(work, state, plan, ranks, dtype_of(config.precision))
+        metrics = _metrics(work, state, plan, ranks, config)
         return draft.commit(
             metrics | {"flops": _flops(pair, table, plan, cached_weak)} | more,
             scratch=[CHECKPOINTS, WEAK_STATES],
@@ -251,7 +277,7 @@ def plan_batches(table: TokenTable, config: TrainConfig, active: str | None) -> 
     return BatchPlan(
         _drawn_rows(table, active),
         config.global_batch_size,
-        config.micro_batch_tokens,
+        config.pass_tokens,
         config.epochs,
         config.max_steps,
         config.seed,
@@ -282,7 +308,7 @@ def _flops(
 
 
 def _metrics(
-    work: Path, state: TrainState, plan: BatchPlan, ranks: Ranks, dtype: torch.dtype
+    work: Path, state: TrainState, plan: BatchPlan, ranks: Ranks, config: TrainConfig
 ) -> dict[str, Any]:
     rows = read_json_lines(work / METRICS_FILE)
     assert [row["step"] for row in rows] == list(range(1, plan.steps + 1))
@@ -296,6 +322,8 @@ def _metrics(
         "last_loss": rows[-1]["loss"],
         "last_strong_loss": rows[-1]["strong_loss"],
         "world_size": ranks.world_size,
-        "dtype": str(dtype),
+        "micro_batch_tokens": config.pass_tokens,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "dtype": str(dtype_of(config.precision)),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }

@@ -8,9 +8,16 @@ import deepspeed
 import torch
 import torch.distributed as dist
 from deepspeed.runtime.engine import DeepSpeedEngine
+from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from wmss_cli.core import recomputation
 from wmss_cli.core.config import TrainConfig
+from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.causal import device, dtype_of
+from wmss_cli.models.packed import head_weight
+from wmss_cli.train import buckets
 from wmss_cli.train.pair import WeakStrongPair
 
 
@@ -29,12 +36,13 @@ def build_engine(
         Optimizer, clipping, ZeRO stage.
     load_universal : bool
         Whether a universal checkpoint will be loaded (another world size).
+
+    Raises
+    ------
+    ConfigError
+        If DeepSpeed refuses a value of the section `deepspeed`.
     """
-    if config.gradient_checkpointing:
-        for model in (pair.strong, pair.weak):
-            if model is not None:
-                model.gradient_checkpointing_enable({"use_reentrant": False})
-    pair.to(device())
+    place(pair, config)
     optimizer = torch.optim.AdamW(
         _parameter_groups(pair, config.weight_decay),
         lr=config.learning_rate,
@@ -45,13 +53,36 @@ def build_engine(
     engine, *_ = deepspeed.initialize(
         model=pair,
         optimizer=optimizer,
-        config=_deepspeed_config(config, load_universal),
+        config=deepspeed_config(pair, config, load_universal),
         dist_init_required=False,
     )
     if dist.get_world_size() == 1 and config.zero_stage == 0:
         # Nobody to average with, and DeepSpeed would copy all gradients to average them.
         engine.enable_backward_allreduce = False
     return engine
+
+
+def place(pair: WeakStrongPair, config: TrainConfig) -> None:
+    """Put a pair on its device, with the blocks marked that are recomputed.
+
+    Raises
+    ------
+    ConfigError
+        If transformers does not recompute this model by blocks.
+    """
+    n = recomputation.every(config.gradient_checkpointing)
+    for model in (pair.strong, pair.weak):
+        if model is not None and n:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+            blocks = blocks_of(model)
+            if n > 1 and not blocks:
+                raise ConfigError(
+                    f"gradient_checkpointing {config.gradient_checkpointing}: the blocks of "
+                    f"{type(model).__name__} cannot be told apart; use full or none"
+                )
+            for i, block in enumerate(blocks, start=1):
+                block.gradient_checkpointing = i % n == 0
+    pair.to(device())
 
 
 def _parameter_groups(pair: WeakStrongPair, weight_decay: float) -> list[dict[str, Any]]:
@@ -63,8 +94,35 @@ def _parameter_groups(pair: WeakStrongPair, weight_decay: float) -> list[dict[st
     return [group for group in groups if group["params"]]
 
 
-def _deepspeed_config(config: TrainConfig, load_universal: bool) -> dict[str, Any]:
+def deepspeed_config(
+    pair: WeakStrongPair, config: TrainConfig, load_universal: bool = False
+) -> dict[str, Any]:
+    """Return DeepSpeed's own configuration.
+
+    Parameters
+    ----------
+    pair : WeakStrongPair
+        Whole on each rank: its sizes decide how much is gathered and reduced at a time.
+    config : TrainConfig
+        Its section `deepspeed` goes over what is chosen here.
+    load_universal : bool
+        Whether a universal checkpoint will be loaded (another world size).
+
+    Raises
+    ------
+    ConfigError
+        If DeepSpeed refuses a value of the section `deepspeed`.
+    """
     narrow = dtype_of(config.precision) == torch.bfloat16
+    own = dict(config.deepspeed)
+    zero = own.pop("zero_optimization", {})
+    zero = {"stage": config.zero_stage, **_zero_sizes(pair, config.zero_stage, zero), **zero}
+    try:
+        DeepSpeedZeroConfig(**zero)
+    except ValueError as error:
+        # Pydantic puts the key on the second line, the reason on the third.
+        said = " ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise ConfigError(f"deepspeed.zero_optimization: {said}") from None
     return {
         # A packed micro-batch is one row. How many make a step differs from step to step: the
         # loop sets the boundary, and the pair divides the loss.
@@ -74,10 +132,42 @@ def _deepspeed_config(config: TrainConfig, load_universal: bool) -> dict[str, An
         "bf16": {"enabled": narrow},
         # In bf16 the sum over many micro-batches would lose the last ones.
         "data_types": {"grad_accum_dtype": "fp32" if narrow else None},
-        "zero_optimization": {"stage": config.zero_stage},
+        "zero_optimization": zero,
+        # Where the optimizer is offloaded, DeepSpeed would ask for its own Adam, which it compiles
+        # on each machine; torch's fused AdamW runs on a CPU, too.
+        "zero_force_ds_cpu_optimizer": False,
         "checkpoint": {"load_universal": load_universal},
         "steps_per_print": 10**9,
+        **own,
     }
+
+
+def _zero_sizes(pair: WeakStrongPair, zero_stage: int, own: dict[str, Any]) -> dict[str, Any]:
+    """Return how much is gathered and reduced at a time (see :mod:`wmss_cli.train.buckets`)."""
+    models = [model for model in (pair.strong, pair.weak) if model is not None]
+    if zero_stage == 2:
+        largest = max(p.numel() for p in pair.parameters() if p.requires_grad)
+        return {"overlap_comm": True, "reduce_bucket_size": buckets.reduce_bucket(2, largest)}
+    if zero_stage == 3:
+        blocks = [
+            sum(p.numel() for p in block.parameters())
+            for model in models
+            for block in blocks_of(model)
+        ]
+        prefetch = buckets.prefetch_bucket(max(blocks, default=0))
+        prefetch = own.get("stage3_prefetch_bucket_size", prefetch)
+        heads = sum(head_weight(model).numel() for model in models)
+        reuse = own.get("stage3_max_reuse_distance", buckets.REUSE)
+        return {
+            "stage3_prefetch_bucket_size": prefetch,
+            "stage3_max_live_parameters": buckets.live_parameters(heads, prefetch, reuse),
+        }
+    return {}
+
+
+def blocks_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
+    """Return the blocks that transformers can recompute, in their order."""
+    return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
 
 
 def set_learning_rate(engine: DeepSpeedEngine, value: float) -> None:

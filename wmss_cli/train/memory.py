@@ -11,22 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wmss_cli.models.shape import ModelShape
+from wmss_cli.train import buckets
+from wmss_cli.train.activations import FP32, block_activations, norm_activations
 
-FP32 = 4
 MOMENTS = 2 * FP32
 """Of Adam, for each parameter."""
 
-BUCKET = 500_000_000
-"""DeepSpeed collects so many elements of gradients, then reduces them (`reduce_bucket_size`)."""
-LIVE = 1_000_000_000
-"""At ZeRO 3 so many elements of weights stay gathered (`stage3_max_live_parameters`)."""
-SUB_GROUP = 1_000_000_000
-"""ZeRO 3 steps over so many elements at a time (`sub_group_size`)."""
-LOGITS_BYTES = 512 * 2**20
-"""Of a chunk of the loss; as in :mod:`wmss_cli.train.objectives.chunks`, which imports torch."""
-
-DELTA_CHUNK = 64
-"""Kernels of the gated delta rule take so many tokens together."""
+LOGITS_BYTES = 2 * 2**30
+"""Of a chunk of the loss on a GPU; as in :mod:`wmss_cli.train.objectives.chunks`, which imports
+torch."""
 
 STAGES = (0, 1, 2, 3)
 
@@ -45,15 +38,24 @@ class Trained:
         Whether no gradient reaches the weak model.
     bf16 : bool
         Else fp32.
-    checkpointing : bool
-        Whether the backward pass recomputes the activations of each block.
+    checkpointing : int
+        The backward pass recomputes the activations of each so-many-th block: 1 is all, 0 none.
+    offload_optimizer, offload_param : bool
+        What is kept in the memory of the host.
+    bucket, live : int or None
+        Elements of gradients that are reduced at a time, and of weights that may be gathered at
+        ZeRO 3, where they do not follow from the sizes (see :mod:`wmss_cli.train.buckets`).
     """
 
     strong: ModelShape
     weak: ModelShape | None = None
     weak_frozen: bool = False
     bf16: bool = True
-    checkpointing: bool = False
+    checkpointing: int = 0
+    offload_optimizer: bool = False
+    offload_param: bool = False
+    bucket: int | None = None
+    live: int | None = None
 
     @property
     def width(self) -> int:
@@ -85,10 +87,17 @@ class Trained:
         """Elements of the largest weight that is trained: an embedding or a head."""
         return max(model.head_parameters for model in self.learners)
 
+    def bucket_at(self, zero_stage: int) -> int:
+        """Return how many elements of gradients are reduced at a time."""
+        return self.bucket or buckets.reduce_bucket(zero_stage, self.largest)
+
     @property
-    def heads(self) -> int:
-        """Elements of all heads."""
-        return sum(model.head_parameters for model in self.models)
+    def gathered(self) -> int:
+        """Elements of weights that are whole on each GPU during a pass at ZeRO 3, at most."""
+        heads = sum(model.head_parameters for model in self.models)
+        prefetch = buckets.prefetch_bucket(max(model.block_parameters for model in self.models))
+        live = self.live or buckets.live_parameters(heads, prefetch)
+        return min(self.parameters, max(live, heads))
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,7 @@ def _states(trained: Trained, zero_stage: int, world_size: int) -> tuple[int, in
     share = padded(trained, world_size) // world_size
     weights = width * trained.parameters
     if zero_stage == 3:
-        weights = width * -(-trained.parameters // world_size)
+        weights = 0 if trained.offload_param else width * -(-trained.parameters // world_size)
     optimizer = (FP32 + MOMENTS) * share if zero_stage else MOMENTS * learning
     if zero_stage >= 2:
         gradients = FP32 * share
@@ -180,6 +189,11 @@ def _states(trained: Trained, zero_stage: int, world_size: int) -> tuple[int, in
         gradients = width * learning + FP32 * padded(trained, world_size)
     else:
         gradients = FP32 * learning
+    if trained.offload_optimizer:
+        optimizer = 0
+        # At ZeRO 2 in bf16 the sum stays, beside a buffer for the way to the host.
+        kept = gradients if zero_stage == 2 and trained.bf16 else 0
+        gradients = kept + width * (trained.largest if zero_stage == 2 else 0)
     return weights, gradients, optimizer
 
 
@@ -201,10 +215,13 @@ def kept_buffers(trained: Trained, zero_stage: int, world_size: int) -> int:
     """Return the bytes of the buffers that live on between two passes."""
     if zero_stage == 0 or (zero_stage == 1 and trained.bf16):
         return 0
-    kept = trained.width * BUCKET
+    bucket = trained.width * trained.bucket_at(zero_stage)
+    if zero_stage == 2:
+        # One is filled while the other is reduced.
+        return 2 * bucket
     if zero_stage == 3 and world_size > 1:
-        kept += trained.width * min(trained.parameters, max(LIVE, trained.heads))
-    return kept
+        return bucket + trained.width * trained.gathered
+    return bucket
 
 
 def _buffers(trained: Trained, zero_stage: int, world_size: int) -> int:
@@ -212,26 +229,28 @@ def _buffers(trained: Trained, zero_stage: int, world_size: int) -> int:
     if not kept:
         return 0
     # What is reduced is flattened into a copy; a weight above a bucket's size goes alone.
-    copied = min(trained.trained_parameters, max(BUCKET, trained.largest))
-    return kept + trained.width * copied
+    largest = max(trained.bucket_at(zero_stage), trained.largest)
+    return kept + trained.width * min(trained.trained_parameters, largest)
 
 
 def _step_copies(trained: Trained, zero_stage: int, world_size: int) -> int:
     learning = trained.trained_parameters
     if zero_stage == 0:
         # A bucket of gradients, flattened.
-        return FP32 * min(learning, BUCKET + trained.largest)
+        return FP32 * min(learning, buckets.BUCKET + trained.largest)
     share = padded(trained, world_size) // world_size
     # The norm of a gradient is taken in fp64.
     norm = 8 * min(share, trained.largest)
+    if trained.offload_optimizer:
+        return norm
     if zero_stage == 3:
-        return max(norm, FP32 * min(share, SUB_GROUP))
+        return max(norm, FP32 * min(share, buckets.SUB_GROUP))
     if not trained.bf16:
         return max(norm, FP32 * share)
     if zero_stage == 2:
         return norm
     # ZeRO 1 sends all gradients at once, in bf16; small ones are flattened before.
-    return trained.width * learning + (FP32 * learning if learning <= BUCKET else 0)
+    return trained.width * learning + (FP32 * learning if learning <= buckets.BUCKET else 0)
 
 
 def activation_bytes(trained: Trained, tokens: int) -> int:
@@ -252,74 +271,25 @@ def working_bytes(trained: Trained, tokens: int) -> int:
 
     Measured, in thirds of what a block saves: one for the gradients on their way back, two for a
     block that runs without saving (of a frozen model), and all three more for one that is
-    recomputed.
+    recomputed, unless what a block after it kept has been given back by then.
     """
     block = max(block_activations(model, trained.width) for model in trained.models)
-    thirds = 4 if trained.checkpointing else 2 if trained.weak_frozen else 1
+    n = trained.checkpointing
+    last = n > 0 and any(model.layers % n == 0 for model in trained.learners)
+    thirds = 4 if last else 2 if trained.weak_frozen else 1
     return tokens * block * thirds // 3
 
 
 def _saved(model: ModelShape, trained: Trained) -> int:
     """Return the bytes a token leaves behind in a model."""
-    if trained.checkpointing:
-        block = trained.width * model.hidden_size
-    else:
-        block = block_activations(model, trained.width)
+    recomputed = model.layers // trained.checkpointing if trained.checkpointing else 0
+    # Of a block that is recomputed only what goes into it.
+    blocks = recomputed * trained.width * model.hidden_size
+    blocks += (model.layers - recomputed) * block_activations(model, trained.width)
     # The rotations of queries and keys are made once: a sine and a cosine.
     rotations = 2 * trained.width * model.head_dim
     scaled = FP32 if model.wide_norms else trained.width
-    return model.layers * block + rotations + _norm(model.hidden_size, scaled)
-
-
-def block_activations(model: ModelShape, width: int) -> int:
-    """Return the bytes that a token leaves behind in a block, for its backward pass.
-
-    Parameters
-    ----------
-    model : ModelShape
-        Of the block.
-    width : int
-        Bytes of an activation: 2 in bf16, 4 in fp32.
-    """
-    # A norm that scales before it rounds multiplies in fp32.
-    scaled = FP32 if model.wide_norms else width
-    norms = model.norms * _norm(model.hidden_size, scaled)
-    # The inputs of the products with queries, keys and values, and with gate and up.
-    inputs = 2 * width * model.hidden_size
-    # Gate, its activation, up, and their product.
-    feed_forward = 4 * width * model.intermediate_size
-    # Of two kinds of blocks all count as the larger one.
-    return (
-        norms + inputs + max(_attention(model, width, scaled), _delta(model, width)) + feed_forward
-    )
-
-
-def _attention(model: ModelShape, width: int, scaled: int) -> int:
-    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    # Queries, keys and values; the result, and its logarithms of sums in fp32.
-    saved = width * 2 * (queries + keys) + FP32 * model.heads
-    if model.qk_norm:
-        saved += _norm(model.head_dim, scaled) * (model.heads + model.kv_heads)
-    if model.output_gate:
-        # The gate, its sigmoid, and the product.
-        saved += 3 * width * queries
-    return saved
-
-
-def _delta(model: ModelShape, width: int) -> int:
-    """Return what a block's delta rule saves by kernels that hold no state but in a chunk."""
-    delta = model.delta
-    if delta is None:
-        return 0
-    # Before and after the convolution; queries and keys normalised; result, its gate and norm.
-    saved = width * (2 * delta.mixed + (delta.mixed - delta.values) + 3 * delta.values)
-    # Decays and rates in fp32; how the tokens of a chunk bear on each other.
-    return saved + delta.value_heads * (2 * FP32 + width * DELTA_CHUNK)
-
-
-def _norm(size: int, scaled: int) -> int:
-    """Return what a norm saves of `size` numbers: fp32 input and scale, and what it multiplies."""
-    return FP32 * size + FP32 + scaled * size
+    return blocks + rotations + norm_activations(model.hidden_size, scaled)
 
 
 def loss_bytes(trained: Trained, tokens: int) -> int:
@@ -339,9 +309,7 @@ def loss_bytes(trained: Trained, tokens: int) -> int:
     hidden = trained.width * sum(model.hidden_size for model in trained.models)
     hidden += trained.width * sum(model.hidden_size for model in trained.learners)
     heads = FP32 * sum(model.head_parameters for model in trained.learners)
-    # The product of a chunk, before it is added in fp32.
-    product = trained.width * trained.largest if trained.bf16 else 0
-    return rows * vocabulary * per_logit + tokens * hidden + heads + product
+    return rows * vocabulary * per_logit + tokens * hidden + heads
 
 
 def largest_micro_batch(

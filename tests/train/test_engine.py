@@ -1,0 +1,73 @@
+"""DeepSpeed as it is configured: how it sends, keeps and recomputes changes no result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_worker import BLOCK, CASES, HEAD
+from ranks import run_ranks
+
+from wmss_cli.train import buckets
+
+Results = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    out = tmp_path_factory.mktemp("engine") / "results.json"
+    run_ranks(Path(__file__).with_name("engine_worker.py"), [str(out), *CASES], 2)
+    found: Results = json.loads(out.read_text())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case != "zero2"])
+def test_how_it_is_sharded_and_sent_changes_no_result(results: Results, case: str) -> None:
+    first, second = results["zero2"]["losses"]
+    assert second != pytest.approx(first, rel=1e-3), "nothing was learned: nothing was compared"
+    assert results[case]["losses"] == pytest.approx(results["zero2"]["losses"], rel=1e-6)
+    assert results[case]["norms"] == pytest.approx(results["zero2"]["norms"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_blocks_are_gathered_before_they_are_needed(results: Results) -> None:
+    """With DeepSpeed's own sizes, on the scale of these models, all are gathered on demand."""
+    shipped, ours = (results[case]["gathers"] for case in ("zero3-as-shipped", "zero3"))
+    assert "ahead" not in shipped
+    # Both heads, at the start of each of two passes.
+    assert ours["on demand"] == 4
+    assert ours["ahead"] > 300
+    assert sum(ours.values()) < sum(shipped.values())
+
+
+@pytest.mark.slow
+def test_the_sizes_follow_from_the_heads_and_the_blocks(results: Results) -> None:
+    zero = results["zero3"]["zero"]
+    reuse = zero["stage3_max_reuse_distance"]
+    expected = buckets.live_parameters(2 * HEAD, 2 * BLOCK, reuse)
+    assert zero["stage3_max_live_parameters"] == expected
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_on_one_rank_halves_the_passes_of_all(results: Results) -> None:
+    for tokens, mode, same_after_resume, tried, gradients in results["tried"]["decided"]:
+        assert (tokens, mode) == (4096, "full")
+        assert same_after_resume
+        assert tried == [8192], "a resume takes what was decided, and tries nothing"
+        assert gradients == 0
+
+
+def test_a_pair_of_8b_models_may_gather_ahead_of_its_heads() -> None:
+    head, block = 151_936 * 4096, 192_946_432
+    prefetch = buckets.prefetch_bucket(block)
+    assert prefetch == 2 * block
+    assert buckets.live_parameters(2 * head, prefetch) == pytest.approx(3e9, rel=0.02)
+
+
+def test_a_bucket_of_zero_2_holds_the_largest_gradient() -> None:
+    head = 151_936 * 4096
+    assert buckets.reduce_bucket(2, head) == head > buckets.BUCKET
+    assert buckets.reduce_bucket(3, head) == buckets.reduce_bucket(2, 1000) == buckets.BUCKET
