@@ -295,10 +295,8 @@ def test_a_configuration_of_a_base_model_fits_its_variant_as_the_profile_says(na
         (held,) = (row for row in training.zero if row.zero_stage == training.zero_stage)
         assert held.fits
     train = profile.train
-    # One job does it, with time to spare; and it can save before it is ended.
+    # One job does it, with time to spare.
     assert 1.9 < train.time_limit_min / 60 / joint.hours < 2.4
-    written = joint.checkpoint_bytes / found.gpus / 1e9
-    assert joint.checkpoint_bytes / 1e9 + written + 60 < train.signal_lead_s
     said = _said_of(VARIANTS[name].partition(":")[2])
     planned = {
         "checkpoint": joint.checkpoint_bytes / 1e9,

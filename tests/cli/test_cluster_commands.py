@@ -93,7 +93,9 @@ def test_run_submits_the_whole_chain_and_returns(
     assert row(shown, "curate") == "curate 1 1 CPU 60 min"
     assert row(shown, "score-base") == "score-base 8, 9 3 x 1 CPU 60 min tokenize"
     assert max(map(len, lines(shown))) <= 80
-    assert result.stderr == "next: wmss status my-run    (wmss logs, wmss cancel)\n"
+    unknown, following = result.stderr.splitlines()
+    assert unknown.startswith("m1, wmss: told to save 120 s before the limit")
+    assert following == "next: wmss status my-run    (wmss logs, wmss cancel)"
     assert (tmp_path / "my-run" / "slurm" / "plan.json").is_file()
     again = invoke("run", config)
     assert "queued before" in row(ok(again), "curate")

@@ -57,7 +57,7 @@ def test_the_gpus_are_those_of_the_profiles_training_jobs() -> None:
     found = gpus_of(load_profile("h800:8b"))
     assert (found.nodes, found.per_node, found.mem_gb, found.tflops) == (2, 8, 80, 989)
     assert (found.link_gb_per_s, found.network_gb_per_s, found.shards_at_once) == (200, 400, 32)
-    assert found.assumed == ("1 GB/s to the shared disk",)
+    assert (found.disk_gb_per_s, found.assumed) == (1.0, ())
 
 
 def test_what_is_given_counts_more_than_the_profile() -> None:
@@ -68,7 +68,7 @@ def test_what_is_given_counts_more_than_the_profile() -> None:
 
 def test_what_is_assumed_of_the_links_is_said() -> None:
     profile = Profile(gpu_mem_gb=80, gpu_tflops=1, train=Resources(nodes=2, gpus_per_node=1))
-    link, network, _ = gpus_of(profile).assumed
+    link, network = gpus_of(profile).assumed
     assert link.startswith("200 GB/s from a GPU to those of its node; gpu_link_gb_per_s")
     assert network.startswith("50 GB/s from a node to the others; node_network_gb_per_s")
 

@@ -127,7 +127,7 @@ def test_longer_passes_exchange_less() -> None:
 
 
 def test_a_checkpoint_costs_its_copy_and_the_models_their_writing() -> None:
-    config = JointConfig(zero_stage=2, save_every_steps=10)
+    config = JointConfig(zero_stage=2, save_every_min=None, save_every_steps=10)
     held = pair(zero_stage=2)
     size, models = 14 * 2 * PARAMETERS, 2 * 2 * PARAMETERS
     found = saving_seconds(config, held, NODE, steps=100, seconds=100_000)
@@ -135,7 +135,14 @@ def test_a_checkpoint_costs_its_copy_and_the_models_their_writing() -> None:
 
 
 def test_a_disk_that_is_too_slow_is_waited_for() -> None:
-    config = JointConfig(zero_stage=2, save_every_steps=10)
+    config = JointConfig(zero_stage=2, save_every_min=None, save_every_steps=10)
     size = 14 * 2 * PARAMETERS
     found = saving_seconds(config, pair(zero_stage=2), NODE, steps=100, seconds=100)
     assert found >= 10 * (size / 1e9 - 10)
+
+
+def test_checkpoints_by_time_are_as_many_as_there_are_half_hours() -> None:
+    config = JointConfig(zero_stage=2)
+    size, models = 14 * 2 * PARAMETERS, 2 * 2 * PARAMETERS
+    found = saving_seconds(config, pair(zero_stage=2), NODE, steps=100, seconds=6 * 3600)
+    assert found == pytest.approx(12 * size / 8 / 10e9 + models / 1e9)

@@ -25,6 +25,7 @@ class TrainConfig(Section):
             "micro_batch_tokens",
             "gradient_checkpointing",
             "loss_backend",
+            "save_every_min",
             "save_every_steps",
             "keep_checkpoints",
             "report_to",
@@ -77,8 +78,13 @@ class TrainConfig(Section):
     """What computes the loss. `chunked` is wmss's own op; `liger` and `cce` (Cut Cross-Entropy)
     come with the extra `gpu`; `torch` needs torch 2.13. `auto`: on a GPU `cce` or `liger` if
     installed, else `chunked`."""
-    save_every_steps: Count = 200
-    """Write a checkpoint after this many optimizer steps."""
+    save_every_min: Positive | None = 30.0
+    """Write a checkpoint at the first step that ends so many minutes after the last one was begun.
+    Training waits only until the states are copied to the host's memory, which takes as much of
+    it as the checkpoint of the disk. With null only `save_every_steps` counts."""
+    save_every_steps: Count | None = None
+    """Write a checkpoint after so many optimizer steps, too. With null only `save_every_min`
+    counts."""
     keep_checkpoints: Count = 2
     """How many checkpoints are kept while training; all are removed once the model is written."""
     keep_epochs: bool = False
@@ -103,6 +109,15 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _deepspeed_takes_it(self) -> TrainConfig:
         check_deepspeed(self.deepspeed, self.zero_stage)
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_saved(self) -> TrainConfig:
+        if self.save_every_min is None and self.save_every_steps is None:
+            raise ValueError(
+                "save_every_min and save_every_steps are both null: what dies would begin anew; "
+                "set one of them"
+            )
         return self
 
     @model_validator(mode="after")

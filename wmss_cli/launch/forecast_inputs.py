@@ -21,7 +21,7 @@ LINK_GB_PER_S = 200.0
 NETWORK_GB_PER_S = 50.0
 """Assumed of a node's network, one way: one adapter of 400 Gbit/s."""
 DISK_GB_PER_S = 1.0
-"""Assumed of the shared disk, over all ranks of a job."""
+"""Assumed of the disk, over all ranks of a job, as a profile does that does not say it."""
 PROBLEMS = 500
 """Assumed of a file of problems that is not there yet."""
 
@@ -262,7 +262,7 @@ def gpus_of(
         tflops=tflops,
         link_gb_per_s=profile.gpu_link_gb_per_s or LINK_GB_PER_S,
         network_gb_per_s=profile.node_network_gb_per_s or NETWORK_GB_PER_S,
-        disk_gb_per_s=DISK_GB_PER_S,
+        disk_gb_per_s=profile.disk_gb_per_s,
         shards_at_once=profile.array_limit,
         assumed=_assumed(profile, count),
     )
@@ -280,5 +280,6 @@ def _assumed(profile: Profile | None, nodes: int) -> tuple[str, ...]:
             f"{NETWORK_GB_PER_S:g} GB/s from a node to the others; node_network_gb_per_s of the "
             "profile replaces it"
         )
-    said.append(f"{DISK_GB_PER_S:g} GB/s to the shared disk")
+    if profile is None:
+        said.append(f"{DISK_GB_PER_S:g} GB/s to the disk; disk_gb_per_s of a profile replaces it")
     return tuple(said)

@@ -221,4 +221,10 @@ def saving_seconds(
 
 def save_interval(config: TrainConfig, step_seconds: float) -> float:
     """Return the seconds from one checkpoint to the next."""
-    return config.save_every_steps * step_seconds
+    intervals = []
+    if config.save_every_min is not None:
+        # At the end of a step.
+        intervals.append(max(60 * config.save_every_min, step_seconds))
+    if config.save_every_steps is not None:
+        intervals.append(config.save_every_steps * step_seconds)
+    return min(intervals)
