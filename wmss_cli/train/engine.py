@@ -63,26 +63,38 @@ def build_engine(
 
 
 def place(pair: WeakStrongPair, config: TrainConfig) -> None:
-    """Put a pair on its device, with the blocks marked that are recomputed.
+    """Put a pair on its device, its blocks marked that are recomputed (:func:`mark_recomputed`)."""
+    mark_recomputed(pair, config.gradient_checkpointing)
+    pair.to(device())
+
+
+def mark_recomputed(pair: WeakStrongPair, mode: str) -> None:
+    """Let the backward pass recompute some blocks of both models.
+
+    Parameters
+    ----------
+    pair : WeakStrongPair
+        Not in an engine.
+    mode : str
+        As of `gradient_checkpointing`, not auto.
 
     Raises
     ------
     ConfigError
-        If transformers does not recompute this model by blocks.
+        If transformers does not recompute this model by blocks, and not all shall be.
     """
-    n = recomputation.every(config.gradient_checkpointing)
+    n = recomputation.every(mode)
     for model in (pair.strong, pair.weak):
         if model is not None and n:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             blocks = blocks_of(model)
             if n > 1 and not blocks:
                 raise ConfigError(
-                    f"gradient_checkpointing {config.gradient_checkpointing}: the blocks of "
-                    f"{type(model).__name__} cannot be told apart; use full or none"
+                    f"gradient_checkpointing {mode}: the blocks of {type(model).__name__} cannot "
+                    "be told apart; use full or none"
                 )
             for i, block in enumerate(blocks, start=1):
                 block.gradient_checkpointing = i % n == 0
-    pair.to(device())
 
 
 def _parameter_groups(pair: WeakStrongPair, weight_decay: float) -> list[dict[str, Any]]:
