@@ -73,6 +73,11 @@ def test_equal_samples_fill_equal_passes() -> None:
     assert (packing(even, 128, 8192, 8).passes, packing(even, 128, 8192, 8).balance) == (8, 1)
 
 
+def test_a_step_larger_than_what_is_drawn_has_as_many_more_passes() -> None:
+    one, four = packing(WORK, 4096, 65536, 8), packing(WORK, 16384, 65536, 8)
+    assert four.passes == 4 * one.passes
+
+
 def test_ranks_wait_for_the_fullest_one() -> None:
     found = time_of()
     assert found.waiting == pytest.approx(found.computing * (1 / found.packing.balance - 1))

@@ -96,7 +96,10 @@ def packing(work: Workload, batch: int, tokens: int, ranks: int) -> Packing:
     ranks : int
         That run their passes at the same time.
     """
-    return _packing(work.drawn, min(batch, len(work.drawn)), tokens, ranks)
+    part = min(batch, len(work.drawn))
+    found = _packing(work.drawn, part, tokens, ranks)
+    # Of a very large step only a part is packed.
+    return Packing(found.passes * batch / part, found.balance)
 
 
 @lru_cache(maxsize=256)
