@@ -1,9 +1,8 @@
-"""The tables of ``plan.md``: pairs of Qwen3 models on nodes of eight H800, and a study."""
+"""The tables of ``plan.md``: pairs of models on nodes of eight H800, and a study."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from wmss_cli.cli.plan_tables import (
     MEMORY_COLUMNS,
@@ -14,84 +13,40 @@ from wmss_cli.cli.plan_tables import (
     study_rows,
 )
 from wmss_cli.core.config import Config, JointConfig
-from wmss_cli.launch.forecast import Forecast, forecast_shapes
-from wmss_cli.launch.forecast_inputs import Answers, Rates, Workload, answers_of, gpus_of
+from wmss_cli.core.resolve import resolve
+from wmss_cli.core.resources import packaged
+from wmss_cli.launch.forecast import Forecast, forecast, forecast_shapes
+from wmss_cli.launch.forecast_inputs import Answers, answers_of, gpus_of
 from wmss_cli.launch.power_forecast import forecast_power
 from wmss_cli.launch.profile import load_profile
-from wmss_cli.models.shape import ModelShape
+from wmss_cli.launch.workload import COMPLETION_TOKENS, MEAN_TOKENS, SAMPLES, Workload, spread
+from wmss_cli.models.published import shape_of
 
-_QWEN3: dict[str, Any] = {
-    "model_type": "qwen3",
-    "num_hidden_layers": 36,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 151936,
-}
-MODELS: dict[str, dict[str, Any]] = {
-    "Qwen3-4B": {
-        **_QWEN3,
-        "hidden_size": 2560,
-        "intermediate_size": 9728,
-        "tie_word_embeddings": True,
-    },
-    "Qwen3-8B": {
-        **_QWEN3,
-        "hidden_size": 4096,
-        "intermediate_size": 12288,
-        "tie_word_embeddings": False,
-    },
-}
-QWEN25_3B: dict[str, Any] = {
-    "model_type": "qwen2",
-    "num_hidden_layers": 36,
-    "hidden_size": 2048,
-    "intermediate_size": 11008,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 2,
-    "vocab_size": 151936,
-    "tie_word_embeddings": True,
-}
+MODELS = {"Qwen3-4B": "Qwen/Qwen3-4B-Base", "Qwen3-8B": "Qwen/Qwen3-8B-Base"}
+CONFIGURATIONS = ("qwen2.5-3b", "qwen3-4b", "qwen3-8b", "gemma-3-4b", "qwen3.5-4b")
 NODES = (1, 8)
-WORK = Workload(215_000, [4096], 3840, 8192, "an assumption")
-RATES = Rates(share=0.4, generation=0.05)
+WORK = Workload(SAMPLES, spread(MEAN_TOKENS, 8192), COMPLETION_TOKENS, 8192, "an assumption")
 NO_TASKS = Answers((), 1, 256, 3840)
 
-_TRAINING = {"zero_stage": 2, "gradient_checkpointing": True, "global_batch_size": 128}
-TABLE_1 = Config.model_validate(
-    {
-        "arms": ["sft", "neftune", "undial", "wmss"],
-        "seeds": [0, 1, 2],
-        "tasks": [
-            "aime2025",
-            "math500",
-            "amc23",
-            "aqua",
-            "gsm8k",
-            "mawps",
-            "svamp",
-            "humaneval",
-            "mbpp",
-        ],
-        "sft": _TRAINING,
-        "joint": _TRAINING,
-    }
-)
-"""What ``configs/paper-table1.yaml`` says of the work."""
+TABLE_1 = resolve(packaged("configs") / "paper-table1.yaml").config
 SEEDS = (1, 3, 5, 10)
 _GB = 1e9
 
 
 def _forecasts() -> Iterator[tuple[str, bool, Forecast]]:
-    for name, model in MODELS.items():
+    for name in MODELS:
         for nodes in NODES:
             for checkpointing in (True, False):
-                section = JointConfig(gradient_checkpointing=checkpointing, zero_stage=2)
-                gpus = gpus_of(load_profile("h800"), nodes)
-                shape = ModelShape.of_config(model)
-                config = Config(joint=section)
-                found = forecast_shapes(config, {"": shape}, gpus, WORK, NO_TASKS, RATES)
-                yield name, checkpointing, found
+                yield name, checkpointing, _pair(name, nodes, checkpointing, zero_stage=2)
+
+
+def _pair(name: str, nodes: int, checkpointing: bool, zero_stage: int) -> Forecast:
+    shape, _ = shape_of(MODELS[name])
+    section = JointConfig(
+        gradient_checkpointing=checkpointing, zero_stage=zero_stage, global_batch_size=128
+    )
+    gpus = gpus_of(load_profile("h800"), nodes)
+    return forecast_shapes(Config(joint=section), {"": shape}, gpus, WORK, NO_TASKS)
 
 
 def memory_rows() -> list[list[str]]:
@@ -106,19 +61,27 @@ def memory_rows() -> list[list[str]]:
 
 def work_rows() -> list[list[str]]:
     """Return time and disk space of each pair, with recomputed activations."""
-    rows = [["pair", "GPUs", "ZeRO", "FLOPs", "recomputed", "hours", "GPU-hours", "disk"]]
-    for name, checkpointing, found in _forecasts():
-        joint = found.trainings[1]
+    head = ["pair", "GPUs", "ZeRO", "FLOPs", "recomputed", "passes a step", "filled", "hours"]
+    rows = [[*head, "of it products", "communication", "GPU-hours", "MFU", "disk"]]
+    for name, checkpointing, first in _forecasts():
         if checkpointing:
+            use = first.trainings[1].use_zero_stage
+            assert use is not None
+            joint = _pair(name, first.nodes, checkpointing, use).trainings[1]
             rows.append(
                 [
                     name,
-                    str(found.gpus),
-                    str(joint.use_zero_stage),
+                    str(first.gpus),
+                    str(use),
                     f"{joint.flops:.2e}",
                     f"{joint.recomputed_flops:.2e}",
-                    f"{joint.hours:.1f}",
+                    f"{joint.passes_per_step:.2f}",
+                    f"{100 * joint.balance:.0f} %",
+                    f"{joint.hours:.2f}",
+                    f"{joint.computing_hours:.2f}",
+                    f"{joint.communication_hours:.2f}",
                     f"{joint.gpu_hours:.0f}",
+                    f"{100 * joint.mfu:.0f} %",
                     f"{joint.disk_bytes / _GB:.0f} GB",
                 ]
             )
@@ -130,20 +93,62 @@ def tables() -> dict[str, list[list[str]]]:
     return {
         "memory": memory_rows(),
         "work": work_rows(),
+        "configurations": configuration_rows(),
         "study": [list(STUDY_COLUMNS), *study_rows(_table_1(nodes=1).study)],
         "hours": hours_rows(),
         "power": seeds_rows(),
     }
 
 
-def hours_rows() -> list[list[str]]:
-    """Return the study's GPU-hours by kind of work, and its hours on few and on many GPUs."""
-    few, many = (_table_1(nodes) for nodes in NODES)
-    rows = [["work", "GPU-hours", *(f"hours on {found.gpus} GPUs" for found in (few, many))]]
-    by_kind = {**few.study.kinds, "all": few.study.gpu_hours}
-    for kind, hours in by_kind.items():
-        rows.append([kind, *(amount(hours / count) for count in (1, few.gpus, many.gpus))])
+def configuration_rows() -> list[list[str]]:
+    """Return what `wmss plan` says of the configurations of one run, each with its profile."""
+    head = [
+        "configuration",
+        "GPUs",
+        "ZeRO",
+        "tokens a pass",
+        "peak, GB",
+        "of at most",
+        "passes a step",
+    ]
+    rows = [[*head, "MFU", "sft, h", "joint-train, h", "GPU-hours of all", "start to end, h"]]
+    for name in CONFIGURATIONS:
+        config = resolve(packaged("configs") / f"{name}.yaml").config
+        assert config.launch.profile is not None
+        gpus = gpus_of(load_profile(config.launch.profile))
+        found = forecast(config, gpus, WORK, answers_of(config, WORK))
+        sft, joint = found.trainings
+        (held,) = (row for row in joint.zero if row.zero_stage == joint.zero_stage)
+        rows.append(
+            [
+                f"`{name}`",
+                str(found.gpus),
+                str(joint.zero_stage),
+                f"{joint.micro_batch_tokens:,}",
+                f"{held.peak_bytes / _GB:.1f}",
+                f"{held.largest_micro_batch_tokens:,}",
+                f"{joint.passes_per_step:.2f}",
+                f"{100 * joint.mfu:.0f} %",
+                amount(sft.hours),
+                amount(joint.hours),
+                amount(found.study.pipeline.gpu_hours),
+                amount(found.study.pipeline.path_hours),
+            ]
+        )
     return rows
+
+
+def hours_rows() -> list[list[str]]:
+    """Return the study by stage, with jobs of few and of many GPUs."""
+    few, many = (_table_1(nodes) for nodes in NODES)
+    heads = [f"{what} on {found.gpus}" for found in (few, many) for what in ("GPU-hours", "hours")]
+    rows = [["stage", "steps", *heads]]
+    both = (few.study.pipeline, many.study.pipeline)
+    for lines in zip(*(pipeline.stages for pipeline in both), strict=True):
+        hours = [amount(h) for line in lines for h in (line.gpu_hours, line.path_hours)]
+        rows.append([lines[0].stage, f"{lines[0].steps:,}", *hours])
+    total = [amount(h) for pipeline in both for h in (pipeline.gpu_hours, pipeline.path_hours)]
+    return [*rows, ["all", f"{sum(line.steps for line in both[0].stages):,}", *total]]
 
 
 def seeds_rows() -> list[list[str]]:
@@ -163,7 +168,7 @@ def seeds_rows() -> list[list[str]]:
 
 
 def _table_1(nodes: int) -> Forecast:
-    models = {**MODELS, "Qwen2.5-3B": QWEN25_3B}
-    shapes = {name: ModelShape.of_config(model) for name, model in models.items()}
+    models = {**MODELS, "Qwen2.5-3B": "Qwen/Qwen2.5-3B"}
+    shapes = {name: shape_of(hub_id)[0] for name, hub_id in models.items()}
     gpus = gpus_of(load_profile("h800"), nodes)
-    return forecast_shapes(TABLE_1, shapes, gpus, WORK, answers_of(TABLE_1, WORK), RATES)
+    return forecast_shapes(TABLE_1, shapes, gpus, WORK, answers_of(TABLE_1, WORK))

@@ -1,4 +1,4 @@
-"""The configurations that ship with wmss: they plan, they cost what they say, they stay the same.
+"""The configurations that ship with wmss: they plan, they fit, they cost what they say.
 
 Planned with tiny models and a few records in place of the real ones, which change no option.
 """
@@ -18,6 +18,10 @@ from wmss_cli.core.config import Config
 from wmss_cli.core.files import canonical_hash
 from wmss_cli.core.resolve import resolve
 from wmss_cli.evaluate.tasks import shipped
+from wmss_cli.launch.forecast import forecast
+from wmss_cli.launch.forecast_inputs import answers_of, gpus_of
+from wmss_cli.launch.profile import load_profile
+from wmss_cli.launch.workload import workload
 from wmss_cli.stages.catalogue import CATALOGUE
 from wmss_cli.stages.demo import demo_config, plan_base
 from wmss_cli.stages.pipeline import StudyPlan, plan_pipeline
@@ -51,11 +55,14 @@ _TOY = _QWEN3_4B | {
 IDENTITIES: dict[str, dict[str, str]] = {
     "controls": _QWEN3_4B,
     "demo": _TOY,
+    "gemma-3-4b": _QWEN3_4B,
     "paper-table1": _QWEN3_4B,
     "paper-table3": _QWEN3_4B,
     "paper-table4": _QWEN3_4B,
     "paper-table5": _QWEN3_4B,
+    "qwen2.5-3b": _QWEN3_4B,
     "qwen3-4b": _QWEN3_4B,
+    "qwen3.5-4b": _QWEN3_4B,
     "qwen3-8b": _QWEN3_4B | {"sft": "1c4b48c4dfcefca1", "joint": "7c340ff0ab6fba5f"},
     "smollm2-gsm8k": _QWEN3_4B
     | {
@@ -77,7 +84,10 @@ COUNTS = {
     "paper-table3": (15, 12, 3, 3, 0),
     "paper-table4": (24, 21, 3, 21, 0),
     "paper-table5": (54, 51, 3, 3, 0),
+    "gemma-3-4b": (2, 3, 1, 1, 0),
+    "qwen2.5-3b": (2, 3, 1, 1, 0),
     "qwen3-4b": (2, 3, 1, 1, 0),
+    "qwen3.5-4b": (2, 3, 1, 1, 0),
     "qwen3-8b": (2, 3, 1, 1, 0),
     "smollm2-gsm8k": (4, 5, 1, 1, 0),
     "toy-study": (33, 37, 3, 3, 3),
@@ -257,3 +267,58 @@ def test_the_toy_study_is_on_what_the_demo_makes(monkeypatch: pytest.MonkeyPatch
     assert toy.eval_files == {name: str(ROOT / path) for name, path in expected.eval_files.items()}
     for section in ("tokenize", "sft", "joint", "eval"):
         assert getattr(toy, section).identity() == getattr(demo, section).identity()
+
+
+# What `wmss plan` says of them, before anything is here.
+
+VARIANTS = {
+    "qwen2.5-3b": "h800:3b",
+    "qwen3-4b": "h800:4b",
+    "qwen3-8b": "h800:8b",
+    "gemma-3-4b": "h800:gemma-3-4b",
+    "qwen3.5-4b": "h800:qwen3.5-4b",
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_configuration_of_a_base_model_fits_its_variant_as_the_profile_says(name: str) -> None:
+    config = shipped_config(name)
+    assert config.launch.profile == VARIANTS[name]
+    profile = load_profile(VARIANTS[name])
+    work = workload(config)
+    found = forecast(config, gpus_of(profile), work, answers_of(config, work))
+    assert found.warnings == []
+    assert found.assumed[0].startswith("the sizes of ")
+    sft, joint = found.trainings
+    for training in (sft, joint):
+        assert training.warnings == []
+        (held,) = (row for row in training.zero if row.zero_stage == training.zero_stage)
+        assert held.fits
+    train = profile.train
+    # One job does it, with time to spare.
+    assert 1.9 < train.time_limit_min / 60 / joint.hours < 2.4
+    said = _said_of(VARIANTS[name].partition(":")[2])
+    planned = {
+        "checkpoint": joint.checkpoint_bytes / 1e9,
+        "zero": joint.zero_stage,
+        "tokens": joint.micro_batch_tokens,
+        "peak": held.peak_bytes / 1e9,
+        "gpus": found.gpus,
+        "hours": joint.hours,
+    }
+    assert said == pytest.approx(planned, rel=0.05)
+
+
+def _said_of(variant: str) -> dict[str, float]:
+    """Return the numbers in the comments of a variant of the profile."""
+    text = (ROOT / "slurm_templates" / "h800.yaml").read_text(encoding="utf-8")
+    _, _, own = text.partition(f"\n  {variant}:")
+    found = re.search(
+        r"(?P<checkpoint>\d+) GB a checkpoint\n.*?# ZeRO (?P<zero>\d), passes of "
+        r"(?P<tokens>[\d,]+) tokens: (?P<peak>\d+) GB of 80 on each of (?P<gpus>\d+) GPUs\n.*?"
+        r"time_limit_min: \d+ +# (?P<hours>[\d.]+) hours",
+        own,
+        re.DOTALL,
+    )
+    assert found is not None
+    return {what: float(number.replace(",", "")) for what, number in found.groupdict().items()}

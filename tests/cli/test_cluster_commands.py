@@ -93,7 +93,9 @@ def test_run_submits_the_whole_chain_and_returns(
     assert row(shown, "curate") == "curate 1 1 CPU 60 min"
     assert row(shown, "score-base") == "score-base 8, 9 3 x 1 CPU 60 min tokenize"
     assert max(map(len, lines(shown))) <= 80
-    assert result.stderr == "next: wmss status my-run    (wmss logs, wmss cancel)\n"
+    unknown, following = result.stderr.splitlines()
+    assert unknown.startswith("m1, wmss: told to save 120 s before the limit")
+    assert following == "next: wmss status my-run    (wmss logs, wmss cancel)"
     assert (tmp_path / "my-run" / "slurm" / "plan.json").is_file()
     again = invoke("run", config)
     assert "queued before" in row(ok(again), "curate")
@@ -128,6 +130,28 @@ def test_a_dry_run_shows_the_scripts_and_submits_nothing(
     assert result.stderr.endswith("Nothing was submitted.\n")
     assert slurm.jobs() == []
     assert not (tmp_path / "my-run").exists()
+
+
+def test_a_dry_run_before_anything_is_here_is_provisional(tmp_path: Path, slurm: FakeSlurm) -> None:
+    path = tmp_path / "later.yaml"
+    path.write_text(
+        "run_dir: runs\nmodel: Qwen3-4B-Base\ndata: [am.jsonl.zst]\ntasks: [gsm8k]\n"
+        "task_data: benchmarks\ncurate: {shards: 2}\narms: [base, wmss, continued_sft_flops]\n"
+        "launch: {cluster: slurm, profile: cpu}\n"
+    )
+    result = invoke("run", path, "--dry-run")
+    shown = ok(result)
+    names = [line for line in lines(result.stderr) if line.startswith("wmss-")]
+    assert len(names) == shown.count("#!/bin/bash") > 10
+    assert all(name.endswith(" (provisional)") for name in names)
+    missing = [tmp_path / name for name in ("Qwen3-4B-Base", "am.jsonl.zst", "benchmarks")]
+    said = f"Not here yet: {missing[0]}, {missing[1]}, {missing[2]}/gsm8k.jsonl. What is made from"
+    assert said in result.stderr
+    assert slurm.jobs() == []
+    assert not (tmp_path / "runs").exists()
+    # What is meant to run is refused as ever.
+    refused = error_of(invoke("run", path))
+    assert refused == f"{missing[2]}/gsm8k.jsonl: no such file or folder; check the path"
 
 
 def test_a_dry_run_that_slurm_would_refuse_is_exit_code_4(slurm: FakeSlurm, config: Path) -> None:
@@ -219,14 +243,15 @@ def test_status_says_how_a_training_goes(tmp_path: Path, slurm: FakeSlurm) -> No
     slurm.move("2", "RUNNING", start=datetime.fromtimestamp(now - 99).isoformat("T", "seconds"))
     folder = partial(Path(steps[1].job.out))
     folder.mkdir(parents=True)
-    live = {"loss": 0.512, "tokens_per_s": 1234.0, "share_of_limit": 0.64, "peak_memory_gb": 61.2}
+    shares = {"mfu": 0.43, "share_of_limit": 0.64}
+    live = {"loss": 0.512, "tokens_per_s": 1234.0, **shares, "peak_memory_gb": 61.2}
     progress = Progress(
         **{"unit": "steps", "done": 30, "total": 90, "resumed_at": 0},
         **{"metrics": live | {"seconds_left": 75.0}, "started": now - 60, "updated": now},
     )
     (folder / PROGRESS).write_text(progress.model_dump_json())
     shown = ok(invoke("status", "run"))
-    assert "sft: loss 0.512, 1,234 tok/s, 64% of limit, 61.2 GB" in lines(shown)
+    assert "sft: loss 0.512, 1,234 tok/s, MFU 43%, 64% of limit, 61.2 GB" in lines(shown)
     assert "running; 30/90 steps, 1:15 min left" in " ".join(shown.split())
     assert max(map(len, lines(shown))) <= 80
     sft = json.loads(ok(invoke("status", "run", "--json")))["stages"][1]

@@ -62,6 +62,7 @@ def test_a_long_stage_says_now_and_then_how_far_it_is(monkeypatch: pytest.Monkey
 LIVE = {
     "loss": 1.5,
     "tokens_per_s": 1234.5,
+    "mfu": 0.433,
     "share_of_limit": 0.641,
     "peak_memory_gb": 61.23,
     "seconds_left": 75.0,
@@ -71,9 +72,10 @@ LIVE = {
 @pytest.mark.parametrize(
     ("width", "text"),
     [
-        (None, "loss 1.500, 1,234 tok/s, 64% of limit, 61.2 GB, 1:15 min left"),
-        (61, "loss 1.500, 1,234 tok/s, 64% of limit, 61.2 GB, 1:15 min left"),
-        (60, "loss 1.500, 1,234 tok/s, 64% of limit, 1:15 min left"),
+        (None, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of limit, 61.2 GB, 1:15 min left"),
+        (70, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of limit, 61.2 GB, 1:15 min left"),
+        (69, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of limit, 1:15 min left"),
+        (55, "loss 1.500, 1,234 tok/s, MFU 43%, 1:15 min left"),
         (45, "loss 1.500, 1,234 tok/s, 1:15 min left"),
         (30, "loss 1.500, 1:15 min left"),
         (3, "loss 1.500, 1:15 min left"),

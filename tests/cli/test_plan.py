@@ -62,7 +62,7 @@ def test_a_study_is_priced_by_arm_and_says_what_it_can_find(
     arms = ("--set", "arms=[sft,wmss,continued_sft,continued_sft_flops,extrapolated]")
     result = invoke("plan", config, *GPUS, *SIZES, *STUDY, *arms)
     assert result.exit_code == 0
-    shown = result.stdout
+    shown, _, _ = result.stdout.partition("The whole pipeline")
     assert "The study: 5 arms, 3 seeds, 1 base model" in shown
     assert "Each model answers 1,349 problems once." in shown
     assert "continued_sft_flops " in shown
@@ -117,20 +117,47 @@ def test_what_is_assumed_of_answers_can_be_said(config: Path) -> None:
     assert before["training"] == longer["training"] == slower["training"]
 
 
-def test_a_file_that_is_not_there_yet_needs_its_number_of_problems(config: Path) -> None:
-    files = ("--set", "eval_files={own: later.jsonl}")
-    assert error_of(invoke("plan", config, *GPUS, *SIZES, *files)).endswith(
-        "give --problems, the number of problems of own"
-    )
-    found = invoke("plan", config, *GPUS, *SIZES, *files, "--problems", "70", "--json")
-    assert json.loads(found.stdout)["study"]["problems"] == {"own": 70}
+def test_of_a_file_that_is_not_there_yet_the_number_of_problems_is_assumed(config: Path) -> None:
+    files = ("--set", "eval_files={own: later.jsonl}", "--json")
+    found = json.loads(invoke("plan", config, *GPUS, *SIZES, *files).stdout)
+    assert found["study"]["problems"] == {"own": 500}
+    assert "500 problems of own, not here yet; --problems replaces it" in found["assumed"]
+    given = invoke("plan", config, *GPUS, *SIZES, *files, "--problems", "70")
+    assert json.loads(given.stdout)["study"]["problems"] == {"own": 70}
+
+
+def test_it_ends_with_the_whole_pipeline(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = invoke("plan", config, *GPUS, *SIZES, *STUDY).stdout
+    _, _, end = shown.partition("The whole pipeline")
+    rows = {line.split()[0]: line.split()[1:] for line in end.splitlines() if line.strip()}
+    assert list(rows)[2:11] == [
+        *("curate", "tokenize", "sft", "score-entropy", "build-curriculum", "joint-train"),
+        *("eval", "analyze", "all"),
+    ]
+    # A first phase for each seed, M0 scored once, evaluated with both models of each seed.
+    assert (rows["sft"][0], rows["score-entropy"][0], rows["eval"][0]) == ("3", "4", "7")
+    assert max(len(line.rstrip()) for line in end.splitlines()) <= 80
+
+
+def test_before_data_and_weights_are_there(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("run_dir: runs\nmodel: Qwen3-8B-Base\ndata: [later.jsonl]\ntasks: [gsm8k]\n")
+    result = invoke("plan", path, "--profile", "h800:8b")
+    assert result.exit_code == 0
+    text = " ".join(result.stdout.split())
+    assert "assumed: the sizes of Qwen/Qwen3-8B-Base as published;" in text
+    assert "assumed: 215,000 samples, as of AM-1.4M; --samples replaces it." in text
+    assert "assumed: 4,096 tokens a sample, 3,840 of them completion; --mean-tokens" in text
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_as_json(config: Path) -> None:
-    result = invoke("plan", config, *GPUS, *SIZES, "--share", "0.3", "--json")
+    result = invoke("plan", config, *GPUS, *SIZES, "--mfu", "0.3", "--json")
     found = json.loads(result.stdout)
-    assert (found["gpus"], found["share"], found["samples"]) == (2, 0.3, 1000)
+    assert (found["gpus"], found["mfu"], found["samples"]) == (2, 0.3, 1000)
     sft, joint = found["trainings"]
+    assert joint["mfu"] == pytest.approx(0.3)
     assert (sft["stage"], joint["stage"]) == ("sft", "joint-train")
     assert joint["parameters"] == 2 * sft["parameters"]
     assert sft["zero"][0]["fits"] is True
@@ -143,14 +170,6 @@ def test_the_token_table_of_the_run_gives_the_samples(config: Path, tiny_model: 
     assert found["samples_from"] == str(folder)
     assert (found["samples"], found["mean_tokens"], found["longest_tokens"]) == (3, 17, 29)
     assert found["mean_completion_tokens"] == 13
-
-
-def test_without_samples_it_is_one_line(config: Path) -> None:
-    result = invoke("plan", config, *GPUS)
-    assert result.exit_code == 3
-    assert error_of(result).endswith(
-        "no token table of these inputs yet; give --samples and --mean-tokens"
-    )
 
 
 def test_the_profile_is_that_of_the_configuration(config: Path) -> None:

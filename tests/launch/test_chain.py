@@ -88,7 +88,7 @@ def test_only_training_has_several_processes(tmp_path: Path) -> None:
     wide = Resources(nodes=2, tasks_per_node=8, gpus_per_node=8, cpus_per_task=12)
     profile = Profile(train=wide, score=wide, cpu=wide)
     links = by_stage(chain([*small_plan(tmp_path), *training_plan(tmp_path)[1:]], profile, 1001))
-    assert links["sft"].resources(profile) == wide
+    assert links["sft"].resources(profile) == wide.model_copy(update={"signal_lead_s": 120})
     for stage in ("curate", "score.0-2", "score.merge"):
         one = links[stage].resources(profile)
         assert (one.nodes, one.tasks_per_node, one.cpus_per_task) == (1, 1, 12)

@@ -14,8 +14,9 @@ from wmss_cli.core.config import Config, JointConfig, SftConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.recomputation import every
 from wmss_cli.launch.forecast import Forecast, TrainingForecast, forecast, forecast_shapes
-from wmss_cli.launch.forecast_inputs import Answers, Gpus, Workload, gpus_of, workload
+from wmss_cli.launch.forecast_inputs import Answers, Gpus, Rates, gpus_of
 from wmss_cli.launch.profile import Profile, Resources, load_profile
+from wmss_cli.launch.workload import Workload, spread, workload
 from wmss_cli.models.shape import ModelShape, train_flops
 
 QWEN3_4B: dict[str, Any] = {
@@ -53,12 +54,23 @@ def refusal(*arguments: Any, **options: Any) -> str:
 
 
 def test_the_gpus_are_those_of_the_profiles_training_jobs() -> None:
-    assert gpus_of(load_profile("h800:8b")) == Gpus(nodes=2, per_node=8, mem_gb=80, tflops=989)
+    found = gpus_of(load_profile("h800:8b"))
+    assert (found.nodes, found.per_node, found.mem_gb, found.tflops) == (2, 8, 80, 989)
+    assert (found.link_gb_per_s, found.network_gb_per_s, found.shards_at_once) == (200, 400, 32)
+    assert (found.disk_gb_per_s, found.assumed) == (1.0, ())
 
 
 def test_what_is_given_counts_more_than_the_profile() -> None:
     assert gpus_of(load_profile("h800"), nodes=8, mem_gb=141).count == 64
-    assert gpus_of(None, gpus=4, mem_gb=24, tflops=165) == Gpus(1, 4, 24, 165)
+    alone = gpus_of(None, gpus=4, mem_gb=24, tflops=165)
+    assert (alone.count, alone.mem_gb, alone.tflops, alone.shards_at_once) == (4, 24, 165, None)
+
+
+def test_what_is_assumed_of_the_links_is_said() -> None:
+    profile = Profile(gpu_mem_gb=80, gpu_tflops=1, train=Resources(nodes=2, gpus_per_node=1))
+    link, network = gpus_of(profile).assumed
+    assert link.startswith("200 GB/s from a GPU to those of its node; gpu_link_gb_per_s")
+    assert network.startswith("50 GB/s from a node to the others; node_network_gb_per_s")
 
 
 def test_what_is_not_known_of_the_gpus_is_asked_for() -> None:
@@ -77,13 +89,32 @@ def test_samples_that_are_given() -> None:
     work = workload(Config(), samples=10, mean_tokens=300)
     assert (work.samples, work.mean_tokens, work.completion_tokens) == (10, 300, 300)
     assert work.longest == Config().tokenize.max_seq_len
+    (lengths,) = work.assumed
+    assert lengths == "lengths spread evenly from 2 to 598 tokens; the token table replaces it"
+
+
+def test_without_a_token_table_samples_are_assumed_and_said(tmp_path: Path) -> None:
+    work = workload(Config(run_dir=str(tmp_path)))
+    assert (work.samples, work.mean_tokens, work.completion_tokens) == (215_000, 4096, 3840)
+    assert work.source == "assumptions"
+    samples, tokens, _ = work.assumed
+    assert samples == "215,000 samples, as of AM-1.4M; --samples replaces it"
+    assert tokens.endswith("--mean-tokens and --mean-completion-tokens replace it")
+    short = workload(Config.model_validate({"tokenize": {"max_seq_len": 128}}), samples=10)
+    assert (short.samples, short.mean_tokens, max(short.lengths)) == (10, 128, 128)
+
+
+@given(mean=st.integers(1, 5000), more=st.integers(0, 9000))
+def test_spread_lengths_have_their_mean_and_stay_within(mean: int, more: int) -> None:
+    lengths = spread(mean, mean + more)
+    assert sum(lengths) == mean * len(lengths)
+    assert min(lengths) >= 1
+    assert max(lengths) <= mean + more
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "no token table of these inputs yet; give --samples and --mean-tokens"),
-        ({"samples": 10}, "one of the sizes of the samples is missing"),
         ({"samples": 10, "mean_tokens": 9000}, "is above tokenize.max_seq_len 8192"),
         (
             {"samples": 10, "mean_tokens": 10, "mean_completion_tokens": 11},
@@ -91,11 +122,9 @@ def test_samples_that_are_given() -> None:
         ),
     ],
 )
-def test_without_samples_it_says_what_to_give(
-    tmp_path: Path, given: dict[str, int], message: str
-) -> None:
+def test_samples_that_cannot_be_are_refused(given: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        workload(Config(run_dir=str(tmp_path)), **given)
+        workload(Config(), **given)
     assert message in str(caught.value)
 
 
@@ -207,11 +236,28 @@ def test_recomputing_is_one_more_pass_of_what_learns_without_its_head() -> None:
     assert frozen.recomputed_flops == forward
 
 
-def test_hours_follow_from_the_share() -> None:
+# Time: test_step_time.py has its parts.
+
+
+def test_hours_are_the_sum_of_their_parts_and_mfu_is_of_the_steps() -> None:
     found = joint(Gpus(2, 8, 80, 989), gradient_checkpointing=True)
-    seconds = (found.flops + found.recomputed_flops) / (16 * 0.4 * 989e12)
-    assert found.hours == pytest.approx(seconds / 3600)
+    peak = 16 * 989e12
+    assert found.computing_hours == pytest.approx(
+        (found.flops + found.recomputed_flops) / (0.4 * peak) / 3600
+    )
+    steps = found.computing_hours + found.waiting_hours + found.communication_hours
+    assert found.hours == pytest.approx(steps + found.saving_hours)
     assert found.gpu_hours == pytest.approx(16 * found.hours)
+    assert found.mfu == pytest.approx(found.flops / (3600 * steps * peak))
+    assert found.mfu < found.mfu_with_recomputation < 0.4
+
+
+def test_a_measured_mfu_replaces_the_parts_of_a_step() -> None:
+    config = Config(joint=JointConfig(gradient_checkpointing=True))
+    found = forecast_shapes(config, {"": SHAPE}, NODE, WORK, NO_TASKS, Rates(mfu=0.2)).trainings[1]
+    assert found.computing_hours == pytest.approx(found.flops / (0.2 * 8 * 989e12) / 3600)
+    assert (found.waiting_hours, found.communication_hours) == (0, 0)
+    assert found.mfu == pytest.approx(0.2)
 
 
 def test_steps_stop_at_max_steps_and_the_active_set_follows_its_multiplier() -> None:
@@ -258,7 +304,15 @@ def test_later_epochs_over_cached_states_cost_no_weak_model() -> None:
 def test_a_config_json_is_enough(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(QWEN3_4B))
     config = Config(model=str(tmp_path))
-    assert forecast(config, NODE, WORK, NO_TASKS) == of(config)
+    assert forecast(config, NODE, WORK, NO_TASKS).trainings == of(config).trainings
+
+
+def test_the_name_of_a_base_model_is_enough() -> None:
+    found = forecast(Config(model="somewhere/Qwen3-4B-Base"), NODE, WORK, NO_TASKS)
+    assert found.assumed[0] == (
+        "the sizes of Qwen/Qwen3-4B-Base as published; its config.json replaces them"
+    )
+    assert found.trainings[1].parameters == 2 * 4_022_468_096
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from launch.fake_slurm import FakeSlurm, stage_of
 from launch.plans import finish, small_plan
 
-from wmss_cli.launch.preview import preview
+from wmss_cli.launch.preview import missing_inputs, preview
 from wmss_cli.launch.profile import Profile
 
 ALL = ["curate", "score.0-2", "score.merge", "curriculum"]
@@ -33,3 +33,18 @@ def test_a_preview_needs_no_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path))
     shown = list(preview(small_plan(tmp_path), tmp_path / "run", Profile()))
     assert [(stage_of(one.name), one.verdict) for one in shown] == [(name, None) for name in ALL]
+
+
+@pytest.mark.usefixtures("slurm")
+def test_what_depends_on_a_missing_input_is_provisional(tmp_path: Path) -> None:
+    steps = small_plan(tmp_path)
+    (tmp_path / "data.jsonl").unlink()
+    shown = list(preview(steps, tmp_path / "run", Profile()))
+    assert [(stage_of(one.name), one.provisional) for one in shown] == [
+        (name, True) for name in ALL
+    ]
+    assert missing_inputs(steps) == {
+        "curate": [str(tmp_path / "data.jsonl")],
+        "score": [],
+        "curriculum": [],
+    }

@@ -19,10 +19,11 @@ from wmss_cli.launch.forecast_inputs import (
     Answers,
     Benchmark,
     Gpus,
-    Workload,
     answers_of,
 )
-from wmss_cli.launch.study_forecast import ArmPrice, Chosen, StepPrice, StudyForecast
+from wmss_cli.launch.step_price import StepPrice
+from wmss_cli.launch.study_forecast import ArmPrice, Chosen, StudyForecast
+from wmss_cli.launch.workload import Workload
 from wmss_cli.models.shape import ModelShape, train_flops
 from wmss_cli.results.power import detectable_difference
 from wmss_cli.stages.catalogue import CATALOGUE
@@ -106,7 +107,7 @@ def test_an_answer_costs_a_pass_over_prompt_and_answer() -> None:
 
 def test_without_tasks_no_evaluation_is_priced() -> None:
     found = of(Answers((), 1, 10, 20))
-    assert {step.kind for step in found.study.work} == {"training", "scoring", "logits"}
+    assert {step.kind for step in found.study.work} == {"cpu", "training", "scoring", "logits"}
     assert found.power is None
 
 
@@ -126,8 +127,8 @@ def test_the_catalogue_is_priced_as_it_is_planned(tmp_path: Path) -> None:
     )
     planned = {step.label: step for step in plan_pipeline(config).steps}
     found = {step.label: step for step in forecast(config, GPUS, WORK, ANSWERS).study.work}
-    on_gpus = ("sft", "joint_train", "score_entropy", "eval", "analyze")
-    assert found.keys() == {label for label, step in planned.items() if step.job.stage in on_gpus}
+    assert found.keys() == planned.keys() - {"report"}
+    # Curation is of all base models.
     for label, step in found.items():
         assert tuple(step.arms) == planned[label].arms
         assert tuple(step.seeds) == planned[label].seeds
@@ -160,7 +161,7 @@ def test_what_arms_share_is_counted_once() -> None:
         label[f"{step}/s{seed}"].flops for step in own for seed in (0, 1)
     )
     assert (of_arm["wmss"].trainings, of_arm["wmss"].steps) == (4, 4 * STEP)
-    assert (found.trainings, found.hours) == (8, found.gpu_hours / 4)
+    assert found.trainings == 8
 
 
 def test_an_arm_costs_the_same_alone_as_in_a_study() -> None:
@@ -184,8 +185,8 @@ def test_equal_cost_is_equal_to_a_step(mode: str, multiplier: float) -> None:
 
 def test_an_extrapolated_model_costs_its_evaluation_alone() -> None:
     found = study(arms=["m1", "extrapolated"])
-    own = [step.label for step in found.work if step.arms == ["extrapolated"]]
-    assert own == ["eval-extrapolated", "logits-extrapolated"]
+    own = [step for step in found.work if step.arms == ["extrapolated"] and step.gpu_hours]
+    assert [step.label for step in own] == ["eval-extrapolated", "logits-extrapolated"]
 
 
 def test_sft_of_both_phases_takes_the_steps_of_both() -> None:
@@ -285,7 +286,8 @@ def test_a_part_is_what_that_part_needs(two: Config) -> None:
     whole = {step.label: step.gpu_hours for step in part().study.work}
     one = part(arm="wmss", seed=1, model="b").study
     assert [step.label for step in one.work] == [
-        *("b/m1/s1", "b/score-base", "b/score-m1/s1", "b/wmss/s1"),
+        *("curate", "b/tokenize", "b/m1/s1", "b/score-base", "b/score-m1/s1"),
+        *("b/curriculum/s1", "b/wmss/s1"),
         *("b/eval-wmss/s1", "b/logits-wmss/s1", "b/logits-wmss-weak/s1"),
     ]
     for step in one.work:
@@ -338,11 +340,9 @@ def test_the_problems_are_those_of_the_tasks_and_files(tmp_path: Path) -> None:
         Benchmark("own", 3, 4096),
         Benchmark("later", 70, 4096),
     )
-    with pytest.raises(ConfigError) as caught:
-        answers_of(config, WORK)
-    assert str(caught.value) == (
-        "no.jsonl: no such file yet; give --problems, the number of problems of later"
-    )
+    assumed = answers_of(config, WORK)
+    assert assumed.benchmarks[3] == Benchmark("later", 500, 4096)
+    assert assumed.assumed[0] == "500 problems of later, not here yet; --problems replaces it"
 
 
 def test_limits_of_the_configuration_count() -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wmss_cli.models.machine import forget_peak, matrix_product_rate, peak_memory_bytes
+from wmss_cli.models.machine import (
+    data_sheet_rate,
+    forget_peak,
+    matrix_product_rate,
+    peak_memory_bytes,
+)
 
 CPU = torch.device("cpu")
 
@@ -34,3 +39,21 @@ def test_the_peak_of_a_gpu_begins_anew() -> None:
     held = torch.ones(2**27, dtype=torch.uint8, device=gpu)
     del held
     assert before + 2**27 <= peak_memory_bytes(gpu) < before + 2**28
+
+
+@pytest.mark.parametrize(
+    ("name", "tflops"),
+    [
+        ("NVIDIA H800", 989),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H200", 989),
+        ("NVIDIA H20", 148),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA GB200", None),
+        ("Tesla T4", None),
+    ],
+)
+def test_data_sheets_are_found_by_the_words_of_a_name(name: str, tflops: int | None) -> None:
+    assert data_sheet_rate(name) == (None if tflops is None else tflops * 1e12)

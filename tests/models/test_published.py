@@ -53,7 +53,7 @@ def test_a_model_that_is_not_here_is_known_by_its_name(reference: str) -> None:
 def test_what_is_here_counts_more(tmp_path: Path) -> None:
     folder = tmp_path / "Qwen3-8B-Base"
     folder.mkdir()
-    with pytest.raises(ConfigError, match="no config.json"):
+    with pytest.raises(ConfigError, match=r"no config\.json"):
         shape_of(str(folder))
     sizes = {**published()["Qwen/Qwen3-8B-Base"], "hidden_size": 8}
     (folder / "config.json").write_text(json.dumps(sizes))

@@ -88,7 +88,7 @@ def run_workers(
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": port,
         }
-        which = fault if rank == world_size - 1 else "none"
+        which = fault if rank == world_size - 1 or fault == "none" else "beside"
         script = str(Path(__file__).with_name("faulty_worker.py"))
         processes.append(
             subprocess.Popen(

@@ -18,6 +18,7 @@ from wmss_cli.core.config import JointConfig
 from wmss_cli.core.files import files_under
 from wmss_cli.models.causal import load_packed
 from wmss_cli.models.packed import PackedBatch
+from wmss_cli.train.checkpoint import Saver
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import join
@@ -68,13 +69,14 @@ def main(work: Path, results_file: Path) -> None:
                     held = sum(s.nbytes() for place, s in new if place not in before)
                     del new
                 engine.step()
-        folder = work / f"checkpoint-{ranks.world_size}-{name}"
-        engine.save_checkpoint(str(folder), tag="state", save_latest=False)
-        ranks.barrier()
+        saver = Saver(engine, work / f"checkpoints-{ranks.world_size}-{name}", ranks, keep=1)
+        saver.begin(STEPS, {})
+        folder = saver.finish()
+        assert folder is not None
         disk = sum((folder / file).stat().st_size for file in files_under(folder))
         results[name] = {"held": ranks.gather(held), "disk": disk}
         engine.destroy()
-        del engine, pair, weak, strong, loss, before
+        del saver, engine, pair, weak, strong, loss, before
     if ranks.is_first:
         results_file.write_text(json.dumps(results))
     ranks.barrier()

@@ -1,4 +1,4 @@
-"""What is told of a step: its share of the limit, the memory, and the time that is left."""
+"""What is told of a step: its MFU, its share of the limit, the memory, and the time left."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ranks import run_ranks
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from wmss_cli.models.shape import ModelShape, train_flops
+from wmss_cli.train import meter as meter_module
 from wmss_cli.train.meter import Meter, StepCost
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks
@@ -44,9 +45,9 @@ def test_a_share_is_needed_flops_by_time_and_rate(tiny_model: Path, alone: Ranks
     cost = StepCost.of_pair(WeakStrongPair(load(tiny_model)))
     needed = cost.flops(LENGTHS, HEAD_TOKENS)
     # The step takes 4 s for what the machine could do in 1 s.
-    meter = Meter(steps=10, rate_flops_per_s=needed, cost=cost)
+    meter = Meter(10, rate_flops_per_s=needed, cost=cost, data_sheet_flops_per_s=2 * needed)
     told = meter.measure(1, 4.0, LENGTHS, HEAD_TOKENS, alone)
-    assert told["share_of_limit"] == 0.25
+    assert (told["share_of_limit"], told["mfu"]) == (0.25, 0.125)
     assert told["seconds_left"] == 9 * 4.0
     assert told["peak_memory_gb"] > 0.01  # type: ignore[operator]
 
@@ -81,7 +82,10 @@ def test_the_limit_is_measured_and_said(
 ) -> None:
     meter = Meter.start(WeakStrongPair(load(tiny_model)), torch.float32, 5, alone)
     assert meter.rate_flops_per_s > 1e7
-    assert meter.measure(1, 1.0, LENGTHS, HEAD_TOKENS, alone)["share_of_limit"] is not None
+    told = meter.measure(1, 1.0, LENGTHS, HEAD_TOKENS, alone)
+    assert told["share_of_limit"] is not None
+    # Nobody writes a data sheet of bf16 products for a CPU.
+    assert told["mfu"] is None
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("the limit is ")
     assert line.endswith(" TFLOP/s, the rate of torch.float32 matrix products")
@@ -92,9 +96,37 @@ def test_where_flops_cannot_be_counted_it_is_said_once(
 ) -> None:
     meter = Meter.start(WeakStrongPair(mixture_of_experts()), torch.float32, 5, alone)
     told = [meter.measure(step, 1.0, LENGTHS, HEAD_TOKENS, alone) for step in (1, 2)]
-    assert [row["share_of_limit"] for row in told] == [None, None]
+    assert [(row["mfu"], row["share_of_limit"]) for row in told] == [(None, None)] * 2
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("share_of_limit is not known: strong model: qwen3_moe is a mixture of")
+    assert line.startswith("mfu and share_of_limit are not known: strong model: qwen3_moe is a")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "mfu"),
+    [
+        ("NVIDIA H800", torch.bfloat16, 0.5),
+        ("NVIDIA H800", torch.float32, None),
+        ("Unheard of", torch.bfloat16, None),
+    ],
+)
+def test_mfu_is_by_the_data_sheet_of_the_gpu(
+    tiny_model: Path,
+    alone: Ranks,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    dtype: torch.dtype,
+    mfu: float | None,
+) -> None:
+    """The name of the GPU is all that is played: this machine has none."""
+    monkeypatch.setattr(meter_module, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(meter_module, "matrix_product_rate", lambda *_: 1e12)
+    monkeypatch.setattr(meter_module, "forget_peak", lambda _: None)
+    monkeypatch.setattr(meter_module, "peak_memory_bytes", lambda _: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    pair = WeakStrongPair(load(tiny_model))
+    meter = Meter.start(pair, dtype, 5, alone)
+    seconds = 2 * StepCost.of_pair(pair).flops(LENGTHS, HEAD_TOKENS) / 989e12
+    assert meter.measure(1, seconds, LENGTHS, HEAD_TOKENS, alone)["mfu"] == mfu
 
 
 @pytest.mark.slow

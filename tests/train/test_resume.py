@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from jobs import make_joint_job, make_sft_job, run_workers, to, work_folder
 from safetensors.torch import load_file
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.core.files import read_json_lines
+from wmss_cli.core.files import read_json_lines, sha256
 from wmss_cli.core.manifest import read_manifest
 from wmss_cli.train.meter import TIMING
 
@@ -63,10 +65,12 @@ def checkpoints(job: Job) -> list[str]:
     [
         # In the second micro-batch of step 5: the checkpoint of step 3 is the newest.
         ("forward", 4 * PASSES_PER_STEP + 2, -9, ["step-00000003"]),
-        # While the second checkpoint (three files) is hashed: a half-written folder stays.
-        ("save", 3 + 2, -9, ["step-00000003", "step-00000006.saving"]),
+        # While the second checkpoint (two files) is written: a half-written folder stays.
+        ("save", 2 + 1, -9, ["step-00000003", "step-00000006.saving"]),
         # A signal in step 5: all of it is taken, then saved.
         ("signal", 4 * PASSES_PER_STEP + 2, 130, ["step-00000003", "step-00000005"]),
+        # The same while the checkpoint of step 3 is written, which is finished first.
+        ("slow", 3 * PASSES_PER_STEP + 2, 130, ["step-00000003", "step-00000004"]),
     ],
 )
 def test_resume_ends_with_the_same_bits(
@@ -88,6 +92,44 @@ def test_resume_ends_with_the_same_bits(
     assert weights(Path(again.out)) == weights(undisturbed)
     assert rows(Path(again.out)) == rows(undisturbed)
     assert read_manifest(Path(again.out)).attempt == 2
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(
+    job: Job, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = to(job, tmp_path / "trained")
+    seen = tmp_path / "seen"
+    monkeypatch.setenv("WATCHED", str(work_folder(again) / "checkpoints"))
+    monkeypatch.setenv("SEEN", str(seen))
+    codes, error = run_workers(again, tmp_path / "first", fault="watch")
+    assert codes == [0], error
+    moments = sorted(seen.iterdir())
+    whole = [newest_whole_step(moment) for moment in moments]
+    # Steps 3, 6, 9 and 11 were saved, two checkpoints are kept; none was ever taken back.
+    assert list(dict.fromkeys(whole)) == [0, 3, 6, 9, 11]
+    assert whole == sorted(whole)
+    assert sum((moment / "step-00000006.saving").exists() for moment in moments) > 5
+    assert max(len(list(moment.glob("step-????????"))) for moment in moments) == 3
+    # Going on from one of them: what a kill at this moment would have left.
+    moment = random.choice([moment for moment, step in zip(moments, whole, strict=True) if step])
+    print("going on from", moment)
+    left = to(job, tmp_path / "left")
+    shutil.copytree(moment, work_folder(left) / "checkpoints")
+    shutil.copy(Path(again.out) / "metrics.jsonl", work_folder(left))
+    codes, error = run_workers(left, tmp_path / "second")
+    assert codes == [0], error
+    assert weights(Path(left.out)) == weights(undisturbed)
+    assert rows(Path(left.out)) == rows(undisturbed)
+
+
+def newest_whole_step(folder: Path) -> int:
+    """Return the step of the newest checkpoint that holds all its hashes; 0 where there is none."""
+    for path in sorted(folder.glob("step-????????"), reverse=True):
+        with contextlib.suppress(FileNotFoundError):
+            manifest = json.loads((path / "manifest.json").read_text())
+            assert all(sha256(path / name) == known for name, known in manifest["files"].items())
+            return int(manifest["step"])
+    return 0
 
 
 @pytest.mark.parametrize("objective", ["undial", "noise"])
@@ -114,7 +156,7 @@ def test_epochs_are_kept_through_a_kill(tmp_path: Path) -> None:
     assert codes == [0], error
     # Epoch 1 is whole after 6 of 11 steps; the kill hits the checkpoint of that step.
     again = to(job, tmp_path / "again")
-    codes, _ = run_workers(again, tmp_path / "first", fault="save", count=3 + 2)
+    codes, _ = run_workers(again, tmp_path / "first", fault="save", count=2 + 1)
     assert codes == [-9]
     assert (work_folder(again) / "epoch-1/model.safetensors").is_file()
     codes, error = run_workers(again, tmp_path / "second")

@@ -21,6 +21,7 @@ _WIDE = 100
 _PACE = {
     "loss": "loss {:.3f}",
     "tokens_per_s": "{:,.0f} tok/s",
+    "mfu": "MFU {:.0%}",
     "share_of_limit": "{:.0%} of limit",
     "peak_memory_gb": "{:.1f} GB",
 }
@@ -113,12 +114,12 @@ def _update_bar(bars: Bars, task: object, progress: Progress | None, width: int)
 
 
 def detail(progress: Progress, width: int | None = None) -> str:
-    """Say loss, speed, share of the limit, memory and time left, as far as they are known.
+    """Say loss, speed, both shares, memory and time left, as far as they are known.
 
-    Where that is wider than `width`, memory goes first, then the share, then the speed.
+    Where that is wider than `width`, memory goes first, then the shares, then the speed.
     """
     parts = {**pace(progress), "left": left(progress)}
-    for dropped in ("peak_memory_gb", "share_of_limit", "tokens_per_s"):
+    for dropped in ("peak_memory_gb", "share_of_limit", "mfu", "tokens_per_s"):
         if width is not None and len(_joined(parts)) > width:
             parts.pop(dropped, None)
     return _joined(parts)

@@ -12,7 +12,7 @@ from wmss_cli.cli import console, options
 app = typer.Typer()
 
 _GPUS = "GPUs"
-_SAMPLES = "Samples, before there is a token table"
+_SAMPLES = "Samples, before there is a token table; assumed as of AM-1.4M where left out"
 _ANSWERS = "Evaluation"
 
 
@@ -21,12 +21,15 @@ _ANSWERS = "Evaluation"
 def plan(
     config: Annotated[Path, typer.Argument(help="YAML file; 'wmss init' writes examples.")],
     sets: options.Set = None,
-    share: Annotated[
-        float,
+    mfu: Annotated[
+        float | None,
         typer.Option(
-            "--share", min=0.01, max=1.0, help="Expected fraction of the GPUs' peak FLOP/s."
+            "--mfu",
+            min=0.01,
+            max=1.0,
+            help="MFU of a training step, from a metrics.jsonl of yours. Default: arithmetic.",
         ),
-    ] = 0.4,
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
     profile: Annotated[
         str | None,
@@ -77,7 +80,7 @@ def plan(
         typer.Option(
             "--mean-completion-tokens",
             min=1,
-            help="Mean tokens of a completion. Default: all of the sample.",
+            help="Mean tokens of a completion. Default: all of --mean-tokens.",
             rich_help_panel=_SAMPLES,
         ),
     ] = None,
@@ -95,7 +98,7 @@ def plan(
         typer.Option(
             "--problems",
             min=1,
-            help="Problems of each task whose number is not known yet.",
+            help="Problems of each task whose number is not known yet. Default: 500.",
             rich_help_panel=_ANSWERS,
         ),
     ] = None,
@@ -115,15 +118,17 @@ def plan(
     """Example: wmss plan qwen3-8b.yaml --samples 215000 --mean-tokens 4096
 
     For sft and joint-train: what each ZeRO stage holds on a GPU, the largest micro-batch that
-    fits, time and disk space. For the study: GPU-hours of each arm alone, what it adds to the
-    others, and of all; and the smallest difference that the study can find. The models'
-    config.json and, if they are there, the run's token table and the tasks are all it reads.
+    fits, time, MFU and disk space. For the study: GPU-hours of each arm alone, what it adds to
+    the others, and of all; the smallest difference that the study can find; and the hours of the
+    whole pipeline, by stage. It reads the models' config.json, the run's token table and the
+    tasks, if they are there; what is not is assumed, and said.
     """
     from wmss_cli.cli import plan_tables
     from wmss_cli.launch.forecast import forecast
-    from wmss_cli.launch.forecast_inputs import Rates, answers_of, gpus_of, workload
+    from wmss_cli.launch.forecast_inputs import Rates, answers_of, gpus_of
     from wmss_cli.launch.profile import load_profile
     from wmss_cli.launch.study_forecast import Chosen
+    from wmss_cli.launch.workload import workload
 
     given = options.configure(config, sets, {"launch.profile": ("--profile", profile)})
     resolved = given.config
@@ -133,7 +138,7 @@ def plan(
     work = workload(resolved, samples, mean_tokens, mean_completion_tokens)
     answers = answers_of(resolved, work, mean_answer_tokens, problems)
     chosen = Chosen(selection.arm, selection.seed, selection.model)
-    rates = Rates(share, generation_share)
+    rates = Rates(mfu, generation=generation_share)
     with given.located():
         found = forecast(resolved, machine, work, answers, rates, chosen)
     if as_json:

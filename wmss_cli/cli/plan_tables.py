@@ -11,7 +11,9 @@ from rich.table import Table
 from wmss_cli.cli import console
 
 if TYPE_CHECKING:
-    from wmss_cli.launch.forecast import Forecast, StageMemory, TrainingForecast
+    from wmss_cli.launch.forecast import Forecast, TrainingForecast
+    from wmss_cli.launch.memory_forecast import StageMemory
+    from wmss_cli.launch.pipeline_time import PipelineTime
     from wmss_cli.launch.power_forecast import Detectable, PowerForecast
     from wmss_cli.launch.study_forecast import StudyForecast
 
@@ -21,6 +23,8 @@ MEMORY_COLUMNS = (
 )
 """Of :func:`memory_cells`: peak is the sum of the four before, and the larger of batch and step."""
 STUDY_COLUMNS = ("arm", "trainings", "steps", "FLOPs", "GPU-hours alone", "added")
+STAGE_COLUMNS = ("stage", "steps", "GPU-hours", "longest step", "on the longest way")
+"""Of :func:`stage_rows`; the last two are hours by the clock."""
 POWER_COLUMNS = ("benchmark", "problems", "one comparison", "corrected")
 
 TOLD_APART = 0.05
@@ -36,6 +40,8 @@ def show(found: Forecast) -> None:
         f"{found.samples:,} samples of {found.mean_tokens:,.0f} tokens, "
         f"{found.mean_completion_tokens:,.0f} of them completion; from {found.samples_from}."
     )
+    for line in found.assumed:
+        _say(f"assumed: {line}.")
     for training in found.trainings:
         console.out.print()
         console.out.print(_memory(training))
@@ -50,6 +56,8 @@ def show(found: Forecast) -> None:
     if found.power is not None:
         console.out.print()
         _show_power(found.power)
+    console.out.print()
+    _show_pipeline(found.study.pipeline, found.gpus)
 
 
 def _say(text: str) -> None:
@@ -121,17 +129,21 @@ def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str
     """Return what a table says of a training: names and values."""
     use = training.use_zero_stage
     lowest = "none fits" if use is None else f"{use} is the lowest that fits"
-    flops = f"{training.flops:.2e}"
+    flops, mfu = f"{training.flops:.2e}", f"{100 * training.mfu:.0f} %"
     if training.recomputed_flops:
         flops += f", and {training.recomputed_flops:.2e} recomputed"
+        mfu += f"; {100 * training.mfu_with_recomputation:.0f} % with what is recomputed"
     rows = [
         ("zero_stage", f"{lowest}; configured is {training.zero_stage}"),
-        ("work", f"{training.steps:,} steps, {training.tokens / 1e6:,.0f} M tokens"),
-        ("FLOPs", flops),
         (
-            f"time at {100 * found.share:.0f} %",
-            f"{training.hours:,.1f} hours, {training.gpu_hours:,.0f} GPU-hours",
+            "work",
+            f"{training.steps:,} steps of {training.passes_per_step:.1f} passes, "
+            f"{training.tokens / 1e6:,.0f} M tokens",
         ),
+        ("FLOPs", flops),
+        ("time", f"{amount(training.hours)} hours, {amount(training.gpu_hours)} GPU-hours"),
+        ("of it", _parts(training, found)),
+        ("MFU", f"{mfu}, as given" if found.mfu is not None else mfu),
         (
             "disk",
             f"{training.disk_bytes / _GB:,.0f} GB, {training.checkpoint_bytes / _GB:,.0f} GB a "
@@ -141,6 +153,53 @@ def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str
     if training.runs > 1:
         rows.append(("runs", f"{training.runs}, one for each iteration; all this is for one"))
     return rows
+
+
+def _parts(training: TrainingForecast, found: Forecast) -> str:
+    """Say where the time of a training goes."""
+    steps = [
+        (training.computing_hours, "products"),
+        (training.waiting_hours, "waiting for the fullest rank"),
+        (training.communication_hours, "communication"),
+    ]
+    if found.mfu is not None:
+        steps = [(training.computing_hours, "steps")]
+    parts = [*steps, (training.saving_hours, "saving")]
+    return ", ".join(f"{amount(hours)} {name}" for hours, name in parts)
+
+
+def _show_pipeline(pipeline: PipelineTime, gpus: int) -> None:
+    table = _table("The whole pipeline", STAGE_COLUMNS, text_columns=1)
+    *rows, last = stage_rows(pipeline)
+    for row in rows:
+        table.add_row(*row)
+    table.add_section()
+    table.add_row(*last, style="bold")
+    console.out.print(table)
+    _say(
+        f"{amount(pipeline.gpu_hours)} GPU-hours. From start to end {amount(pipeline.path_hours)} "
+        "hours, if all that can run at the same time does; one step after another, each training "
+        f"on {gpus} GPUs, {amount(pipeline.serial_hours)} hours. Waiting in the queue is not in it."
+    )
+
+
+def stage_rows(pipeline: PipelineTime) -> list[list[str]]:
+    """Return a row for each stage, and one for all."""
+    rows = [
+        [
+            line.stage,
+            f"{line.steps:,}",
+            amount(line.gpu_hours) if line.gpu_hours else "",
+            amount(line.longest_hours) if line.longest_hours else "minutes",
+            amount(line.path_hours) if line.path_hours else "",
+        ]
+        for line in pipeline.stages
+    ]
+    steps = sum(line.steps for line in pipeline.stages)
+    return [
+        *rows,
+        ["all", f"{steps:,}", amount(pipeline.gpu_hours), "", amount(pipeline.path_hours)],
+    ]
 
 
 def _show_study(study: StudyForecast, found: Forecast) -> None:
@@ -155,17 +214,17 @@ def _show_study(study: StudyForecast, found: Forecast) -> None:
     table.add_row(*rows[-1], style="bold")
     console.out.print(table)
     kinds = ", ".join(f"{kind} {_percent(study, hours)}" for kind, hours in study.kinds.items())
+    _say(f"GPU-hours: {kinds}.")
     _say(
-        f"{amount(study.hours)} hours on {found.gpus} GPUs, one step after another: {kinds}. "
-        f"FLOPs per second: {100 * found.share:g} % of peak, {100 * study.generation_share:g} % "
-        "while answers are written."
+        f"FLOP/s: {100 * found.computing_share:g} % of the data sheet's while a pass computes, "
+        f"{100 * study.generation_share:g} % while answers are written."
     )
     if study.problems:
         times = "once" if study.samples == 1 else f"{study.samples} times"
         _say(
-            f"Each model answers {sum(study.problems.values()):,} problems {times}. Assumed: "
-            f"answers of {study.mean_answer_tokens:,} tokens, or the task's limit where that is "
-            f"less, to prompts of {study.mean_prompt_tokens:,}."
+            f"Each model answers {sum(study.problems.values()):,} problems {times}. An answer has "
+            f"{study.mean_answer_tokens:,} tokens, or the task's limit where that is less; a "
+            f"prompt has {study.mean_prompt_tokens:,}."
         )
     else:
         _say("No tasks or eval_files are named: evaluation is not priced.")

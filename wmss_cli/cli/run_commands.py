@@ -63,7 +63,7 @@ def run(
     resolved = given.config
     common = options.Common(config, sets, out, force, as_json)
     if resolved.launch.cluster == "slurm":
-        plan = _plan(given, Display(console.err))
+        plan = _plan(given, Display(console.err), provisional=launch.dry_run)
         done = submitting.submit(
             plan.steps,
             Path(resolved.run_dir),
@@ -152,12 +152,12 @@ def _run(given: Resolved, display: Display, force: bool, as_json: bool) -> None:
     _show_results(Path(plan.steps[-1].job.out), as_json)
 
 
-def _plan(given: Resolved, display: Display) -> StudyPlan:
+def _plan(given: Resolved, display: Display, provisional: bool = False) -> StudyPlan:
     """Plan a study, and say which of its arms are the same work."""
     from wmss_cli.stages.pipeline import plan_pipeline
 
     with given.located():
-        plan = plan_pipeline(given.config)
+        plan = plan_pipeline(given.config, provisional)
     for arm, other in plan.same:
         display.say(f"arm {arm} is the same work as {other}: it is done once")
     return plan

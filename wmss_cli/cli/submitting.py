@@ -140,17 +140,27 @@ def _remember(run_dir: Path, config: Path | None, display: Display) -> None:
 
 
 def _dry_run(steps: Sequence[Any], run_dir: Path, profile: Any) -> None:
-    from wmss_cli.launch.preview import preview
+    from wmss_cli.launch.preview import missing_inputs, preview
 
     refused = 0
     for shown in preview(steps, run_dir.absolute(), profile):
-        console.err.print(f"[bold]{shown.name}[/]", highlight=False, soft_wrap=True)
+        mark = " (provisional)" if shown.provisional else ""
+        console.err.print(f"[bold]{shown.name}[/]{mark}", highlight=False, soft_wrap=True)
         console.print_line(shown.script)
         if shown.verdict is not None:
             refused += shown.refused
             style = "red" if shown.refused else "green"
             console.err.print(f"[{style}]sbatch --test-only:[/] ", end="", highlight=False)
             console.err.print(shown.verdict, markup=False, highlight=False, soft_wrap=True)
+    missing = sorted({path for paths in missing_inputs(steps).values() for path in paths})
+    if missing:
+        console.err.print(
+            f"Not here yet: {', '.join(missing)}. What is made from it is marked as provisional: "
+            "its names and folders will end in other fingerprints.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     console.err.print("Nothing was submitted.")
     if refused:
         raise SlurmError(f"Slurm would refuse {refused} of these jobs; change the profile")

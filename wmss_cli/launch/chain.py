@@ -14,8 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from wmss_cli.core.artifact import Job
+from wmss_cli.core.errors import ConfigError
 from wmss_cli.launch.profile import Profile, Resources
+from wmss_cli.launch.saving import USUAL, Lead, training_lead
 from wmss_cli.stages import table
 from wmss_cli.stages.plan import Step
 from wmss_cli.stages.shards import shard_jobs
@@ -61,6 +65,8 @@ class Link:
         Name of a link that must end before, well or not: what this one goes on with.
     chunks : int
         Into how many arrays its stage was cut.
+    lead : Lead
+        So long before its limit it is told to save, where the profile does not say so.
     """
 
     name: str
@@ -70,14 +76,30 @@ class Link:
     needs: tuple[str, ...]
     after: str | None = None
     chunks: int = 1
+    lead: Lead = USUAL
 
     def resources(self, profile: Profile) -> Resources:
-        """Return what each task gets; a stage of one process gets one process."""
+        """Return what each task gets; a stage of one process gets one process.
+
+        Raises
+        ------
+        ConfigError
+            If the time limit is too short for the checkpoint.
+        """
         found = profile.resources(self.kind)
-        if table.find(self.tasks[0].job.stage).distributed:
-            return found
-        one = {"nodes": 1, "tasks_per_node": 1}
-        return Resources.model_validate(found.model_dump() | one)
+        changed: dict[str, Any] = {}
+        if found.signal_lead_s is None:
+            changed["signal_lead_s"] = self.lead.seconds
+        if not table.find(self.tasks[0].job.stage).distributed:
+            changed |= {"nodes": 1, "tasks_per_node": 1}
+        try:
+            return Resources.model_validate(found.model_dump() | changed)
+        except ValidationError:
+            raise ConfigError(
+                f"{self.step}: saving takes {self.lead.seconds} s before the limit, which is "
+                f"{found.time_limit_min} min; raise {self.kind}.time_limit_min, or say how fast "
+                "the disk is (disk_gb_per_s)"
+            ) from None
 
     def limit(self, profile: Profile) -> int:
         """Return how many of its tasks run at once; all arrays of a stage share the limit."""
@@ -105,9 +127,12 @@ def chain(steps: Sequence[Step], profile: Profile, max_array_size: int) -> list[
     """
     links: list[Link] = []
     last: dict[str, str] = {}
+    jobs = {step.job.out: step.job for step in steps}
     for step in steps:
         needs = tuple(last[label] for label in step.needs if label in last)
-        made = list(_links(step, needs, profile, max_array_size))
+        lead = training_lead(step.job, jobs, profile)
+        parts = _links(step, needs, profile, max_array_size)
+        made = [replace(link, lead=lead) for link in parts]
         links += made
         last[step.label] = made[-1].name
     return links
@@ -148,3 +173,15 @@ def job_name(step: Step) -> str:
     digest = hashlib.sha256(repr(sorted(what.items())).encode()).hexdigest()[:12]
     label = re.sub(r"[^\w-]", "-", step.called or step.label, flags=re.ASCII)[:_LONGEST_LABEL]
     return f"wmss-{label}-{digest}"
+
+
+def unknown_leads(links: Sequence[Link], profile: Profile) -> str | None:
+    """Say of which trainings nobody knows how long saving takes; None where there are none."""
+    found = {link.step: link.lead for link in links if link.lead.unknown is not None}
+    if not found or profile.train.signal_lead_s is not None:
+        return None
+    lead = next(iter(found.values()))
+    return (
+        f"{', '.join(found)}: told to save {lead.seconds} s before the limit, whatever the "
+        f"checkpoint takes ({lead.unknown}); train.signal_lead_s of the profile says otherwise"
+    )

@@ -175,7 +175,6 @@ def suggest(found: Sequence[Partition]) -> dict[str, Any]:
         # Each rank loads the models into the node's memory first.
         "mem_gb": 0,
         "time_limit_min": limit,
-        "signal_lead_s": lead,
     }
     cpu_limit = min(plain.time_limit_min or _LONGEST_MIN, _LONGEST_MIN)
     cpu = {

@@ -12,7 +12,8 @@ from typing import Literal
 
 from wmss_cli.core.config import JointConfig, SftConfig, TrainConfig
 from wmss_cli.core.recomputation import every
-from wmss_cli.launch.forecast_inputs import Answers, Gpus, Workload
+from wmss_cli.launch.forecast_inputs import Answers, Gpus
+from wmss_cli.launch.workload import Workload
 from wmss_cli.models.shape import TRAINING, ModelShape
 
 
@@ -84,8 +85,8 @@ class Work:
     recomputed_flops: int = 0
 
     def gpu_hours(self, gpus: Gpus, share: float) -> float:
-        """Return the GPU-hours at a share of the GPUs' peak FLOP/s."""
-        return (self.flops + self.recomputed_flops) / (share * gpus.tflops * 1e12) / 3600
+        """Return the GPU-hours at a share of the GPUs' peak FLOP/s, where nobody is waited for."""
+        return self.flops / (share * gpus.tflops * 1e12) / 3600
 
 
 SecondModel = Literal["cotrain", "frozen"] | None
@@ -132,7 +133,7 @@ def training(section: SftConfig | JointConfig, passes: Passes, rows: int) -> Wor
         steps=-(-samples // section.global_batch_size),
         tokens=round(samples * passes.tokens),
         flops=round(flops),
-        recomputed_flops=round(again * _recomputed(section.gradient_checkpointing, passes)),
+        recomputed_flops=round(_recomputed(section.gradient_checkpointing, passes) * again),
     )
 
 

@@ -7,16 +7,19 @@ not needed, so a login node will do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from wmss_cli.core.config import Config, JointConfig, SftConfig, TrainConfig
+from wmss_cli.core.config import Config, JointConfig, SftConfig
 from wmss_cli.launch import costs
 from wmss_cli.launch.costs import Passes
-from wmss_cli.launch.forecast_inputs import RATES, Answers, Gpus, Rates, Workload
+from wmss_cli.launch.forecast_inputs import RATES, Answers, Gpus, Rates
+from wmss_cli.launch.held import decided, pass_tokens, trained
+from wmss_cli.launch.memory_forecast import StageMemory, fits, stage_memory, warnings, way_out
 from wmss_cli.launch.power_forecast import PowerForecast, forecast_power
+from wmss_cli.launch.step_price import RECORDS_PER_S, RECORDS_PER_SAMPLE, TOKENS_PER_S, Prices
+from wmss_cli.launch.step_time import training_time
 from wmss_cli.launch.study_forecast import (
     WHOLE,
     Chosen,
@@ -26,46 +29,14 @@ from wmss_cli.launch.study_forecast import (
     plan_study,
     price_study,
 )
-from wmss_cli.models.folder import find_config
+from wmss_cli.launch.workload import Workload
+from wmss_cli.models.published import shape_of
 from wmss_cli.models.shape import ModelShape
-from wmss_cli.train.fitting import Training, fitted, is_open, trained_by
-from wmss_cli.train.memory import (
-    STAGES,
-    Memory,
-    Trained,
-    checkpoint_bytes,
-    export_bytes,
-    largest_micro_batch,
-    memory,
-)
-
-MOST_TOKENS = 2**20
-"""Where the search for the largest micro-batch ends."""
-MOST_NODES = 128
+from wmss_cli.train.memory import STAGES, Trained, checkpoint_bytes, export_bytes
 
 
 class _Result(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class StageMemory(_Result):
-    """One ZeRO stage: bytes on each GPU, as of :class:`wmss_cli.train.memory.Memory`."""
-
-    zero_stage: int
-    weights_bytes: int
-    gradients_bytes: int
-    optimizer_bytes: int
-    buffers_bytes: int
-    activations_bytes: int
-    working_bytes: int
-    loss_bytes: int
-    step_copies_bytes: int
-    micro_batch_bytes: int
-    """Activations, and the larger of loss and working space."""
-    peak_bytes: int
-    fits: bool
-    largest_micro_batch_tokens: int
-    """0 where not even one token fits."""
 
 
 class TrainingForecast(_Result):
@@ -91,9 +62,25 @@ class TrainingForecast(_Result):
     steps: int
     tokens: int
     flops: int
+    """That are needed; nothing counts twice."""
     recomputed_flops: int
+    passes_per_step: float
+    """Of each rank, the mean."""
+    balance: float
+    """Tokens of a pass, by those of the fullest rank."""
+    computing_hours: float
+    waiting_hours: float
+    """For the fullest rank of each pass."""
+    communication_hours: float
+    """That nothing runs beside."""
+    saving_hours: float
     hours: float
+    """All of these."""
     gpu_hours: float
+    mfu: float
+    """FLOPs, by the time of the steps and the data-sheet rate."""
+    mfu_with_recomputation: float
+    """The same, with what is recomputed."""
     checkpoint_bytes: int
     disk_bytes: int
     """Checkpoints that are kept, the one being written, the models at the end, and the hidden
@@ -109,12 +96,18 @@ class Forecast(_Result):
     gpu_mem_gb: float
     usable_bytes: int
     gpu_tflops: float
-    share: float
+    """Dense bf16, by the data sheet."""
+    mfu: float | None
+    """As given; null where it follows from the parts of a step."""
+    computing_share: float
+    """Fraction of that rate while a pass computes."""
     samples: int
     mean_tokens: float
     mean_completion_tokens: float
     longest_tokens: int
     samples_from: str
+    assumed: list[str]
+    """What is not known, and what replaces it."""
     trainings: list[TrainingForecast]
     """Of each base model; arms may differ in their options."""
     warnings: list[str]
@@ -137,7 +130,8 @@ def forecast(
     Parameters
     ----------
     config : Config
-        With `model` or `models`, of which the ``config.json`` is read.
+        With `model` or `models`, of which the ``config.json`` is read; of some base models the
+        name is enough.
     gpus : Gpus
         Of the training jobs.
     work : Workload
@@ -145,7 +139,7 @@ def forecast(
     answers : Answers
         What evaluation asks of each model.
     rates : Rates
-        Fractions of peak FLOP/s that work reaches.
+        Fractions of the data-sheet FLOP/s that work reaches.
     chosen : Chosen
         The part of the study to price.
 
@@ -155,14 +149,15 @@ def forecast(
         If a model is not here, or of an architecture that cannot be counted, or an arm cannot be
         trained.
     """
-    folders = {name: find_config(model) for name, model in base_models(config).items()}
-    planned = plan_study(config, {name: str(path) for name, path in folders.items()}, chosen)
-    shapes = {
-        name: ModelShape.of_folder(path)
-        for name, path in folders.items()
-        if name in planned.models.values()
-    }
-    return _forecast(planned, shapes, gpus, work, answers, rates)
+    found = {name: shape_of(model) for name, model in base_models(config).items()}
+    planned = plan_study(config, base_models(config), chosen)
+    shapes = {name: one for name, (one, _) in found.items() if name in planned.models.values()}
+    assumed = [
+        f"the sizes of {hub_id} as published; its config.json replaces them"
+        for name, (_, hub_id) in found.items()
+        if hub_id is not None and name in shapes
+    ]
+    return _forecast(planned, shapes, gpus, work, answers, rates, assumed)
 
 
 def forecast_shapes(
@@ -181,7 +176,7 @@ def forecast_shapes(
         Of the base models, by name; a single one has the empty name.
     """
     planned = plan_study(config, {name: name for name in shapes})
-    return _forecast(planned, shapes, gpus, work, answers, rates)
+    return _forecast(planned, shapes, gpus, work, answers, rates, [])
 
 
 def _forecast(
@@ -191,6 +186,7 @@ def _forecast(
     work: Workload,
     answers: Answers,
     rates: Rates,
+    assumed: list[str],
 ) -> Forecast:
     passes = {name: Passes.of(shape, work) for name, shape in shapes.items()}
     trainings = [
@@ -204,17 +200,29 @@ def _forecast(
         gpu_mem_gb=gpus.mem_gb,
         usable_bytes=gpus.usable,
         gpu_tflops=gpus.tflops,
-        share=rates.share,
+        mfu=rates.mfu,
+        computing_share=rates.computing,
         samples=work.samples,
         mean_tokens=work.mean_tokens,
         mean_completion_tokens=work.completion_tokens,
         longest_tokens=work.longest,
         samples_from=work.source,
+        assumed=[*assumed, *work.assumed, *answers.assumed, *gpus.assumed, *_assumed(planned)],
         trainings=trainings,
         warnings=list(_other_warnings(planned, shapes, gpus, work)),
-        study=price_study(planned, passes, answers, gpus, rates),
+        study=price_study(planned, Prices(passes, work, answers, gpus, rates)),
         power=forecast_power(planned.config, answers),
     )
+
+
+def _assumed(planned: Planned) -> Iterator[str]:
+    """Yield what is assumed of stages on CPUs."""
+    if planned.steps:
+        yield (
+            f"{RECORDS_PER_SAMPLE:g} records for each sample that is kept, of which a worker of "
+            f"curate checks {RECORDS_PER_S:g} a second; {TOKENS_PER_S:,.0f} tokens a second by "
+            "tokenize"
+        )
 
 
 def _trainings(
@@ -256,29 +264,30 @@ def _training(
     runs: int,
     rows: int,
 ) -> TrainingForecast:
-    config = _decided(config, passes.shape, gpus, work)
-    trained = _trained(config, passes.shape)
-    tokens = max(config.pass_tokens, work.longest)
+    config = decided(config, passes.shape, gpus, work)
+    held = trained(config, passes.shape)
+    tokens = pass_tokens(config, work)
     zero = [
-        _stage_memory(trained, zero_stage, gpus, tokens)
+        stage_memory(held, zero_stage, gpus, tokens)
         for zero_stage in STAGES
-        if zero_stage or not trained.bf16
+        if zero_stage or not held.bf16
     ]
     fitting = [row.zero_stage for row in zero if row.fits]
     use = fitting[0] if fitting else None
     needed = costs.training(config, passes, rows)
-    gpu_hours = needed.gpu_hours(gpus, rates.share)
-    checkpoint = checkpoint_bytes(trained, config.zero_stage)
+    time = training_time(config, held, needed, gpus, work, rates)
+    again = (needed.flops + needed.recomputed_flops) / needed.flops
+    checkpoint = checkpoint_bytes(held, config.zero_stage)
     kept = (config.keep_checkpoints + 1) * checkpoint
     # In bf16, for each completion token.
     cached = costs.cached_samples(config, passes, rows) * passes.completion_tokens
     return TrainingForecast(
         stage=stage,
         model=model,
-        precision="bf16" if trained.bf16 else "fp32",
+        precision="bf16" if held.bf16 else "fp32",
         gradient_checkpointing=config.gradient_checkpointing,
-        parameters=trained.parameters,
-        trained_parameters=trained.trained_parameters,
+        parameters=held.parameters,
+        trained_parameters=held.trained_parameters,
         micro_batch_tokens=tokens,
         zero_stage=config.zero_stage,
         use_zero_stage=use,
@@ -289,29 +298,22 @@ def _training(
         tokens=needed.tokens,
         flops=needed.flops,
         recomputed_flops=needed.recomputed_flops,
-        hours=gpu_hours / gpus.count,
-        gpu_hours=gpu_hours,
+        passes_per_step=time.packing.passes,
+        balance=time.packing.balance,
+        computing_hours=time.computing / 3600,
+        waiting_hours=time.waiting / 3600,
+        communication_hours=time.communication / 3600,
+        saving_hours=time.saving / 3600,
+        hours=time.total / 3600,
+        gpu_hours=time.total / 3600 * gpus.count,
+        mfu=time.mfu,
+        mfu_with_recomputation=time.mfu * again,
         checkpoint_bytes=checkpoint,
         disk_bytes=kept
-        + export_bytes(trained, len(config.epochs_kept))
+        + export_bytes(held, len(config.epochs_kept))
         + round(cached * passes.shape.hidden_size * 2),
-        warnings=_warnings(stage, config, trained, gpus, tokens, use),
+        warnings=warnings(stage, config, held, gpus, tokens, use),
     )
-
-
-def _trained(config: TrainConfig, shape: ModelShape) -> Trained:
-    second = costs.second_model(config)
-    weak = None if second is None else shape
-    bf16 = config.precision != "fp32"
-    return trained_by(config, shape, weak, second == "frozen", bf16)
-
-
-def _decided(config: Training, shape: ModelShape, gpus: Gpus, work: Workload) -> Training:
-    """Return a section with what a job on these GPUs takes where it says auto."""
-    if not is_open(config):
-        return config
-    step = round(config.global_batch_size * work.mean_tokens)
-    return fitted(config, _trained(config, shape), gpus.count, gpus.usable, work.longest, step)
 
 
 def _other_warnings(
@@ -319,81 +321,23 @@ def _other_warnings(
 ) -> Iterator[str]:
     """Yield a line for each training that holds other things than both stages, and does not fit."""
     config = planned.config
-    decided = [
-        (_decided(section, shape, gpus, work), shape)
+    said = {
+        _kind(decided(section, shape, gpus, work), shape)
         for shape in shapes.values()
         for section in (config.sft, config.joint)
-    ]
-    said = {
-        (_trained(section, shape), section.zero_stage, section.pass_tokens)
-        for section, shape in decided
     }
     for step, own in planned.trainings():
         shape = shapes[planned.models[step.label]]
-        section = _decided(own, shape, gpus, work)
-        trained = _trained(section, shape)
-        kind = (trained, section.zero_stage, section.pass_tokens)
-        tokens = max(section.pass_tokens, work.longest)
-        if kind in said or _fits(trained, section.zero_stage, gpus, tokens):
+        section = decided(own, shape, gpus, work)
+        kind = _kind(section, shape)
+        held, tokens = kind[0], pass_tokens(section, work)
+        if kind in said or fits(held, section.zero_stage, gpus, tokens):
             continue
         said.add(kind)
-        use = [zero for zero in STAGES if _fits(trained, zero, gpus, tokens)]
-        way = f"set zero_stage {use[0]}" if use else _way_out(trained, gpus, tokens)
+        use = [zero for zero in STAGES if fits(held, zero, gpus, tokens)]
+        way = f"set zero_stage {use[0]}" if use else way_out(held, gpus, tokens)
         yield f"{step.label}: zero_stage {section.zero_stage} does not fit; {way}"
 
 
-def _stage_memory(trained: Trained, zero_stage: int, gpus: Gpus, tokens: int) -> StageMemory:
-    held: Memory = memory(trained, zero_stage, gpus.count, tokens)
-    return StageMemory(
-        zero_stage=zero_stage,
-        weights_bytes=held.weights,
-        gradients_bytes=held.gradients,
-        optimizer_bytes=held.optimizer,
-        buffers_bytes=held.buffers,
-        activations_bytes=held.activations,
-        working_bytes=held.working,
-        loss_bytes=held.loss,
-        step_copies_bytes=held.step_copies,
-        micro_batch_bytes=held.micro_batch,
-        peak_bytes=held.peak,
-        fits=held.peak <= gpus.usable,
-        largest_micro_batch_tokens=largest_micro_batch(
-            trained, zero_stage, gpus.count, gpus.usable, MOST_TOKENS
-        ),
-    )
-
-
-def _warnings(
-    stage: str, config: TrainConfig, trained: Trained, gpus: Gpus, tokens: int, use: int | None
-) -> list[str]:
-    said = []
-    if gpus.count > config.global_batch_size:
-        said.append(
-            f"global_batch_size {config.global_batch_size} is less than {gpus.count} GPUs; "
-            f"{stage} will not start"
-        )
-    if use is None:
-        said.append(f"no ZeRO stage fits {tokens:,} tokens; {_way_out(trained, gpus, tokens)}")
-    elif config.zero_stage == 0 and trained.bf16:
-        said.append(f"zero_stage 0 is for fp32, and GPUs take bf16; set zero_stage {use}")
-    elif not _fits(trained, config.zero_stage, gpus, tokens):
-        said.append(f"zero_stage {config.zero_stage} does not fit; set zero_stage {use}")
-    return said
-
-
-def _way_out(trained: Trained, gpus: Gpus, tokens: int) -> str:
-    recomputing = replace(trained, checkpointing=1)
-    if trained.checkpointing != 1:
-        fitting = [n for n in STAGES[1:] if _fits(recomputing, n, gpus, tokens)]
-        if fitting:
-            return f"with gradient_checkpointing full, zero_stage {fitting[0]} does"
-    for nodes in range(gpus.nodes + 1, MOST_NODES + 1):
-        if _fits(recomputing, 3, replace(gpus, nodes=nodes), tokens):
-            return f"zero_stage 3 with gradient_checkpointing does on {nodes * gpus.per_node} GPUs"
-    return "nor do more GPUs help: use shorter samples (tokenize.max_seq_len), or a smaller model"
-
-
-def _fits(trained: Trained, zero_stage: int, gpus: Gpus, tokens: int) -> bool:
-    if zero_stage == 0 and trained.bf16:
-        return False
-    return memory(trained, zero_stage, gpus.count, tokens).peak <= gpus.usable
+def _kind(section: SftConfig | JointConfig, shape: ModelShape) -> tuple[Trained, int, int]:
+    return trained(section, shape), section.zero_stage, section.pass_tokens

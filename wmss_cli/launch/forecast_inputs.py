@@ -1,22 +1,29 @@
-"""What a forecast starts from: the GPUs of the training jobs, the samples, the benchmarks."""
+"""What a forecast starts from beside the samples: the GPUs, what they reach, the benchmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from wmss_cli.core.config import Config
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.manifest import MANIFEST
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import Task, find_spec, read_spec, shipped
 from wmss_cli.launch.profile import Profile
+from wmss_cli.launch.workload import Workload
 from wmss_cli.train.fitting import USABLE
 
 GB = 10**9
 
-_SIZES = "give --samples and --mean-tokens"
+LINK_GB_PER_S = 200.0
+"""Assumed of a GPU's link to the others of its node, one way: NVLink of an H800."""
+NETWORK_GB_PER_S = 50.0
+"""Assumed of a node's network, one way: one adapter of 400 Gbit/s."""
+DISK_GB_PER_S = 1.0
+"""Assumed of the disk, over all ranks of a job, as a profile does that does not say it."""
+PROBLEMS = 500
+"""Assumed of a file of problems that is not there yet."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,25 @@ class Gpus:
         Of one GPU.
     tflops : float
         Dense bf16 TFLOP/s of one GPU.
+    link_gb_per_s, network_gb_per_s : float
+        What a GPU sends to the others of its node, and a node to the others, by the data sheet.
+    disk_gb_per_s : float
+        At which all ranks together write.
+    shards_at_once : int or None
+        Tasks of one array that run at the same time, a GPU each; None where one machine does all.
+    assumed : tuple of str
+        Sentences on what of this is not known.
     """
 
     nodes: int
     per_node: int
     mem_gb: float
     tflops: float
+    link_gb_per_s: float = LINK_GB_PER_S
+    network_gb_per_s: float = NETWORK_GB_PER_S
+    disk_gb_per_s: float = DISK_GB_PER_S
+    shards_at_once: int | None = None
+    assumed: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -50,50 +70,29 @@ class Gpus:
 
 
 @dataclass(frozen=True)
-class Workload:
-    """The samples to train on.
-
-    Attributes
-    ----------
-    samples : int
-        How many there are.
-    lengths : sequence of int
-        Tokens of each sample, or one mean for all.
-    completion_tokens : float
-        Mean of a sample.
-    longest : int
-        Tokens of the longest sample.
-    source : str
-        Where this is known from.
-    """
-
-    samples: int
-    lengths: Sequence[int]
-    completion_tokens: float
-    longest: int
-    source: str
-
-    @property
-    def mean_tokens(self) -> float:
-        """Mean tokens of a sample."""
-        return sum(self.lengths) / len(self.lengths)
-
-
-@dataclass(frozen=True)
 class Rates:
-    """Fractions of the GPUs' peak FLOP/s that work reaches: guesses, to be replaced by yours.
+    """Fractions of the GPUs' data-sheet FLOP/s that work reaches: guesses, to be replaced by yours.
 
     Attributes
     ----------
-    share : float
-        Of training, and of passes without gradients.
+    mfu : float or None
+        Of a training step as a whole: its needed FLOPs, by time and rate. None where it follows
+        from the parts of a step.
+    computing : float
+        While a pass computes, what is recomputed included; also of passes without gradients.
     generation : float
         Of answers, which are written token by token: each token reads all weights and the keys and
         values of those before it, so memory sets the pace.
     """
 
-    share: float = 0.4
+    mfu: float | None = None
+    computing: float = 0.4
     generation: float = 0.05
+
+    @property
+    def forward(self) -> float:
+        """Of passes without gradients: as of a step where that was measured."""
+        return self.computing if self.mfu is None else self.mfu
 
 
 RATES = Rates()
@@ -130,12 +129,15 @@ class Answers:
         Answers to each problem.
     prompt_tokens, answer_tokens : int
         Means. An answer has at most the limit of its benchmark.
+    assumed : tuple of str
+        Sentences on what is not known.
     """
 
     benchmarks: tuple[Benchmark, ...]
     samples: int
     prompt_tokens: int
     answer_tokens: int
+    assumed: tuple[str, ...] = ()
 
 
 def answers_of(
@@ -152,45 +154,53 @@ def answers_of(
     mean_answer_tokens : int, optional
         As long as a completion of the samples where it is left out.
     rows : int, optional
-        Problems of each task whose number is not known.
-
-    Raises
-    ------
-    ConfigError
-        If the number of problems of a task is not known.
+        Problems of each task whose number is not known; assumed where it is left out.
     """
+    unknown: list[str] = []
     completion = round(work.completion_tokens)
     answer = completion if mean_answer_tokens is None else mean_answer_tokens
+    benchmarks = tuple(_benchmarks(config, rows, unknown))
+    assumed = []
+    if unknown and rows is None:
+        assumed.append(
+            f"{PROBLEMS:,} problems of {', '.join(unknown)}, not here yet; --problems replaces it"
+        )
+    if benchmarks and mean_answer_tokens is None:
+        assumed.append(
+            f"answers of {answer:,} tokens, as long as completions; --mean-answer-tokens replaces "
+            "it"
+        )
     return Answers(
-        benchmarks=tuple(_benchmarks(config, rows)),
+        benchmarks=benchmarks,
         samples=config.eval.samples,
         prompt_tokens=max(0, round(work.mean_tokens) - completion),
         answer_tokens=answer,
+        assumed=tuple(assumed),
     )
 
 
-def _benchmarks(config: Config, rows: int | None) -> Iterator[Benchmark]:
+def _benchmarks(config: Config, rows: int | None, unknown: list[str]) -> Iterator[Benchmark]:
     known = shipped()
     for reference in config.tasks:
         spec = find_spec(reference)
         task = read_spec(spec)
         file = None if task.file is None else spec.parent / task.file
-        yield _benchmark(task, file, config, rows)
+        yield _benchmark(task, file, config, rows, unknown)
     for name, path in config.eval_files.items():
         task = read_spec(known[name]) if name in known else Task(name=name, title=name)
-        yield _benchmark(task, Path(path), config, rows)
+        yield _benchmark(task, Path(path), config, rows, unknown)
 
 
-def _benchmark(task: Task, file: Path | None, config: Config, rows: int | None) -> Benchmark:
+def _benchmark(
+    task: Task, file: Path | None, config: Config, rows: int | None, unknown: list[str]
+) -> Benchmark:
     limit, longest = config.eval.limit, config.eval.max_new_tokens or task.max_new_tokens
     count = task.rows
     if count is None and file is not None and file.is_file():
         count = len(read_problems(task, file, limit))
     if count is None:
-        count = rows
-    if count is None:
-        where = f"task {task.name}: " if file is None else f"{file}: no such file yet; "
-        raise ConfigError(f"{where}give --problems, the number of problems of {task.name}")
+        unknown.append(task.name)
+        count = PROBLEMS if rows is None else rows
     return Benchmark(task.name, count if limit is None else min(count, limit), longest)
 
 
@@ -238,66 +248,38 @@ def gpus_of(
     assert mem_gb is not None
     assert tflops is not None
     if gpus is not None:
-        return Gpus(1, gpus, mem_gb, tflops)
+        return Gpus(1, gpus, mem_gb, tflops, assumed=_assumed(None, 1))
     assert profile is not None
     if not profile.train.gpus_per_node:
         raise ConfigError(
             "train.gpus_per_node of the profile is 0; choose one with GPUs, or --gpus"
         )
-    return Gpus(nodes or profile.train.nodes, profile.train.tasks_per_node, mem_gb, tflops)
+    count = nodes or profile.train.nodes
+    return Gpus(
+        nodes=count,
+        per_node=profile.train.tasks_per_node,
+        mem_gb=mem_gb,
+        tflops=tflops,
+        link_gb_per_s=profile.gpu_link_gb_per_s or LINK_GB_PER_S,
+        network_gb_per_s=profile.node_network_gb_per_s or NETWORK_GB_PER_S,
+        disk_gb_per_s=profile.disk_gb_per_s,
+        shards_at_once=profile.array_limit,
+        assumed=_assumed(profile, count),
+    )
 
 
-def workload(
-    config: Config,
-    samples: int | None = None,
-    mean_tokens: int | None = None,
-    mean_completion_tokens: int | None = None,
-) -> Workload:
-    """Return the samples of a configuration: as given, or of the token table that is there.
-
-    Parameters
-    ----------
-    config : Config
-        Of the pipeline.
-    samples, mean_tokens : int, optional
-        Both, or none.
-    mean_completion_tokens : int, optional
-        All tokens where it is left out.
-
-    Raises
-    ------
-    ConfigError
-        If nothing is given, and the pipeline has no token table yet.
-    """
-    if samples is not None and mean_tokens is not None:
-        if mean_tokens > config.tokenize.max_seq_len:
-            raise ConfigError(
-                f"--mean-tokens {mean_tokens} is above tokenize.max_seq_len "
-                f"{config.tokenize.max_seq_len}; change one of them"
-            )
-        completion = mean_tokens if mean_completion_tokens is None else mean_completion_tokens
-        if completion > mean_tokens:
-            raise ConfigError("--mean-completion-tokens is above --mean-tokens; lower it")
-        longest = config.tokenize.max_seq_len
-        return Workload(samples, [mean_tokens], completion, longest, "options")
-    if samples is not None or mean_tokens is not None or mean_completion_tokens is not None:
-        raise ConfigError(f"one of the sizes of the samples is missing; {_SIZES}")
-    folder = _token_table(config)
-    if folder is None:
-        raise ConfigError(f"{config.run_dir}: no token table of these inputs yet; {_SIZES}")
-    from wmss_cli.data.tokens import TokenTable
-
-    table = TokenTable(folder)
-    completion_tokens = float(table.completion_lengths.mean())
-    longest = int(table.lengths.max())
-    return Workload(len(table), table.lengths.tolist(), completion_tokens, longest, str(folder))
-
-
-def _token_table(config: Config) -> Path | None:
-    # Fingerprints need the hashes of all inputs: only where there is something to find.
-    if not any(Path(config.run_dir).glob("tokenize-*")):
-        return None
-    from wmss_cli.stages.pipeline import token_table
-
-    folder = token_table(config)
-    return folder if (folder / MANIFEST).is_file() else None
+def _assumed(profile: Profile | None, nodes: int) -> tuple[str, ...]:
+    said = []
+    if profile is None or profile.gpu_link_gb_per_s is None:
+        said.append(
+            f"{LINK_GB_PER_S:g} GB/s from a GPU to those of its node; gpu_link_gb_per_s of a "
+            "profile replaces it"
+        )
+    if profile is not None and nodes > 1 and profile.node_network_gb_per_s is None:
+        said.append(
+            f"{NETWORK_GB_PER_S:g} GB/s from a node to the others; node_network_gb_per_s of the "
+            "profile replaces it"
+        )
+    if profile is None:
+        said.append(f"{DISK_GB_PER_S:g} GB/s to the disk; disk_gb_per_s of a profile replaces it")
+    return tuple(said)

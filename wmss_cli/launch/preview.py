@@ -30,12 +30,36 @@ class Preview:
         What ``sbatch --test-only`` says; None where there is no Slurm.
     refused : bool
         Whether Slurm would refuse it.
+    provisional : bool
+        Whether its name will be another one, since something that it is made from is not here yet.
     """
 
     name: str
     script: str
     verdict: str | None
     refused: bool
+    provisional: bool = False
+
+
+def missing_inputs(steps: Sequence[Step]) -> dict[str, list[str]]:
+    """Return the steps that depend on what is not here, by label, each with the paths of its own.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        In an order in which they can run.
+    """
+    made = tuple({step.job.out for step in steps} | {f"{step.job.out}/" for step in steps})
+    found: dict[str, list[str]] = {}
+    for step in steps:
+        own = [
+            path
+            for path in step.job.inputs.values()
+            if not path.startswith(made) and not Path(path).exists()
+        ]
+        if own or any(label in found for label in step.needs):
+            found[step.label] = own
+    return found
 
 
 def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[Preview]:
@@ -45,7 +69,8 @@ def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[
     size = slurm.cluster_config().max_array_size if here else _USUAL_ARRAY_SIZE
     links = chain(steps, profile, size)
     by_label = {step.label: step for step in steps}
-    done: dict[str, bool] = {}
+    provisional = missing_inputs(steps)
+    done = dict.fromkeys(provisional, False)
     for link in links:
         if is_done(by_label[link.step], done):
             continue
@@ -55,6 +80,7 @@ def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[
         after = [f"afterany:{placeholder[link.after]}"] if link.after else []
         dependency = ",".join((*well, *after)) or None
         ready = all(done.get(label, True) for label in by_label[link.step].needs)
+        ready = ready and link.step not in provisional
         parts = missing_parts(link, ready)
         if not parts:
             continue
@@ -68,7 +94,7 @@ def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[
                 verdict = sbatch.test_only(text)
             except SlurmError as error:
                 verdict, refused = str(error), True
-        yield Preview(link.name, text, verdict, refused)
+        yield Preview(link.name, text, verdict, refused, link.step in provisional)
 
 
 def _step_of(name: str, links: Sequence[Link]) -> str:

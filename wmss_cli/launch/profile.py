@@ -34,7 +34,10 @@ OWNED = frozenset(
 )
 """Options of sbatch that wmss sets itself, from the fields below or for its own purposes."""
 
-_EARLY_S = 60
+EARLY_S = 60
+"""So much earlier than it was asked to Slurm may send its signal."""
+USUAL_LEAD_S = 120
+"""`signal_lead_s` where nothing large is saved."""
 _SECRET = re.compile(
     r"(^|_)(TOKENS?|SECRETS?|PASS(WORD|WD|PHRASE)?|(API)?KEYS?|CREDENTIALS?)(_|$)", re.IGNORECASE
 )
@@ -63,9 +66,10 @@ class Resources(Section):
     """Whether the job shares its nodes with no other."""
     time_limit_min: Annotated[int, Field(ge=2)] = 60
     """After so many minutes Slurm ends the job; training goes on in a next attempt."""
-    signal_lead_s: Annotated[int, Field(ge=60)] = 120
-    """So long before the limit a job is told to save, in seconds: at least 60 s more than
-    saving takes, since Slurm may be that much early."""
+    signal_lead_s: Annotated[int, Field(ge=60)] | None = None
+    """So long before the limit a job is told to save, in seconds; null takes it from the size of
+    the checkpoint and `disk_gb_per_s`: twice the time to write it, a minute for the step, and one
+    since Slurm may be that much early; at least 120, and 120 where nothing is trained."""
     partition: str | None = None
     """In place of the profile's partition."""
 
@@ -76,10 +80,11 @@ class Resources(Section):
                 f"tasks_per_node {self.tasks_per_node} is more than gpus_per_node "
                 f"{self.gpus_per_node}: each process needs a GPU"
             )
-        if self.signal_lead_s + _EARLY_S > 60 * self.time_limit_min:
+        lead = self.signal_lead_s
+        if lead is not None and lead + EARLY_S > 60 * self.time_limit_min:
             raise ValueError(
-                f"signal_lead_s {self.signal_lead_s} leaves no time to work: the limit is "
-                f"{self.time_limit_min} min, and Slurm may signal {_EARLY_S} s early"
+                f"signal_lead_s {lead} leaves no time to work: the limit is "
+                f"{self.time_limit_min} min, and Slurm may signal {EARLY_S} s early"
             )
         return self
 
@@ -141,6 +146,15 @@ class Profile(Section):
     """Memory of a GPU of `train`, in GB; for `wmss plan`."""
     gpu_tflops: Positive | None = None
     """Dense bf16 TFLOP/s of a GPU of `train` by its data sheet; for `wmss plan`."""
+    gpu_link_gb_per_s: Positive | None = None
+    """What a GPU sends to the others of its node, one way, in GB/s by its data sheet; for `wmss
+    plan`, which assumes 200 if null."""
+    node_network_gb_per_s: Positive | None = None
+    """What all network adapters of a node send together, one way, in GB/s; for `wmss plan`, which
+    assumes 50 if null."""
+    disk_gb_per_s: Positive = 1.0
+    """What all nodes of a training job together write to the disk of the run, in GB/s; for
+    `signal_lead_s` and `wmss plan`. The log of a training says how long each checkpoint took."""
     train: Resources = Resources()
     """sft and joint-train."""
     score: Resources = Resources()

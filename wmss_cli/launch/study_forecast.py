@@ -2,6 +2,7 @@
 
 The steps are those that :mod:`wmss_cli.stages.pipeline` plans, with equal work once. They are
 planned here without looking at data or weights: a forecast is wanted before these exist.
+Curation and tokenisation are among them; the report is not.
 """
 
 from __future__ import annotations
@@ -9,56 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from wmss_cli.core.config import AnalyzeConfig, Config, CurriculumConfig, JointConfig, SftConfig
+from wmss_cli.core.config import Config, JointConfig, SftConfig
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.launch import costs
-from wmss_cli.launch.costs import Passes, Work
-from wmss_cli.launch.forecast_inputs import Answers, Gpus, Rates
+from wmss_cli.launch.pipeline_time import PipelineTime, pipeline_time
+from wmss_cli.launch.step_price import KINDS, Kind, Prices, StepPrice, drawn_rows
 from wmss_cli.results.study import Study, StudyRun
 from wmss_cli.stages.arms import arms_of
 from wmss_cli.stages.plan import Output, Plan, Step
 from wmss_cli.stages.ways import Ways
 
-Kind = Literal["training", "scoring", "evaluation", "logits"]
-KINDS: dict[str, Kind] = {
-    "sft": "training",
-    "joint_train": "training",
-    "score_entropy": "scoring",
-    "eval": "evaluation",
-    "analyze": "logits",
-}
-"""Stages that cost GPU time. The others run on CPUs: curation, the draw, extrapolation."""
-
 
 class _Result(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class StepPrice(_Result):
-    """One step of the study that costs GPU time."""
-
-    label: str
-    """As in the plan."""
-    stage: str
-    kind: Kind
-    model: str
-    """Name of the base model; empty where there is one."""
-    arms: list[str]
-    """Those that need it."""
-    seeds: list[int]
-    """Those that need it; empty where no seed decides it."""
-    samples: int
-    """That pass through the model; of an evaluation, answers."""
-    steps: int
-    """Of the optimizer."""
-    tokens: int
-    flops: int
-    recomputed_flops: int
-    gpu_hours: float
 
 
 class ArmPrice(_Result):
@@ -97,14 +64,13 @@ class StudyForecast(_Result):
     shared_gpu_hours: float
     """Of the work that several arms need."""
     kinds: dict[Kind, float]
-    """GPU-hours by kind of work."""
+    """GPU-hours by kind of work on GPUs."""
     trainings: int
     steps: int
     flops: int
     recomputed_flops: int
     gpu_hours: float
-    hours: float
-    """On the training GPUs, one step after another."""
+    pipeline: PipelineTime
     work: list[StepPrice]
 
 
@@ -117,8 +83,8 @@ class Planned:
     config : Config
         Of the study.
     steps : tuple of Step
-        As in the plan, without curation, tokenisation and the report. Their fingerprints are not
-        those of the artifacts: no input was read.
+        As in the plan, without the report. Their fingerprints are not those of the artifacts: no
+        input was read.
     runs : tuple of StudyRun
         Each arm with each seed and base model.
     models : mapping of str to str
@@ -202,7 +168,11 @@ def plan_study(config: Config, models: Mapping[str, str], chosen: Chosen = WHOLE
     owners: dict[str, str] = {}
     for model in kept:
         base = Output(models[model], f"model {models[model]}")
-        tokens = Output("tokens", f"tokens of {base.fingerprint}")
+        data = {f"data-{i:04d}": Output(path, path) for i, path in enumerate(config.data)}
+        examples = plan.add("curate", "curate", config.curate, data)
+        made_from = {"examples": examples, "model": base}
+        label = f"{model}/tokenize" if model else "tokenize"
+        tokens = plan.add(label, "tokenize", config.tokenize, made_from)
         for seed in seeds:
             ways = Ways(plan, config, model, seed, base, tokens, {})
             for arm in arms:
@@ -227,40 +197,39 @@ def _chosen(name: str, value: _T | None, known: Sequence[_T]) -> list[_T]:
     return [value]
 
 
-def price_study(
-    planned: Planned, passes: Mapping[str, Passes], answers: Answers, gpus: Gpus, rates: Rates
-) -> StudyForecast:
+def price_study(planned: Planned, prices: Prices) -> StudyForecast:
     """Price every step of a study once, and the arms by what they need.
 
     Parameters
     ----------
     planned : Planned
         The steps.
-    passes : mapping of str to Passes
-        Of each base model, by name.
-    answers : Answers
-        What evaluation asks for.
-    gpus : Gpus
-        Of the training jobs; the other stages take the same kind.
-    rates : Rates
-        What the GPUs reach.
+    prices : Prices
+        What they are priced with.
     """
     users = _users(planned)
+    answers = prices.answers
     work = [
-        _price(step, planned, users[step.label], passes, answers, gpus, rates)
+        prices.of(
+            step,
+            planned.models[step.label],
+            users[step.label],
+            drawn_rows(step, planned.steps, prices.work.samples),
+        )
         for step in planned.steps
-        if step.job.stage in KINDS and (answers.benchmarks or step.job.stage != "eval")
+        if answers.benchmarks or step.job.stage != "eval"
     ]
     arms = list(dict.fromkeys(run.arm for run in planned.runs))
     kinds = dict.fromkeys(KINDS.values(), 0.0)
     for step in work:
-        kinds[step.kind] += step.gpu_hours
+        if step.kind in kinds:
+            kinds[step.kind] += step.gpu_hours
     total = sum(step.gpu_hours for step in work)
     trained = [step for step in work if step.kind == "training"]
     return StudyForecast(
         models=list(dict.fromkeys(run.model for run in planned.runs)),
         seeds=list(dict.fromkeys(run.seed for run in planned.runs if run.seed is not None)),
-        generation_share=rates.generation,
+        generation_share=prices.rates.generation,
         problems={benchmark.name: benchmark.problems for benchmark in answers.benchmarks},
         samples=answers.samples,
         mean_prompt_tokens=answers.prompt_tokens,
@@ -273,7 +242,7 @@ def price_study(
         flops=sum(step.flops for step in work),
         recomputed_flops=sum(step.recomputed_flops for step in work),
         gpu_hours=total,
-        hours=total / gpus.count,
+        pipeline=pipeline_time(planned.steps, {step.label: step for step in work}),
         work=work,
     )
 
@@ -293,51 +262,6 @@ def _users(planned: Planned) -> dict[str, list[StudyRun]]:
                 users[label].append(run)
                 waiting += needs[label]
     return users
-
-
-def _price(
-    step: Step,
-    planned: Planned,
-    users: Sequence[StudyRun],
-    passes: Mapping[str, Passes],
-    answers: Answers,
-    gpus: Gpus,
-    rates: Rates,
-) -> StepPrice:
-    stage, model = step.job.stage, planned.models[step.label]
-    work = _work(step, planned, passes[model], answers)
-    share = rates.generation if stage == "eval" else rates.share
-    return StepPrice(
-        label=step.label,
-        stage=stage,
-        kind=KINDS[stage],
-        model=model,
-        arms=list(dict.fromkeys(run.arm for run in users)),
-        seeds=list(dict.fromkeys(run.seed for run in users if run.seed is not None)),
-        samples=work.samples,
-        steps=work.steps,
-        tokens=work.tokens,
-        flops=work.flops,
-        recomputed_flops=work.recomputed_flops,
-        gpu_hours=work.gpu_hours(gpus, share),
-    )
-
-
-def _work(step: Step, planned: Planned, passes: Passes, answers: Answers) -> Work:
-    job = step.job
-    if job.stage == "score_entropy":
-        return costs.scoring(passes)
-    if job.stage == "analyze":
-        return costs.scoring(passes, AnalyzeConfig.model_validate(job.config).samples)
-    if job.stage == "eval":
-        return costs.answering(passes.shape, answers)
-    section = (SftConfig if job.stage == "sft" else JointConfig).model_validate(job.config)
-    drawn = job.inputs.get("active", job.inputs.get("matched"))
-    if drawn is None:
-        return costs.training(section, passes, passes.samples)
-    (source,) = (one.job for one in planned.steps if one.job.out == drawn)
-    multiplier = CurriculumConfig.model_validate(source.config).multiplier
-    return costs.training(section, passes, max(1, round(multiplier * passes.samples)))
 
 
 def _arm(name: str, work: Sequence[StepPrice]) -> ArmPrice:

@@ -19,7 +19,7 @@ from wmss_cli.core.artifact import finished, redo
 from wmss_cli.core.config import check_ranks
 from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.launch import sbatch, slurm, states
-from wmss_cli.launch.chain import Link, absolute, chain, job_name
+from wmss_cli.launch.chain import Link, absolute, chain, job_name, unknown_leads
 from wmss_cli.launch.cluster import misfit, partitions
 from wmss_cli.launch.ledger import Entry, Group, Ledger, RunPlan
 from wmss_cli.launch.profile import Profile
@@ -149,7 +149,11 @@ def submit(
             ledger.write_plan(plan)
             _cancel_reports(replaced, ledger, queue, say)
             _cancel_superseded(steps, links, queue, say)
-            return _send_all(steps, links, state)
+            sent = _send_all(steps, links, state)
+        unknown = unknown_leads([one.link for one in sent if one.state == "sent"], run.profile)
+        if unknown is not None:
+            say(unknown)
+        return sent
 
 
 @contextmanager

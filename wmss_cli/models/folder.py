@@ -19,7 +19,7 @@ from wmss_cli.core.manifest import MANIFEST, read_manifest
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
-def find_model(reference: str) -> Path:
+def find_model(reference: str, download: bool = True) -> Path:
     """Return the folder of a model.
 
     Parameters
@@ -27,6 +27,8 @@ def find_model(reference: str) -> Path:
     reference : str
         A Hugging Face folder, an artifact of wmss that holds one, or a hub id (then the
         local cache is asked, and the hub where there is a network).
+    download : bool
+        Whether the hub may be asked.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def find_model(reference: str) -> Path:
         read_manifest(folder)
         folder = folder / "model"
     elif not folder.exists() and reference.count("/") == 1 and not reference.startswith((".", "/")):
-        folder = _from_hub(reference)
+        folder = _from_hub(reference, download)
     if not folder.is_dir():
         raise ConfigError(f"{reference}: no such model folder; check the path")
     if not (folder / "config.json").is_file():
@@ -48,9 +50,9 @@ def find_model(reference: str) -> Path:
     return folder
 
 
-def _from_hub(hub_id: str) -> Path:
+def _from_hub(hub_id: str, download: bool) -> Path:
     try:
-        return Path(snapshot_download(hub_id))
+        return Path(snapshot_download(hub_id, local_files_only=not download))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
             f"{hub_id}: neither a folder here nor a model that the hub gives "

@@ -1,4 +1,4 @@
-"""What a machine can do at most: the rate of its matrix products, by measuring it."""
+"""What a machine can do at most: its rate of matrix products, measured and by the data sheet."""
 
 from __future__ import annotations
 
@@ -7,6 +7,38 @@ import time
 import torch
 
 _LEAST = 3
+
+_DATA_SHEETS = (
+    (("H100", "PCIe"), 756),
+    (("H100", "NVL"), 835),
+    (("H100",), 989),
+    (("H800", "PCIe"), 756),
+    (("H800",), 989),
+    (("H200", "NVL"), 835),
+    (("H200",), 989),
+    (("H20",), 148),
+    (("A100",), 312),
+    (("A800",), 312),
+    (("L40S",), 362),
+    (("B200",), 2250),
+)
+"""Dense bf16 TFLOP/s, by words of a GPU's name; the first that fits counts."""
+
+
+def data_sheet_rate(name: str) -> float | None:
+    """Return the dense bf16 rate of a GPU by its data sheet, in FLOP/s; None where not known.
+
+    Parameters
+    ----------
+    name : str
+        As CUDA gives it, such as ``NVIDIA H100 80GB HBM3``.
+    """
+    words = set(name.replace("-", " ").split())
+    if "MIG" in words:
+        return None
+    found = (tflops for known, tflops in _DATA_SHEETS if words.issuperset(known))
+    tflops = next(found, None)
+    return None if tflops is None else tflops * 1e12
 
 
 def product_sizes(device: torch.device) -> tuple[int, int, int]:

@@ -58,18 +58,22 @@ class StudyPlan:
         return select(self.steps, arm, seed, model)
 
 
-def plan_pipeline(config: Config) -> StudyPlan:
+def plan_pipeline(config: Config, provisional: bool = False) -> StudyPlan:
     """Plan all arms of a configuration, for all of its seeds and base models.
 
     Parameters
     ----------
     config : Config
         With `model` or `models`, `data`, and `tasks` or `eval_files`.
+    provisional : bool
+        Plan with inputs that are not here, by their names: the fingerprints of what depends on them
+        are not those that it will have. Nothing is downloaded.
 
     Raises
     ------
     ConfigError
-        If an input is missing, choices exclude each other, or an arm cannot be trained.
+        If an input is missing (unless `provisional`), choices exclude each other, or an arm cannot
+        be trained.
     """
     models = _base_models(config)
     if not (config.tasks or config.eval_files):
@@ -83,13 +87,14 @@ def plan_pipeline(config: Config) -> StudyPlan:
     arms = arms_of(config)
     compare_with = reference_arm(config, arms)
     plan = Plan(Path(config.run_dir))
-    tasks = _inputs(task_inputs(config.tasks, config.task_data, config.eval_files))
+    files = task_inputs(config.tasks, config.task_data, config.eval_files)
+    tasks = _inputs(files, provisional)
     seeds = config.seeds or [config.seed]
     runs: list[StudyRun] = []
     finals: dict[str, list[str]] = {arm.name: [] for arm in arms}
     shared: dict[str, str] = {}
     for name, folder in models.items():
-        base, examples, tokens = _plan_tokens(plan, config, folder, name)
+        base, examples, tokens = _plan_tokens(plan, config, folder, name, provisional)
         shared["curate"] = label_of(examples)
         shared[f"{name}/tokenize" if name else "tokenize"] = label_of(tokens)
         for seed in seeds:
@@ -133,7 +138,7 @@ def token_table(config: Config) -> Path:
         If an input is missing.
     """
     name, folder = next(iter(_base_models(config).items()))
-    _, _, tokens = _plan_tokens(Plan(Path(config.run_dir)), config, folder, name)
+    _, _, tokens = _plan_tokens(Plan(Path(config.run_dir)), config, folder, name, False)
     return Path(tokens.path)
 
 
@@ -157,6 +162,9 @@ def _base_models(config: Config) -> dict[str, str]:
 
 def _check_model(arm: Arm, folder: Path) -> None:
     """Refuse now what an arm's stage would refuse after all that comes before it."""
+    if not folder.exists():
+        # Only a provisional plan comes so far.
+        return
     if arm.steps == "flops":
         try:
             ModelShape.of_folder(folder)
@@ -169,23 +177,41 @@ def _check_model(arm: Arm, folder: Path) -> None:
         )
 
 
-def _inputs(paths: Mapping[str, str]) -> dict[str, Output]:
-    return {role: external(Path(path)) for role, path in paths.items()}
+def _inputs(paths: Mapping[str, str], provisional: bool) -> dict[str, Output]:
+    return {
+        role: _not_here(path) if provisional and not Path(path).exists() else external(Path(path))
+        for role, path in paths.items()
+    }
+
+
+def _not_here(path: str) -> Output:
+    return Output(path, f"not here: {path}")
 
 
 def _plan_tokens(
-    plan: Plan, config: Config, model: str, name: str
+    plan: Plan, config: Config, model: str, name: str, provisional: bool
 ) -> tuple[Output, Output, Output]:
     """Plan what comes before any training; return the base model, the examples, the tokens."""
-    folder = find_model(model)
-    check_full_precision(folder)
-    base = external(folder)
+    base = _base(model, provisional)
     data = {f"data-{i:04d}": path for i, path in enumerate(config.data)}
     benchmarks = task_inputs(config.decontaminate, config.task_data, {})
-    examples = plan.add("curate", "curate", config.curate, _inputs({**data, **benchmarks}))
+    given = _inputs({**data, **benchmarks}, provisional)
+    examples = plan.add("curate", "curate", config.curate, given)
     inputs = {"examples": examples, "model": base}
     label = f"{name}/tokenize" if name else "tokenize"
     return base, examples, plan.add(label, "tokenize", config.tokenize, inputs)
+
+
+def _base(model: str, provisional: bool) -> Output:
+    try:
+        folder = find_model(model, download=not provisional)
+    except ConfigError:
+        # A folder that is here, and is none of a model, is refused all the same.
+        if not provisional or Path(model).exists():
+            raise
+        return _not_here(model)
+    check_full_precision(folder)
+    return external(folder)
 
 
 def _described(arm: Arm) -> StudyArm:

@@ -1,11 +1,12 @@
 """Checkpoints that are whole or not there, and the way back to the newest one that verifies.
 
-A checkpoint is written to ``step-N.saving`` by all ranks together, hashed, described by a
-manifest, flushed, and renamed to ``step-N``::
+A checkpoint is written to ``step-N.saving`` by all ranks, each its own files, which it hashes and
+flushes; when all are done the first rank writes the manifest and renames it to ``step-N``::
 
     checkpoints/step-00000200/manifest.json     step, world size, sha256 of each file
     checkpoints/step-00000200/state/            DeepSpeed's files
 
+Frozen weights are no part of it: they come from their model's folder.
 DeepSpeed's states are pickles: nothing is loaded before its hash and its owner were checked.
 """
 
@@ -15,18 +16,25 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
 
 from wmss_cli.core import files
-from wmss_cli.core.errors import IntegrityError
+from wmss_cli.core.errors import IntegrityError, StorageError, explain
 from wmss_cli.train.ranks import Ranks
+from wmss_cli.train.state_files import StateFiles
 
 _TAG = "state"
 _MANIFEST = "manifest.json"
+_SAVING = ".saving"
 
 
 class CheckpointManifest(BaseModel):
@@ -45,65 +53,150 @@ class CheckpointManifest(BaseModel):
     """Sums over all steps so far, such as tokens and seconds."""
 
 
-def save(
-    engine: DeepSpeedEngine,
-    folder: Path,
-    step: int,
-    totals: dict[str, float],
-    ranks: Ranks,
-    keep: int,
-) -> Path:
-    """Save the engine's state, on all ranks together.
+class Saver:
+    """Saves checkpoints, one at a time: training waits for a copy in host memory alone.
+
+    All ranks call the methods together. DeepSpeed is given a checkpoint engine that copies; a
+    thread of each rank then writes and hashes that rank's files. A checkpoint is there when all
+    ranks are done and met again in :meth:`finish`.
 
     Parameters
     ----------
     engine : DeepSpeedEngine
-        At a step boundary.
+        Saved at step boundaries.
     folder : Path
         Of all checkpoints.
-    step : int
-        Optimizer steps done.
-    totals : dict of str to float
-        Kept with the checkpoint.
     ranks : Ranks
-        All of them call this.
+        The processes that train together.
     keep : int
         How many checkpoints remain.
-
-    Returns
-    -------
-    Path
-        Of the new checkpoint.
     """
-    final = folder / f"step-{step:08d}"
-    saving = folder / f"{final.name}.saving"
-    if ranks.is_first:
-        shutil.rmtree(saving, ignore_errors=True)
-        saving.mkdir(parents=True)
-    ranks.barrier()
-    engine.save_checkpoint(str(saving), tag=_TAG, save_latest=False)
-    ranks.barrier()
-    names = files.files_under(saving)
-    mine = {}
-    for name in names[ranks.rank :: ranks.world_size]:
-        files.fsync(saving / name)
-        mine[str(name)] = files.sha256(saving / name)
-    hashes = {name: value for part in ranks.gather(mine) for name, value in part.items()}
-    if ranks.is_first:
-        manifest = CheckpointManifest(
-            step=step,
-            world_size=ranks.world_size,
-            dtype=str(next(engine.module.parameters()).dtype),
-            files=hashes,
-            totals=totals,
+
+    def __init__(self, engine: DeepSpeedEngine, folder: Path, ranks: Ranks, keep: int) -> None:
+        self._engine = engine
+        self._folder = folder
+        self._ranks = ranks
+        self._keep = keep
+        self._files = StateFiles(_frozen(engine.module))
+        engine.checkpoint_engine = self._files
+        self._pending: _Pending | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a checkpoint was begun and not finished."""
+        return self._pending is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether this rank still writes; :meth:`finish` would wait."""
+        return self._files.busy
+
+    def begin(self, step: int, totals: dict[str, float]) -> None:
+        """Copy the engine's state and begin to write it; a checkpoint before is finished first.
+
+        Parameters
+        ----------
+        step : int
+            Optimizer steps done.
+        totals : dict of str to float
+            Kept with the checkpoint.
+
+        Raises
+        ------
+        StorageError, OSError
+            As of :meth:`finish`.
+        """
+        self.finish()
+        started = time.monotonic()
+        saving = self._folder / f"step-{step:08d}{_SAVING}"
+
+        def make() -> None:
+            shutil.rmtree(saving, ignore_errors=True)
+            saving.mkdir(parents=True)
+
+        self._ranks.from_first(make)
+        self._engine.save_checkpoint(
+            str(saving), tag=_TAG, save_latest=False, exclude_frozen_parameters=True
         )
+        self._files.start()
+        copied = time.monotonic() - started
+        self._pending = _Pending(saving, step, dict(totals), started, copied)
+
+    def finish(self) -> Path | None:
+        """Wait until the checkpoint is whole and return its folder; None where none was begun.
+
+        Raises
+        ------
+        StorageError, OSError
+            If one of the ranks could not write its files; the checkpoint before remains.
+        """
+        if self._pending is None:
+            return None
+        pending, self._pending = self._pending, None
+        error: Exception | None = None
+        hashes: dict[str, str] = {}
+        try:
+            written = self._files.wait()
+            hashes = {str(p.relative_to(pending.saving)): digest for p, digest in written.items()}
+        except Exception as raised:
+            error = raised
+        said = None if error is None else str(explain(error) or f"{type(error).__name__}: {error}")
+        parts = self._ranks.gather((hashes, said))
+        problems = [problem for _, problem in parts if problem is not None]
+        if problems:
+            # All threads are at an end. Half a checkpoint is of no use, and may fill the disk.
+            self._ranks.from_first(lambda: shutil.rmtree(pending.saving, ignore_errors=True))
+            raise error or StorageError(problems[0])
+        for part, _ in parts:
+            hashes |= part
+        return Path(self._ranks.from_first(lambda: self._commit(pending, hashes)))
+
+    def _commit(self, pending: _Pending, hashes: dict[str, str]) -> Path:
+        saving = pending.saving
+        for name in map(str, files.files_under(saving)):
+            if name not in hashes:
+                # DeepSpeed's scripts, which this rank copied.
+                files.fsync(saving / name)
+                hashes[name] = files.sha256(saving / name)
+        manifest = CheckpointManifest(
+            step=pending.step,
+            world_size=self._ranks.world_size,
+            dtype=str(next(self._engine.module.parameters()).dtype),
+            files=hashes,
+            totals=pending.totals,
+        )
+        files.fsync(saving / _TAG)
         files.write_json(saving / _MANIFEST, manifest.model_dump())
+        final = saving.with_name(saving.name.removesuffix(_SAVING))
         shutil.rmtree(final, ignore_errors=True)
         saving.rename(final)
-        files.fsync(folder)
-        _prune(folder, keep)
-    ranks.barrier()
-    return final
+        files.fsync(self._folder)
+        seconds = time.monotonic() - pending.started
+        size = sum((final / name).stat().st_size for name in hashes) / 1e9
+        _prune(self._folder, self._keep)
+        print(  # noqa: T201 - goes to the log of the stage
+            f"checkpoint {final.name}: {size:.3f} GB; training waited {pending.copied:.2f} s for "
+            f"the copy, the files were whole after {seconds:.2f} s",
+            flush=True,
+        )
+        return final
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A checkpoint that is being written."""
+
+    saving: Path
+    step: int
+    totals: dict[str, float]
+    started: float
+    copied: float
+
+
+def _frozen(module: nn.Module) -> frozenset[str]:
+    """Return all names of weights that are not trained: they are as in their model's folder."""
+    named = module.named_parameters(remove_duplicate=False)
+    return frozenset(name for name, parameter in named if not parameter.requires_grad)
 
 
 def newest(folder: Path, ranks: Ranks) -> tuple[Path, CheckpointManifest] | None:
@@ -148,7 +241,7 @@ def load(engine: DeepSpeedEngine, checkpoint: Path, universal: bool) -> None:
     """
     decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
     path, _ = engine.load_checkpoint(
-        str(checkpoint), tag=_TAG, load_lr_scheduler_states=False, load_module_strict=True
+        str(checkpoint), tag=_TAG, load_lr_scheduler_states=False, custom_load_fn=_load_weights
     )
     assert path is not None, f"DeepSpeed found nothing in {checkpoint} (universal: {universal})"
     if universal and engine.zero_optimization_stage() == 3:
@@ -159,6 +252,14 @@ def load(engine: DeepSpeedEngine, checkpoint: Path, universal: bool) -> None:
         for state in engine.optimizer.optimizer.state.values():
             if torch.is_tensor(state.get("step")):
                 state["step"] = state["step"].clone()
+
+
+def _load_weights(src: Mapping[str, Any], dst: nn.Module) -> None:
+    """Load weights; frozen ones may be missing, for they are there already."""
+    found = dst.load_state_dict(src, strict=False)
+    missing = set(found.missing_keys) - _frozen(dst)
+    assert not missing, f"the checkpoint lacks {sorted(missing)}"
+    assert not found.unexpected_keys, f"the checkpoint has {sorted(found.unexpected_keys)}, too"
 
 
 def universal_form(checkpoint: Path, ranks: Ranks) -> Path:
@@ -221,5 +322,5 @@ def _prune(folder: Path, keep: int) -> None:
         # Without its manifest it is no checkpoint, even if the removal is cut short.
         (path / _MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path)
-    for left in [*folder.glob("*.universal"), *folder.glob("*.saving")]:
+    for left in [*folder.glob("*.universal"), *folder.glob(f"*{_SAVING}")]:
         shutil.rmtree(left)

@@ -120,36 +120,41 @@ def train(
     """
     progress = ProgressWriter(folder, "steps", feed.steps, state.step) if ranks.is_first else None
     _rewind_metrics(folder / METRICS_FILE, state.step, ranks)
-    saved_at = state.step
+    saver = checkpoint.Saver(engine, folder / CHECKPOINTS, ranks, config.keep_checkpoints)
+    clock = SaveClock(config, state.step)
 
     def save() -> None:
-        nonlocal saved_at
+        if clock.saved_at == state.step:
+            return
         if ranks.is_first:
             # A checkpoint without the metrics up to it would be one that nobody can finish.
             files.fsync(folder / METRICS_FILE)
-        checkpoint.save(
-            engine,
-            folder / CHECKPOINTS,
-            state.step,
-            state.totals,
-            ranks,
-            config.keep_checkpoints,
-        )
-        saved_at = state.step
+        saver.begin(state.step, state.totals)
+        clock.saved(state.step)
 
     engine.train()
     meter = Meter.start(engine.module, dtype_of(config.precision), feed.steps, ranks)
     with StopFlag() as stop:
         while state.step < feed.steps:
-            if ranks.any(stop.name is not None):
-                if saved_at != state.step:
-                    save()
+            flags = (stop.name is not None, clock.is_due(state.step, ranks), saver.busy)
+            stopping, due, writing = ranks.counts(flags)
+            if saver.pending and not writing:
+                saver.finish()
+            if stopping:
+                save()
+                saver.finish()
                 who = stop.name or "a signal"
                 raise InterruptedRunError(
                     f"stopped by {who} after step {state.step} of {feed.steps}, "
                     f"all saved; the same command continues"
                 )
-            row = _step(engine, feed, config, state, ranks, meter)
+            if due:
+                save()
+            try:
+                row = _step(engine, feed, config, state, ranks, meter)
+            except NonFiniteLossError:
+                saver.finish()
+                raise
             if progress is not None:
                 files.append_json_line(folder / METRICS_FILE, row)
                 if report is not None:
@@ -158,10 +163,39 @@ def train(
                 progress.update(state.step, **{n: v for n, v in shown.items() if v is not None})
             if after_step is not None:
                 after_step(state.step)
-            # After the last step, too: if the export fails, it alone is repeated.
-            if state.step % config.save_every_steps == 0 or state.step == feed.steps:
-                save()
+        # After the last step, too: if the export fails, it alone is repeated.
+        save()
+        saver.finish()
     return state
+
+
+class SaveClock:
+    """Says when a checkpoint is due.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Minutes, steps, or both.
+    step : int
+        Steps that the checkpoint has that the training resumes from; 0 if there is none.
+    """
+
+    def __init__(self, config: TrainConfig, step: int) -> None:
+        self._seconds = None if config.save_every_min is None else 60 * config.save_every_min
+        self._steps = config.save_every_steps
+        self.saved(step)
+
+    def saved(self, step: int) -> None:
+        """Begin to count anew."""
+        self.saved_at = step
+        self._since = time.monotonic()
+
+    def is_due(self, step: int, ranks: Ranks) -> bool:
+        """Say whether it is time, as this rank sees it; the time is the first one's."""
+        if self._steps is not None and step > self.saved_at and step % self._steps == 0:
+            return True
+        late = self._seconds is not None and time.monotonic() - self._since >= self._seconds
+        return late and ranks.is_first
 
 
 def _step(

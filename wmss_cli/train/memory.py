@@ -351,13 +351,15 @@ def _last(holds: Callable[[int], bool], most: int) -> int:
 
 
 def checkpoint_bytes(trained: Trained, zero_stage: int) -> int:
-    """Return the disk space of one checkpoint: weights, and the states of what is trained."""
-    states = (FP32 + MOMENTS if zero_stage else MOMENTS) * trained.trained_parameters
+    """Return the disk space of one checkpoint: weights and states of what is trained.
+
+    All ranks hold as much of the host's memory while it is written.
+    """
+    width = FP32 + MOMENTS if zero_stage else MOMENTS
     if zero_stage < 3:
-        return trained.width * trained.parameters + states
-    # At ZeRO 3 the master weights alone stand for what is trained.
-    frozen = trained.parameters - trained.trained_parameters
-    return trained.width * frozen + states
+        # At ZeRO 3 the master weights alone stand for the weights.
+        width += trained.width
+    return width * trained.trained_parameters
 
 
 def export_bytes(trained: Trained, epochs_kept: int = 0) -> int:

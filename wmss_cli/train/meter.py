@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Iterable
@@ -12,12 +13,17 @@ import torch
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.causal import device
-from wmss_cli.models.machine import forget_peak, matrix_product_rate, peak_memory_bytes
+from wmss_cli.models.machine import (
+    data_sheet_rate,
+    forget_peak,
+    matrix_product_rate,
+    peak_memory_bytes,
+)
 from wmss_cli.models.shape import ModelShape, train_flops
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks
 
-TIMING = ("seconds", "tokens_per_s", "share_of_limit", "peak_memory_gb", "seconds_left")
+TIMING = ("seconds", "tokens_per_s", "mfu", "share_of_limit", "peak_memory_gb", "seconds_left")
 """The columns of ``metrics.jsonl`` that differ when the same steps are taken again."""
 
 _RECENT = 20
@@ -70,11 +76,15 @@ class Meter:
         What the machine can do at most: the matrix-product rates of all ranks together.
     cost : StepCost or None
         None where the FLOPs of the models cannot be counted; then no share is told.
+    data_sheet_flops_per_s : float or None
+        The dense bf16 rates of all ranks' GPUs together; None on a CPU, in fp32, and where one is
+        not known.
     """
 
     steps: int
     rate_flops_per_s: float
     cost: StepCost | None
+    data_sheet_flops_per_s: float | None = None
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _taken: int = 0
 
@@ -97,18 +107,19 @@ class Meter:
         """
         # Processes of one machine share it: each must measure while the others do.
         ranks.barrier()
-        own = torch.tensor([matrix_product_rate(dtype, device())], dtype=torch.float64)
-        rate = float(ranks.sum(own)[0])
+        sheet = _data_sheet(dtype)
+        own = torch.tensor([matrix_product_rate(dtype, device()), sheet], dtype=torch.float64)
+        rate, peak = (float(one) for one in ranks.sum(own))
         forget_peak(device())
         try:
             cost = StepCost.of_pair(pair)
             said = f"the limit is {rate / 1e12:.4g} TFLOP/s, the rate of {dtype} matrix products"
         except ConfigError as error:
             cost = None
-            said = f"share_of_limit is not known: {error}"
+            said = f"mfu and share_of_limit are not known: {error}"
         if ranks.is_first:
             print(said, flush=True)  # noqa: T201
-        return cls(steps, rate, cost)
+        return cls(steps, rate, cost, None if math.isnan(peak) else peak)
 
     def measure(
         self, step: int, seconds: float, lengths: Iterable[int], head_tokens: int, ranks: Ranks
@@ -131,17 +142,21 @@ class Meter:
         Returns
         -------
         dict
-            ``share_of_limit``: the FLOPs that the step needs, by its time and the machine's rate;
-            None where they cannot be counted. ``peak_memory_gb``: of the process that held most so
-            far, in 2^30 bytes. ``seconds_left``: the steps that are left at the pace of the last
-            ones.
+            ``mfu``: the FLOPs that the step needs, by its time and the data-sheet rate of all GPUs;
+            None where either is not known. ``share_of_limit``: the same, by the rate that was
+            measured. What is recomputed counts in neither. ``peak_memory_gb``: of the process that
+            held most so far, in 2^30 bytes. ``seconds_left``: the steps that are left at the pace
+            of the last ones.
         """
-        share = None
+        mfu = share = None
         if self.cost is not None:
             needed = self.cost.flops(lengths, head_tokens)
             share = round(needed / seconds / self.rate_flops_per_s, 4)
+            if self.data_sheet_flops_per_s is not None:
+                mfu = round(needed / seconds / self.data_sheet_flops_per_s, 4)
         peak = ranks.largest(peak_memory_bytes(device()))
         return {
+            "mfu": mfu,
             "share_of_limit": share,
             "peak_memory_gb": round(peak / 2**30, 3),
             "seconds_left": round(self._pace(seconds) * (self.steps - step), 1),
@@ -154,3 +169,11 @@ class Meter:
             self._recent.clear()
         self._recent.append(seconds)
         return statistics.median(self._recent)
+
+
+def _data_sheet(dtype: torch.dtype) -> float:
+    """Return the rate of this process's GPU by its data sheet; NaN where there is none."""
+    if device().type != "cuda" or dtype != torch.bfloat16:
+        return math.nan
+    rate = data_sheet_rate(torch.cuda.get_device_name(device()))
+    return math.nan if rate is None else rate

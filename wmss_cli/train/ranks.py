@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
@@ -53,9 +53,13 @@ class Ranks:
         dist.all_reduce(values)
         return values.cpu()
 
+    def counts(self, flags: Sequence[bool]) -> list[int]:
+        """Return on how many ranks each flag is set, by one message."""
+        return [int(n) for n in self.sum(torch.tensor([float(flag) for flag in flags]))]
+
     def any(self, flag: bool) -> bool:
         """Return on all ranks whether the flag is set on one."""
-        return bool(self.sum(torch.tensor([float(flag)]))[0] > 0)
+        return self.counts([flag])[0] > 0
 
     def largest(self, value: float) -> float:
         """Return the largest value of all ranks, on all ranks."""
