@@ -16,7 +16,10 @@ from wmss_cli.models.shape import ModelShape
 from wmss_cli.train.memory import Trained, checkpoint_bytes
 
 _STEP_S = 60
-_SECTIONS: Mapping[str, type[SftConfig | JointConfig]] = {"sft": SftConfig, "joint_train": JointConfig}
+_SECTIONS: Mapping[str, type[SftConfig | JointConfig]] = {
+    "sft": SftConfig,
+    "joint_train": JointConfig,
+}
 
 
 @dataclass(frozen=True)

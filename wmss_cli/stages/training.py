@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from wmss_cli.core.artifact import Draft, Job, open_draft, partial
@@ -136,10 +137,10 @@ def run_training(
         plan, more = replan(table, plan)
     if not table.completion_lengths[plan.rows].all():
         raise DataError(f"{job.inputs['tokens']}: a sample has no completion token; redo tokenize")
-    ranks = join()
+    ranks = join(config.hang_limit_min)
     check_ranks(config.global_batch_size, ranks.world_size)
     report = Report(config.report_to, Path(job.out), job.config, ranks)
-    with _shared_draft(job, ranks) as draft, report:
+    with closing(ranks), _shared_draft(job, ranks) as draft, report:
         work = partial(Path(job.out))
         found = checkpoint.newest(work / CHECKPOINTS, ranks)
         # At ZeRO 0 every rank holds the whole state, so any number of ranks can load it.
@@ -174,11 +175,15 @@ def run_training(
             state = TrainState(saved.step, dict(saved.totals))
 
         def write(name: str, model: PreTrainedModel) -> None:
-            weights = full_state_dict(model, ranks.is_first)
-            if ranks.is_first:
+            def save(weights: dict[str, Tensor]) -> None:
                 shutil.rmtree(work / name, ignore_errors=True)
                 save_model(model, weights, tokenizer, table.stop_token_ids, work / name)
                 write_card(work / name, job, training_so_far(read_json_lines(work / METRICS_FILE)))
+
+            with ranks.patient():
+                weights = full_state_dict(model, ranks.is_first)
+                # The others wait for it here, and not in the next collective, which has a limit.
+                ranks.from_first(lambda: save(weights))
 
         def keep_epoch(step: int) -> None:
             for epoch in config.epochs_kept:
@@ -208,6 +213,8 @@ def run_training(
         for name, model in outputs(pair).items():
             write(name, model)
         ranks.barrier()
+        # From here on the first rank is alone.
+        ranks.close()
         if draft is None:
             return None
         metrics = _metrics(work, state, plan, ranks, dtype_of(config.precision))
