@@ -6,6 +6,7 @@ while the first one exports a model or converts a checkpoint.
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 from contextlib import suppress
@@ -13,11 +14,12 @@ from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 _PATIENCE = timedelta(hours=24)
 # They have nothing more to wait for, unless they fail in another way.
 _PARTING = timedelta(seconds=10)
+_meetings = itertools.count()
 
 
 def connect(timeout: timedelta) -> TCPStore:
@@ -45,14 +47,16 @@ class Meeting:
         self._rank = rank
         self._world_size = world_size
         self._store = connect(_PATIENCE)
+        # A process may join more than once, and the store keeps what was said.
+        self._name = f"meeting/{next(_meetings)}"
         self._round = 0
         self._told = ""
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, on all ranks."""
         self._round += 1
-        keys = [f"meeting/{self._round}/{rank}" for rank in range(self._world_size)]
-        self._store.set(keys[self._rank], pickle.dumps(value))
+        keys = [f"{self._name}/{self._round}/{rank}" for rank in range(self._world_size)]
+        self._store.set(keys[self._rank], pickle.dumps(value))  # type: ignore[arg-type]
         values = [pickle.loads(data) for data in self._store.multi_get(keys)]
         # All ranks are in this round, so none reads the one before any more.
         if self._told:
@@ -63,16 +67,16 @@ class Meeting:
     def from_first(self, value: Any) -> Any:
         """Return the first rank's value, on all ranks."""
         self._round += 1
-        key = f"meeting/{self._round}"
+        key = f"{self._name}/{self._round}"
         if self._rank == 0:
-            self._store.set(key, pickle.dumps(value))
+            self._store.set(key, pickle.dumps(value))  # type: ignore[arg-type]
             return value
         return pickle.loads(self._store.get(key))
 
     def part(self) -> None:
         """Leave for good. The first rank, which serves the store, waits a little for the others."""
         with suppress(dist.DistError, RuntimeError):
-            self._store.set(f"parted/{self._rank}", b"")
+            self._store.set(f"{self._name}/parted/{self._rank}", "")
             if self._rank == 0:
-                keys = [f"parted/{rank}" for rank in range(self._world_size)]
+                keys = [f"{self._name}/parted/{rank}" for rank in range(self._world_size)]
                 self._store.wait(keys, _PARTING)

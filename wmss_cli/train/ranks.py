@@ -21,10 +21,8 @@ from wmss_cli.models.causal import device
 from wmss_cli.train.meeting import Meeting
 from wmss_cli.train.watch import Watch
 
-HANG_LIMIT_MIN = 30.0
-"""As `hang_limit_min` of the configuration."""
-
-# The watch names the rank that hangs. Should it fail, the collectives end so much later.
+# Of collectives. The watch names the rank that hangs; should it fail, they end so much later.
+_LIMIT_MIN = 30.0
 _AFTER_WATCH = timedelta(minutes=5)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -124,13 +122,13 @@ class Ranks:
         return box[0]
 
 
-def join(hang_limit_min: float = HANG_LIMIT_MIN) -> Ranks:
+def join(hang_limit_min: float | None = None) -> Ranks:
     """Join the process group that the environment describes, with DeepSpeed's set-up.
 
     Parameters
     ----------
-    hang_limit_min : float
-        Minutes after which a rank that does not go on ends the training.
+    hang_limit_min : float, optional
+        Minutes after which a rank that does not go on ends all, with an error that names it.
 
     Notes
     -----
@@ -151,11 +149,13 @@ def join(hang_limit_min: float = HANG_LIMIT_MIN) -> Ranks:
     deepspeed.init_distributed(
         dist_backend="nccl" if torch.cuda.is_available() else "gloo",
         verbose=False,
-        timeout=timedelta(minutes=hang_limit_min) + _AFTER_WATCH,
+        timeout=timedelta(minutes=hang_limit_min or _LIMIT_MIN) + _AFTER_WATCH,
     )
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    watch = Watch(rank, world_size, 60 * hang_limit_min)
-    watch.start()
+    watch = None
+    if hang_limit_min is not None:
+        watch = Watch(rank, world_size, 60 * hang_limit_min)
+        watch.start()
     return Ranks(rank, world_size, Meeting(rank, world_size) if world_size > 1 else None, watch)
 
 

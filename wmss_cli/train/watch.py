@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from wmss_cli.core.ending import end_process
 from wmss_cli.core.errors import HangError
@@ -249,5 +249,5 @@ def _collectives() -> int:
     count = 0
     for group in list(dist.distributed_c10d._world.pg_map):
         with suppress(RuntimeError):
-            count += group._get_sequence_number_for_group()
+            count += group._get_sequence_number_for_group()  # type: ignore[attr-defined]
     return count
