@@ -8,8 +8,9 @@ import pytest
 from launch.fake_slurm import FakeSlurm
 from launch.plans import as_sent, finish, settings, small_plan
 
-from wmss_cli.core.errors import InterruptedRunError
-from wmss_cli.launch.requeue import after_interrupt, job_id
+from wmss_cli.core.errors import HangError, InterruptedRunError
+from wmss_cli.launch import requeue
+from wmss_cli.launch.requeue import after_hang, after_interrupt, job_id
 
 STOPPED = InterruptedRunError.exit_code
 
@@ -137,3 +138,32 @@ def test_in_a_chain_the_successor_goes_on(
     assert after_interrupt("chain", 20, resumes=True) == STOPPED
     assert len(job.calls("scontrol")) == before
     assert capsys.readouterr().err == "wmss: stopped; the next job of the chain goes on\n"
+
+
+@pytest.mark.parametrize(
+    ("behind", "requeues"), [((0,), 1), ((2, 3), 0), ((0, 1, 2), 3), ((0, 1, 2, 3), 0)]
+)
+def test_after_a_hang_the_first_rank_that_does_not_hang_requeues_the_job(
+    job: FakeSlurm, monkeypatch: pytest.MonkeyPatch, behind: tuple[int, ...], requeues: int
+) -> None:
+    monkeypatch.setattr(requeue, "_REQUEUE_S", 0.0)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for rank in range(4):
+        monkeypatch.setenv("RANK", str(rank))
+        expected = 0 if rank == requeues else HangError.exit_code
+        assert after_hang("scontrol", 20, behind) == expected
+    assert requeued(job) == ["1"]
+
+
+def test_hangs_count_as_requeues_do(
+    job: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert after_hang("scontrol", 20, [1]) == 0
+    assert "wmss: requeued after a hang (1 of at most 20 times)" in capsys.readouterr().err
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "20")
+    job.move("1", "RUNNING", restarts=20)
+    assert after_hang("scontrol", 20, [1]) == HangError.exit_code
+    assert requeued(job) == ["1"]
+    # Its successor is waiting for an end, good or bad.
+    assert after_hang("chain", 20, [1]) == HangError.exit_code

@@ -98,6 +98,28 @@ def test_a_failure_leaves_its_report_and_its_exit_code(tmp_path: Path) -> None:
     assert report["message"].endswith(": no such file or folder; check the path")
 
 
+def test_a_thread_that_finds_a_hang_reports_it_and_requeues_the_job(
+    tmp_path: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = small_plan(tmp_path)
+    as_sent(slurm, steps, settings(tmp_path))
+    slurm.move("1", "RUNNING")
+    hang = (
+        "import threading, time; from wmss_cli.core.endings import end_process; "
+        "from wmss_cli.core.errors import HangError; from wmss_cli.launch import slurm_task; "
+        "found = lambda: end_process(HangError('rank 1 has not answered', (1,)), 'here'); "
+        "slurm_task._work = lambda *_: [threading.Thread(target=found).start(), time.sleep(50)]; "
+    )
+    monkeypatch.setattr(f"{__name__}.RUN", hang + RUN)
+    order = order_for(tmp_path, "curate", [0])
+    # The main thread sleeps, and does not hear of it.
+    assert run(order, SLURM_NTASKS="2") == 0
+    assert slurm.states("1") == ["PENDING"]
+    report = worker.read_error(control_folder(order.parent, "1"))
+    assert report is not None
+    assert (report["exit_code"], report["message"]) == (5, "rank 1 has not answered")
+
+
 def test_a_signal_stops_what_would_begin_anew_for_good(tmp_path: Path, slurm: FakeSlurm) -> None:
     steps = small_plan(tmp_path)
     as_sent(slurm, steps, settings(tmp_path))

@@ -3,8 +3,9 @@
 ``forward`` kills the process with SIGKILL in its COUNT-th forward pass, ``save`` after it has
 written its COUNT-th checkpoint file, ``signal`` sends SIGUSR1 to itself in its COUNT-th forward
 pass, ``slow`` does so while a checkpoint is being written, ``nan`` makes the loss of its COUNT-th
-forward pass NaN, ``watch`` copies the checkpoints at each moment at which a kill would leave
-something else, ``none`` does nothing. The ranks without the fault are ``beside`` it.
+forward pass NaN, ``sleep`` hangs in its COUNT-th forward pass, ``watch`` copies the checkpoints at
+each moment at which a kill would leave something else, ``none`` does nothing. The ranks without
+the fault are ``beside`` it.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def break_things(fault: str, count: int) -> None:
         if count_call():
             if fault == "nan":
                 return loss * float("nan"), sums * float("nan")
+            if fault == "sleep":
+                time.sleep(1000)
             os.kill(os.getpid(), signal.SIGKILL if fault == "forward" else signal.SIGUSR1)
         return loss, sums
 

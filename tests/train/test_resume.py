@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import re
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -224,13 +227,26 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Path, Path
     return job, Path(job.out), work_folder(killed)
 
 
-def test_two_ranks_resume_with_the_same_bits(
+def test_two_ranks_resume_with_the_same_bits_also_after_one_hangs(
     two_ranks: tuple[Job, Path, Path], tmp_path: Path
 ) -> None:
     job, undisturbed, killed = two_ranks
     again = to(job, tmp_path / "trained")
     shutil.copytree(killed, work_folder(again))
-    codes, error = run_workers(again, tmp_path / "control", world_size=2)
+    impatient = replace(again, config=again.config | {"hang_limit_min": 0.05})
+    begin = time.monotonic()
+    codes, error = run_workers(impatient, tmp_path / "first", 2, "sleep", 2 * 2 + 1)
+    # Loading, where there is no limit, takes most of it.
+    assert time.monotonic() - begin < 100
+    assert codes[1] == 5
+    assert error is not None
+    assert error["exit_code"] == 5
+    message = re.sub(r"host \S+, at faulty_worker.py:\d+, faulty_forward", "…", error["message"])
+    assert message == (
+        "rank 1 (…) has not answered for 0.05 min, since step 5; "
+        "the same command continues from the last checkpoint"
+    )
+    codes, error = run_workers(again, tmp_path / "second", world_size=2)
     assert codes == [0, 0], error
     assert weights(Path(again.out)) == weights(undisturbed)
     assert rows(Path(again.out)) == rows(undisturbed)

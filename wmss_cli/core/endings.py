@@ -1,12 +1,20 @@
-"""What has to be closed before a process ends by ``os._exit``, which runs no finalizers."""
+"""How a process ends that leaves by ``os._exit``, which runs no finalizers: orderly, or stuck."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from threading import Thread
+from typing import NoReturn
+
+from wmss_cli.core.errors import WmssError
+
+End = Callable[[WmssError, str], NoReturn]
 
 _PATIENCE_S = 10.0
 _endings: list[Callable[[], object]] = []
+_ends: list[End] = []
 
 
 def at_end(close: Callable[[], object]) -> None:
@@ -20,3 +28,30 @@ def close_all(patience_s: float = _PATIENCE_S) -> None:
         thread = Thread(target=_endings.pop(), daemon=True)
         thread.start()
         thread.join(patience_s)
+
+
+def ends_by(end: End) -> None:
+    """Set what :func:`end_process` does, for who reports errors elsewhere than on the terminal.
+
+    Parameters
+    ----------
+    end : callable
+        Is given the error and a traceback, and does not return.
+    """
+    _ends[:] = [end]
+
+
+def end_process(error: WmssError, traceback: str) -> NoReturn:
+    """End this process with an error, from any thread, while the main one is stuck.
+
+    Parameters
+    ----------
+    error : WmssError
+        What went wrong.
+    traceback : str
+        Where the process is.
+    """
+    if _ends:
+        _ends[0](error, traceback)
+    print(f"{traceback}\n{error}", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(error.exit_code)

@@ -64,6 +64,22 @@ class StageError(WmssError):
     """A stage's process ended without a result."""
 
 
+class HangError(StageError):
+    """A process of a training did not go on.
+
+    Parameters
+    ----------
+    message : str
+        The line.
+    behind : tuple of int
+        The ranks that the others wait for.
+    """
+
+    def __init__(self, message: str, behind: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.behind = behind
+
+
 class StorageError(WmssError, OSError):
     """The file system refused: disk full, no permission, read-only."""
 

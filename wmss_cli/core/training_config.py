@@ -30,6 +30,7 @@ class TrainConfig(Section):
             "save_every_min",
             "save_every_steps",
             "keep_checkpoints",
+            "hang_limit_min",
             "report_to",
             "logits_every_steps",
             "deepspeed",
@@ -96,6 +97,10 @@ class TrainConfig(Section):
     counts."""
     keep_checkpoints: Count = 2
     """How many checkpoints are kept while training; all are removed once the model is written."""
+    hang_limit_min: Positive = 30.0
+    """A process that does not come to the end of a micro-batch, or of another short piece of work,
+    in so many minutes ends the training with an error that names it. On Slurm the job is then
+    requeued. Loading, saving and exporting may take longer."""
     keep_epochs: bool = False
     """Also keep the trained model after each epoch before the last, as `epoch-1/`, …; a run then
     evaluates each of them, for accuracy by epoch (Fig. 3)."""

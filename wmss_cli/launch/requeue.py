@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
+from collections.abc import Sequence
 
-from wmss_cli.core.errors import InterruptedRunError, SlurmError
+from wmss_cli.core.errors import HangError, InterruptedRunError, SlurmError
 from wmss_cli.launch.slurm import call
+
+_REQUEUE_S = 60.0
 
 
 def job_id() -> str:
@@ -34,25 +38,52 @@ def after_interrupt(mode: str, max_requeues: int, resumes: bool) -> int:
     """
     if os.environ.get("RANK", "0") != "0":
         return 0
+    what = "saved and requeued" if resumes else "requeued, to begin anew"
+    return 0 if _begins_again(mode, max_requeues, resumes, what) else InterruptedRunError.exit_code
+
+
+def after_hang(mode: str, max_requeues: int, behind: Sequence[int]) -> int:
+    """Decide, on every rank that still can, how a training ends that hangs.
+
+    A hang is most often a node's fault, so the job begins again, as after an interruption.
+
+    Parameters
+    ----------
+    mode, max_requeues
+        As of :func:`after_interrupt`.
+    behind : sequence of int
+        The ranks that hang; another one requeues, if there is one.
+    """
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    able = [other for other in range(world_size) if other not in behind] or [0]
+    if rank != able[0]:
+        # Slurm ends this process when the job is requeued; else srun is to know of the failure.
+        time.sleep(_REQUEUE_S)
+        return HangError.exit_code
+    again = _begins_again(mode, max_requeues, True, "requeued after a hang")
+    return 0 if again else HangError.exit_code
+
+
+def _begins_again(mode: str, max_requeues: int, resumes: bool, what: str) -> bool:
+    """Requeue this job, if that can be, and say what became of it."""
     if mode == "chain" and resumes:
         _say("stopped; the next job of the chain goes on")
-        return InterruptedRunError.exit_code
+        return False
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     if restarts >= max_requeues:
         _say(f"stopped for good: requeued {restarts} times, max_requeues allows no more")
-        return InterruptedRunError.exit_code
+        return False
     try:
         why_not = _why_not(job_id(), restarts, resumes)
         if why_not is not None:
             _say(f"stopped; {why_not}")
-            return InterruptedRunError.exit_code
+            return False
         call("scontrol", "requeue", job_id())
     except SlurmError as error:
         _say(f"cannot requeue: {error}; set requeue: chain in the profile, and wmss retry goes on")
-        return InterruptedRunError.exit_code
-    what = "saved and requeued" if resumes else "requeued, to begin anew"
+        return False
     _say(f"{what} ({restarts + 1} of at most {max_requeues} times)")
-    return 0
+    return True
 
 
 def _why_not(job: str, restarts: int, resumes: bool) -> str | None:

@@ -6,6 +6,7 @@ result pickle is never written, since the process ends here: the manifest is the
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -18,7 +19,7 @@ from typing import Any
 
 from wmss_cli.core import artifact
 from wmss_cli.core.artifact import Job, finished
-from wmss_cli.core.errors import InterruptedRunError
+from wmss_cli.core.errors import HangError, InterruptedRunError
 from wmss_cli.core.files import write_json
 from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import requeue, worker
@@ -54,11 +55,18 @@ class SlurmTask:
         artifact.lock_timeout_s = _LOCK_TIMEOUT_S
         control = control_folder(Path(self.order).parent, requeue.job_id())
         control.mkdir(parents=True, exist_ok=True)
-        code = worker.run(lambda: _work(Job(**task["job"]), task["merge"]), control)
-        if code == InterruptedRunError.exit_code:
-            resumes = table.find(task["job"]["stage"]).distributed
-            code = requeue.after_interrupt(order["requeue"], order["max_requeues"], resumes)
-        worker.leave(code)
+
+        def then(code: int, error: BaseException | None) -> int:
+            mode, most = order["requeue"], order["max_requeues"]
+            if isinstance(error, HangError):
+                return requeue.after_hang(mode, most, error.behind)
+            if code == InterruptedRunError.exit_code:
+                resumes = table.find(task["job"]["stage"]).distributed
+                return requeue.after_interrupt(mode, most, resumes)
+            return code
+
+        work = functools.partial(_work, Job(**task["job"]), task["merge"])
+        worker.leave(worker.run(work, control, then))
 
 
 def _work(job: Job, merge: bool) -> None:

@@ -22,8 +22,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.core.endings import close_all
-from wmss_cli.core.errors import InterruptedRunError, explain
+from wmss_cli.core.endings import close_all, ends_by
+from wmss_cli.core.errors import InterruptedRunError, WmssError, explain
 from wmss_cli.launch.leftovers import end_descendants
 from wmss_cli.stages import table
 
@@ -67,37 +67,61 @@ def _run_job(control: Path) -> None:
     table.load(job.stage)(job)
 
 
-def run(work: Callable[[], None], control: Path) -> int:
+def run(
+    work: Callable[[], None],
+    control: Path,
+    then: Callable[[int, BaseException | None], int] = lambda code, _: code,
+) -> int:
     """Do the work and return the exit code; an error leaves its report in `control`.
 
     A signal raises :class:`InterruptedRunError` wherever the work is, unless the work handles
     it itself, as training does.
+
+    Parameters
+    ----------
+    work : callable
+        Raises what goes wrong.
+    control : Path
+        Folder for the report.
+    then : callable
+        Is given the exit code and the error, and returns the exit code that counts. If a thread
+        ends the process, it is called from there.
     """
     for number in _STOPPING:
         signal.signal(number, _stop)
     path = control / f"error-{int(os.environ.get('RANK', '0')):05d}.json"
     path.unlink(missing_ok=True)
+
+    def end(error: WmssError, where: str) -> NoReturn:
+        leave(then(_report(path, error, f"{where}{type(error).__name__}: {error}\n"), error))
+
+    ends_by(end)
     try:
         work()
     except BaseException as error:
         # A second signal must not end what the first one began.
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
-        known = explain(error)
-        code = known.exit_code if known else CRASHED
-        first_line = next(iter(str(error).splitlines()), "")
-        report = {
-            "message": str(known) if known else f"{type(error).__name__}: {first_line}",
-            "exit_code": code,
-            "traceback": traceback.format_exc(),
-        }
-        # The log may be on the disk that is full, which must not hide that it is.
-        with suppress(OSError):
-            traceback.print_exc()
-        with suppress(OSError):
-            path.write_text(json.dumps(report), encoding="utf-8")
-        return code
-    return 0
+        return then(_report(path, error, traceback.format_exc()), error)
+    return then(0, None)
+
+
+def _report(path: Path, error: BaseException, where: str) -> int:
+    """Write the report of an error, and return its exit code."""
+    known = explain(error)
+    code = known.exit_code if known else CRASHED
+    first_line = next(iter(str(error).splitlines()), "")
+    report = {
+        "message": str(known) if known else f"{type(error).__name__}: {first_line}",
+        "exit_code": code,
+        "traceback": where,
+    }
+    # The log may be on the disk that is full, which must not hide that it is.
+    with suppress(OSError):
+        print(where, end="", file=sys.stderr, flush=True)  # noqa: T201
+    with suppress(OSError):
+        path.write_text(json.dumps(report), encoding="utf-8")
+    return code
 
 
 def leave(code: int) -> NoReturn:

@@ -104,9 +104,10 @@ class LogitCurve:
     def _measure(self, step: int) -> None:
         self._engine.eval()
         # Through the engine, which gathers the weights at ZeRO 3.
-        parts = [
-            self._engine(batch.to(device()), 1.0, look=_sums)[1].cpu() for batch in self._batches
-        ]
+        parts = []
+        for batch in self._batches:
+            self._ranks.beat()
+            parts.append(self._engine(batch.to(device()), 1.0, look=_sums)[1].cpu())
         self._engine.train()
         *sums, tokens = self._ranks.sum(torch.stack(parts).sum(dim=0)).tolist()
         if self._ranks.is_first:

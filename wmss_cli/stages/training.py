@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from wmss_cli.core.artifact import Draft, Job, open_draft, partial
@@ -166,10 +167,10 @@ def run_training(
         plan, more = replan(table, plan)
     if not table.completion_lengths[plan.rows].all():
         raise DataError(f"{job.inputs['tokens']}: a sample has no completion token; redo tokenize")
-    ranks = join()
+    ranks = join(config.hang_limit_min)
     check_ranks(config.global_batch_size, ranks.world_size)
     report = Report(config.report_to, Path(job.out), job.config, ranks)
-    with _shared_draft(job, ranks) as draft, report:
+    with closing(ranks), _shared_draft(job, ranks) as draft, report:
         work = partial(Path(job.out))
         found = checkpoint.newest(work / CHECKPOINTS, ranks)
         # At ZeRO 0 every rank holds the whole state, so any number of ranks can load it.
@@ -189,9 +190,13 @@ def run_training(
             )
         report.open(found[1].step if found is not None else 0, work / METRICS_FILE)
         pair = build_pair()
-        feed = TableFeed(table, plan, ranks, states)
+        padded = not all(packs(model) for model in (pair.strong, pair.weak) if model is not None)
+        feed = TableFeed(table, plan, ranks, states, padded)
         config = decide(config, pair, feed, ranks, work / CHECKPOINTS)
         plan = replace(plan, micro_batch_tokens=config.pass_tokens)
+        feed = TableFeed(table, plan, ranks, states, padded)
+        if padded and ranks.is_first:
+            _say_padding(table, plan, ranks.world_size)
         engine = build_engine(pair, config, load_universal=universal)
         state = TrainState()
         if found is not None:
@@ -207,11 +212,15 @@ def run_training(
             state = TrainState(saved.step, dict(saved.totals))
 
         def write(name: str, model: PreTrainedModel) -> None:
-            weights = full_state_dict(model, ranks.is_first)
-            if ranks.is_first:
+            def save(weights: dict[str, Tensor]) -> None:
                 shutil.rmtree(work / name, ignore_errors=True)
                 save_model(model, weights, tokenizer, table.stop_token_ids, work / name)
                 write_card(work / name, job, training_so_far(read_json_lines(work / METRICS_FILE)))
+
+            with ranks.patient():
+                weights = full_state_dict(model, ranks.is_first)
+                # The others wait for it here, and not in the next collective, which has a limit.
+                ranks.from_first(lambda: save(weights))
 
         def keep_epoch(step: int) -> None:
             for epoch in config.epochs_kept:
@@ -236,11 +245,12 @@ def run_training(
             if curve is not None:
                 curve.after_step(step)
 
-        feed = TableFeed(table, plan, ranks, states, padded=_is_padded(pair, table, plan, ranks))
         train(engine, feed, config, state, work, ranks, report, after_step)
         for name, model in outputs(pair).items():
             write(name, model)
         ranks.barrier()
+        # From here on the first rank is alone.
+        ranks.close()
         if draft is None:
             return None
         metrics = _metrics(work, state, plan, ranks, config)
@@ -250,21 +260,16 @@ def run_training(
         )
 
 
-def _is_padded(pair: WeakStrongPair, table: TokenTable, plan: BatchPlan, ranks: Ranks) -> bool:
-    """Say whether a model of the pair reads rows; the log says what that costs."""
-    if all(packs(model) for model in (pair.strong, pair.weak) if model is not None):
-        return False
-    if ranks.is_first:
-        steps = range(min(plan.steps, _LOOKED_AT))
-        batches = (
-            places
-            for step in steps
-            for rank in range(ranks.world_size)
-            for places in plan.micro_batches(step, table.lengths, rank, ranks.world_size, True)
-        )
-        share = padding(table.lengths, batches)
-        print(f"padding is {share:.0%} of the tokens that pass", flush=True)  # noqa: T201
-    return True
+def _say_padding(table: TokenTable, plan: BatchPlan, world_size: int) -> None:
+    """Say in the log what it costs that each sample is a row of its own."""
+    batches = (
+        places
+        for step in range(min(plan.steps, _LOOKED_AT))
+        for rank in range(world_size)
+        for places in plan.micro_batches(step, table.lengths, rank, world_size, padded=True)
+    )
+    share = padding(table.lengths, batches)
+    print(f"padding is {share:.0%} of the tokens that pass", flush=True)  # noqa: T201
 
 
 @contextmanager

@@ -140,6 +140,7 @@ def _compute(
     done = 0
     with path.open("wb") as file, torch.inference_mode():
         for batch in by_length(table.lengths, rows, max_batch_tokens, padded=not packs(model)):
+            ranks.beat()
             states = hidden_states(model, collate(table, batch).to(device()))
             narrow = states.to(torch.bfloat16).cpu()
             for row, part in zip(

@@ -136,7 +136,8 @@ class Saver:
         error: Exception | None = None
         hashes: dict[str, str] = {}
         try:
-            written = self._files.wait()
+            with self._ranks.patient():
+                written = self._files.wait()
             hashes = {str(p.relative_to(pending.saving)): digest for p, digest in written.items()}
         except Exception as raised:
             error = raised

@@ -134,8 +134,9 @@ def train(
 
     engine.train()
     meter = Meter.start(engine.module, dtype_of(config.precision), feed.steps, ranks)
-    with StopFlag() as stop:
+    with StopFlag() as stop, ranks.strict():
         while state.step < feed.steps:
+            ranks.beat(state.step)
             flags = (stop.name is not None, clock.is_due(state.step, ranks), saver.busy)
             stopping, due, writing = ranks.counts(flags)
             if saver.pending and not writing:
@@ -220,6 +221,7 @@ def _step(
     norm = math.nan
     micro_batches = feed.micro_batches(state.step)
     for i, micro_batch in enumerate(micro_batches):
+        ranks.beat()
         at_boundary = i == len(micro_batches) - 1
         engine.set_gradient_accumulation_boundary(at_boundary)
         weak_hidden = micro_batch.weak_hidden

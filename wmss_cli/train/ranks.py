@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
@@ -18,10 +19,12 @@ import torch.distributed as dist
 from wmss_cli.models.allocator import keep_freed_memory
 from wmss_cli.models.causal import device
 from wmss_cli.models.placement import stay_near
+from wmss_cli.train.meeting import Meeting
+from wmss_cli.train.watch import Watch
 
-# Ranks wait while the first one writes a model or converts a checkpoint; the launcher ends
-# them where a rank dies.
-_PATIENCE = timedelta(hours=6)
+# Of collectives. The watch names the rank that hangs; should it fail, they end so much later.
+_LIMIT_MIN = 30.0
+_AFTER_WATCH = timedelta(minutes=5)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -33,19 +36,47 @@ class Ranks:
     ----------
     rank, world_size : int
         As in torch.distributed.
+    meeting : Meeting or None
+        What passes values that may be long in coming; not needed for one process.
+    watch : Watch or None
+        Ends the processes if one hangs.
     """
 
     rank: int
     world_size: int
+    meeting: Meeting | None = None
+    watch: Watch | None = None
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes what is written once."""
         return self.rank == 0
 
+    def beat(self, step: int | None = None) -> None:
+        """Say that this rank goes on, after `step` steps."""
+        if self.watch is not None:
+            self.watch.beat(step)
+
+    def strict(self) -> AbstractContextManager[None]:
+        """Let a rank that hangs end the training."""
+        return nullcontext() if self.watch is None else self.watch.strict()
+
+    def patient(self) -> AbstractContextManager[None]:
+        """Let this rank do what may take long."""
+        return nullcontext() if self.watch is None else self.watch.patient()
+
     def barrier(self) -> None:
-        """Wait for all ranks."""
+        """Wait for all ranks, however long it takes."""
+        self.gather(None)
+        # Now none is far away; so a first rank that ends leaves none behind that still asks it.
         dist.barrier()
+
+    def close(self) -> None:
+        """Leave the others, whether all went well or not: nothing more is said or waited for."""
+        if self.watch is not None:
+            self.watch.stop()
+        if self.meeting is not None:
+            self.meeting.part()
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Return the element-wise sum over all ranks."""
@@ -68,28 +99,40 @@ class Ranks:
         return float(largest[0])
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks, on all ranks."""
-        gathered: list[Any] = [None] * self.world_size
-        dist.all_gather_object(gathered, value)
-        return gathered
+        """Return the values of all ranks, on all ranks, however long one of them takes."""
+        if self.world_size == 1:
+            return [value]
+        assert self.meeting is not None
+        with self.patient():
+            return self.meeting.gather(value)
 
     def from_first(self, compute: Callable[[], Any]) -> Any:
         """Compute on the first rank, return the value (or raise the error) on all ranks."""
-        box: list[Any] = [None, None]
-        if self.is_first:
-            try:
-                box[0] = compute()
-            except Exception as error:
-                box[1] = error
-        dist.broadcast_object_list(box)
+        with self.patient():
+            box: list[Any] = [None, None]
+            if self.is_first:
+                try:
+                    box[0] = compute()
+                except Exception as error:
+                    box[1] = error
+            if self.world_size > 1:
+                assert self.meeting is not None
+                box = self.meeting.from_first(box)
         if box[1] is not None:
             raise box[1]
         return box[0]
 
 
-def join() -> Ranks:
+def join(hang_limit_min: float | None = None) -> Ranks:
     """Join the process group that the environment describes, with DeepSpeed's set-up.
 
+    Parameters
+    ----------
+    hang_limit_min : float, optional
+        Minutes after which a rank that does not go on ends all, with an error that names it.
+
+    Notes
+    -----
     ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT`` must be set.
     """
     missing = [
@@ -109,9 +152,14 @@ def join() -> Ranks:
     deepspeed.init_distributed(
         dist_backend="nccl" if torch.cuda.is_available() else "gloo",
         verbose=False,
-        timeout=_PATIENCE,
+        timeout=timedelta(minutes=hang_limit_min or _LIMIT_MIN) + _AFTER_WATCH,
     )
-    return Ranks(dist.get_rank(), dist.get_world_size())
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    watch = None
+    if hang_limit_min is not None:
+        watch = Watch(rank, world_size, 60 * hang_limit_min)
+        watch.start()
+    return Ranks(rank, world_size, Meeting(rank, world_size) if world_size > 1 else None, watch)
 
 
 class StopFlag:

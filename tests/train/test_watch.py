@@ -1,0 +1,56 @@
+"""Who is named when ranks do not go on, and when nobody is."""
+
+from __future__ import annotations
+
+import pytest
+
+from wmss_cli.train.watch import Place, Watch
+
+LIMIT_S = 600.0
+
+
+def place(age_s: float, collectives: int, beats: int = 0, patient: bool = False) -> Place:
+    at = "packed.py:88, forward"
+    return Place(1, age_s, patient, (collectives, beats), 41, f"gpu{collectives}", at)
+
+
+def judged(*places: Place, silent_s: dict[int, float] | None = None) -> str | None:
+    """Return what is said of these ranks."""
+    watch = Watch(0, len(places), LIMIT_S)
+    silent = dict.fromkeys(range(len(places)), 1.0) | (silent_s or {})
+    error = watch._judge(dict(enumerate(places)), silent)
+    return None if error is None else str(error)
+
+
+def test_nobody_is_named_while_all_go_on() -> None:
+    assert judged(place(599, 7), place(10, 8)) is None
+    # Saving, exporting and loading may take hours.
+    assert judged(place(3000, 7, patient=True), place(3000, 7, patient=True)) is None
+
+
+def test_the_rank_that_the_others_wait_for_is_named() -> None:
+    said = judged(place(605, 9), place(590, 8), place(604, 9))
+    assert said == (
+        "rank 1 (host gpu8, at packed.py:88, forward) has not answered for 10 min, since step 41; "
+        "the same command continues from the last checkpoint"
+    )
+    # The same collective, but fewer micro-batches.
+    said = judged(place(605, 9, beats=4), place(590, 9, beats=4), place(604, 9, beats=3))
+    assert str(said).startswith("rank 2 ")
+
+
+def test_who_waits_patiently_is_not_behind() -> None:
+    said = judged(place(700, 3, patient=True), place(601, 9), place(700, 3, patient=True))
+    assert str(said).startswith("rank 1 ")
+
+
+def test_a_rank_whose_thread_is_silent_is_behind_whatever_it_said() -> None:
+    said = judged(place(1, 9), place(1, 9, patient=True), silent_s={1: 700.0})
+    assert str(said).startswith("rank 1 ")
+    assert judged(place(1, 9), place(1, 9), silent_s={1: LIMIT_S}) is None
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_where_all_are_at_the_same_place_none_is_blamed(ranks: int) -> None:
+    said = str(judged(*(place(605, 9) for _ in range(ranks))))
+    assert said.startswith(f"none of the {ranks} ranks has gone on for 10 min, since step 41;")
