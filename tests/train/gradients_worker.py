@@ -1,7 +1,7 @@
 """One rank of the parity test: every combination through the real loop, against plain torch.
 
 Arguments: a work folder with the models and the token table, the file for the results, and the
-cases: ZERO-MODE-HEAD-OBJECTIVE.
+cases: ZERO-MODE-HEAD-OBJECTIVE-RECOMPUTATION. At ZeRO 3 every weight is released, and gathered.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
@@ -21,6 +22,7 @@ from wmss_cli.core.config import JointConfig
 from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import load_model, load_packed
+from wmss_cli.models.packed import packs
 from wmss_cli.stages.training import TableFeed
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.export import full_state_dict
@@ -37,6 +39,8 @@ MICRO_BATCH_TOKENS = 27
 
 
 NEFTUNE_ALPHA = 5.0
+RELEASED = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+_WHOLE = (ZeroParamStatus.AVAILABLE, ZeroParamStatus.INFLIGHT)
 
 
 def plain_loss(
@@ -130,8 +134,8 @@ def main(work: Path, results_file: Path, cases: list[str]) -> None:
     results = []
     table = TokenTable(work / "tokens")
     for case in cases:
-        stage, weak_mode, head, name = case.split("-")
-        zero_stage, tied = int(stage.removeprefix("zero")), head == "tied"
+        stage, weak_mode, head, name, recomputation = case.split("-")
+        zero_stage = int(stage.removeprefix("zero"))
         config = JointConfig(
             learning_rate=1e-3,
             warmup_ratio=0.0,
@@ -143,15 +147,18 @@ def main(work: Path, results_file: Path, cases: list[str]) -> None:
             eps=1e-6,
             max_grad_norm=MAX_GRAD_NORM,
             zero_stage=zero_stage,
+            gradient_checkpointing=recomputation,
+            deepspeed=RELEASED if zero_stage == 3 else {},
             weak_mode=weak_mode,
             mix_lambda=0.4,
             max_steps=2,
         )
-        rows = torch.arange(len(table)).numpy()
+        # The second step has one sample: some ranks have nothing to predict.
+        rows = torch.arange(config.global_batch_size + 1).numpy()
         plan = BatchPlan(rows, config.global_batch_size, MICRO_BATCH_TOKENS, 1.0, 2, seed=0)
         cut = [plan.micro_batches(step, table.lengths, 0, ranks.world_size) for step in range(2)]
-        assert all(len(micro_batches) > 1 for micro_batches in cut)
-        names = [f"{role}-{'tied' if tied else 'untied'}" for role in ("weak", "strong")]
+        assert len(cut[0]) > 1
+        names = [f"{role}-{head}" for role in ("weak", "strong")]
         plain = tuple(load_model(work / name, "fp32") for name in names)
         weak, strong = (load_packed(work / name, "fp32") for name in names)
         before = fingerprint(weak.state_dict())
@@ -168,12 +175,18 @@ def main(work: Path, results_file: Path, cases: list[str]) -> None:
             neftune_alpha=neftune_alpha,
         )
         engine = build_engine(pair, config)
-        feed = TableFeed(table, plan, ranks)
+        padded = not (packs(weak) and packs(strong))
+        assert padded == (head == "rows")
+        feed = TableFeed(table, plan, ranks, padded=padded)
+        if ranks.rank == 1:
+            assert not any(len(micro_batch.batch.targets) for micro_batch in feed.micro_batches(1))
         folder = work / f"run-{ranks.world_size}-{case}"
         if ranks.is_first:
             folder.mkdir()
         ranks.barrier()
         train(engine, feed, config, TrainState(), folder, ranks)
+        whole = [p for p in pair.parameters() if getattr(p, "ds_status", None) in _WHOLE]
+        released = zero_stage == 3 and not whole
         trained = [
             full_state_dict(model, ranks.is_first) if model in (pair.strong, pair.weak) else {}
             for model in (weak, strong)
@@ -198,10 +211,11 @@ def main(work: Path, results_file: Path, cases: list[str]) -> None:
             )
             full_weak = load_model(work / names[0], "fp32")
             if trained[0]:
-                full_weak.load_state_dict(trained[0], strict=not tied)
+                full_weak.load_state_dict(trained[0], strict=False)
             results.append(
                 {
                     "case": case,
+                    "released": released,
                     "weak": differences[0],
                     "strong": differences[1],
                     "moved": moved,

@@ -1,8 +1,10 @@
 """Two optimizer steps through the real loop equal plain torch, for every way to shard them.
 
-ZeRO 0 to 3, one, two and four processes, weak model co-trained and frozen, tied and untied heads,
-all objectives, NEFTune's noise (with `undial`);
-steps of unequally many packed micro-batches, clipping that bites, unequal completion lengths.
+ZeRO 0 to 3, at 3 with every weight released and gathered again; one, two and four processes, of
+which some have nothing to predict in the second step; recomputation on and off, weak model
+co-trained and frozen, tied and untied heads, capped and biased ones, models that read rows; all
+objectives, NEFTune's noise (with `undial`); steps of unequally many packed micro-batches, clipping
+that bites, unequal completion lengths.
 """
 
 from __future__ import annotations
@@ -15,23 +17,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import make_family
 from ranks import run_ranks
 from table import make_token_table
 from tiny import make_tiny_model
 
 from wmss_cli.train.objectives.table import OBJECTIVES
 
-MIXED = [
-    f"zero{stage}-{mode}-{head}-mixed"
-    for stage, mode, head in product((0, 1, 2, 3), ("cotrain", "frozen"), ("tied", "untied"))
-]
+MODES, HEADS = ("cotrain", "frozen"), ("tied", "untied")
+FAMILIES = {"capped": "Gemma2", "biased": "Phi", "rows": "Qwen3_5Text"}
+
+
+def mixed(stages: tuple[int, ...], *recomputation: str) -> list[str]:
+    every = product(stages, MODES, HEADS, recomputation)
+    return [f"zero{stage}-{mode}-{head}-mixed-{again}" for stage, mode, head, again in every]
+
+
 OTHERS = sorted(OBJECTIVES.keys() - {"mixed"})
 PERTURBED = ("noise", "shuffled", "undial")
-SHARDED = [f"zero{stage}-frozen-tied-{name}" for stage in (0, 1, 2, 3) for name in OTHERS]
-ALONE = ["zero0-frozen-tied-undial", "zero3-frozen-tied-noise"]
+SHARDED = [f"zero{stage}-frozen-tied-{name}-none" for stage in (0, 1, 2, 3) for name in OTHERS]
+ALONE = ["zero0-frozen-tied-undial-none", "zero3-frozen-tied-noise-none"]
 # What is random must be the same whoever holds a sample.
-RANDOM = [f"zero{stage}-frozen-tied-{name}" for stage in (0, 3) for name in PERTURBED]
-CASES = {1: MIXED + ALONE, 2: MIXED + SHARDED, 4: RANDOM}
+RANDOM = [f"zero{stage}-frozen-tied-{name}-none" for stage in (0, 3) for name in PERTURBED]
+OTHER_HEADS = [
+    f"zero{stage}-cotrain-{head}-mixed-{again}"
+    for stage, head, again in product((2, 3), FAMILIES, ("none", "full"))
+]
+CASES = {
+    1: mixed((0, 3), "none") + ALONE,
+    2: mixed((0,), "none") + mixed((1, 2, 3), "none", "full") + SHARDED + OTHER_HEADS,
+    4: RANDOM,
+}
 Rows = dict[str, dict[str, Any]]
 every_case = pytest.mark.parametrize(
     ("count", "case"),
@@ -50,6 +66,9 @@ def results_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Rows
             # The weak and the strong model need not have the same width.
             make_tiny_model(work / f"weak-{head}", seed=1, tie=head == "tied", hidden_size=32)
             make_tiny_model(work / f"strong-{head}", seed=2, tie=head == "tied", hidden_size=48)
+        for head, family in FAMILIES.items():
+            for seed, role in enumerate(("weak", "strong")):
+                make_family(work / f"{role}-{head}", family, seed)
         lengths = [(5, 9), (3, 1), (7, 20), (2, 4), (6, 13), (4, 2), (9, 17), (3, 8)] * 4
         make_token_table(work / "tokens", work / "weak-tied", lengths)
         out = work / "results.json"
@@ -72,6 +91,7 @@ def test_two_steps_equal_plain_torch(
     assert row["losses"] == pytest.approx(row["expected_losses"], rel=1e-5)
     assert min(row["expected_norms"]) > 0.5, "clipping did not bite: nothing was compared"
     assert row["norms"] == pytest.approx(row["expected_norms"], rel=1e-4)
+    assert row["released"] == ("zero3" in case and count > 1)
 
 
 @pytest.mark.slow
