@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test test-gpu check docs bench clean
 
 demo: .venv/.installed            ## the whole method on a tiny model, from nothing
 	$(BIN)/wmss demo
@@ -11,6 +11,12 @@ demo: .venv/.installed            ## the whole method on a tiny model, from noth
 test: .venv/.installed            ## the whole suite
 	tests/install.sh
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-gpu: .venv/.installed        ## what only a GPU can show, in minutes on one; numbers in gpu-results/
+	$(BIN)/python -m pytest -n 0 tests/gpu
+	for part in loss step score generate; do \
+	  $(BIN)/wmss bench $$part --rounds 1 --json --force --out gpu-results/$$part >gpu-results/$$part.json || exit 1; \
+	done
 
 check: .venv/.installed           ## format, lint, types
 	$(BIN)/ruff format --check

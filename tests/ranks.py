@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 
@@ -24,35 +26,38 @@ def run_ranks(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     here = str(Path(__file__).parent)
-    processes = []
-    for rank in range(world_size):
-        environment = {
-            **os.environ,
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(world_size),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1",
-            # After it, what this process itself was told to import.
-            "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
-        }
-        if kernels is not None:
-            environment["PYTHONPATH"] += f"{os.pathsep}{kernels}"
-            environment["TRITON_INTERPRET"] = "1"
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, str(script), *arguments],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
+    with ExitStack() as stack:
+        # Not pipes: a rank whose pipe is full while another one's is read would wait for ever.
+        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(world_size)]
+        processes = []
+        for rank in range(world_size):
+            environment = {
+                **os.environ,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(world_size),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "OMP_NUM_THREADS": "1",
+                # After it, what this process itself was told to import.
+                "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
+            }
+            if kernels is not None:
+                environment["PYTHONPATH"] += f"{os.pathsep}{kernels}"
+                environment["TRITON_INTERPRET"] = "1"
+            command = [sys.executable, str(script), *arguments]
+            processes.append(
+                subprocess.Popen(
+                    command, env=environment, stdout=outputs[rank], stderr=subprocess.STDOUT
+                )
             )
-        )
-    try:
-        outputs = [process.communicate(timeout=timeout_s)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    codes = [process.returncode for process in processes]
-    assert not any(codes), f"exit codes {codes}\n" + "\n".join(text[-4000:] for text in outputs)
+        try:
+            codes = [process.wait(timeout=timeout_s) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        said = []
+        for output in outputs:
+            output.seek(0)
+            said.append(output.read().decode(errors="replace")[-4000:])
+    assert not any(codes), f"exit codes {codes}\n" + "\n".join(said)

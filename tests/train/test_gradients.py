@@ -91,7 +91,7 @@ def test_two_steps_equal_plain_torch(
     assert row["losses"] == pytest.approx(row["expected_losses"], rel=1e-5)
     assert min(row["expected_norms"]) > 0.5, "clipping did not bite: nothing was compared"
     assert row["norms"] == pytest.approx(row["expected_norms"], rel=1e-4)
-    assert row["released"] == ("zero3" in case and count > 1)
+    assert row["released"] == ("zero3" in case)
 
 
 @pytest.mark.slow
