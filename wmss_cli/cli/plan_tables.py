@@ -149,6 +149,7 @@ def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str
             f"{training.disk_bytes / _GB:,.0f} GB, {training.checkpoint_bytes / _GB:,.0f} GB a "
             "checkpoint",
         ),
+        ("saving", f"a Slurm job is told {training.signal_lead_s} s before its limit"),
     ]
     if training.runs > 1:
         rows.append(("runs", f"{training.runs}, one for each iteration; all this is for one"))

@@ -18,6 +18,7 @@ from wmss_cli.launch.forecast_inputs import RATES, Answers, Gpus, Rates
 from wmss_cli.launch.held import decided, pass_tokens, trained
 from wmss_cli.launch.memory_forecast import StageMemory, fits, stage_memory, warnings, way_out
 from wmss_cli.launch.power_forecast import PowerForecast, forecast_power
+from wmss_cli.launch.saving import lead_seconds
 from wmss_cli.launch.step_price import RECORDS_PER_S, RECORDS_PER_SAMPLE, TOKENS_PER_S, Prices
 from wmss_cli.launch.step_time import training_time
 from wmss_cli.launch.study_forecast import (
@@ -82,6 +83,8 @@ class TrainingForecast(_Result):
     mfu_with_recomputation: float
     """The same, with what is recomputed."""
     checkpoint_bytes: int
+    signal_lead_s: int
+    """So long before its limit a Slurm job is told to save."""
     disk_bytes: int
     """Checkpoints that are kept, the one being written, the models at the end, and the hidden
     states of ``joint.cache_weak``."""
@@ -309,6 +312,7 @@ def _training(
         mfu=time.mfu,
         mfu_with_recomputation=time.mfu * again,
         checkpoint_bytes=checkpoint,
+        signal_lead_s=lead_seconds(checkpoint, gpus.disk_gb_per_s),
         disk_bytes=kept
         + export_bytes(held, len(config.epochs_kept))
         + round(cached * passes.shape.hidden_size * 2),

@@ -10,6 +10,7 @@ import inspect
 from typing import Any, cast
 
 import torch
+import torch.nn.attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -17,6 +18,7 @@ from transformers import AttentionInterface
 
 ATTENTION = "wmss_packed"
 
+_HOPPER = 9
 _FLASH_HEAD = 256
 """Flash attention knows head sizes up to this one, in steps of 8."""
 
@@ -143,6 +145,28 @@ def _varlen_attention() -> Any:
     except ImportError:
         return None
     return varlen_attn if "enable_gqa" in inspect.signature(varlen_attn).parameters else None
+
+
+def choose_flash(device: torch.device) -> str | None:
+    """Let torch take FlashAttention 3 on Hopper, where it is twice as fast as its own, version 2.
+
+    Returns
+    -------
+    str or None
+        What was done, for the log; None where there is nothing to choose.
+    """
+    if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] != _HOPPER:
+        return None
+    activate: Any = getattr(torch.nn.attention, "activate_flash_attention_impl", None)
+    if activate is None:
+        return f"attention: FlashAttention 2, since torch {torch.__version__} has no other"
+    try:
+        activate("FA3")
+    # Not installed, built for another torch, or not known to this one.
+    except (ImportError, RuntimeError, ValueError, OSError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        return f"attention: FlashAttention 2, half as fast here as 3 (flash-attn-3: {why})"
+    return "attention: FlashAttention 3"
 
 
 _VARLEN = _varlen_attention()

@@ -16,6 +16,7 @@ from transformers import (
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.allocator import keep_freed_memory
+from wmss_cli.models.attention import choose_flash
 from wmss_cli.models.folder import check_full_precision
 from wmss_cli.models.forms import choose_form
 from wmss_cli.models.matching import (
@@ -93,6 +94,9 @@ def load_packed(folder: Path, precision: Precision) -> PreTrainedModel:
     check_full_precision(folder)
     model = load_model(folder, precision)
     choose_form(model, device())
+    said = choose_flash(device())
+    if said is not None and os.environ.get("RANK", "0") == "0":
+        print(said, flush=True)  # noqa: T201 - goes to the log of the stage
     _freeze_other_parts(model)
     return model
 
