@@ -53,6 +53,10 @@ def test_every_key_that_is_taken_is_one_of_the_installed_deepspeed() -> None:
         ({"zero_optimization": {"offload_optimizer": {"device": "nvme"}}}, 2, "use cpu or none"),
         ({"zero_optimization": {"offload_optimizer": {"path": "x"}}}, 2, "path is not a key"),
         ({"zero_optimization": {"stage3_max_live_parameters": 1}}, 2, "for zero_stage 3 or more"),
+        ({"communication_data_type": "fp16"}, 2, "use bf16 or fp32"),
+        # A resume would give a weight the moments of another one.
+        ({"zero_optimization": {"round_robin_gradients": True}}, 2, "is not a key"),
+        ({"gradient_predivide_factor": 2.0}, 3, "is not a key"),
         (OFFLOADED, 1, "for zero_stage 2 or more, and zero_stage is 1"),
     ],
 )

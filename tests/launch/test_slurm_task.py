@@ -105,10 +105,11 @@ def test_a_thread_that_finds_a_hang_reports_it_and_requeues_the_job(
     as_sent(slurm, steps, settings(tmp_path))
     slurm.move("1", "RUNNING")
     hang = (
-        "import threading, time; from wmss_cli.core.endings import end_process; "
+        "import sys, threading, time; from wmss_cli.core.endings import end_process; "
         "from wmss_cli.core.errors import HangError; from wmss_cli.launch import slurm_task; "
         "found = lambda: end_process(HangError('rank 1 has not answered', (1,)), 'here'); "
-        "slurm_task._work = lambda *_: [threading.Thread(target=found).start(), time.sleep(50)]; "
+        "slurm_task._work = lambda *_: [threading.Thread(target=found).start(), time.sleep(50), "
+        "sys.exit('nobody ended the process')]; "
     )
     monkeypatch.setattr(f"{__name__}.RUN", hang + RUN)
     order = order_for(tmp_path, "curate", [0])

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
+from wmss_cli.core.errors import HangError
 from wmss_cli.train.watch import Place, Watch
 
 LIMIT_S = 600.0
@@ -54,3 +60,45 @@ def test_a_rank_whose_thread_is_silent_is_behind_whatever_it_said() -> None:
 def test_where_all_are_at_the_same_place_none_is_blamed(ranks: int) -> None:
     said = str(judged(*(place(605, 9) for _ in range(ranks))))
     assert said.startswith(f"none of the {ranks} ranks has gone on for 10 min, since step 41;")
+
+
+RANK = """
+import time
+from wmss_cli.train.watch import Watch
+watch = Watch(0, 1, {limit_s})
+watch.start()
+with watch.strict():
+    print("goes on", flush=True)
+    for _ in range(40):
+        watch.beat()
+        time.sleep(0.05)
+    time.sleep({hang_s})
+"""
+
+
+def started(limit_s: float, hang_s: float) -> subprocess.Popen[str]:
+    script = RANK.format(limit_s=limit_s, hang_s=hang_s)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", script], text=True, **pipes)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "goes on\n"
+    return process
+
+
+@pytest.mark.slow
+def test_a_process_that_was_suspended_is_not_late() -> None:
+    process = started(limit_s=1.0, hang_s=0.0)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(3.0)
+    process.send_signal(signal.SIGCONT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+
+
+@pytest.mark.slow
+def test_one_process_alone_ends_too() -> None:
+    process = started(limit_s=1.0, hang_s=500.0)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == HangError.exit_code
+    assert "rank 0 (host " in said
+    assert "time.sleep" in said

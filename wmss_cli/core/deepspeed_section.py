@@ -1,7 +1,9 @@
 """The section `deepspeed`: which keys of DeepSpeed's own configuration a training takes.
 
 Those that shard, move or send the same numbers in another way. What decides on the result has an
-option of its own, so that it is part of the fingerprint. Names are checked here, without DeepSpeed,
+option of its own, so that it is part of the fingerprint. Left out are also keys that order states
+otherwise (`round_robin_gradients`: a resume would mix up weights) or that DeepSpeed 0.19 scales
+wrongly (`gradient_predivide_factor` at ZeRO 3). Names are checked here, without DeepSpeed,
 for DeepSpeed itself takes a misspelt name at the top level in silence.
 """
 
@@ -17,7 +19,6 @@ TOP = frozenset(
         "comms_logger",
         "communication_data_type",
         "flops_profiler",
-        "gradient_predivide_factor",
         "memory_breakdown",
         "prescale_gradients",
         "steps_per_print",
@@ -38,7 +39,6 @@ ZERO = frozenset(
         "overlap_comm",
         "reduce_bucket_size",
         "reduce_scatter",
-        "round_robin_gradients",
         "stage3_allgather_sequential",
         "stage3_max_live_parameters",
         "stage3_max_reuse_distance",
@@ -63,6 +63,8 @@ _LEAST_STAGE = {
     "sub_group_size": 3,
     "zero_hpz_partition_size": 3,
 }
+
+_SENT_AS = ("bf16", "fp32")
 
 OFFLOAD = {
     "offload_optimizer": frozenset({"device", "pin_memory"}),
@@ -113,6 +115,12 @@ def check_deepspeed(section: Values, zero_stage: int) -> None:
     _check_names("", section, TOP)
     zero = _mapping("zero_optimization", section.get("zero_optimization", {}))
     _check_names("zero_optimization.", zero, ZERO)
+    sent = section.get("communication_data_type")
+    if sent not in (None, *_SENT_AS):
+        # Small gradients would be zero in fp16, and nothing would say so.
+        raise ValueError(
+            f"deepspeed.communication_data_type is {sent!r}; use {' or '.join(_SENT_AS)}"
+        )
     for name in sorted(zero):
         least = 3 if name.startswith("stage3_") else _LEAST_STAGE.get(name, 1)
         if zero_stage < least:

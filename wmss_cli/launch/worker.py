@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -126,8 +127,10 @@ def _report(path: Path, error: BaseException, where: str) -> int:
 
 def leave(code: int) -> NoReturn:
     """End the process at once: it must not wait for the threads of a broken process group."""
-    for number in _STOPPING:
-        signal.signal(number, signal.SIG_IGN)
+    # Python lets the main thread alone set this; another one leaves because that one is stuck.
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)
     close_all()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):

@@ -15,6 +15,7 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import ENTROPY, write_parquet
 from wmss_cli.data.batches import by_length, collate
+from wmss_cli.data.packing import padding
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import Precision, device, load_for_inference
 from wmss_cli.models.kernels import Kernels, fuse_layers
@@ -55,9 +56,12 @@ def shard(job: Job) -> Manifest:
         model = _load(folder, config.precision, config.kernels)
         entropy = np.empty(len(table), dtype=np.float64)
         scored = 0
-        for batch in by_length(
-            table.lengths, rows, config.max_batch_tokens, padded=not packs(model)
-        ):
+        padded = not packs(model)
+        batches = by_length(table.lengths, rows, config.max_batch_tokens, padded)
+        if padded:
+            share = padding(table.lengths, batches)
+            print(f"padding is {share:.0%} of the tokens that pass", flush=True)  # noqa: T201
+        for batch in batches:
             packed = collate(table, batch).to(device())
             entropy[batch] = completion_entropy(model, packed).cpu().numpy()
             scored += len(batch)

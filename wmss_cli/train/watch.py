@@ -30,6 +30,8 @@ _LONGEST_PAUSE_S = 10.0
 _ANSWER = timedelta(seconds=30)
 _PATIENCE_S = 6 * 3600.0
 _END = "watch/end"
+_SUSPENDED = 0.5
+"""Of the limit: a thread that slept so much longer than it asked for was not running."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,18 @@ class Watch:
         number = 0
         heard = dict.fromkeys(range(self._world_size), time.monotonic())
         places: dict[int, Place] = {}
-        while not self._stopped.wait(self._pause_s):
+        while True:
+            asleep = time.monotonic()
+            if self._stopped.wait(self._pause_s):
+                return
             number += 1
+            awake = time.monotonic()
+            if awake - asleep > self._pause_s + _SUSPENDED * self._limit_s:
+                # This process was stopped as a whole, and is not late: all begin to count anew.
+                self._since = awake
+                heard = dict.fromkeys(heard, awake)
+                places.clear()
+                continue
             try:
                 if self._world_size > 1:
                     store = store or connect(_ANSWER)
