@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 from evaluate.writers import STOP, make_model, make_prompts
+from families import tiny
 from transformers import PreTrainedModel
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.evaluate.continuous import check_attention, flash_refusal, write_continuous
+from wmss_cli.evaluate.continuous import (
+    check_attention,
+    continuous_refusal,
+    flash_refusal,
+    write_continuous,
+)
 from wmss_cli.evaluate.plain import write_plain
 
 MIXED = make_prompts([7, 1, 30, 2, 12], shared=11)
@@ -55,9 +61,17 @@ def test_a_model_without_flash_attention_is_refused_on_other_devices_only(
     model: PreTrainedModel,
 ) -> None:
     model._supports_flash_attn = False
-    assert flash_refusal(model) is None
+    assert continuous_refusal(model) is None
     model.to("meta")
     said = flash_refusal(model)
     assert said == f"transformers has no flash attention for {model.config.model_type}"
     model._supports_flash_attn = True
     assert flash_refusal(model) is None
+
+
+@pytest.mark.parametrize("family", ["StableLm", "Nemotron", "Falcon", "GPTJ", "Mamba"])
+def test_a_model_that_does_not_keep_requests_apart_is_refused(family: str) -> None:
+    model = tiny(family)
+    own = model.config._attn_implementation
+    assert "does not keep requests apart" in str(continuous_refusal(model))
+    assert model.config._attn_implementation == own, "the model is as it was"

@@ -118,7 +118,9 @@ def test_windows_caps_and_sinks_are_those_of_the_model(family: str, slots: int) 
     check(tiny(family, vocab_size=320), MIXED, slots)
 
 
-@pytest.mark.parametrize("family", ["Qwen3_5Text", "Mamba", "Lfm2", "Llama4Text"])
+@pytest.mark.parametrize(
+    "family", ["Qwen3_5Text", "Mamba", "Lfm2", "Llama4Text", "GPTNeo", "Bloom"]
+)
 def test_a_model_with_other_layers_is_refused(family: str) -> None:
     with pytest.raises(ConfigError, match="not all of its layers attend to all tokens or to a win"):
         list(write_static(tiny(family, vocab_size=320), MIXED, 4, [STOP], 2))

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from families import tiny
 
-from wmss_cli.models.attention import choose_flash
+from wmss_cli.models.attention import attention_dropout, choose_flash
 
 GPU = torch.device("cuda", 0)
 
@@ -47,3 +48,13 @@ def test_version_3_is_taken_where_torch_offers_it(
     on((9, 0))
     assert choose_flash(GPU) == "attention: FlashAttention 3"
     assert taken == ["FA3"]
+    # It has no dropout, and holds for the whole process.
+    assert choose_flash(GPU, dropout=0.1) == (
+        "attention: FlashAttention 2, since version 3 has no dropout"
+    )
+    assert taken == ["FA3"]
+
+
+def test_dropout_of_attention_is_found() -> None:
+    assert attention_dropout(tiny("GPT2")) == 0.1
+    assert attention_dropout(tiny("Qwen3")) == 0.0

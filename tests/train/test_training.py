@@ -100,6 +100,7 @@ def test_of_a_multimodal_model_the_language_part_learns(tmp_path: Path, family: 
     for seed, role in enumerate(("weak", "strong")):
         shutil.rmtree(work / role)
         make_family(work / role, family, seed)
+    (work / "strong/preprocessor_config.json").write_text('{"image_size": 8}')
     shutil.rmtree(work / "tokens")
     make_token_table(work / "tokens", work / "weak", [(4, 3 + i % 9) for i in range(8)])
     codes, error = run_workers(job, work / "control", 2)
@@ -109,6 +110,8 @@ def test_of_a_multimodal_model_the_language_part_learns(tmp_path: Path, family: 
     )
     assert type(after) is type(before)
     assert type(after).__name__ == f"{family}ForConditionalGeneration"
+    processor = Path(job.out) / "model/preprocessor_config.json"
+    assert processor.read_text() == '{"image_size": 8}', "other engines load the folder by it"
     weights = after.state_dict()
     changed = {name for name, p in before.state_dict().items() if not p.equal(weights[name])}
     assert any("language_model.layers.0" in name for name in changed)

@@ -12,6 +12,7 @@ from wmss_cli.core.errors import ConfigError, StageError
 from wmss_cli.evaluate.choice import dense
 from wmss_cli.evaluate.plain import settings
 from wmss_cli.evaluate.sampling import Sampling
+from wmss_cli.models.forms import can_pack
 
 _CPU_SLOTS = 64
 
@@ -78,6 +79,18 @@ def write_continuous(
                 raise StageError(f"transformers' continuous batching failed: {result.error}")
             left -= 1
             yield int(result.request_id), list(result.generated_tokens)
+
+
+def continuous_refusal(model: PreTrainedModel) -> ConfigError | None:
+    """Return why a model cannot write so, or why it would be far slower than it should be."""
+    if not can_pack(model):
+        # Without a word it would write as if nothing were before a token, or another request.
+        return ConfigError(
+            f"eval.engine continuous: {model.config.model_type} does not keep requests apart that "
+            "stand in one row; use static, plain or vllm"
+        )
+    problem = flash_refusal(model)
+    return None if problem is None else dense(problem)
 
 
 def flash_refusal(model: PreTrainedModel) -> str | None:

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple, Protocol
 from transformers import PreTrainedTokenizerBase
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.evaluate.choice import Engine, choose, dense
-from wmss_cli.evaluate.continuous import flash_refusal, write_continuous
+from wmss_cli.evaluate.choice import Engine, choose
+from wmss_cli.evaluate.continuous import continuous_refusal, write_continuous
 from wmss_cli.evaluate.plain import write_plain
 from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.evaluate.static import windows_of, write_static
@@ -100,10 +100,10 @@ def open_engine(
         llm = load_vllm(folder, str(dtype).removeprefix("torch."), slots)
         return Opened(name, partial(write_vllm, llm))
     model = load_for_inference(folder, precision)
-    if name == "continuous" and (problem := flash_refusal(model)):
+    if name == "continuous" and (refusal := continuous_refusal(model)):
         if engine != "auto":
-            raise dense(problem)
-        name, why = "static", f"for continuous: {problem}"
+            raise refusal
+        name, why = "static", str(refusal)
     if name == "static" and engine == "auto":
         try:
             windows_of(model)

@@ -20,6 +20,9 @@ from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate.sampling import Sampling, draw
 from wmss_cli.evaluate.slots import Slots, states
 
+_BY_FORM = ("attention_types", "attention_window", "alibi")
+# GPT-Neo keeps windows in tables, Falcon may have biases by distance.
+_ALIBI = ("bloom", "mpt")
 _PREFILL_TOKENS = 2048
 """Most positions in a pass over new prompts, unless one prompt alone is longer."""
 
@@ -41,21 +44,29 @@ def windows_of(model: PreTrainedModel) -> dict[str, int | None]:
     ------
     ConfigError
         If a layer is no attention, whose cache is more than a key and a value for each position,
-        or attends within chunks.
+        attends within chunks, or finds windows and positions by the mask's own form.
     """
     windows: dict[str, int | None] = {}
-    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ()
+    by_form = any(getattr(config, name, None) for name in _BY_FORM)
+    if by_form or config.model_type in _ALIBI:
+        raise _other_layers(model)
     for layer in DynamicCache(config=model.config).layers:
         if type(layer) is DynamicLayer:
             windows["full_attention"] = None
         elif type(layer) is DynamicSlidingWindowLayer and "chunked_attention" not in kinds:
             windows["sliding_attention"] = layer.sliding_window
         else:
-            raise ConfigError(
-                f"{model.config.model_type}: not all of its layers attend to all tokens or to a "
-                "window of them, which eval.engine static needs; use vllm or plain"
-            )
+            raise _other_layers(model)
     return windows
+
+
+def _other_layers(model: PreTrainedModel) -> ConfigError:
+    return ConfigError(
+        f"{model.config.model_type}: not all of its layers attend to all tokens or to a window of "
+        "them, which eval.engine static needs; use vllm or plain"
+    )
 
 
 @torch.inference_mode()

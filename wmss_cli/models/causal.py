@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Literal, cast
 
@@ -16,7 +17,7 @@ from transformers import (
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.allocator import keep_freed_memory
-from wmss_cli.models.attention import choose_flash
+from wmss_cli.models.attention import attention_dropout, choose_flash
 from wmss_cli.models.folder import check_full_precision
 from wmss_cli.models.forms import choose_form
 from wmss_cli.models.matching import (
@@ -94,7 +95,7 @@ def load_packed(folder: Path, precision: Precision) -> PreTrainedModel:
     check_full_precision(folder)
     model = load_model(folder, precision)
     choose_form(model, device())
-    said = choose_flash(device())
+    said = choose_flash(device(), attention_dropout(model))
     if said is not None and os.environ.get("RANK", "0") == "0":
         print(said, flush=True)  # noqa: T201 - goes to the log of the stage
     _freeze_other_parts(model)
@@ -156,3 +157,7 @@ def save_model(
     model.generation_config = generation
     model.save_pretrained(folder, state_dict=state_dict)
     tokenizer.save_pretrained(folder)
+    # Of a multimodal model: what its images go through; others' engines ask for it.
+    if model.name_or_path:
+        for path in Path(model.name_or_path).glob("*processor_config.json"):
+            shutil.copy(path, folder)

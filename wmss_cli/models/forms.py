@@ -42,7 +42,7 @@ def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> F
     model : PreTrainedModel
         On the CPU.
     device : torch.device, optional
-        Where the model will run. What the CPU cannot pack, kernels of a GPU may.
+        Where the model will run, with the kernels that it will run with: the proof is made there.
 
     Raises
     ------
@@ -52,9 +52,10 @@ def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> F
     own = model.config._attn_implementation
     was_training = model.training
     model.eval()
+    torch.nn.Module.to(model, device or torch.device("cpu"))
     try:
         expected, head = _own_logits(model)
-        reason = _why_not_packed(model, device, expected, head)
+        reason = _why_not_packed(model, expected, head)
         if reason is None:
             return "packed"
         for attention in (own, "eager"):
@@ -68,6 +69,7 @@ def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> F
             )
     finally:
         model.train(was_training)
+        torch.nn.Module.to(model, torch.device("cpu"))
     if os.environ.get("RANK", "0") == "0":
         said = (
             f"{model.config.model_type}: samples cannot be packed ({reason}); each is a row of its "
@@ -107,15 +109,26 @@ def _own_logits(model: PreTrainedModel) -> tuple[Tensor, Head]:
     )
 
 
-def _why_not_packed(
-    model: PreTrainedModel, device: torch.device | None, expected: Tensor, head: Head
-) -> str | None:
-    """Return why the model cannot pack, here or on the device where it will run, or None."""
+@torch.no_grad()
+def can_pack(model: PreTrainedModel) -> bool:
+    """Say whether a model keeps documents apart that stand in one row; it is left as it was.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        In evaluation mode, on its device.
+    """
+    own = model.config._attn_implementation
+    try:
+        expected, head = _own_logits(model)
+        return _try_packed(model, expected, head) is None
+    finally:
+        model.set_attn_implementation(own)
+
+
+def _why_not_packed(model: PreTrainedModel, expected: Tensor, head: Head) -> str | None:
+    """Return why the model cannot pack, or None where it can."""
     reason = _try_packed(model, expected, head)
-    if reason is not None and device is not None and device.type != "cpu":
-        torch.nn.Module.to(model, device)
-        reason = _try_packed(model, expected.to(device), head.to(device))
-        torch.nn.Module.to(model, torch.device("cpu"))
     if reason is not None:
         return reason
     if any(getattr(model.config.get_text_config(), name, None) for name in _HIDDEN_WINDOWS):

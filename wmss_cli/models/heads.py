@@ -57,11 +57,6 @@ class Head:
         bias = None if self.bias is None else self.bias.detach()
         return Head(self.weight.detach(), bias, self.scale, self.cap)
 
-    def to(self, device: torch.device) -> Head:
-        """Return the head on a device."""
-        bias = None if self.bias is None else self.bias.to(device)
-        return Head(self.weight.to(device), bias, self.scale, self.cap)
-
     def clone(self) -> Head:
         """Return a head with weights of its own."""
         bias = None if self.bias is None else self.bias.clone()

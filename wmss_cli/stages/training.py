@@ -190,7 +190,9 @@ def run_training(
             )
         report.open(found[1].step if found is not None else 0, work / METRICS_FILE)
         pair = build_pair()
-        padded = not all(packs(model) for model in (pair.strong, pair.weak) if model is not None)
+        models = [model for model in (pair.strong, pair.weak) if model is not None]
+        # All ranks cut a step in the same way, whatever a proof said on one of them.
+        padded = ranks.any(not all(packs(model) for model in models))
         feed = TableFeed(table, plan, ranks, states, padded)
         config = decide(config, pair, feed, ranks, work / CHECKPOINTS)
         plan = replace(plan, micro_batch_tokens=config.pass_tokens)
