@@ -82,7 +82,9 @@ def test_a_resume_takes_back_the_rows_of_steps_that_it_takes_again(tmp_path: Pat
     # While the checkpoint of step 6 is written: that of step 3 is the newest.
     codes, _ = run_workers(again, tmp_path / "1", fault="save", count=3 + 2)
     assert codes == [-9]
-    assert [row["step"] for row in curve(tmp_path / "again.partial")] == [0, 2, 4, 6]
+    # Training went on beside it, perhaps as far as the next row.
+    seen = [row["step"] for row in curve(tmp_path / "again.partial")]
+    assert seen in ([0, 2, 4, 6], [0, 2, 4, 6, 8])
     trained(again, tmp_path / "2")
     assert [row["step"] for row in curve(whole)] == [0, 2, 4, 6, 8, 10, STEPS]
     assert curve(tmp_path / "again") == curve(whole)
