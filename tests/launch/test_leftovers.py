@@ -31,8 +31,9 @@ def work():
     engine = subprocess.Popen([sys.executable, "-c", ENGINE], stdout=subprocess.PIPE, text=True)
     tracker = "import time; time.sleep(60)", "multiprocessing.resource_tracker"
     tracker = subprocess.Popen([sys.executable, "-c", *tracker])
-    print(engine.stdout.readline().strip(), tracker.pid, flush=True)
     at_end(lambda: print("shut down", flush=True))
+    # The test may send its signal from here on.
+    print(engine.stdout.readline().strip(), tracker.pid, flush=True)
     how = sys.argv[1]
     if how == "error":
         raise ValueError("no more memory")
