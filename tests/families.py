@@ -71,6 +71,15 @@ QWEN_VISION: dict[str, Any] = {
     "num_position_embeddings": 16,
 }
 
+BERT: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "pad_token_id": 0,
+}
+
 FALCON = {key: value for key, value in SMALL.items() if key != "head_dim"}
 
 PACKED: dict[str, dict[str, Any]] = {
@@ -110,6 +119,13 @@ PACKED: dict[str, dict[str, Any]] = {
     "GPT2": {**GPT, "n_positions": 64},
     "GPTNeoX": SMALL,
     "DeepseekV3": {**SMALL, **EXPERTS, **LATENT},
+    # Layers of their own stand before the head.
+    "Bert": {**BERT, "is_decoder": True},
+    "ModernBertDecoder": {
+        **SMALL,
+        "local_attention": 4,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
 }
 """Name of the configuration's class, without ``Config``, and its sizes."""
 
@@ -151,6 +167,9 @@ ROWS: dict[str, dict[str, Any]] = {
         "attention_types": [[["global", "local"], 1]],
         "window_size": 3,
     },
+    # Layers of their own stand before the head.
+    "Roberta": {**BERT, "is_decoder": True, "max_position_embeddings": 64},
+    "RemBert": {**BERT, "is_decoder": True, "input_embedding_size": 16},
 }
 """The same of models that cannot tell documents in one row apart, here or anywhere."""
 

@@ -139,7 +139,7 @@ SIZES: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (BertConfig(**SIZES), "bert: its logits are not a head's product"),
+        (BertConfig(**SIZES), "bert: a token's logits depend on what comes after it"),
         (BertGenerationConfig(**SIZES), "bert-generation: a token's logits depend on what comes"),
         (
             XLNetConfig(vocab_size=VOCAB, d_model=16, n_layer=2, n_head=4, d_inner=32),

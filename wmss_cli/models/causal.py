@@ -27,7 +27,7 @@ from wmss_cli.models.matching import (
     read_model_config,
     refusals,
 )
-from wmss_cli.models.packed import backbone
+from wmss_cli.models.packed import backbone, has_layers_before_head
 from wmss_cli.models.placement import stay_near
 from wmss_cli.models.weights import stored_tensors
 
@@ -104,6 +104,8 @@ def load_packed(folder: Path, precision: Precision) -> PreTrainedModel:
 
 def _freeze_other_parts(model: PreTrainedModel) -> None:
     """Let nothing learn that text does not go through, such as the vision of a multimodal model."""
+    if has_layers_before_head(model):
+        return
     head = cast(torch.nn.Module, model.get_output_embeddings())
     text = {id(p) for part in (backbone(model), head) for p in part.parameters()}
     for parameter in model.parameters():

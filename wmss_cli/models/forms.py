@@ -18,7 +18,13 @@ from transformers import PreTrainedModel
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.heads import Head, candidates, remember
-from wmss_cli.models.packed import PackedBatch, hidden_states, pack_attention, packs
+from wmss_cli.models.packed import (
+    PackedBatch,
+    hidden_states,
+    pack_attention,
+    packs,
+    set_layers_before_head,
+)
 
 Form = Literal["packed", "rows"]
 
@@ -64,8 +70,8 @@ def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> F
                 break
         else:
             raise ConfigError(
-                f"{model.config.model_type}: a token's logits depend on what comes after it; use a "
-                "causal language model"
+                f"{model.config.model_type}: padding behind a document changes its logits; use "
+                "another causal language model"
             )
     finally:
         model.train(was_training)
@@ -84,13 +90,17 @@ def _own_logits(model: PreTrainedModel) -> tuple[Tensor, Head]:
     # The model's own code: fused attention may leave out what it caps.
     model.set_attn_implementation("eager")
     heads = candidates(model)
+    _refuse_looking_ahead(model)
     alone = [_batch([document]) for document in _documents(model)]
     expected = torch.cat(
         [cast(Any, model)(input_ids=batch.input_ids[None]).logits[0] for batch in alone]
     )
-    hidden = torch.cat([hidden_states(model, batch) for batch in alone])
     first = heads[0]
-    if first.weight.shape == (expected.shape[1], hidden.shape[1]):
+    for layers_before_head in (False, True):
+        set_layers_before_head(model, layers_before_head)
+        hidden = torch.cat([hidden_states(model, batch) for batch in alone])
+        if first.weight.shape != (expected.shape[1], hidden.shape[1]):
+            continue
         product = hidden @ first.weight.T
         ratio = float((product * expected).sum() / product.square().sum())
         for head in [*heads, Head(first.weight, first.bias, ratio)]:
@@ -107,6 +117,19 @@ def _own_logits(model: PreTrainedModel) -> tuple[Tensor, Head]:
         f"{model.config.model_type}: its logits are not a head's product with its last hidden "
         "states, scaled or capped as config.json says; use a causal language model"
     )
+
+
+def _refuse_looking_ahead(model: PreTrainedModel) -> None:
+    ids = _documents(model)[1]
+    changed = torch.cat([ids[:-1], ids[:1]])
+    first, second = (cast(Any, model)(input_ids=row[None]).logits[0] for row in (ids, changed))
+    # Relative to what the token changes at its own place: with random weights both are small.
+    *before, effect = (first - second).abs().amax(dim=1)
+    if max(before) > _LEAK.get(first.dtype, 1e-5) * effect:
+        raise ConfigError(
+            f"{model.config.model_type}: a token's logits depend on what comes after it; use a "
+            "causal language model"
+        )
 
 
 @torch.no_grad()

@@ -82,8 +82,7 @@ def hidden_states(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
         rows, places = batch.rows, batch.position_ids
         ids = batch.input_ids.new_zeros(len(batch.lengths), max(batch.lengths))
         ids[rows, places] = batch.input_ids
-        out = backbone(model)(input_ids=ids, use_cache=False)
-        return cast(Tensor, out[0][rows[batch.predicting], places[batch.predicting]])
+        return _before_head(model, input_ids=ids)[rows[batch.predicting], places[batch.predicting]]
     ends = torch.tensor([0, *accumulate(batch.lengths)], dtype=torch.int32)
     ends = ends.to(batch.input_ids.device, non_blocking=True)
     longest = max(batch.lengths)
@@ -97,13 +96,47 @@ def hidden_states(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
         "max_length_k": longest,
         "seq_idx": batch.rows.int().unsqueeze(0),
     }
-    out = backbone(model)(
+    hidden = _before_head(
+        model,
         input_ids=batch.input_ids.unsqueeze(0),
         position_ids=batch.position_ids.unsqueeze(0),
-        use_cache=False,
         **borders,
     )
-    return cast(Tensor, out[0].squeeze(0)[batch.predicting])
+    return hidden.squeeze(0)[batch.predicting]
+
+
+def _before_head(model: PreTrainedModel, **inputs: Any) -> Tensor:
+    """Return what the head multiplies, ``[rows, length, hidden]``."""
+    if not has_layers_before_head(model):
+        return cast(Tensor, backbone(model)(use_cache=False, **inputs)[0])
+    head = cast(nn.Module, model.get_output_embeddings())
+    given: list[Tensor] = []
+
+    def take(hidden: Tensor) -> Tensor:
+        given.append(hidden)
+        # What the model does with its logits is not asked for, and need not cost a vocabulary.
+        return hidden[..., :1]
+
+    wrapped = vars(head).get("forward")
+    head.forward = take
+    try:
+        model(use_cache=False, **inputs)
+    finally:
+        if wrapped is None:
+            del head.forward
+        else:
+            head.forward = wrapped
+    return given[0]
+
+
+def has_layers_before_head(model: PreTrainedModel) -> bool:
+    """Say whether layers stand between the last hidden states and the head (BERT's transform)."""
+    return bool(getattr(model, "_wmss_layers_before_head", False))
+
+
+def set_layers_before_head(model: PreTrainedModel, there: bool) -> None:
+    """Let :func:`hidden_states` go through such layers, or not."""
+    cast(Any, model)._wmss_layers_before_head = there
 
 
 def backbone(model: PreTrainedModel) -> nn.Module:
