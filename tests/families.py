@@ -62,6 +62,17 @@ VISION: dict[str, Any] = {
     "image_size": 8,
     "patch_size": 4,
 }
+ROPE = {"rope_type": "default", "rope_theta": 1e4}
+MLLAMA_VISION: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_global_layers": 1,
+    "attention_heads": 2,
+    "image_size": 8,
+    "patch_size": 4,
+    "intermediate_layers_indices": [0],
+}
 QWEN_VISION: dict[str, Any] = {
     "depth": 1,
     "hidden_size": 16,
@@ -99,6 +110,10 @@ PACKED: dict[str, dict[str, Any]] = {
     },
     "Gemma3Text": {**SMALL, **MIXED_WINDOWS},
     "Gemma3": {"text_config": {**SMALL, **MIXED_WINDOWS}, "vision_config": VISION},
+    "Mllama": {
+        "text_config": {**SMALL, "cross_attention_layers": [1], "rope_parameters": ROPE},
+        "vision_config": {**MLLAMA_VISION, "vision_output_dim": 32},
+    },
     "GptOss": {**SMALL, **MIXED_WINDOWS, "num_local_experts": 4, "num_experts_per_tok": 2},
     "Granite": {**SMALL, "logits_scaling": 4.0, "residual_multiplier": 0.5},
     "Cohere": {**SMALL, "logit_scale": 0.25},
@@ -174,6 +189,7 @@ ROWS: dict[str, dict[str, Any]] = {
 """The same of models that cannot tell documents in one row apart, here or anywhere."""
 
 CLASSES = {
+    "Mllama": "MllamaForConditionalGeneration",
     "Gemma3": "Gemma3ForConditionalGeneration",
     "Qwen3_5": "Qwen3_5ForConditionalGeneration",
 }

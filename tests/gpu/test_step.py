@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from gpu.pairs import LENGTHS, QWEN3_06B, SMALL, batch, take_step
 
 from wmss_cli.bench.models import packed_model
 from wmss_cli.bench.step import join_alone
@@ -16,35 +16,12 @@ from wmss_cli.core.config import TrainConfig
 from wmss_cli.core.recomputation import every
 from wmss_cli.models.causal import device, dtype_of
 from wmss_cli.models.machine import data_sheet_rate, matrix_product_rate, peak_memory_bytes
-from wmss_cli.models.packed import PackedBatch
 from wmss_cli.models.shape import ModelShape, train_flops
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.memory import Trained, memory
 from wmss_cli.train.pair import WeakStrongPair
 
-QWEN3_06B: dict[str, Any] = {
-    "model_type": "qwen3",
-    "vocab_size": 151_936,
-    "hidden_size": 1024,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "max_position_embeddings": 8192,
-    "tie_word_embeddings": True,
-}
-SMALL = {**QWEN3_06B, "vocab_size": 500, "hidden_size": 64, "num_hidden_layers": 2}
-LENGTHS = (2048, 1024, 3000, 2120)
 STEPS = 5
-
-
-def batch(lengths: tuple[int, ...], vocab: int) -> PackedBatch:
-    tokens = sum(lengths)
-    ids = torch.randint(vocab, (tokens,), generator=torch.Generator().manual_seed(0))
-    positions = torch.cat([torch.arange(length) for length in lengths])
-    predicting = torch.nonzero(positions > 16)[:, 0] - 1
-    return PackedBatch(ids, positions, lengths, predicting, ids[predicting + 1]).to(device())
 
 
 def finish() -> None:
@@ -79,10 +56,7 @@ def test_a_step_beside_the_plan(
     for step in range(STEPS):
         finish()
         began = time.perf_counter()
-        engine.set_gradient_accumulation_boundary(True)
-        loss, _ = engine(given, float(len(given.targets)), None, step)
-        engine.backward(loss)
-        engine.step()
+        take_step(engine, given, step)
         finish()
         seconds.append(time.perf_counter() - began)
     peak = peak_memory_bytes(device())

@@ -13,8 +13,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from wmss_cli.core.config import SftConfig
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.packed import blocks_of
 from wmss_cli.train import buckets
-from wmss_cli.train.engine import blocks_of, deepspeed_config, mark_recomputed
+from wmss_cli.train.engine import deepspeed_config, mark_recomputed
 from wmss_cli.train.pair import WeakStrongPair
 
 PLAIN = "zero2-waiting"

@@ -2,7 +2,8 @@
 
 ZeRO 0 to 3, at 3 with every weight released and gathered again; one, two and four processes, of
 which some have nothing to predict in the second step; recomputation on and off, weak model
-co-trained and frozen, tied and untied heads, capped and biased ones, models that read rows; all
+co-trained and frozen, tied and untied heads, capped and biased ones, some with
+layers of their own, models that read rows; all
 objectives, NEFTune's noise (with `undial`); steps of unequally many packed micro-batches, clipping
 that bites, unequal completion lengths.
 """
@@ -25,7 +26,12 @@ from tiny import make_tiny_model
 from wmss_cli.train.objectives.table import OBJECTIVES
 
 MODES, HEADS = ("cotrain", "frozen"), ("tied", "untied")
-FAMILIES = {"capped": "Gemma2", "biased": "Phi", "rows": "Qwen3_5Text"}
+FAMILIES = {
+    "capped": "Gemma2",
+    "biased": "Phi",
+    "layered": "ModernBertDecoder",
+    "rows": "Qwen3_5Text",
+}
 
 
 def mixed(stages: tuple[int, ...], *recomputation: str) -> list[str]:

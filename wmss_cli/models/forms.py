@@ -20,6 +20,7 @@ from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.heads import Head, candidates, remember
 from wmss_cli.models.packed import (
     PackedBatch,
+    blocks_of,
     hidden_states,
     pack_attention,
     packs,
@@ -40,8 +41,9 @@ _LEAK = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-2}
 def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> Form:
     """Find how a model reads two short documents so that each has the model's own logits.
 
-    Leaves the model ready to read so: see :func:`~wmss_cli.models.packed.hidden_states`. A line in
-    the log says where a model cannot pack.
+    Leaves the model ready to read so: see :func:`~wmss_cli.models.packed.hidden_states`, and its
+    blocks that text does not enter (Mllama's for images) frozen. A line in the log says where a
+    model cannot pack.
 
     Parameters
     ----------
@@ -60,7 +62,8 @@ def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> F
     model.eval()
     torch.nn.Module.to(model, device or torch.device("cpu"))
     try:
-        expected, head = _own_logits(model)
+        with _frozen_where_text_does_not_go(model):
+            expected, head = _own_logits(model)
         reason = _why_not_packed(model, expected, head)
         if reason is None:
             return "packed"
@@ -83,6 +86,22 @@ def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> F
         )
         print(said, flush=True)  # noqa: T201 - goes to the log of the stage
     return "rows"
+
+
+@contextmanager
+def _frozen_where_text_does_not_go(model: PreTrainedModel) -> Iterator[None]:
+    """Freeze the blocks that nothing enters meanwhile: weight decay would shrink them unseen."""
+    entered: set[int] = set()
+    blocks = blocks_of(model)
+    hooks = [b.register_forward_hook(lambda block, *_: entered.add(id(block))) for b in blocks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for block in blocks:
+        if id(block) not in entered:
+            block.requires_grad_(False)
 
 
 def _own_logits(model: PreTrainedModel) -> tuple[Tensor, Head]:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from wmss_cli.models.attention import ATTENTION
 
@@ -146,6 +147,11 @@ def backbone(model: PreTrainedModel) -> nn.Module:
     part = whole.get_decoder() if is_multimodal else whole.base_model
     # A few classes do not find their own (Llama 4).
     return cast(nn.Module, whole.model if part is model else part)
+
+
+def blocks_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
+    """Return the blocks that transformers can recompute, in their order."""
+    return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
 
 
 def packs(model: PreTrainedModel) -> bool:

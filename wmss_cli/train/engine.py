@@ -9,8 +9,6 @@ import torch
 import torch.distributed as dist
 from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
-from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from wmss_cli.core import recomputation
 from wmss_cli.core.config import TrainConfig
@@ -19,6 +17,7 @@ from wmss_cli.models.causal import device, dtype_of
 from wmss_cli.models.compiled import compile_blocks
 from wmss_cli.models.heads import head_of
 from wmss_cli.models.kernels import fuse_layers
+from wmss_cli.models.packed import blocks_of
 from wmss_cli.train import buckets
 from wmss_cli.train.pair import WeakStrongPair
 
@@ -202,11 +201,6 @@ def _zero_sizes(pair: WeakStrongPair, zero_stage: int, own: dict[str, Any]) -> d
 def _largest(pair: WeakStrongPair) -> int:
     """Return the elements of the largest weight that is trained."""
     return max(p.numel() for p in pair.parameters() if p.requires_grad)
-
-
-def blocks_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
-    """Return the blocks that transformers can recompute, in their order."""
-    return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
 
 
 def set_learning_rate(engine: DeepSpeedEngine, value: float) -> None:
