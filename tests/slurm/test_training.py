@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +53,18 @@ def digest(job: Job) -> str:
 def log(job: Job) -> str:
     paths = (Path(job.out).parent / "slurm").glob("*/*_0_log.out")
     return "".join(path.read_text() for path in paths)
+
+
+def process_of(rank: int, job_id: str) -> int:
+    """Return the process of a rank; the cluster's nodes are this machine."""
+    wanted = {f"SLURM_JOB_ID={job_id}", f"SLURM_PROCID={rank}"}
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if wanted <= set(path.read_text(errors="replace").split("\0")):
+                found.append(int(path.parent.name))
+    # What it has started has its environment, and a greater number.
+    return min(found)
 
 
 @pytest.mark.usefixtures("on_cluster")
@@ -177,3 +193,22 @@ def test_without_scontrol_on_the_nodes_a_chain_of_jobs_goes_on(
     assert digest(here) == undisturbed
     assert "the next job of the chain goes on" in log(here)
     assert read_manifest(Path(here.out)).job_id not in (running, sent.job_ids[0])
+
+
+@pytest.mark.usefixtures("on_cluster")
+def test_a_rank_that_sleeps_ends_the_job_which_goes_on_from_its_checkpoint(
+    job: Job, undisturbed: str, tmp_path: Path
+) -> None:
+    here = elsewhere(job, tmp_path)
+    here = replace(here, config=here.config | {"hang_limit_min": 0.25})
+    ledger, sent = send(here, train=PAIR)
+    wait_until(lambda: steps_taken(here) > 45)
+    os.kill(process_of(1, sent.job_ids[0]), signal.SIGSTOP)
+    wait_until(lambda: only_stage(ledger).state == "waiting")
+    assert wait_over(ledger).state == "done"
+    assert digest(here) == undisturbed
+    assert "rank 1 (host " in log(here)
+    assert "has not answered for 0.25 min, since step " in log(here)
+    assert "requeued after a hang (1 of at most 20 times)" in log(here)
+    manifest = read_manifest(Path(here.out))
+    assert (manifest.attempt, manifest.job_id) == (2, sent.job_ids[0])

@@ -54,6 +54,9 @@ def test_a_rank_whose_thread_is_silent_is_behind_whatever_it_said() -> None:
     said = judged(place(1, 9), place(1, 9, patient=True), silent_s={1: 700.0})
     assert str(said).startswith("rank 1 ")
     assert judged(place(1, 9), place(1, 9), silent_s={1: LIMIT_S}) is None
+    # It stopped in the collective in which the other waits.
+    said = judged(place(601, 9), place(3, 9), silent_s={1: 598.0})
+    assert str(said).startswith("rank 1 ")
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

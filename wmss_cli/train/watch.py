@@ -32,6 +32,8 @@ _PATIENCE_S = 6 * 3600.0
 _END = "watch/end"
 _SUSPENDED = 0.5
 """Of the limit: a thread that slept so much longer than it asked for was not running."""
+_SILENT = 0.5
+"""Of the limit: where a rank is late, one that has said nothing for so long is the one behind."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,9 @@ class Watch:
         ]
         if not silent and not late:
             return None
+        if not silent:
+            # Stopped as a whole, it may be in the same collective as those that wait for it.
+            silent = [r for r, seconds in silent_s.items() if seconds > _SILENT * self._limit_s]
         if silent:
             behind = silent
         else:
