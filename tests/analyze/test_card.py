@@ -13,6 +13,7 @@ METRICS = {
     "by_kind": {"code": {"total": 50, "kept": 25}, "math": {"total": 150, "kept": 75}},
     "by_source": {"": {"total": 20, "kept": 10}, "sums": {"total": 180, "kept": 90}},
     "decontaminated_against": [],
+    "common_phrases": {"records": 0, "most": []},
     "sandbox": ["bubblewrap"],
 }
 

@@ -100,6 +100,12 @@ def _lines(
     against = metrics["decontaminated_against"]
     yield f"Benchmark questions looked for: {', '.join(against) if against else 'none'}."
     yield ""
+    if common := metrics["common_phrases"]["records"]:
+        yield f"{common:,} records stay that share only common phrases with them, such as:"
+        yield ""
+        for phrase in metrics["common_phrases"]["most"]:
+            yield f"- {phrase}"
+        yield ""
     if metrics["sandbox"]:
         yield f"Programs were run in the sandbox: {', '.join(metrics['sandbox'])}."
         yield ""

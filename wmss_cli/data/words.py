@@ -56,7 +56,7 @@ _SIGNS: Mapping[str, str] = {
 """LaTeX commands that are a sign of :data:`_SIGN`."""
 
 _TYPESETTING_NAMES = """
-    left right middle big bigl bigr bigg biggl biggr displaystyle textstyle limits nolimits
+    boxed left right middle big bigl bigr bigg biggl biggr displaystyle textstyle limits nolimits
     text textbf textit textrm texttt textsc emph mbox hbox mathrm mathbf mathbb mathcal mathit
     mathsf boldsymbol bf rm it operatorname underline displaylimits phantom hphantom vphantom
     quad qquad hspace vspace hfill smallskip medskip bigskip noindent newline hline centering item
