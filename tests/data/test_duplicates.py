@@ -112,6 +112,7 @@ def test_another_number_or_reference_makes_another_problem(prompt: str, referenc
         ("Ann has 3 pears!", "7"),
         ("Tom has $3$ apples.", "$7$"),
         ("tom has\n3 apples", r"\boxed{7}"),
+        ("Tom has 3 apples.", "7.00"),
     ],
 )
 def test_how_a_problem_is_written_does_not(prompt: str, reference: str) -> None:

@@ -41,8 +41,9 @@ def test_three_other_problems_make_a_phrase_common(tmp_path: Path, files: int) -
     prompts = [f"{who} around a table. {RULE}" for who in ("Knights feast", "Dwarfs", "We dine")]
     found = find_contaminated(write(tmp_path, [*prompts, "Count."], files), BENCHMARKS)
     assert found.details == {}
-    assert found.common.total() == 3
-    assert next(iter(found.common)).startswith("two seatings are considered the same")
+    assert found.common.keys() == {0, 1, 2}
+    (phrase,) = set(found.common.values())
+    assert BENCHMARKS.name(phrase).how.startswith("two seatings are considered the same")
 
 
 @pytest.mark.parametrize("files", [1, 2, 5])
@@ -59,4 +60,4 @@ def test_copies_of_one_prompt_and_variants_of_the_question_do_not(
 
 def test_there_may_be_none(tmp_path: Path) -> None:
     found = find_contaminated(write(tmp_path, ["Count.", "Count again."], 1), BENCHMARKS)
-    assert (found.details, found.common.total()) == ({}, 0)
+    assert (found.details, found.common) == ({}, {})

@@ -122,6 +122,9 @@ def test_keeps_the_right_and_says_why_not_the_rest(tmp_path: Path) -> None:
     assert manifest.metrics["records"] == 12
     assert manifest.metrics["kept"] == 3
     assert manifest.metrics["rejected"] == dict.fromkeys(details, 1)
+    assert manifest.metrics["first_rejected"].keys() == details.keys()
+    first = manifest.metrics["first_rejected"]["wrong_answer"]
+    assert first == "data-0000:data, row 2: answer '5', reference '4'"
     assert manifest.metrics["by_source"]["again"] == {"total": 1, "kept": 0}
     assert manifest.metrics["sandbox"] == [find_level()]
     assert verify(out).digest == manifest.digest
@@ -312,6 +315,7 @@ def test_copies_and_benchmark_questions_go(mixed: Path, ducks: Path, tmp_path: P
     card = (out / "card.md").read_text()
     assert "9 of 15 records are kept." in card
     assert "| contaminated | 1 | 6.7% |" in card
+    assert "- contaminated: data-0000:mixed, row 12: ducks d1: has 16 ducks that lay" in card
     assert "Benchmark questions looked for: ducks." in card
     assert manifest.fingerprint in card
     assert (out / "lengths.png").read_bytes().startswith(b"\x89PNG")
@@ -383,8 +387,8 @@ def test_a_phrase_that_other_problems_have_too_makes_no_contamination(
     everything = write_jsonl(tmp_path / "all.jsonl", rows)
     manifest = run(curate_job(out, everything, rounds, **options))
     assert [(row["row"], row["detail"]) for row in rejected_rows(out)] == [(3, "ducks r1: equal")]
-    assert manifest.metrics["common_phrases"]["records"] == 4
-    assert "4 records stay that share only common phrases" in (out / "card.md").read_text()
+    assert manifest.metrics["kept_with_common_phrase"] == 4
+    assert "4 records are kept that share only common phrases" in (out / "card.md").read_text()
 
     # Where two records have it, it is rare, however many copies of these there are.
     few = write_jsonl(tmp_path / "few.jsonl", [rows[0]] * 5 + [rows[1], record("1 + 1?", "2", "2")])
@@ -423,9 +427,9 @@ def test_near_copies_stay_if_they_answer_another_question(tmp_path: Path) -> Non
     ]
     out = tmp_path / "curated"
     curate_files(out, [write_jsonl(tmp_path / "data.jsonl", rows)])
-    # The tenth record is written as another answer: it stays, which loses nothing.
     assert [(row["row"], row["detail"]) for row in rejected_rows(out)] == [
         (9, "of data-0000:data, row 4"),
+        (10, "of data-0000:data, row 4"),
         (12, "of data-0000:data, row 11"),
     ]
 

@@ -9,6 +9,7 @@ at all is found by locality-sensitive hashing: signatures in bands, of which one
 from __future__ import annotations
 
 import hashlib
+import re
 from unicodedata import normalize
 
 import numpy as np
@@ -21,6 +22,7 @@ PERMUTATIONS = 128
 """Values of a signature: an overlap is estimated with a standard error of at most 0.044."""
 
 _WORDS = 5
+_ZEROS = re.compile(r"(?<=\d)\.0+(?!\d)")
 _SEED = 1
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -51,6 +53,7 @@ def problem_key(prompt: str, reference: str) -> bytes:
         What the answer is checked by: a reference answer or tests, empty if there is nothing.
     """
     numbers = [word for word in words_and_signs(prompt) if any(c.isdigit() for c in word)]
+    reference = _ZEROS.sub("", reference)
     parts = (" ".join(numbers), " ".join(words_and_signs(reference)))
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()[:8]
 

@@ -1,12 +1,12 @@
 """Which records go because they share a phrase with a benchmark that hardly another record has.
 
 Shards say which phrases a record shares; how rare these are is known when all records are. What is
-held in memory is a few keys for each phrase, not for each record.
+held in memory is a few keys for each phrase, and one number for each record that shares one.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +28,12 @@ class Contaminated:
     ----------
     details : dict of int to str
         What a record shares with which question, by the place of each record that goes.
-    common : Counter of str
-        Phrases that are common, by how many records stay that share one.
+    common : dict of int to int
+        The first phrase of each record that shares only common ones, by its place.
     """
 
     details: dict[int, str] = field(default_factory=dict)
-    common: Counter[str] = field(default_factory=Counter)
+    common: dict[int, int] = field(default_factory=dict)
 
 
 def find_contaminated(files: Sequence[Path], benchmarks: Benchmarks) -> Contaminated:
@@ -59,11 +59,11 @@ def find_contaminated(files: Sequence[Path], benchmarks: Benchmarks) -> Contamin
             for phrase in row["phrases"]
             if benchmarks.elsewhere(phrase) + len(prompts.get(phrase, ())) < COMMON
         ]
-        met = benchmarks.name((rare or row["phrases"])[0])
         if rare:
+            met = benchmarks.name(rare[0])
             found.details[row["place"]] = f"{met.task} {met.id}: {met.how}"
         else:
-            found.common[met.how] += 1
+            found.common[row["place"]] = row["phrases"][0]
     return found
 
 

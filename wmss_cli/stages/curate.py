@@ -53,6 +53,7 @@ UNIT = "records"
 
 _ROWS_PER_BATCH = 256
 _UNREADABLE_SHOWN = 5
+_SHOWN = 3
 _DETAIL_CHARS = 200
 
 Row = dict[str, Any]
@@ -133,7 +134,7 @@ def merge(job: Job, draft: Draft) -> Manifest:
                 row["reason"], row["detail"] = "contaminated", detail
             elif row["place"] in copies:
                 row["reason"], row["detail"] = copies[row["place"]]
-            tally.count(row)
+            tally.count(row, contaminated.common.get(row["place"]))
             (examples if row["reason"] is None else rejected).append(row)
     where = ", ".join(paths.values())
     if not tally.records:
@@ -147,10 +148,10 @@ def merge(job: Job, draft: Draft) -> Manifest:
     metrics["decontaminated_against"] = [
         role.removeprefix(TASK_ROLE) for role in job.inputs if role.startswith(TASK_ROLE)
     ]
-    metrics["common_phrases"] = {
-        "records": contaminated.common.total(),
-        "most": sorted(contaminated.common, key=lambda how: (-contaminated.common[how], how))[:3],
-    }
+    if benchmarks is not None:
+        most = sorted(tally.common, key=lambda phrase: (-tally.common[phrase], phrase))
+        metrics["kept_with_common_phrase"] = tally.common.total()
+        metrics["common_phrases"] = [benchmarks.name(phrase).how for phrase in most[:_SHOWN]]
     metrics["sandbox"] = sorted(levels)
     prints = {role: source.fingerprint for role, source in draft.inputs.items()}
     write_card(draft.folder, metrics, tally.words, {**prints, "this artifact": draft.fingerprint})
@@ -261,8 +262,11 @@ def _detail(decision: Decision, verdict: Verdict) -> str:
 
 
 def _short(text: str | None) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= _DETAIL_CHARS else f"{shown[:_DETAIL_CHARS]}…"
+    return _cut(repr(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _DETAIL_CHARS else f"{text[:_DETAIL_CHARS]}…"
 
 
 def _label(role: str, path: Path) -> str:
@@ -297,8 +301,12 @@ class _Tally:
     words: Counter[int] = field(default_factory=Counter)
     """How many kept samples have so many words."""
     unreadable: list[str] = field(default_factory=list)
+    first: dict[str, str] = field(default_factory=dict)
+    """By reason: the first record that went for it."""
+    common: Counter[int] = field(default_factory=Counter)
+    """Phrases by how many samples are kept that share only common ones with a benchmark."""
 
-    def count(self, row: Row) -> None:
+    def count(self, row: Row, common: int | None = None) -> None:
         reason = row["reason"]
         self.records += 1
         for counts, name in ((self.by_source, row["source"]), (self.by_kind, row["kind"])):
@@ -307,9 +315,13 @@ class _Tally:
         if reason is None:
             self.kept += 1
             self.words[len(row["prompt"].split()) + len(row["completion"].split())] += 1
+            self.common.update([] if common is None else [common])
             return
         assert reason in REASONS, reason
         self.rejected[reason] += 1
+        if reason not in self.first:
+            detail = f": {_cut(row['detail'])}" if row["detail"] else ""
+            self.first[reason] = f"{row['file']}, row {row['row']}{detail}"
         if reason == "unreadable" and len(self.unreadable) < _UNREADABLE_SHOWN:
             path = self.paths[row["file"].partition(":")[0]]
             self.unreadable.append(f"{path}:{row['row']}: {row['detail']}")
@@ -324,5 +336,6 @@ class _Tally:
             "rejected": dict(self.rejected.most_common()),
             "by_kind": {kind: dict(counts) for kind, counts in sorted(self.by_kind.items())},
             "by_source": {name: dict(counts) for name, counts in sorted(self.by_source.items())},
+            "first_rejected": self.first,
             "first_unreadable": self.unreadable,
         }
