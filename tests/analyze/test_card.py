@@ -10,6 +10,7 @@ METRICS = {
     "records": 200,
     "kept": 100,
     "rejected": {"wrong_answer": 60, "format": 40},
+    "first_rejected": {"wrong_answer": "a, row 2: answer '5'", "format": "a, row 7: no <think>"},
     "by_kind": {"code": {"total": 50, "kept": 25}, "math": {"total": 150, "kept": 75}},
     "by_source": {"": {"total": 20, "kept": 10}, "sums": {"total": 180, "kept": 90}},
     "decontaminated_against": [],
@@ -23,6 +24,7 @@ def test_counts_lengths_and_fingerprints(tmp_path: Path) -> None:
     for line in (
         "100 of 200 records are kept.",
         "| wrong_answer | 60 | 30.0% |",
+        "- wrong_answer: a, row 2: answer '5'",
         "Benchmark questions looked for: none.",
         "Programs were run in the sandbox: bubblewrap.",
         "| code | 50 | 25 | 25.0% |",

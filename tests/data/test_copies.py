@@ -9,12 +9,14 @@ import pytest
 
 from wmss_cli.core.schema import JUDGED, write_parquet
 from wmss_cli.data.copies import find_copies
-from wmss_cli.data.duplicates import content_key, signature
+from wmss_cli.data.duplicates import content_key, problem_key, signature
 
 STORY = "Tom has four apples and buys three more at the market before he walks home to his sister."
 
 
-def judged(place: int, text: str, reason: str | None = None) -> dict[str, Any]:
+def judged(
+    place: int, text: str, reason: str | None = None, reference: str = "7"
+) -> dict[str, Any]:
     kept = reason is None
     blank = dict.fromkeys(JUDGED.names)
     return blank | {
@@ -28,6 +30,7 @@ def judged(place: int, text: str, reason: str | None = None) -> dict[str, Any]:
         "reason": reason,
         "content_key": content_key(text, "") if kept else None,
         "signature": signature(text).tobytes() if kept else None,
+        "problem_key": problem_key(text, reference) if kept else None,
     }
 
 
@@ -41,6 +44,7 @@ def files(tmp_path: Path) -> list[Path]:
         judged(3, STORY.upper()),
         judged(4, "Rejected."),
         judged(5, "Rejected.", reason="wrong_answer"),
+        judged(6, f"{STORY} Well then", reference="8"),
     ]
     paths = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
     for part, path in enumerate(paths):
@@ -61,3 +65,7 @@ def test_without_a_threshold_only_exact_copies_are_looked_for(files: list[Path])
 
 def test_the_order_of_the_files_says_nothing(files: list[Path]) -> None:
     assert find_copies(files[::-1], 0.8) == find_copies(files, 0.8)
+
+
+def test_what_goes_for_another_reason_makes_no_record_superfluous(files: list[Path]) -> None:
+    assert find_copies(files, 0.8, gone={0}) == {3: ("near_duplicate", "of data-0000:am, row 2")}

@@ -17,6 +17,7 @@ from wmss_cli.data.duplicates import (
     band_keys,
     content_key,
     originals,
+    problem_key,
     signature,
     suspects,
 )
@@ -35,13 +36,14 @@ def jaccard(a: str, b: str) -> float:
     return len(one & other) / len(one | other)
 
 
-def near(texts: Sequence[str], threshold: float) -> list[int]:
+def near(texts: Sequence[str], threshold: float, problems: Sequence[int] = ()) -> list[int]:
     """Return the original of each text, as the stage finds it: among the suspects alone."""
     signatures = np.stack([signature(text) for text in texts])
-    keys = band_keys(signatures, threshold)
+    numbers = np.array(problems or [0] * len(texts), dtype=np.uint64)
+    keys = band_keys(signatures, numbers, threshold)
     found = np.arange(len(texts))
     some = suspects(keys)
-    found[some] = some[originals(keys[some], signatures[some], threshold)]
+    found[some] = some[originals(keys[some], signatures[some], numbers[some], threshold)]
     return found.tolist()
 
 
@@ -72,6 +74,49 @@ def test_near_duplicates_go_and_the_first_of_a_cluster_stays() -> None:
     first, other = text(rng, 300), text(rng, 300)
     rows = [first, other, changed(rng, first, 2), first, changed(rng, other, 2), text(rng, 300)]
     assert near([" ".join(row) for row in rows], 0.8) == [0, 1, 0, 0, 1, 5]
+
+
+def test_samples_of_other_problems_stay_however_near_they_are() -> None:
+    rng = random.Random(3)
+    template = text(rng, 300)
+    rows = [" ".join(changed(rng, template, 2)) for _ in range(6)]
+    assert near(rows, 0.8, problems=[1, 2, 1, 3, 2, 4]) == [0, 1, 0, 3, 1, 5]
+
+
+def test_thousands_of_problems_from_one_template_are_not_compared_with_each_other() -> None:
+    signatures = np.tile(signature("Tom buys apples at the market and walks home."), (20_000, 1))
+    problems = np.arange(len(signatures), dtype=np.uint64)
+    keys = band_keys(signatures, problems, 0.8)
+    # By chance alone: 2^32 keys in each band.
+    assert len(suspects(keys)) < 0.01 * len(keys)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reference"),
+    [
+        ("Tom has 3 apples.", "8"),
+        ("Tom has 4 apples.", "7"),
+        ("Tom has -3 apples and 5 pears.", "7"),
+        ("Tom has 3 apples.", "-7"),
+        ("Tom has 3 apples.", r"\frac{7}{2}"),
+        ("Tom has 3 apples.", ""),
+    ],
+)
+def test_another_number_or_reference_makes_another_problem(prompt: str, reference: str) -> None:
+    assert problem_key(prompt, reference) != problem_key("Tom has 3 apples.", "7")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reference"),
+    [
+        ("Ann has 3 pears!", "7"),
+        ("Tom has $3$ apples.", "$7$"),
+        ("tom has\n3 apples", r"\boxed{7}"),
+        ("Tom has 3 apples.", "7.00"),
+    ],
+)
+def test_how_a_problem_is_written_does_not(prompt: str, reference: str) -> None:
+    assert problem_key(prompt, reference) == problem_key("Tom has 3 apples.", "7")
 
 
 def test_a_chain_is_no_cluster() -> None:
@@ -117,8 +162,9 @@ def test_short_and_empty_texts_are_compared_as_a_whole() -> None:
 
 def test_there_may_be_none() -> None:
     signatures = np.empty((0, PERMUTATIONS), np.uint32)
-    keys = band_keys(signatures, 0.8)
-    assert suspects(keys).tolist() == originals(keys, signatures, 0.8).tolist() == []
+    problems = np.empty(0, np.uint64)
+    keys = band_keys(signatures, problems, 0.8)
+    assert suspects(keys).tolist() == originals(keys, signatures, problems, 0.8).tolist() == []
 
 
 def test_real_questions_are_hardly_near_each_other(shared_data: Path) -> None:

@@ -122,6 +122,9 @@ def test_keeps_the_right_and_says_why_not_the_rest(tmp_path: Path) -> None:
     assert manifest.metrics["records"] == 12
     assert manifest.metrics["kept"] == 3
     assert manifest.metrics["rejected"] == dict.fromkeys(details, 1)
+    assert manifest.metrics["first_rejected"].keys() == details.keys()
+    first = manifest.metrics["first_rejected"]["wrong_answer"]
+    assert first == "data-0000:data, row 2: answer '5', reference '4'"
     assert manifest.metrics["by_source"]["again"] == {"total": 1, "kept": 0}
     assert manifest.metrics["sandbox"] == [find_level()]
     assert verify(out).digest == manifest.digest
@@ -312,6 +315,7 @@ def test_copies_and_benchmark_questions_go(mixed: Path, ducks: Path, tmp_path: P
     card = (out / "card.md").read_text()
     assert "9 of 15 records are kept." in card
     assert "| contaminated | 1 | 6.7% |" in card
+    assert "- contaminated: data-0000:mixed, row 12: ducks d1: has 16 ducks that lay" in card
     assert "Benchmark questions looked for: ducks." in card
     assert manifest.fingerprint in card
     assert (out / "lengths.png").read_bytes().startswith(b"\x89PNG")
@@ -355,6 +359,79 @@ def test_shards_do_not_change_what_is_kept(
         one.metrics,
     )
     assert not Path(f"{cut}.shards").exists()
+
+
+@pytest.fixture
+def rounds(tmp_path: Path) -> Path:
+    """A benchmark of one question, whose last sentence four other records have, too."""
+    path = tmp_path / "rounds.jsonl"
+    question = f"A senate committee has 8 republicans and wants to sit together. {RULE}"
+    path.write_text(json.dumps({"id": "r1", "question": question, "answer": "13"}))
+    return path
+
+
+RULE = "Two seatings are considered the same if one is a rotation of the other, as usual."
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_phrase_that_other_problems_have_too_makes_no_contamination(
+    rounds: Path, tmp_path: Path, shards: int
+) -> None:
+    others = ["Nine knights feast", "Ann, Bo and Cy play", "Five couples dine", "Six dwarfs meet"]
+    prompts = [f"{other} around a table. How many ways are there? {RULE}" for other in others]
+    rows = [record(prompt, "13", "13") for prompt in prompts]
+    rows.insert(2, record(f"Hello! {json.loads(rounds.read_text())['question']}", "13", "13"))
+
+    out = tmp_path / "all"
+    options = {"shards": shards, "deduplicate": "exact"}
+    everything = write_jsonl(tmp_path / "all.jsonl", rows)
+    manifest = run(curate_job(out, everything, rounds, **options))
+    assert [(row["row"], row["detail"]) for row in rejected_rows(out)] == [(3, "ducks r1: equal")]
+    assert manifest.metrics["kept_with_common_phrase"] == 4
+    assert "4 records are kept that share only common phrases" in (out / "card.md").read_text()
+
+    # Where two records have it, it is rare, however many copies of these there are.
+    few = write_jsonl(tmp_path / "few.jsonl", [rows[0]] * 5 + [rows[1], record("1 + 1?", "2", "2")])
+    out = tmp_path / "few"
+    run(curate_job(out, few, rounds, shards=shards, deduplicate="none"))
+    assert Counter(row["reason"] for row in rejected_rows(out)) == {"contaminated": 6}
+    assert rejected_rows(out)[0]["detail"].startswith("ducks r1: two seatings are considered")
+
+
+def test_a_record_that_goes_for_a_phrase_makes_no_other_one_superfluous(
+    ducks: Path, tmp_path: Path
+) -> None:
+    # What is asked is contaminated before its answer is found wrong.
+    rows = [record(long_question("Janet"), "12", "13"), record("1 + 1?", "2", "2")]
+    out = tmp_path / "curated"
+    run(curate_job(out, write_jsonl(tmp_path / "data.jsonl", rows), ducks))
+    assert [row["reason"] for row in rejected_rows(out)] == ["contaminated"]
+
+
+def test_near_copies_stay_if_they_answer_another_question(tmp_path: Path) -> None:
+    thoughts = " ".join(f"step {word} follows from what was said before" for word in "abcdefghijk")
+
+    def told(prompt: str, answer: str, reference: str | None, **info: Any) -> Row:
+        row = record(prompt, answer, reference, **info)
+        row["messages"][1]["content"] = f"<think>{thoughts}</think> <answer>{answer}</answer>"
+        return row
+
+    rows = [told(f"Tom has {n} apples and eats one.", str(n - 1), str(n - 1)) for n in range(2, 10)]
+    rows.append(told("Tom has 5 apples and eats one!!", "4", "4"))
+    rows.append(told("Tom has 5 pears and eats one.", "4.0", "4.0"))
+    tests = [{"test_code": f"assert f() == {n}", "test_entry_point": None} for n in (1, 1, 2)]
+    program = "```python\ndef f(): return {0}\n```"
+    rows += [
+        told(f"Write f{mark}", program.format(n), None, test_case=test)
+        for mark, n, test in zip([".", "!", "?"], (1, 1, 2), tests, strict=True)
+    ]
+    out = tmp_path / "curated"
+    curate_files(out, [write_jsonl(tmp_path / "data.jsonl", rows)])
+    assert [(row["row"], row["detail"]) for row in rejected_rows(out)] == [
+        (9, "of data-0000:data, row 4"),
+        (10, "of data-0000:data, row 4"),
+        (12, "of data-0000:data, row 11"),
+    ]
 
 
 def test_a_missing_shard_is_not_merged_over(mixed: Path, ducks: Path, tmp_path: Path) -> None:

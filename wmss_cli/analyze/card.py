@@ -97,9 +97,19 @@ def _lines(
     for reason, count in metrics["rejected"].items():
         yield f"| {reason} | {count:,} | {count / metrics['records']:.1%} |"
     yield ""
+    yield "The first record that was rejected for each reason:"
+    yield ""
+    for reason in metrics["rejected"]:
+        yield f"- {reason}: {' '.join(metrics['first_rejected'][reason].split())}"
+    yield ""
     against = metrics["decontaminated_against"]
     yield f"Benchmark questions looked for: {', '.join(against) if against else 'none'}."
     yield ""
+    if common := metrics.get("kept_with_common_phrase"):
+        yield f"{common:,} records are kept that share only common phrases with them, such as:"
+        yield ""
+        yield from (f"- {phrase}" for phrase in metrics["common_phrases"])
+        yield ""
     if metrics["sandbox"]:
         yield f"Programs were run in the sandbox: {', '.join(metrics['sandbox'])}."
         yield ""

@@ -48,6 +48,8 @@ class CurateConfig(Section):
     """Which records are kept."""
 
     EXECUTION = frozenset({"workers", "shards", "unsafe_programs"})
+    # 2: phrases count where they are rare, and near-duplicates answer the same question.
+    RULES = 2
 
     format: Literal["tags", "any"] = "tags"
     """`tags`: exactly one <think>…</think> and one <answer>…</answer>; `any`: no matter how."""
@@ -57,7 +59,8 @@ class CurateConfig(Section):
     """Run programs of models without a sandbox where none works; else that is an error."""
     deduplicate: Literal["none", "exact", "near"] = "near"
     """`exact` rejects a record whose prompt and completion both equal those of an earlier one, but
-    for case and white space; `near` one that is nearly equal to an earlier one, too."""
+    for case and white space; `near` one that is nearly equal to an earlier one, too, and has the
+    same numbers in its prompt and the same reference answer or tests."""
     near_threshold: Annotated[float, Field(gt=0.0, le=0.99)] = 0.8
     """From this overlap on (Jaccard, of the sets of five words in a row, estimated by MinHash) two
     records are nearly equal."""

@@ -53,6 +53,10 @@ JUDGED = pa.schema(
         pa.field("line", pa.binary()),
         pa.field("content_key", pa.binary(16)),  # null where no duplicate is looked for
         pa.field("signature", pa.binary(512)),  # MinHash; null where the record is rejected
+        pa.field("problem_key", pa.binary(8)),  # of what near-duplicates share; null as signature
+        pa.field("prompt_key", pa.binary(8)),  # null where the record shares no phrase
+        pa.field("phrases", pa.list_(pa.int32())),  # of benchmarks that it shares; null is none
+        pa.field("phrases_apart", pa.list_(pa.int32())),  # those within another problem
     ]
 )
 TOKENS = pa.schema(

@@ -30,15 +30,21 @@ class Section(BaseModel):
     So an option that a new version brings repeats no finished work. Never a plain default: where
     that changes, the fingerprint must change, too."""
 
+    RULES: ClassVar[int | None] = None
+    """Which rules the stage decides by, where no option says so: a part of the fingerprint.
+
+    Raised when a new version decides otherwise, so that nobody takes the old result for its."""
+
     def unused(self) -> frozenset[str]:
         """Return the fields without effect beside the values of the others."""
         return frozenset()
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that decide what the stage makes, for the fingerprint."""
+        """Return what decides on what the stage makes, for the fingerprint."""
         values = self.model_dump(mode="json", exclude={*self.EXECUTION, *self.unused()})
-        return {
+        decided = {
             name: value
             for name, value in values.items()
             if name not in self.NEUTRAL or value != self.NEUTRAL[name]
         }
+        return decided if self.RULES is None else decided | {"rules": self.RULES}

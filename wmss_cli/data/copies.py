@@ -5,7 +5,7 @@ Only hashes are held in memory, and the signatures of the records that may be ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,9 @@ from wmss_cli.data.duplicates import PERMUTATIONS, band_keys, originals, suspect
 _ROWS_PER_BATCH = 1024
 
 
-def find_copies(files: Sequence[Path], threshold: float | None) -> dict[int, tuple[str, str]]:
+def find_copies(
+    files: Sequence[Path], threshold: float | None, gone: Collection[int] = ()
+) -> dict[int, tuple[str, str]]:
     """Return why a record goes that an earlier one makes superfluous, by its place.
 
     Parameters
@@ -27,6 +29,8 @@ def find_copies(files: Sequence[Path], threshold: float | None) -> dict[int, tup
         Tables of :data:`wmss_cli.core.schema.JUDGED` records. Together they have every place once.
     threshold : float or None
         From this overlap on (Jaccard) two records are nearly equal; None looks for copies alone.
+    gone : collection of int
+        Places of records that are rejected for another reason.
 
     Returns
     -------
@@ -37,7 +41,7 @@ def find_copies(files: Sequence[Path], threshold: float | None) -> dict[int, tup
     tables = [pq.read_table(file, columns=columns, read_dictionary=["file"]) for file in files]
     judged = pa.concat_tables(tables)
     places = judged["place"].to_numpy()
-    kept = judged["reason"].is_null().to_numpy().copy()
+    kept = judged["reason"].is_null().to_numpy() & ~np.isin(places, list(gone))
     # A record that is rejected makes no other one superfluous.
     rows = np.flatnonzero(kept)
     copied = rows[_repeated(judged["content_key"].take(rows), places[rows])]
@@ -49,8 +53,9 @@ def find_copies(files: Sequence[Path], threshold: float | None) -> dict[int, tup
     near = left[suspects(_band_keys(files, kept, threshold))]
     # In the order of the records: the first of a cluster stays.
     near = near[np.argsort(places[near])]
-    signatures = _signatures(files, near)
-    found = originals(band_keys(signatures, threshold), signatures, threshold)
+    signatures, problems = _signatures(files, near)
+    keys = band_keys(signatures, problems, threshold)
+    found = originals(keys, signatures, problems, threshold)
     for row, original in zip(near.tolist(), near[found].tolist(), strict=True):
         if original != row:
             detail = f"of {judged['file'][original]}, row {judged['row'][original]}"
@@ -77,32 +82,43 @@ def _band_keys(
 ) -> NDArray[np.uint32]:
     """Return the keys of the rows that are kept, file after file."""
     parts = [
-        band_keys(part[kept[first : first + len(part)]], threshold)
-        for first, part in _signature_batches(files)
+        band_keys(part[here], problems[here], threshold)
+        for first, part, problems in _signature_batches(files)
+        for here in [kept[first : first + len(part)]]
     ]
     return np.concatenate(parts)
 
 
-def _signatures(files: Sequence[Path], rows: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Return the signatures of some rows, in their order."""
+def _signatures(
+    files: Sequence[Path], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
+    """Return the signatures and the problems of some rows, in their order."""
     found = np.empty((len(rows), PERMUTATIONS), dtype=np.uint32)
-    for first, part in _signature_batches(files):
+    keys = np.empty(len(rows), dtype=np.uint64)
+    for first, part, problems in _signature_batches(files):
         here = np.flatnonzero((rows >= first) & (rows < first + len(part)))
         found[here] = part[rows[here] - first]
-    return found
+        keys[here] = problems[rows[here] - first]
+    return found, keys
 
 
-def _signature_batches(files: Sequence[Path]) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-    """Yield the number of the first row, and signatures ``[rows, PERMUTATIONS]``."""
-    nothing = bytes(4 * PERMUTATIONS)
+def _signature_batches(
+    files: Sequence[Path],
+) -> Iterator[tuple[int, NDArray[np.uint32], NDArray[np.uint64]]]:
+    """Yield the number of the first row, signatures ``[rows, PERMUTATIONS]``, and problems."""
     first = 0
-    yield first, np.empty((0, PERMUTATIONS), dtype=np.uint32)
+    yield first, np.empty((0, PERMUTATIONS), dtype=np.uint32), np.empty(0, dtype=np.uint64)
     for file in files:
         # Pre-buffered, all that is read of a file stays in memory.
         for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
-            _ROWS_PER_BATCH, columns=["signature"]
+            _ROWS_PER_BATCH, columns=["signature", "problem_key"]
         ):
-            content = b"".join(value or nothing for value in batch["signature"].to_pylist())
-            part = np.frombuffer(content, dtype=np.uint32).reshape(-1, PERMUTATIONS)
-            yield first, part
-            first += len(part)
+            part = np.frombuffer(_bytes(batch["signature"], 4 * PERMUTATIONS), dtype=np.uint32)
+            problems = np.frombuffer(_bytes(batch["problem_key"], 8), dtype=np.uint64)
+            yield first, part.reshape(-1, PERMUTATIONS), problems
+            first += len(problems)
+
+
+def _bytes(column: pa.Array, width: int) -> bytes:
+    """Return the values of a column one after another, zeros where there is none."""
+    return b"".join(value or bytes(width) for value in column.to_pylist())

@@ -1,13 +1,15 @@
 """Samples that were there already: the same text, or nearly the same.
 
 Equal samples are told by a hash of their words. Nearly equal ones by MinHash: two texts' signatures
-agree in as many places as their sets of word 5-grams overlap (Jaccard), up to chance. Which ones to
-compare at all is found by locality-sensitive hashing: signatures in bands, of which one is equal.
+agree in as many places as their sets of word 5-grams overlap (Jaccard), up to chance. Only samples
+of one problem count: the same numbers in the prompt, and the same reference. Which ones to compare
+at all is found by locality-sensitive hashing: signatures in bands, of which one is equal.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from unicodedata import normalize
 
 import numpy as np
@@ -20,6 +22,7 @@ PERMUTATIONS = 128
 """Values of a signature: an overlap is estimated with a standard error of at most 0.044."""
 
 _WORDS = 5
+_ZEROS = re.compile(r"(?<=\d)\.0+(?!\d)")
 _SEED = 1
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -36,6 +39,25 @@ def content_key(prompt: str, completion: str) -> bytes:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()[:16]
 
 
+def problem_key(prompt: str, reference: str) -> bytes:
+    """Return 8 bytes that nearly equal samples share if they answer the same question.
+
+    A template that is filled with other numbers is another problem, however much text its samples
+    have in common.
+
+    Parameters
+    ----------
+    prompt : str
+        Its numbers count, in their order.
+    reference : str
+        What the answer is checked by: a reference answer or tests, empty if there is nothing.
+    """
+    numbers = [word for word in words_and_signs(prompt) if any(c.isdigit() for c in word)]
+    reference = _ZEROS.sub("", reference)
+    parts = (" ".join(numbers), " ".join(words_and_signs(reference)))
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()[:8]
+
+
 def signature(text: str) -> Signatures:
     """Return the MinHash signature of a text, ``[PERMUTATIONS]``.
 
@@ -50,13 +72,18 @@ def signature(text: str) -> Signatures:
     return np.asarray(hashed.hashvalues, dtype=np.uint32)
 
 
-def band_keys(signatures: Signatures, threshold: float) -> NDArray[np.uint32]:
+def band_keys(
+    signatures: Signatures, problems: NDArray[np.uint64], threshold: float
+) -> NDArray[np.uint32]:
     """Return a key for each band of signatures: samples that share one may be near-duplicates.
 
     Parameters
     ----------
     signatures : ndarray
         ``[samples, PERMUTATIONS]``.
+    problems : ndarray
+        ``[samples]``: of :func:`problem_key`. Samples of different problems share no key but by
+        chance, so that thousands from one template need not be compared.
     threshold : float
         Decides on the number of bands.
 
@@ -71,7 +98,7 @@ def band_keys(signatures: Signatures, threshold: float) -> NDArray[np.uint32]:
     """
     # A candidate too many costs a comparison, one too few a copy that stays.
     layout = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.05, 0.95))
-    keys = np.zeros((len(signatures), layout.b), dtype=np.uint64)
+    keys = np.repeat(problems[:, None], layout.b, axis=1)
     for band in range(layout.b):
         for value in signatures[:, band * layout.r : (band + 1) * layout.r].T:
             # A polynomial in an odd number, modulo 2^64.
@@ -90,7 +117,10 @@ def suspects(keys: NDArray[np.uint32]) -> NDArray[np.int64]:
 
 
 def originals(
-    keys: NDArray[np.uint32], signatures: Signatures, threshold: float
+    keys: NDArray[np.uint32],
+    signatures: Signatures,
+    problems: NDArray[np.uint64],
+    threshold: float,
 ) -> NDArray[np.int64]:
     """Return for each sample the one that stands for it: an earlier one, or itself.
 
@@ -103,6 +133,8 @@ def originals(
         ``[samples, bands]``, of :func:`band_keys`.
     signatures : ndarray
         ``[samples, PERMUTATIONS]``.
+    problems : ndarray
+        ``[samples]``: only samples of one problem are near-duplicates.
     threshold : float
         From this share of equal values on, a sample is a near-duplicate.
 
@@ -118,7 +150,7 @@ def originals(
         candidates = sorted({other for place in places for other in staying.get(place, ())})
         if candidates:
             equal = (signatures[candidates] == signatures[sample]).mean(axis=1)
-            near = np.flatnonzero(equal >= threshold)
+            near = np.flatnonzero((equal >= threshold) & (problems[candidates] == problems[sample]))
             if len(near):
                 found[sample] = candidates[int(near[0])]
                 continue

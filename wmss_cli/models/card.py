@@ -157,7 +157,8 @@ def _data(curated: Manifest | None, names: Sequence[str]) -> list[str]:
 
 def _identity(curated: Manifest) -> dict[str, Any]:
     """Return the options of a curation that decide on its result."""
-    return CurateConfig.model_validate(curated.config).identity()
+    identity = CurateConfig.model_validate(curated.config).identity()
+    return {name: value for name, value in identity.items() if name in CurateConfig.model_fields}
 
 
 def _command(job: Job, base: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 Shards judge each record by itself. Cheap checks first (readable, format, has something to be
 checked by, holds no benchmark question), then the answer is verified in worker processes.
-Then duplicates are looked for among all records, once. Everything is streamed; the order is
+What needs all records is decided once, at the end: which of the phrases that records share with
+benchmarks are rare, and which records are duplicates. Everything is streamed; the order is
 that of the input.
 """
 
@@ -26,18 +27,19 @@ from wmss_cli.core.errors import ConfigError, DataError
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import EXAMPLE, JUDGED, REJECTED, example_id
-from wmss_cli.data.contamination import Benchmarks, Question
+from wmss_cli.data.contamination import Benchmarks, Meeting, Question
 from wmss_cli.data.copies import find_copies
-from wmss_cli.data.duplicates import content_key, signature
 from wmss_cli.data.filters import REASONS, check_format
+from wmss_cli.data.rare_phrases import Contaminated, find_contaminated
 from wmss_cli.data.sources import ENDINGS, Record, read_records
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import TASK_ROLE, read_tasks
+from wmss_cli.stages.judged import Decision, content_key_of, judged_row
 from wmss_cli.stages.shards import check_shards, read_options, shard_jobs
 from wmss_cli.stages.tables import TableWriter
 from wmss_cli.verify.answer import Verdict
 from wmss_cli.verify.blocks import extract_from_answer
-from wmss_cli.verify.cases import Tests, read_tests
+from wmss_cli.verify.cases import read_tests
 from wmss_cli.verify.graders import check_answer
 from wmss_cli.verify.pool import Check, run_checks
 from wmss_cli.verify.program import check_programs
@@ -51,22 +53,11 @@ UNIT = "records"
 
 _ROWS_PER_BATCH = 256
 _UNREADABLE_SHOWN = 5
+_SHOWN = 3
 _DETAIL_CHARS = 200
 
 Row = dict[str, Any]
 _Counts = defaultdict[str, Counter[str]]
-
-
-@dataclass(frozen=True)
-class _Decision:
-    """A record and what became of it; it is kept where there is no reason against it."""
-
-    record: Record
-    example_id: str | None
-    content_key: bytes | None = None
-    tests: Tests | None = None
-    reason: str | None = None
-    detail: str = ""
 
 
 def total(job: Job) -> None:
@@ -107,14 +98,14 @@ def shard(job: Job) -> Manifest:
                 done += 1
                 kept += decision.reason is None
                 ran_programs |= decision.tests is not None
-                table.append(_row(decision, labels, config))
+                table.append(judged_row(decision, labels[decision.record.file], config))
                 progress.update(done, kept=kept)
         level = find_level(config.unsafe_programs) if ran_programs else None
         return draft.commit({"records": done, "sandbox": level})
 
 
 def merge(job: Job, draft: Draft) -> Manifest:
-    """Look for copies among the records of all shards, and write what is kept and what is not.
+    """Decide what needs the records of all shards, and write what is kept and what is not.
 
     Writes ``examples.parquet``; for every other record its id and the reason into
     ``rejected.parquet``, whose ``file`` is the input's role and the file's name without its
@@ -129,7 +120,9 @@ def merge(job: Job, draft: Draft) -> Manifest:
     levels = {manifest.metrics["sandbox"] for manifest in check_shards(job)} - {None}
     files = [Path(piece.out) / JUDGED_FILE for piece in shard_jobs(job)]
     threshold = config.near_threshold if config.deduplicate == "near" else None
-    copies = find_copies(files, threshold)
+    benchmarks = _benchmarks(job.inputs)
+    contaminated = find_contaminated(files, benchmarks) if benchmarks else Contaminated()
+    copies = find_copies(files, threshold, contaminated.details.keys())
     paths = {role: path for role, path in job.inputs.items() if role.startswith(DATA_ROLE)}
     tally = _Tally(paths)
     with (
@@ -137,9 +130,11 @@ def merge(job: Job, draft: Draft) -> Manifest:
         TableWriter(draft.folder / REJECTED_FILE, REJECTED) as rejected,
     ):
         for row in _in_order(files):
-            if row["place"] in copies:
+            if (detail := contaminated.details.get(row["place"])) is not None:
+                row["reason"], row["detail"] = "contaminated", detail
+            elif row["place"] in copies:
                 row["reason"], row["detail"] = copies[row["place"]]
-            tally.count(row)
+            tally.count(row, contaminated.common.get(row["place"]))
             (examples if row["reason"] is None else rejected).append(row)
     where = ", ".join(paths.values())
     if not tally.records:
@@ -153,6 +148,10 @@ def merge(job: Job, draft: Draft) -> Manifest:
     metrics["decontaminated_against"] = [
         role.removeprefix(TASK_ROLE) for role in job.inputs if role.startswith(TASK_ROLE)
     ]
+    if benchmarks is not None:
+        most = sorted(tally.common, key=lambda phrase: (-tally.common[phrase], phrase))
+        metrics["kept_with_common_phrase"] = tally.common.total()
+        metrics["common_phrases"] = [benchmarks.name(phrase).how for phrase in most[:_SHOWN]]
     metrics["sandbox"] = sorted(levels)
     prints = {role: source.fingerprint for role, source in draft.inputs.items()}
     write_card(draft.folder, metrics, tally.words, {**prints, "this artifact": draft.fingerprint})
@@ -172,7 +171,7 @@ def _benchmarks(inputs: Mapping[str, str]) -> Benchmarks | None:
 
 def _decide(
     records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
-) -> Generator[_Decision, None, None]:
+) -> Generator[Decision, None, None]:
     """Yield what becomes of each record, in their order."""
     candidates = _run_programs(_candidates(records, config, benchmarks), config)
     for decision, verdict in run_checks(candidates, config.workers, config.verify_timeout_s):
@@ -183,8 +182,8 @@ def _decide(
 
 
 def _run_programs(
-    candidates: Iterator[tuple[_Decision, Check | None]], config: CurateConfig
-) -> Iterator[tuple[_Decision, Check | None]]:
+    candidates: Iterator[tuple[Decision, Check | None]], config: CurateConfig
+) -> Iterator[tuple[Decision, Check | None]]:
     """Decide on the records that bring tests for a program; pass the others on, in their order."""
     for first in candidates:
         if first[0].tests is not None:
@@ -204,7 +203,7 @@ def _run_programs(
             yield replace(decision, reason=reason, detail=verdict.detail), None
 
 
-def _program(decision: _Decision) -> str | None:
+def _program(decision: Decision) -> str | None:
     if decision.tests is None:
         return None
     return extract_from_answer(decision.record.completion, decision.tests.entry_point)
@@ -212,14 +211,14 @@ def _program(decision: _Decision) -> str | None:
 
 def _candidates(
     records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
-) -> Iterator[tuple[_Decision, Check | None]]:
+) -> Iterator[tuple[Decision, Check | None]]:
     """Apply the cheap checks; what passes them comes with the check that is left to do."""
     for record in records:
         if record.problem is not None:
-            yield _Decision(record, None, reason="unreadable", detail=record.problem), None
+            yield Decision(record, None, reason="unreadable", detail=record.problem), None
             continue
         identity = example_id(record.prompt, record.completion)
-        reason, detail = _refusal(record, config, benchmarks)
+        reason, detail, met = _refusal(record, config, benchmarks)
         tests = None
         if reason is None and record.reference_answer is None:
             try:
@@ -230,26 +229,32 @@ def _candidates(
                 if tests is None and config.unverifiable == "reject":
                     reason = "no_reference"
         if reason is not None:
-            yield _Decision(record, identity, reason=reason, detail=detail), None
+            yield Decision(record, identity, met, reason=reason, detail=detail), None
             continue
-        key = _content_key(record, config)
+        key = content_key_of(record, config)
         gold = record.reference_answer
         check = None if gold is None else Check(check_answer, record.completion, gold)
-        yield _Decision(record, identity, key, tests), check
+        yield Decision(record, identity, met, key, tests), check
 
 
 def _refusal(
     record: Record, config: CurateConfig, benchmarks: Benchmarks | None
-) -> tuple[str | None, str]:
-    """Return why a record is rejected that need not be verified, and what was found."""
+) -> tuple[str | None, str, Meeting | None]:
+    """Return why a record is rejected that need not be verified, what was found, and whom it met.
+
+    Phrases that it shares with benchmarks are no reason yet: they may be common.
+    """
     if config.format == "tags" and (wrong := check_format(record.completion)) is not None:
-        return "format", wrong
-    if benchmarks is not None and (met := benchmarks.match(record.prompt, record.completion)):
-        return "contaminated", f"{met.task} {met.id}: {met.how}"
-    return None, ""
+        return "format", wrong, None
+    if benchmarks is None:
+        return None, "", None
+    met = benchmarks.meet(record.prompt, record.completion)
+    if met.whole is not None:
+        return "contaminated", f"{met.whole.task} {met.whole.id}: {met.whole.how}", None
+    return None, "", met
 
 
-def _detail(decision: _Decision, verdict: Verdict) -> str:
+def _detail(decision: Decision, verdict: Verdict) -> str:
     expected = f"reference {_short(decision.record.reference_answer)}"
     if verdict.extracted is None:
         return expected
@@ -257,54 +262,17 @@ def _detail(decision: _Decision, verdict: Verdict) -> str:
 
 
 def _short(text: str | None) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= _DETAIL_CHARS else f"{shown[:_DETAIL_CHARS]}…"
+    return _cut(repr(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _DETAIL_CHARS else f"{text[:_DETAIL_CHARS]}…"
 
 
 def _label(role: str, path: Path) -> str:
     """Name an input by what stays the same where the data move or are packed otherwise."""
     ending = max((e for e in ENDINGS if path.name.endswith(e)), key=len)
     return f"{role}:{path.name.removesuffix(ending)}"
-
-
-def _row(decision: _Decision, labels: Mapping[str, str], config: CurateConfig) -> dict[str, Any]:
-    record, kept = decision.record, decision.reason is None
-    wants_signature = kept and config.deduplicate == "near"
-    return {
-        "place": record.place,
-        "example_id": decision.example_id,
-        "file": labels[record.file],
-        "row": record.row,
-        "source": record.source,
-        "kind": _kind(record),
-        "prompt": record.prompt if kept else "",
-        "completion": record.completion if kept else "",
-        "reference_answer": record.reference_answer if kept else None,
-        "reason": decision.reason,
-        "detail": decision.detail,
-        "line": record.line,
-        "content_key": decision.content_key,
-        "signature": _signature(record) if wants_signature else None,
-    }
-
-
-def _kind(record: Record) -> str | None:
-    """Return what a record can be checked by, as the order of the checks has it."""
-    if record.problem is not None:
-        return None
-    if record.reference_answer is not None:
-        return "math"
-    return "code" if record.test_case is not None else "nothing"
-
-
-def _content_key(record: Record, config: CurateConfig) -> bytes | None:
-    if config.deduplicate == "none":
-        return None
-    return content_key(record.prompt, record.completion)
-
-
-def _signature(record: Record) -> bytes:
-    return signature(f"{record.prompt}\n{record.completion}").tobytes()
 
 
 def _in_order(files: Sequence[Path]) -> Iterator[Row]:
@@ -333,8 +301,12 @@ class _Tally:
     words: Counter[int] = field(default_factory=Counter)
     """How many kept samples have so many words."""
     unreadable: list[str] = field(default_factory=list)
+    first: dict[str, str] = field(default_factory=dict)
+    """By reason: the first record that went for it."""
+    common: Counter[int] = field(default_factory=Counter)
+    """Phrases by how many samples are kept that share only common ones with a benchmark."""
 
-    def count(self, row: Row) -> None:
+    def count(self, row: Row, common: int | None = None) -> None:
         reason = row["reason"]
         self.records += 1
         for counts, name in ((self.by_source, row["source"]), (self.by_kind, row["kind"])):
@@ -343,9 +315,13 @@ class _Tally:
         if reason is None:
             self.kept += 1
             self.words[len(row["prompt"].split()) + len(row["completion"].split())] += 1
+            self.common.update([] if common is None else [common])
             return
         assert reason in REASONS, reason
         self.rejected[reason] += 1
+        if reason not in self.first:
+            detail = f": {_cut(row['detail'])}" if row["detail"] else ""
+            self.first[reason] = f"{row['file']}, row {row['row']}{detail}"
         if reason == "unreadable" and len(self.unreadable) < _UNREADABLE_SHOWN:
             path = self.paths[row["file"].partition(":")[0]]
             self.unreadable.append(f"{path}:{row['row']}: {row['detail']}")
@@ -360,5 +336,6 @@ class _Tally:
             "rejected": dict(self.rejected.most_common()),
             "by_kind": {kind: dict(counts) for kind, counts in sorted(self.by_kind.items())},
             "by_source": {name: dict(counts) for name, counts in sorted(self.by_source.items())},
+            "first_rejected": self.first,
             "first_unreadable": self.unreadable,
         }
