@@ -16,6 +16,7 @@ from wmss_cli.cli import (
     cluster_commands,
     console,
     data_commands,
+    options,
     plan_commands,
     run_commands,
     setup_commands,
@@ -60,6 +61,7 @@ for group in (
     setup_commands,
     bench_commands,
 ):
+    options.expand_paths(group.app)
     app.add_typer(group.app)
 
 

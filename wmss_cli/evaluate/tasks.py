@@ -10,10 +10,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from wmss_cli.core import yaml_text
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.paths import expand
 from wmss_cli.core.resources import packaged
 
 TASK_ROLE, SPEC_ROLE = "task-", "spec-"
@@ -116,11 +117,14 @@ def read_spec(path: Path) -> Task:
         If it cannot be read, or says what no task says.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        node = yaml_text.compose(path, "a task")
+        content = node and yaml_text.construct(node)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such task; give the name of one, or its YAML file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from None
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected keys and values, such as title and grader")
     try:
@@ -188,7 +192,7 @@ def read_tasks(inputs: Mapping[str, str]) -> list[tuple[Task, Path]]:
 
 def _rows_path(task: Task, spec: Path, folder: str | None) -> Path:
     if task.file is not None:
-        return spec.parent / task.file
+        return spec.parent / expand(task.file)
     if folder is None:
         raise ConfigError(
             f"task {task.name}: task_data is not set; name the folder that 'wmss data fetch' filled"
