@@ -11,7 +11,8 @@ from wmss_cli.core.paths import expand
 
 Key = tuple[str, ...]
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+){1,3}")
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_HUB_DATA = re.compile(r"[\w-][\w.-]*(/[\w.-]+){1,3}")
 
 
 def expanded(key: Key, value: Any) -> Any:
@@ -42,17 +43,22 @@ def anchored(key: Key, value: Any, folder: Path) -> Any:
 
     def absolute_unless_of_the_hub(path: str) -> str:
         # A hub id looks like a path: it is one where nothing here has its name.
-        first = folder / path.split("/")[0]
-        is_hub_id = _HUB_ID.fullmatch(path) and not (folder / path).exists()
-        if key == ("data",) and is_hub_id:
-            # Below a folder that is here, what is missing is no hub id; nor is a file.
-            is_hub_id = not first.exists() and not re.search(r"\.\w+$", path)
-        elif is_hub_id:
-            is_hub_id = path.count("/") == 1
-        return path if is_hub_id else absolute(path)
+        if (folder / path).exists():
+            return absolute(path)
+        if key[0] in ("data", "eval_files"):
+            # Nor is it one if only a part of the path is here.
+            is_id = looks_like_hub_data(path) and not (folder / path.split("/")[0]).exists()
+        else:
+            is_id = _HUB_ID.fullmatch(path) is not None
+        return path if is_id else absolute(path)
 
-    takes_hub_id = key in (("model",), ("models",), ("data",))
+    takes_hub_id = key[0] in ("model", "models", "data", "eval_files")
     return _converted(key, value, absolute_unless_of_the_hub if takes_hub_id else absolute)
+
+
+def looks_like_hub_data(path: str) -> bool:
+    """Say whether a path may be ``OWNER/NAME`` of the hub, with a configuration and a split."""
+    return _HUB_DATA.fullmatch(path) is not None and not re.search(r"\.[a-z]\w*$", path, re.I)
 
 
 def _converted(key: Key, value: Any, convert: Callable[[str], str]) -> Any:
