@@ -107,10 +107,32 @@ def test_a_data_set_of_the_hub_that_is_in_the_cache(tmp_path: Path) -> None:
     assert refusal("owner/name").endswith("name one: owner/name/train")
 
 
+@pytest.mark.parametrize("files", [("a.jsonl", "b.jsonl", "c.parquet"), ("train.csv", "more.csv")])
+def test_no_file_of_a_folder_is_left_out_without_a_word(files: tuple[str, ...]) -> None:
+    folder("a", *files)
+    for reference in ("a", "a/train"):
+        assert f"a: {files[-1]} would be left out" in refusal(reference)
+
+
+def test_what_is_beside_the_files_of_a_folder_does_no_harm(tmp_path: Path) -> None:
+    folder("a", "part-0.snappy.parquet", "part-1.snappy.parquet")
+    for name in ("_SUCCESS", ".part-0.crc", "LICENSE", "README.md", "dataset_infos.json"):
+        (tmp_path / "a" / name).write_text("{}")
+    assert names("a") == ["part-0.snappy.parquet", "part-1.snappy.parquet"]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.JSONL", "README.md"])
+def test_a_folder_that_the_library_does_not_take_is_told_in_one_line(name: str) -> None:
+    Path("a").mkdir()
+    Path("a", name).write_text("---\nconfigs: [\n---\n")
+    assert refusal("a").startswith("a: no folder of a data set (")
+
+
 def test_what_is_not_here(tmp_path: Path) -> None:
     folder("deep/down", "a.jsonl")
     for reference in ("nowhere", "nowhere.jsonl", "deep/down/b.jsonl", "no/where.jsonl", "/x/y"):
         assert refusal(reference) == f"{reference}: no such file or folder; check the path"
+    assert "wildcards are for a shell" in refusal("deep/down/*.jsonl")
     said = refusal("owner/other")
     assert said.startswith("owner/other: neither a file or folder here nor a data set that the hub")
     Path("empty").mkdir()

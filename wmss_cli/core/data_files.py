@@ -7,6 +7,8 @@ A data set that has several configurations or splits is chosen from by what stan
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +48,10 @@ def find_data(reference: str, download: bool = True) -> list[Path]:
     if looks_like_hub_data(reference):
         owner, name, *rest = reference.split("/")
         return _in_folder(_from_hub(f"{owner}/{name}", download), rest, reference)
+    if any(sign in reference for sign in "*?["):
+        raise ConfigError(
+            f"{reference}: no such file; wildcards are for a shell, so name the folder or the files"
+        )
     raise ConfigError(f"{reference}: no such file or folder; check the path")
 
 
@@ -98,6 +104,8 @@ def _as_the_hub_has_it(folder: Path, chosen: Sequence[str], reference: str) -> l
     # Here, because it takes seconds to import.
     from datasets import get_dataset_config_names, load_dataset_builder
 
+    # It says on the terminal that a README has no metadata.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     # Absolute: a folder called csv or json would be taken for the library's module.
     place = str(folder.resolve())
     try:
@@ -106,15 +114,35 @@ def _as_the_hub_has_it(folder: Path, chosen: Sequence[str], reference: str) -> l
         files = load_dataset_builder(place, name=config).config.data_files or {}
     except ConfigError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:
+    # It raises what it meets: of YAML, of zip archives, of its own.
+    except Exception as error:
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise ConfigError(
             f"{reference}: no folder of a data set ({said}); name the files in it"
         ) from None
-    split, rest = _choose([str(name) for name in files], chosen, "splits", reference)
+    found = {str(split): [Path(str(file)) for file in files[split]] for split in files}
+    _refuse_if_some_are_left_out(folder, [file for some in found.values() for file in some])
+    split, rest = _choose(list(found), chosen, "splits", reference)
     if rest:
         raise ConfigError(f"{reference}: there is nothing called {'/'.join(rest)} in it")
-    return [Path(str(file)) for file in files[split]]
+    return found[split]
+
+
+def _refuse_if_some_are_left_out(folder: Path, found: Sequence[Path]) -> None:
+    """Refuse a folder of which the library takes the files of one kind, or with a split's name."""
+    readme = folder / "README.md"
+    if readme.is_file() and re.search(r"^(configs|data_files):", readme.read_text("utf-8"), re.M):
+        return
+    taken = {file.resolve() for file in found}
+    for path in sorted(folder.rglob("*")):
+        is_hidden = any(part[0] in "._" for part in path.relative_to(folder).parts)
+        is_about = path.name.startswith(("dataset_info", "metadata"))
+        is_data = has_known_ending(path) and path.is_file() and not is_hidden and not is_about
+        if is_data and path.resolve() not in taken:
+            raise ConfigError(
+                f"{folder}: {path.relative_to(folder)} would be left out, since it is of "
+                "another kind or no split by its name; name the files that are meant"
+            )
 
 
 def _choose(
