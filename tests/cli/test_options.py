@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from wmss_cli.cli import options
-from wmss_cli.cli.main import app
+from wmss_cli.cli.main import app, main
 from wmss_cli.core.errors import ConfigError
 
 seen: list[object] = []
@@ -127,3 +127,13 @@ def test_every_command_has_its_paths_expanded() -> None:
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 3
         assert "--config: $UNSET_HERE/a.yaml: $UNSET_HERE is not set" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--out", ""], ["--out="], ["", "--out", "a"]])
+def test_an_argument_that_an_unset_variable_left_empty_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["wmss", "run", "study.yaml", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "is empty; is the variable set that it is given by?" in capsys.readouterr().err
