@@ -169,7 +169,7 @@ def test_an_unknown_key(tmp_path: Path, text: str, line: str) -> None:
         (
             "data:\n  - a.jsonl\n  - 3\n",
             "config.yaml:1: data.1: input should be a valid string (given: 3); "
-            "put a text that has ': ' in it, or looks like something else, in quotes",
+            "quote it if it is a text",
         ),
         (
             "joint:\n  mix_lambda: 0\n",

@@ -354,7 +354,8 @@ def _advice(wrong: str, given: Any) -> str:
         return ""
     if given is None:
         return "; a single ~ is null in YAML, and an empty text is ''"
-    return "; put a text that has ': ' in it, or looks like something else, in quotes"
+    is_mapping = isinstance(given, dict)
+    return "; quote a text that has ': ' in it" if is_mapping else "; quote it if it is a text"
 
 
 def _of_several(key: Key, message: str, origins: Mapping[Key, str]) -> str | None:
