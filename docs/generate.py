@@ -53,10 +53,16 @@ The strongest source wins:
 
 - Keys are dotted: `sft.epochs` is `epochs` in the section `sft`.
 - The value of `--set` is read as YAML: `--set data=[a.jsonl,b.jsonl.zst]`, `--set model=null`.
+  Nothing (`--set eval.system_prompt=''`) is the empty text.
 - `run_dir`, `model`, `models`, `data`, `task_data`, `eval_files` and YAML files among `tasks` and
   `decontaminate` are paths. In a YAML file they are relative to that file, on the command line to
-  the current folder. A `model` of the form `owner/name` in a YAML file is a hub id, unless there is
-  such a folder beside the file.
+  the current folder. In both, `~` is your home folder and `$NAME` or `${NAME}` a variable of your
+  shell; one that is not set, or empty, is an error. A `model` of the form `owner/name` in a YAML
+  file is a hub id, unless there is such a folder beside the file; so is an entry of `data`.
+- The file is read as YAML 1.2: `true` and `false` alone are booleans (`yes`, `no`, `on` and `off`
+  are texts), dates and `1:30` are texts, and a number with a leading zero is an error. Anchors and
+  merges (`<<: *NAME`) work; a key at the top that begins with `x-` only holds anchors. A section
+  with nothing in it has its defaults.
 - An unknown key, a key that stands twice and a value of the wrong type are errors (exit code 3)
   that name the file and the line.
 - A top-level `seed` goes to every section with a seed that the sources do not set. With `seeds`

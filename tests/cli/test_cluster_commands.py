@@ -132,6 +132,28 @@ def test_a_dry_run_shows_the_scripts_and_submits_nothing(
     assert not (tmp_path / "my-run").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("data.jsonl", '{"text": "a"}', "no records among its first rows"),
+        ("data.jsonl", "", "no records; check that this is the right file"),
+        ("problems.jsonl", '{"id": "1", "question": "1?"}', "no 'answer'; a row needs id"),
+        ("problems.jsonl", "version https://git-lfs.github.com/spec/v1\n", "a git-lfs pointer"),
+    ],
+)
+def test_what_no_job_could_read_is_refused_before_any_is_sent(
+    config: Path, tmp_path: Path, slurm: FakeSlurm, name: str, content: str, problem: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    for options in ((), ("--dry-run",)):
+        result = invoke("run", config, *options)
+        assert result.exit_code == 3
+        assert f"{tmp_path / name}" in result.stderr
+        assert problem in result.stderr
+    assert slurm.jobs() == []
+    assert not (tmp_path / "my-run").exists()
+
+
 def test_a_dry_run_before_anything_is_here_is_provisional(tmp_path: Path, slurm: FakeSlurm) -> None:
     path = tmp_path / "later.yaml"
     path.write_text(

@@ -10,7 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from wmss_cli.cli import options
-from wmss_cli.cli.main import app
+from wmss_cli.cli.main import app, main
+from wmss_cli.core.errors import ConfigError
 
 seen: list[object] = []
 small = typer.Typer()
@@ -97,3 +98,42 @@ def test_launch_options_are_settings_of_the_configuration() -> None:
     sets = ["launch.cluster=slurm"]
     resolved = options.configure(None, sets, options.Launch().settings)
     assert resolved.config.launch.cluster == "slurm"
+
+
+def test_paths_of_options_know_the_home_folder_and_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Path] = []
+    paths = typer.Typer()
+
+    @paths.command()
+    def one(out: Annotated[Path, typer.Option("--out")], name: str = "~/a") -> None:
+        found.append(out)
+        assert name == "~/a"
+
+    options.expand_paths(paths)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    monkeypatch.delenv("UNSET", raising=False)
+    for written in ("~/x", "$SCRATCH/x"):
+        CliRunner().invoke(paths, [f"--out={written}"], catch_exceptions=False)
+    assert found == [tmp_path / "x", Path("/scratch/x")]
+    with pytest.raises(ConfigError, match=r"^--out: \$UNSET/x: \$UNSET is not set"):
+        CliRunner().invoke(paths, ["--out=$UNSET/x"], catch_exceptions=False)
+
+
+def test_every_command_has_its_paths_expanded() -> None:
+    for command in (["run", "$UNSET_HERE/a.yaml"], ["config", "show", "-c", "$UNSET_HERE/a.yaml"]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 3
+        assert "--config: $UNSET_HERE/a.yaml: $UNSET_HERE is not set" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--out", ""], ["--out="], ["", "--out", "a"]])
+def test_an_argument_that_an_unset_variable_left_empty_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["wmss", "run", "study.yaml", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "is empty; is the variable set that it is given by?" in capsys.readouterr().err

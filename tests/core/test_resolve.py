@@ -168,7 +168,8 @@ def test_an_unknown_key(tmp_path: Path, text: str, line: str) -> None:
         ),
         (
             "data:\n  - a.jsonl\n  - 3\n",
-            "config.yaml:1: data.1: input should be a valid string (given: 3)",
+            "config.yaml:1: data.1: input should be a valid string (given: 3); "
+            "quote it if it is a text",
         ),
         (
             "joint:\n  mix_lambda: 0\n",
@@ -192,7 +193,6 @@ def test_a_wrong_value(tmp_path: Path, text: str, line: str) -> None:
         ("sft: {epochs: 1}\nsft: {epochs: 2}\n", "config.yaml:2: sft stands twice; remove one"),
         ("sft:\n  epochs: 1\n  epochs: 2\n", "config.yaml:3: sft.epochs stands twice; remove one"),
         ("eval_files: {a: x, a: y}\n", "config.yaml:1: eval_files: bad YAML value: a stands twice"),
-        ("run_dir: 2024-13-45\n", "config.yaml:1: run_dir: bad YAML value: month must be"),
         ("run_dir: !mine x\n", "config.yaml:1: run_dir: bad YAML value: could not determine"),
     ],
 )
@@ -207,7 +207,10 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert refusal(tmp_path / "folder") == "folder: this is a folder; --config takes a YAML file"
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    assert refusal(tmp_path / "binary") == "binary: not UTF-8 text; --config takes a YAML file"
+    assert (
+        refusal(tmp_path / "binary")
+        == "binary: not UTF-8 text; --config takes a YAML file, saved as UTF-8"
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,7 +219,6 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
         ("sft.epochs", "--set sft.epochs: expected KEY=VALUE, as in sft.learning_rate=3e-5"),
         ("=3", "--set =3: expected KEY=VALUE"),
         ("sft.epochs=[", "--set sft.epochs=[: the value is not YAML; quote it"),
-        ("run_dir=2024-13-45", "--set run_dir=2024-13-45: the value is not YAML; quote it"),
         ("sft.epohcs=2", "--set sft.epohcs: unknown key sft.epohcs; did you mean sft.epochs?"),
         ("sft=3", "--set sft: sft: input should be a valid dictionary"),
         ("sft.epochs.x=3", "--set sft.epochs.x: sft.epochs: input should be a valid number"),
@@ -295,3 +297,120 @@ def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     config = resolve(file).config
     assert config.run_dir == str(tmp_path / "home" / "runs")
     assert config.models == {"a": str(tmp_path / "home" / "models" / "a")}
+
+
+PATHS = (
+    'run_dir: "{0}"',
+    'model: "{0}"',
+    'models: {{a: "{0}"}}',
+    'data: ["{0}"]',
+    'task_data: "{0}"',
+    'eval_files: {{a: "{0}"}}',
+    'launch: {{profile: "{0}"}}',
+    'tasks: ["{0}.yaml"]',
+    'decontaminate: ["{0}.yaml"]',
+)
+"""Every option that is a path."""
+
+
+@pytest.mark.parametrize("line", PATHS)
+def test_every_path_knows_the_home_folder_and_variables_wherever_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("SCRATCH", "/home/me")
+    plain = resolve(write(tmp_path, line.format("/home/me/a/b"))).config
+    key, _, value = line.partition(": ")
+    for written in ("~/a/b", "$SCRATCH/a/b", "${SCRATCH}/a/b"):
+        assert resolve(write(tmp_path, line.format(written))).config == plain
+        assert resolve(sets=[f"{key}={value}".format(written)]).config == plain
+
+
+@pytest.mark.parametrize("line", PATHS)
+def test_a_variable_that_is_not_set_makes_no_folder_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    said = refusal(write(tmp_path, line.format("$NOWHERE/a")))
+    assert "config.yaml:1: " in said
+    assert "$NOWHERE is not set; export NOWHERE" in said
+
+
+def test_an_empty_path_is_refused() -> None:
+    for key in ("run_dir", "model", "task_data"):
+        with pytest.raises(ConfigError, match=f"^--set {key}: {key}: the path is empty"):
+            resolve(sets=[f"{key}="])
+
+
+@pytest.mark.parametrize(
+    "text", ["sft:\n", "sft: null\n", "sft: ~\njoint:\ndata:\ntasks:\nmodels:\n"]
+)
+def test_a_section_or_a_list_with_nothing_in_it_is_the_default(tmp_path: Path, text: str) -> None:
+    assert resolve(write(tmp_path, text)).config == Config()
+
+
+def test_anchors_and_merges(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "x-both: &both {epochs: 2, seed: 3}\nsft: &sft\n  <<: *both\n  epochs: 1\n"
+        "joint: {<<: [*both]}\narms: {a: &a {like: wmss, joint.epochs: 3}, b: {<<: *a}}\n",
+    )
+    resolved = resolve(path)
+    assert (resolved.config.sft.epochs, resolved.config.joint.epochs) == (1, 2)
+    assert (resolved.config.sft.seed, resolved.config.joint.seed) == (3, 3)
+    assert resolved.config.arms == {name: {"like": "wmss", "joint.epochs": 3} for name in "ab"}
+    assert resolved.origins["joint.seed"] == f"{path}:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("joint: {cache_weak: yes}", "joint.cache_weak: input should be a valid boolean "
+         "(given: 'yes'); write true or false"),
+        ("seed: 010", "seed: bad YAML value: 010 begins with 0, which some programs take for "
+         "octal; write 10, or quote it if it is a text"),
+        ("seed: 1:30", "seed: input should be a valid integer (given: '1:30'); write a number in "
+         "digits alone, without quotes"),
+        ("seed: 1e3", "seed: input should be a valid integer (given: 1000.0); write 1000"),
+        ("sft: {max_steps: 1_000}", "sft.max_steps: input should be a valid integer (given: "
+         "'1_000'); write a number in digits alone, without quotes"),
+        ("sft: {epochs: .inf}", "sft.epochs: input should be a finite number (given: inf)"),
+        ("run_dir: ~", "run_dir: input should be a valid string (given: None); a single ~ is null "
+         "in YAML, and an empty text is ''"),
+        ("sft: {<<: 3}", "sft.<< takes over a mapping; name its anchor, as in <<: *NAME"),
+        ("sft: epochs", "sft: input should be a valid dictionary or instance of SftConfig (given: "
+         "'epochs'); write 'key: value' lines below it, with a space behind each colon"),
+    ],
+)  # fmt: skip
+def test_what_versions_of_yaml_read_differently(tmp_path: Path, text: str, line: str) -> None:
+    assert refusal(write(tmp_path, text)) == f"config.yaml:1: {line}"
+
+
+def test_dates_and_words_for_yes_are_texts(tmp_path: Path) -> None:
+    text = "run_dir: 2024-01-01\narms: {no: {like: wmss}, on: {like: wmss}}\n"
+    config = resolve(write(tmp_path, text)).config
+    assert config.run_dir == str(tmp_path / "2024-01-01")
+    assert list(config.arms) == ["no", "on"]
+
+
+def test_set_takes_an_empty_text() -> None:
+    # As bash hands over --set eval.system_prompt=''.
+    assert resolve(sets=["eval.system_prompt="]).config.eval.system_prompt == ""
+    assert resolve(sets=["eval.system_prompt=''"]).config.eval.system_prompt == ""
+    with pytest.raises(ConfigError, match="input should be a valid list"):
+        resolve(sets=["data="])
+    with pytest.raises(ConfigError, match="YAML takes what follows # for a comment"):
+        resolve(sets=["eval.system_prompt=# Rules"])
+
+
+def test_records_of_the_hub_are_told_from_files(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    text = "data: [owner/name, owner/name/main/train, here/gone, owner/name.jsonl, a/b/c/d/e]\n"
+    config = resolve(write(tmp_path, text)).config
+    assert config.data == [
+        "owner/name",
+        "owner/name/main/train",
+        str(tmp_path / "here/gone"),
+        str(tmp_path / "owner/name.jsonl"),
+        str(tmp_path / "a/b/c/d/e"),
+    ]

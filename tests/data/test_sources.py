@@ -1,4 +1,4 @@
-"""Records from .jsonl, .jsonl.zst and .parquet: all, each with its row, in bounded memory."""
+"""Records from files of all kinds: all of them, each with its row, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from row_files import write_rows
 
 from wmss_cli.core.errors import ConfigError, DataError
-from wmss_cli.data.sources import Record, read_records
+from wmss_cli.data.sources import Record, check_records, data_inputs, read_records
 
 
 def record(question: str = "2 + 2?", **info: Any) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def record(question: str = "2 + 2?", **info: Any) -> dict[str, Any]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
@@ -124,8 +126,8 @@ BROKEN_LINES = [
     (b'{"messages": [', "not JSON"),
     (b'{"messages": "\xff"}', "not UTF-8 at byte 15 of the line"),
     (b"[" * 100_000, "not JSON that can be read"),
-    (b"17", "no list of messages"),
-    (b"{}", "no list of messages"),
+    (b"17", "no object of messages, or of prompt and completion: 17"),
+    (b"{}", "neither messages nor prompt and completion among its keys (none)"),
     (b'{"messages": [1, 2]}', "a message is not an object"),
     (b'{"messages": []}', "expected the roles user, assistant; found none"),
 ]
@@ -163,7 +165,10 @@ def _change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_change("messages.1.content", " "), "the assistant's content is empty"),
         (_change("messages.1.content", "\ud83d"), "the assistant's content holds half of"),
         (_change("messages.0.info", [1]), "the user's info is not an object"),
-        (_change("messages.0.info.test_case", "assert"), "info.test_case is not an object"),
+        (
+            lambda row: row["messages"][0]["info"].update(test_case="assert", reference_answer=""),
+            "info.test_case is not an object: 'assert'",
+        ),
         (_change("messages.0.info.reference_answer", [4]), "info.reference_answer is not a text"),
         (
             lambda row: row["messages"].extend(row["messages"]),
@@ -211,10 +216,11 @@ def test_a_file_is_given_once(tmp_path: Path) -> None:
 
 
 def test_an_unknown_ending_names_the_good_ones(tmp_path: Path) -> None:
-    path = tmp_path / "data.csv"
-    path.touch()
-    with pytest.raises(ConfigError, match=r"use \.jsonl, \.jsonl\.zst, \.parquet"):
-        read_records([path])
+    for name in ("data.txt", "data", "data.tar.gz", "data.parquet.gz", "data.zst", "data.pkl"):
+        path = tmp_path / name
+        path.touch()
+        with pytest.raises(ConfigError, match=rf"{name}: unknown kind of file; use \.jsonl, \.nd"):
+            read_records([path])
 
 
 def test_a_download_that_was_cut_off_is_an_error(tmp_path: Path) -> None:
@@ -222,7 +228,9 @@ def test_a_download_that_was_cut_off_is_an_error(tmp_path: Path) -> None:
     whole = zstandard.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
     path = tmp_path / "data.jsonl.zst"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"data\.jsonl\.zst: damaged after row \d+ \(Truncated"):
+    with pytest.raises(
+        DataError, match=r"data\.jsonl\.zst: damaged after row \d+ \(the file is cut"
+    ):
         list(read_records([path]))
 
 
@@ -237,7 +245,7 @@ def test_a_parquet_file_without_messages_says_what_it_has(tmp_path: Path) -> Non
     path = tmp_path / "data.parquet"
     pq.write_table(pa.table({"question": ["2 + 2?"]}), path)
     with pytest.raises(
-        DataError, match=r"neither a column 'messages' nor 'prompt' .*\(found: question\)"
+        DataError, match=r"neither messages nor prompt and completion .* columns \(question\)"
     ):
         list(read_records([path]))
 
@@ -285,3 +293,157 @@ def test_plain_prompts_and_completions(tmp_path: Path) -> None:
         assert list(read_records([path])) == [
             Record(str(path), 1, 0, "sums", "2 + 2?", "4", reference_answer="4")
         ]
+
+
+TESTS = {"test_code": "assert f() == 1", "test_entry_point": "f"}
+TURNS = [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}]
+CHAT = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversations": TURNS},
+        {"conversation": CHAT},
+        {"messages": TURNS},
+        {"messages": json.dumps(CHAT)},
+        {"messages": [{**one, "role": one["role"].upper()} for one in CHAT]},
+        {
+            "messages": [
+                {**one, "content": [{"type": "text", "text": one["content"]}]} for one in CHAT
+            ]
+        },
+        {"prompt": CHAT[:1], "completion": CHAT[1:]},
+        {"prompt": "2 + 2?", "completion": "4", "messages": None},
+    ],
+)
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet", ".arrow", ".json.gz"])
+def test_one_question_and_one_answer_in_the_forms_of_other_tools(
+    tmp_path: Path, row: dict[str, Any], ending: str
+) -> None:
+    beside = {"source": "sums", "reference_answer": "4", "test_case": TESTS}
+    path = write_rows(tmp_path / f"data{ending}", [row | beside])
+    (found,) = read_records([path])
+    assert found == Record(str(path), 1, 0, "sums", "2 + 2?", "4", "4", TESTS)
+
+
+def test_records_in_a_spreadsheet(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "a?", "completion": "b\nc", "reference_answer": "007", "test_case": ""},
+        {"prompt": "a?", "completion": "None", "reference_answer": "NA", "test_case": TESTS},
+    ]
+    for name in ("data.csv", "data.tsv", "data.csv.gz"):
+        first, second = read_records([write_rows(tmp_path / name, rows)])
+        assert (first.completion, first.reference_answer, first.test_case) == ("b\nc", "007", None)
+        assert (second.completion, second.reference_answer) == ("None", "NA")
+        assert second.test_case == TESTS
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        *((TESTS, TESTS), (json.dumps(TESTS), TESTS)),
+        *((nothing, None) for nothing in (None, "", " ", "null", [], {}, "{}", "[]")),
+    ],
+)
+def test_tests_in_every_form(tmp_path: Path, written: Any, meant: Any) -> None:
+    for reference in (None, "4"):
+        row = record(test_case=written, reference_answer=reference)
+        (found,) = read_records([write_jsonl(tmp_path / "data.jsonl", [row])])
+        assert (found.problem, found.test_case) == (None, meant)
+
+
+@pytest.mark.parametrize("written", ["assert f()", 3, [1], "[1]"])
+def test_tests_that_cannot_be_read_matter_only_without_a_reference(
+    tmp_path: Path, written: Any
+) -> None:
+    path = write_jsonl(
+        tmp_path / "data.jsonl",
+        [record(test_case=written), record(test_case=written, reference_answer=None)],
+    )
+    first, second = read_records([path])
+    assert (first.problem, first.reference_answer, first.test_case) == (None, "4", None)
+    assert second.problem is not None
+    assert second.problem.startswith("test_case is not an object") or "info.test_case" in (
+        second.problem
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"messages": [{"role": "system", "content": "Hi."}, *CHAT]}, "wmss writes its own system"),
+        ({"conversations": TURNS * 2}, "of several turns, write one question and one answer"),
+        ({"instruction": "a", "input": "", "output": "b"}, "call instruction, with input behind"),
+        ({"question": "a", "answer": "b"}, "call question prompt, and what the model"),
+        (
+            {"problem": "a", "solution": "b", "answer": "c"},
+            "call problem prompt, solution completio",
+        ),
+        ({"prompt": "a", "response": "b"}, "call response completion"),
+        ({"text": "a"}, "neither messages nor prompt and completion among its keys (text)"),
+        ({"prompt": "a", "completion": 3}, "completion is not a text: 3"),
+        ({"prompt": "a", "completion": "b", "reference_answer": True}, "reference_answer is not a"),
+        ({"messages": "Hi."}, "messages is no list: 'Hi.'"),
+    ],
+)
+def test_what_is_no_record_says_what_it_is(
+    tmp_path: Path, row: dict[str, Any], problem: str
+) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [row])
+    (found,) = read_records([path])
+    assert found.problem is not None
+    assert problem in found.problem
+    with pytest.raises(
+        ConfigError, match=r"data.jsonl: no records among its first rows \(1 tried\)"
+    ):
+        check_records([path])
+
+
+def test_a_reference_that_pandas_wrote_as_missing_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b", "reference_answer": NaN}\n')
+    (found,) = read_records([path])
+    assert (found.problem, found.reference_answer) == (None, None)
+    table = pa.table({"prompt": ["a"], "completion": ["b"], "reference_answer": [float("nan")]})
+    pq.write_table(table, tmp_path / "data.parquet")
+    (found,) = read_records([tmp_path / "data.parquet"])
+    assert (found.problem, found.reference_answer) == (None, None)
+
+
+def test_what_no_job_could_read_is_refused_before_one_is_sent(tmp_path: Path) -> None:
+    good = write_jsonl(tmp_path / "good.jsonl", ["no record", record()])
+    check_records([good])
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n\n")
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(write_parquet(tmp_path / "whole.parquet", [record()]).read_bytes()[:-9])
+    table = write_rows(tmp_path / "table.csv", [{"question": "a", "answer": "b"}])
+    for path, problem in (
+        (empty, "no records; check that this is the right file"),
+        (cut, "damaged after row 0"),
+        (table, "neither messages nor prompt and completion among its columns (question, answer)"),
+        (tmp_path / "nowhere.jsonl", "no such file"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            check_records([good, path])
+        assert str(caught.value).startswith(f"{path}: {problem}")
+        with pytest.raises(ConfigError):
+            data_inputs([str(good), str(path)])
+
+
+def test_inputs_by_role(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        write_jsonl(tmp_path / "set" / f"{name}.jsonl", [record()])
+    one = write_jsonl(tmp_path / "one.jsonl", [record()])
+    found = data_inputs([str(one), str(tmp_path / "set")])
+    assert {role: Path(path).name for role, path in found.items()} == {
+        "data-0000": "one.jsonl",
+        "data-0001": "a.jsonl",
+        "data-0002": "b.jsonl",
+    }
+    with pytest.raises(ConfigError, match="given twice; name each file once"):
+        data_inputs([str(tmp_path / "set"), str(tmp_path / "set/a.jsonl")])
+    # A plan may be made before the data are here.
+    later = data_inputs(["later.jsonl", "owner/later"], provisional=True)
+    assert list(later.values()) == ["later.jsonl", "owner/later"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from row_files import write_rows
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate.problems import Problem, read_problems
@@ -75,7 +76,7 @@ def test_only_the_rows_of_the_split_count(file: Path) -> None:
     ("rows", "message"),
     [
         (GOOD + GOOD[:20], "sums.jsonl:2: not JSON"),
-        (GOOD + "[" * 100_000, "sums.jsonl:2: nested too deeply"),
+        (GOOD + "[" * 100_000, "sums.jsonl:2: not JSON that can be read: nested too deeply"),
         (GOOD + '{"id": "\\ud83d"}', "sums.jsonl:2: half of a surrogate pair"),
         (GOOD + "[]", "sums.jsonl:2: not a JSON object"),
         ('{"id": "a", "question": "?"}', "sums.jsonl:1: no 'answer'; a row needs id"),
@@ -113,8 +114,26 @@ def test_a_file_that_is_no_text_file(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="this is a folder"):
         read_problems(SUMS, tmp_path)
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match=r"damaged after row 0 \(no utf-16-le text"):
         read_problems(SUMS, file)
+    file.write_bytes(GOOD.encode() + b'{"id": "\xff"}')
+    with pytest.raises(ConfigError, match=r"sums.jsonl:2: not UTF-8 at byte 9 of the line"):
+        read_problems(SUMS, file)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json", ".csv", ".parquet", ".JSONL.GZ", ".arrow"])
+def test_problems_are_read_from_every_kind_of_file(tmp_path: Path, ending: str) -> None:
+    rows = [{"id": 1, "question": "½?", "answer": 27.5}, {"id": 2, "question": "2?", "answer": 1.0}]
+    path = write_rows(tmp_path / f"sums{ending}", rows)
+    found = [(one.id, one.question, one.answer) for one in read_problems(SUMS, path)]
+    assert found == [("1", "½?", "27.5"), ("2", "2?", "1.0")]
+
+
+def test_a_table_has_its_lists_as_json(tmp_path: Path) -> None:
+    row = {"id": "a", "question": "?", "options": '["1", "2"]', "answer": "B"}
+    path = write_rows(tmp_path / "t.csv", [row])
+    (problem,) = read_problems(Task(name="t", title="T", grader="choice"), path)
+    assert problem.question == "?\nAnswer Choices: (A) 1 (B) 2"
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -79,7 +79,9 @@ def test_what_cannot_be_meant_is_said_in_one_line(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("title: [", "own.yaml: not a YAML file"),
+        ("title: [", "own.yaml:1: bad YAML: "),
+        ("title: A\ntitle: B", "own.yaml: title stands twice; remove one"),
+        ("title: A\nrows: 0100", "own.yaml: 0100 begins with 0"),
         ("- a", "own.yaml: expected keys and values"),
         ("grader: math", "own.yaml: title: Field required"),
         ("title: A\ngrader: poetry", "own.yaml: grader: Input should be 'math'"),

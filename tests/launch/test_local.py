@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 from commands import record, right_records, write_records
+from core.test_launchers import LEFT
 from filelock import FileLock
 from launch.test_leftovers import gone
 from table import make_token_table
 
 from wmss_cli.core.artifact import Job, describe, open_draft, partial, redo
-from wmss_cli.core.config import CurateConfig, CurriculumConfig, ScoreConfig
+from wmss_cli.core.config import CurateConfig, CurriculumConfig, ScoreConfig, SftConfig
 from wmss_cli.core.errors import (
     ConfigError,
     DataError,
@@ -401,3 +402,18 @@ def test_more_processes_than_shards_are_not_started(tmp_path: Path) -> None:
         "curate: 2 processes, but shards: 1, so some do nothing; "
         "curate.shards=2 makes all anew, for all of them"
     ]
+
+
+def test_what_mpirun_torchrun_and_accelerate_left_in_the_shell_ends_no_training(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in LEFT.items():
+        monkeypatch.setenv(name, value)
+    # A login node inside salloc.
+    for name in ("SLURM_JOB_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"):
+        monkeypatch.setenv(name, "7")
+    tokens = make_token_table(tmp_path / "tokens", tiny_model, [(3, 4)] * 4)
+    config = SftConfig(max_steps=1, global_batch_size=2, micro_batch_tokens=64, precision="fp32")
+    inputs = {"strong": str(tiny_model), "tokens": str(tokens)}
+    job = Job("sft", config.model_dump(mode="json"), config.identity(), inputs, str(tmp_path / "m"))
+    assert run_local(job, processes=2).manifest.metrics["steps"] == 1

@@ -8,8 +8,10 @@ import pytest
 from launch.fake_slurm import FakeSlurm, stage_of
 from launch.plans import finish, small_plan
 
-from wmss_cli.launch.preview import missing_inputs, preview
-from wmss_cli.launch.profile import Profile
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.launch.preview import missing_inputs, preview, refuse
+from wmss_cli.launch.profile import Profile, Resources
+from wmss_cli.launch.submit import RunSettings, submit
 
 ALL = ["curate", "score.0-2", "score.merge", "curriculum"]
 
@@ -48,3 +50,43 @@ def test_what_depends_on_a_missing_input_is_provisional(tmp_path: Path) -> None:
         "score": [],
         "curriculum": [],
     }
+
+
+@pytest.mark.parametrize("name", ["50%j", "a\\b", "a\nb"])
+@pytest.mark.parametrize("has_slurm", [True, False])
+def test_a_dry_run_refuses_the_folders_that_a_submission_refuses(
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    has_slurm: bool,
+) -> None:
+    steps = small_plan(tmp_path)
+    run = RunSettings(tmp_path / name, Profile(), "cpu")
+    with pytest.raises(ConfigError) as submitted:
+        submit(steps, run)
+    if not has_slurm:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError) as tried:
+        refuse(steps, run)
+    assert str(tried.value) == str(submitted.value)
+    assert slurm.jobs() == []
+
+
+def test_a_dry_run_refuses_what_no_node_has_and_what_is_in_the_queue(
+    tmp_path: Path, slurm: FakeSlurm
+) -> None:
+    steps = small_plan(tmp_path)
+    run = RunSettings(tmp_path / "run", Profile(), "cpu")
+    large = RunSettings(tmp_path / "run", Profile(cpu=Resources(cpus_per_task=9_999)), "cpu")
+    with pytest.raises(ConfigError, match="profile cpu: cpu jobs: "):
+        refuse(steps, large)
+    refuse(steps, run)
+    submit(steps, run)
+    refuse(steps, run)
+    with pytest.raises(ConfigError, match=r"--force: .* is still in the queue"):
+        refuse(steps, run, force=True)
+    with pytest.raises(ConfigError, match="jobs of another configuration are in the queue"):
+        refuse(steps[:1], run)
+    refuse(steps[:1], run, adds=True)
+    assert len(slurm.jobs()) > 0

@@ -237,6 +237,15 @@ def test_what_is_no_name_of_a_variable_is_refused(tmp_path: Path, name: str) -> 
     assert said.startswith(f"mine.yaml:1: environment: {name!r} is no name of a variable")
 
 
+@pytest.mark.parametrize("value", ["$SCRATCH/hf", "~/hf", "~", "a:${HOME}", "$(pwd)/a"])
+def test_what_only_a_shell_would_expand_is_not_handed_over_as_it_is(
+    tmp_path: Path, value: str
+) -> None:
+    said = refusal(tmp_path, f"environment: {{HF_HOME: '{value}'}}\n")
+    assert said.startswith("mine.yaml:1: environment: HF_HOME: jobs would get ")
+    assert said.endswith(f"under setup: export HF_HOME={value}")
+
+
 def test_ordinary_variables_are_taken(tmp_path: Path) -> None:
     variables = ("NCCL_IB_HCA", "HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM", "_x", "OMP_NUM_THREADS")
     text = "environment:\n" + "".join(f'  {name}: "1"\n' for name in variables)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from core.test_launchers import LEFT
 from filelock import FileLock
 from launch.fake_slurm import FakeSlurm
 from launch.plans import as_sent, finish, finish_shards, settings, small_plan
@@ -160,8 +161,7 @@ def rank_11(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         **{"SLURM_LOCALID": "3", "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.9"},
     }
     # Left over from elsewhere; here so that they are gone after the test.
-    others = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    for name, value in (dict.fromkeys(others, "1") | slurm).items():
+    for name, value in (LEFT | slurm).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     return monkeypatch
@@ -175,6 +175,8 @@ def test_ranks_know_each_other_by_slurms_numbers(rank_11: pytest.MonkeyPatch) ->
     assert os.environ["MASTER_ADDR"] == "localhost"
     assert int(os.environ["MASTER_PORT"]) > 1024
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5", "as Slurm set it"
+    own = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+    assert LEFT.keys() & os.environ.keys() <= own
 
 
 def test_the_first_node_is_found_where_its_name_means_nothing(rank_11: pytest.MonkeyPatch) -> None:

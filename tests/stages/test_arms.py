@@ -33,6 +33,11 @@ def test_an_arm_of_ones_own_is_another_one_and_what_differs() -> None:
     assert config_of(arm, Config()).joint.mix_lambda == 0.42
 
 
+def test_a_section_with_nothing_in_it_changes_nothing() -> None:
+    arm = only("a", {"a": {"like": "wmss", "joint": None, "sft": {}}})
+    assert dict(arm.overrides) == {}
+
+
 def test_overrides_may_be_written_as_sections() -> None:
     dotted = {"like": "wmss", "joint.mix_lambda": 0.42, "curriculum.alpha": 1.0}
     nested = {"like": "wmss", "joint": {"mix_lambda": 0.42}, "curriculum": {"alpha": 1.0}}

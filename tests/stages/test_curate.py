@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from row_files import write_rows
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import CurateConfig
@@ -143,8 +145,9 @@ def test_a_broken_row_is_reported_with_its_file_and_line(tmp_path: Path) -> None
     # What could not be read is kept aside as it is.
     assert [r["line"] for r in rejected_rows(out)] == [b'{"text": "no messages"}', b"{"]
     assert manifest.metrics["rejected"] == {"unreadable": 2}
-    assert (
-        manifest.metrics["first_unreadable"][0] == f"{second}:2: no list of messages, and no prompt"
+    assert manifest.metrics["first_unreadable"][0] == (
+        f"{second}:2: neither messages nor prompt and completion among its keys (text); "
+        "call the question prompt and the answer completion"
     )
 
 
@@ -461,3 +464,37 @@ def test_plain_records_without_references_are_kept_where_that_is_asked_for(tmp_p
     manifest = curate_files(tmp_path / "out", [path], format="any", unverifiable="keep")
     assert [row["completion"] for row in kept_rows(tmp_path / "out")] == ["Hello!", "It is 6."]
     assert manifest.metrics["rejected"] == {"duplicate": 1, "wrong_answer": 1, "unreadable": 1}
+
+
+def test_nothing_kept_says_why_with_the_first_examples(tmp_path: Path) -> None:
+    rows = ['{"text": "a"}', record("1 + 1?", "3", "2"), record("2?", "2"), record("3?", "4", "3")]
+    path = write_jsonl(tmp_path / "data.jsonl", rows)
+    with pytest.raises(DataError) as caught:
+        curate_files(tmp_path / "curated", [path])
+    assert str(caught.value) == (
+        f"{path}: none of 4 records kept (2 wrong_answer, 1 unreadable, 1 no_reference): "
+        f"{path}:1: unreadable, neither messages nor prompt and completion among its keys (text); "
+        "call the question prompt and the answer completion; "
+        f"{path}:2: wrong_answer, answer '3', reference '2'; "
+        f"{path}:3: no_reference, neither a reference answer nor a test to check the answer by; "
+        f"see {tmp_path / 'curated.partial' / 'rejected.parquet'}"
+    )
+
+
+def test_records_of_other_kinds_are_named_by_their_files(tmp_path: Path) -> None:
+    paths = [
+        write_rows(tmp_path / name, [{"prompt": f"{name}?", "completion": "2"}])
+        for name in ("a.CSV", "b.json.gz", "c.d.jsonl.xz")
+    ]
+    datasets.Dataset.from_list([{"prompt": "e?", "completion": "2"}]).save_to_disk(tmp_path / "e")
+    keep = {"format": "any", "unverifiable": "keep", "deduplicate": "none"}
+    good = write_jsonl(tmp_path / "good.jsonl", [record("1?", "1", "1")])
+    curate_files(tmp_path / "all", [*paths, tmp_path / "e", good], **keep)
+    assert len(kept_rows(tmp_path / "all")) == 5
+    curate_files(tmp_path / "one", [*paths, tmp_path / "e", good])
+    assert [row["file"] for row in rejected_rows(tmp_path / "one")] == [
+        "data-0000:a",
+        "data-0001:b",
+        "data-0002:c.d",
+        "data-0003:e",
+    ]

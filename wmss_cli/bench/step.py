@@ -21,6 +21,7 @@ from wmss_cli.bench.results import Agreement, Goal, Part, Ratio, Spread, at_leas
 from wmss_cli.bench.samples import GSM8K_LENGTHS, Lengths, write_table
 from wmss_cli.bench.timing import MatrixProduct, Rival, Timed, Values, alternate, compare
 from wmss_cli.core.config import TrainConfig
+from wmss_cli.core.launchers import forget_launchers
 from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device, dtype_of
@@ -197,6 +198,7 @@ def build(size: Size, table: str, names: Sequence[str]) -> dict[str, Rival]:
 def join_alone() -> None:
     """Be the only rank, whatever started this process; torch picks a free port."""
     if not dist.is_initialized():
+        forget_launchers()
         os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
         join()

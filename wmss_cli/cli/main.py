@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from wmss_cli.cli import (
     cluster_commands,
     console,
     data_commands,
+    options,
     plan_commands,
     run_commands,
     setup_commands,
@@ -60,6 +62,7 @@ for group in (
     setup_commands,
     bench_commands,
 ):
+    options.expand_paths(group.app)
     app.add_typer(group.app)
 
 
@@ -89,6 +92,12 @@ def wmss(
 def main() -> None:
     """Run the command line; ``--debug`` may stand anywhere in it."""
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
+    empty = next((one for one in arguments if not one or re.fullmatch(r"--[a-z-]+=", one)), None)
+    if empty is not None:
+        # --out "$RUNS" would be the current folder.
+        what = empty.rstrip("=") or "an argument"
+        console.print_error(f"{what} is empty; is the variable set that it is given by?")
+        raise SystemExit(2)
     if len(arguments) < len(sys.argv) - 1:
         arguments.insert(0, _DEBUG)
     app(args=arguments, prog_name="wmss")

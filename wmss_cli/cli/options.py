@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from wmss_cli.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from wmss_cli.core.resolve import Resolved
 
@@ -159,6 +161,38 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {p.name: p.annotation for p in parameters}
     return with_options
+
+
+def expand_paths(app: typer.Typer) -> None:
+    """Give all commands their paths with ``~`` and variables expanded: no shell does ``--out=~``.
+
+    Paths that are options of the configuration too are texts here, and expanded with it.
+    """
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        expand_paths(group.typer_instance)
+    for info in app.registered_commands:
+        assert info.callback is not None
+        info.callback = _with_paths(info.callback)
+
+
+def _with_paths(command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def with_paths(**values: Any) -> Any:
+        return command(**{name: _expanded(name, value) for name, value in values.items()})
+
+    return with_paths
+
+
+def _expanded(name: str, value: Any) -> Any:
+    from wmss_cli.core.paths import expand
+
+    if not isinstance(value, Path):
+        return value
+    try:
+        return Path(expand(str(value)))
+    except ConfigError as error:
+        raise ConfigError(f"--{name.replace('_', '-')}: {error}") from None
 
 
 def configure(

@@ -154,10 +154,17 @@ def _run(given: Resolved, display: Display, force: bool, as_json: bool) -> None:
 
 def _plan(given: Resolved, display: Display, provisional: bool = False) -> StudyPlan:
     """Plan a study, and say which of its arms are the same work."""
+    from wmss_cli.evaluate.problems import check_problems
+    from wmss_cli.evaluate.tasks import task_inputs
     from wmss_cli.stages.pipeline import plan_pipeline
 
+    config = given.config
     with given.located():
-        plan = plan_pipeline(given.config, provisional)
+        plan = plan_pipeline(config, provisional)
+        evaluated = task_inputs(config.tasks, config.task_data, config.eval_files)
+        check_problems(evaluated, config.eval.limit, provisional)
+        kept_out = task_inputs(config.decontaminate, config.task_data, {})
+        check_problems(kept_out, provisional=provisional)
     for arm, other in plan.same:
         display.say(f"arm {arm} is the same work as {other}: it is done once")
     return plan

@@ -37,9 +37,7 @@ EpochsOption = Annotated[float | None, typer.Option("--epochs", help="Passes ove
 def curate(
     data: Annotated[
         list[str] | None,
-        typer.Argument(
-            help=".jsonl, .jsonl.zst or .parquet files (config: data).", show_default=False
-        ),
+        typer.Argument(help="Files, folders or data sets of the hub [data].", show_default=False),
     ] = None,
     decontaminate: Annotated[
         str | None,
@@ -69,6 +67,8 @@ def curate(
     writes every rejected row's id and reason beside the kept ones, with a data card. Prints the
     folder.
     """
+    from wmss_cli.data.sources import data_inputs
+    from wmss_cli.evaluate.problems import check_problems
     from wmss_cli.evaluate.tasks import task_inputs
 
     resolved = _configure(
@@ -85,8 +85,9 @@ def curate(
     ).config
     if not resolved.data:
         raise ConfigError("no data: give files, or set data in the YAML file")
-    inputs = {f"data-{i:04d}": path for i, path in enumerate(resolved.data)}
-    inputs |= task_inputs(resolved.decontaminate, resolved.task_data, {})
+    benchmarks = task_inputs(resolved.decontaminate, resolved.task_data, {})
+    check_problems(benchmarks)
+    inputs = {**data_inputs(resolved.data), **benchmarks}
     run_stage(resolved, "curate", inputs, common, launch, shard=shard)
 
 
@@ -305,6 +306,7 @@ def evaluate(
     interval. Greedy by default; with --samples and --temperature mean@n, pass@k and maj@k. An
     interrupted run goes on behind the last answer.
     """
+    from wmss_cli.evaluate.problems import check_problems
     from wmss_cli.evaluate.tasks import task_inputs
 
     named = dict(_split_task(file) for file in files or [])
@@ -327,6 +329,7 @@ def evaluate(
     asked = task_inputs(resolved.tasks, resolved.task_data, resolved.eval_files)
     if not asked:
         raise ConfigError("no problems: give --tasks NAME or --task NAME=FILE")
+    check_problems(asked, resolved.eval.limit)
     inputs = {"model": _model(resolved.model), **asked}
     run_stage(resolved, "eval", inputs, common, launch, shard=shard)
 

@@ -57,12 +57,12 @@ def submit(
             "('wmss init --profile' writes one for this cluster)"
         )
     profile = load_profile(resolved.launch.profile, tuple(launch.slurm or ()))
-    if launch.dry_run:
-        _dry_run(steps, run_dir, profile)
-        return False
     display = Display(console.err)
     run_dir = run_dir.absolute()
     run = RunSettings(run_dir, profile, resolved.launch.profile, common.config)
+    if launch.dry_run:
+        _dry_run(steps, run, adds, common.force)
+        return False
     try:
         sent = submit(steps, run, adds=adds, force=common.force, say=display.say)
     except SlurmError:
@@ -110,10 +110,10 @@ def resubmit(
             if launch.profile
             else change_profile(group.profile, changes)
         )
-        if launch.dry_run:
-            _dry_run(steps, run_dir, profile)
-            continue
         run = RunSettings(run_dir, profile, name, config)
+        if launch.dry_run:
+            _dry_run(steps, run, adds=True, force=False)
+            continue
         new = submit(steps, run, adds=True, say=display.say)
         sent += new
         if any(link.state != "done" for link in new):
@@ -139,11 +139,12 @@ def _remember(run_dir: Path, config: Path | None, display: Display) -> None:
         display.say(f"the list of runs cannot be written ({error}): name this one by its folder")
 
 
-def _dry_run(steps: Sequence[Any], run_dir: Path, profile: Any) -> None:
-    from wmss_cli.launch.preview import missing_inputs, preview
+def _dry_run(steps: Sequence[Any], run: Any, adds: bool, force: bool) -> None:
+    from wmss_cli.launch.preview import missing_inputs, preview, refuse
 
+    refuse(steps, run, adds, force)
     refused = 0
-    for shown in preview(steps, run_dir.absolute(), profile):
+    for shown in preview(steps, run.run_dir, run.profile):
         mark = " (provisional)" if shown.provisional else ""
         console.err.print(f"[bold]{shown.name}[/]{mark}", highlight=False, soft_wrap=True)
         console.print_line(shown.script)

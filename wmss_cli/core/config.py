@@ -252,16 +252,17 @@ class Config(Section):
     models: dict[str, str] = {}
     """Several base models by name, in place of `model`: a study of each."""
     data: list[str] = []
-    """Records in the AM-1.4M format: .jsonl, .jsonl.zst or .parquet files."""
+    """Records: files (JSON lines or lists, CSV, Parquet, Arrow; texts may be packed), folders of
+    data sets, or hub ids. A configuration and a split may follow: `owner/name/main/train`."""
     tasks: list[str] = []
     """Benchmarks: names such as `gsm8k`, or YAML files of your own."""
     task_data: str | None = None
-    """Folder with `NAME.jsonl` for each benchmark."""
+    """Folder with `NAME.jsonl`, or a file of another kind of this name, for each benchmark."""
     decontaminate: list[str] = []
     """Benchmarks, as in `tasks`, that must not be trained on: curation rejects a record that holds
     13 words in a row of a question, or whose prompt is a question. The paper does not do this."""
     eval_files: dict[str, str] = {}
-    """Further evaluation files by name: .jsonl with `id`, `question` and `answer`."""
+    """Further evaluation files by name, of the kinds of `data`, with `id`, `question`, `answer`."""
     iterations: Count = 1
     """K: how often curriculum and joint training are repeated."""
     arms: list[str] | dict[str, dict[str, Any] | None] = ["base", "m1", "wmss"]

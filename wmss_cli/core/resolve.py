@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,29 +18,12 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from wmss_cli.core import yaml_text
 from wmss_cli.core.config import Config
+from wmss_cli.core.config_paths import anchored, expanded
 from wmss_cli.core.errors import ConfigError
 
 Key = tuple[str, ...]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: ``1e-5`` is a number, and a key that stands twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Refuse a key that stands twice, of which YAML would silently keep the last."""
-        names = [key_node.value for key_node, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(problem=f"{name} stands twice")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
 
 
 @dataclass(frozen=True)
@@ -96,21 +79,38 @@ class Sources:
             If the file is missing, is no YAML, or has a key twice.
         """
         for key, value, line, inner in _read_yaml(file, self.root):
-            self.override(key, convert(key, value), f"{file}:{line}")
+            origin = f"{file}:{line}"
+            self.override(key, value, origin, convert)
             self.origins |= {(*key, name): f"{file}:{at}" for name, at in inner.items()}
 
-    def add_assignments(self, flag: str, assignments: Sequence[str]) -> None:
+    def add_assignments(
+        self,
+        flag: str,
+        assignments: Sequence[str],
+        convert: Callable[[Key, Any], Any] = lambda _, v: v,
+    ) -> None:
         """Take ``KEY=VALUE`` texts of a repeated option; the value is read as YAML."""
         for assignment in assignments:
             key, value = _parse_assignment(flag, assignment)
-            self.override(key, value, f"{flag} {'.'.join(key)}")
+            origin = f"{flag} {'.'.join(key)}"
+            self.override(key, value, origin, convert)
 
-    def override(self, key: Key, value: Any, origin: str) -> None:
+    def override(
+        self,
+        key: Key,
+        value: Any,
+        origin: str,
+        convert: Callable[[Key, Any], Any] = lambda _, v: v,
+    ) -> None:
         """Take one value, or every value of a mapping where the key names a section."""
         if _model_at(key, self.root) is not None and isinstance(value, dict):
             for name, inner in value.items():
-                self.override((*key, str(name)), inner, origin)
+                self.override((*key, str(name)), inner, origin, convert)
             return
+        try:
+            value = convert(key, value)
+        except ConfigError as error:
+            raise ConfigError(f"{origin}: {'.'.join(key)}: {error}") from None
         for known in [known for known in self.origins if known[: len(key)] == key]:
             self.values.pop(known, None)
             del self.origins[known]
@@ -166,10 +166,10 @@ def resolve(
     sources = Sources(Config)
     if file is not None:
         folder = file.parent
-        sources.add_file(file, lambda key, value: _anchor(key, value, folder))
-    sources.add_assignments("--set", sets)
+        sources.add_file(file, lambda key, value: anchored(key, value, folder))
+    sources.add_assignments("--set", sets, expanded)
     for dotted, (name, value) in (options or {}).items():
-        sources.override(tuple(dotted.split(".")), value, name)
+        sources.override(tuple(dotted.split(".")), value, name, expanded)
     _refuse_two_seeds(sources.values, sources.origins)
     _spread_seed(sources.values, sources.origins)
     config = cast(Config, sources.check())
@@ -192,23 +192,12 @@ def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:
 def _read_yaml(file: Path, root: type[BaseModel]) -> Iterator[tuple[Key, Any, int, dict[str, int]]]:
     """Yield the key, value and line of each leaf, and the lines of what is in a mapping."""
     try:
-        text = file.read_text(encoding="utf-8")
+        node = yaml_text.compose(file, "--config")
     except FileNotFoundError:
         raise ConfigError(
             f"{file}: no such configuration file; 'wmss init' writes examples"
         ) from None
-    except IsADirectoryError:
-        raise ConfigError(f"{file}: this is a folder; --config takes a YAML file") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file}: not UTF-8 text; --config takes a YAML file") from None
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}" if mark else str(file)
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(f"{where}: bad YAML: {problem}; check indentation and colons") from None
-    if node is None:
+    if node is None or yaml_text.is_empty(node):
         return
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{file}:1: expected 'key: value' lines")
@@ -218,31 +207,46 @@ def _read_yaml(file: Path, root: type[BaseModel]) -> Iterator[tuple[Key, Any, in
 def _leaves(
     node: yaml.MappingNode, prefix: Key, file: Path, root: type[BaseModel]
 ) -> Iterator[tuple[Key, Any, int, dict[str, int]]]:
-    seen: set[str] = set()
-    for key_node, value_node in node.value:
-        name, line = str(key_node.value), key_node.start_mark.line + 1
+    for name, line, value_node in _pairs(node, prefix, file):
         key = (*prefix, name)
-        if name in seen:
-            raise ConfigError(f"{file}:{line}: {'.'.join(key)} stands twice; remove one")
-        seen.add(name)
-        if isinstance(value_node, yaml.MappingNode) and _model_at(key, root) is not None:
+        is_section = _model_at(key, root) is not None
+        if is_section and isinstance(value_node, yaml.MappingNode):
             yield from _leaves(value_node, key, file, root)
-        else:
-            own = value_node.value if isinstance(value_node, yaml.MappingNode) else ()
-            inner = {str(node.value): node.start_mark.line + 1 for node, _ in own}
-            yield key, _construct(value_node, f"{file}:{line}: {'.'.join(key)}"), line, inner
+        elif not (yaml_text.is_empty(value_node) and (is_section or _holds_many(key, root))):
+            with _bad_value(f"{file}:{line}: {'.'.join(key)}"):
+                inner = dict(yaml_text.lines(value_node))
+                value = yaml_text.construct(value_node)
+            yield key, value, line, inner
 
 
-def _construct(node: yaml.Node, where: str) -> Any:
-    loader = _Loader("")
+def _pairs(node: yaml.MappingNode, prefix: Key, file: Path) -> Iterator[tuple[str, int, yaml.Node]]:
+    """Yield the keys of a section but those that only carry an anchor, ``x-…``."""
     try:
-        return loader.construct_document(node)
-    # ValueError: what looks like a date and is none (2024-13-45).
+        found = yaml_text.pairs(node)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{file}:{line}: {'.'.join((*prefix, str(error.problem)))}") from None
+    for pair in found:
+        if prefix or not pair.name.startswith("x-"):
+            yield pair.name, pair.line, pair.value
+
+
+@contextmanager
+def _bad_value(where: str) -> Iterator[None]:
+    try:
+        yield
     except (yaml.YAMLError, ValueError) as error:
         problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError(f"{where}: bad YAML value: {problem}; mend or quote it") from None
-    finally:
-        loader.dispose()
+        advice = "" if ";" in problem else "; mend or quote it"
+        raise ConfigError(f"{where}: bad YAML value: {problem}{advice}") from None
+
+
+def _holds_many(key: Key, root: type[BaseModel]) -> bool:
+    """Say whether a key is a list or a mapping, of which nothing may be given."""
+    field = (_model_at(key[:-1], root) or root).model_fields.get(key[-1])
+    return field is not None and isinstance(
+        field.get_default(call_default_factory=True), list | dict
+    )
 
 
 def _model_at(key: Key, root: type[BaseModel]) -> type[BaseModel] | None:
@@ -258,54 +262,15 @@ def _model_at(key: Key, root: type[BaseModel]) -> type[BaseModel] | None:
     return model
 
 
-def _anchor(key: Key, value: Any, folder: Path) -> Any:
-    """Make the paths of a YAML file absolute, so that any working directory will do."""
-
-    def absolute(path: Any) -> Any:
-        return str((folder / _at_home(path)).resolve()) if isinstance(path, str) else path
-
-    match key:
-        case ("run_dir",):
-            return absolute(value)
-        case ("launch", "profile") if isinstance(value, str) and _names_a_file(value):
-            return absolute(value)
-        case ("model",) if isinstance(value, str):
-            # A hub id looks like a path: it is one where the folder is not there.
-            is_hub_id = (
-                re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", value) and not (folder / value).exists()
-            )
-            return value if is_hub_id else absolute(value)
-        case ("models",) if isinstance(value, dict):
-            return {name: _anchor(("model",), path, folder) for name, path in value.items()}
-        case ("data",) if isinstance(value, list):
-            return [absolute(path) for path in value]
-        case ("task_data",):
-            return absolute(value)
-        case ("tasks",) | ("decontaminate",) if isinstance(value, list):
-            return [absolute(name) if _names_a_file(str(name)) else name for name in value]
-        case ("eval_files",) if isinstance(value, dict):
-            return {name: absolute(path) for name, path in value.items()}
-    return value
-
-
-def _at_home(path: str) -> str:
-    """Put the home folder in the place of ``~/``, as a shell does."""
-    return str(Path.home() / path[2:]) if path.startswith("~/") else path
-
-
-def _names_a_file(profile: str) -> bool:
-    return "/" in profile or profile.partition(":")[0].endswith((".yaml", ".yml"))
-
-
 def _parse_assignment(flag: str, assignment: str) -> tuple[Key, Any]:
     dotted, equals, text = assignment.partition("=")
     if not equals or not dotted.strip():
         example = "sft.learning_rate=3e-5" if flag == "--set" else "train.nodes=2"
         raise ConfigError(f"{flag} {assignment}: expected KEY=VALUE, as in {example}")
     try:
-        value = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"{flag} {assignment}: the value is not YAML; quote it") from None
+        value = yaml_text.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{flag} {assignment}: {error}") from None
     return tuple(dotted.strip().split(".")), value
 
 
@@ -371,7 +336,26 @@ def _describe(error: ValidationError, origins: Mapping[Key, str], root: type[Bas
     message = message.removeprefix("Value error, ") if own else message[0].lower() + message[1:]
     given = first.get("input")
     value = "" if own or isinstance(given, BaseModel | dict) else f" (given: {given!r})"
-    return ": ".join(part for part in (origin, dotted, f"{message}{value}") if part)
+    message = f"{message}{value}{_advice(first['type'], given)}"
+    return ": ".join(part for part in (origin, dotted, message) if part)
+
+
+def _advice(wrong: str, given: Any) -> str:
+    """Say how to write what was written in an older YAML's way, or without quotes."""
+    if wrong == "model_type":
+        return "; write 'key: value' lines below it, with a space behind each colon"
+    if wrong.startswith("bool") and str(given).lower() in ("yes", "no", "on", "off", "y", "n"):
+        return "; write true or false"
+    if wrong.startswith("int") and isinstance(given, float) and given.is_integer():
+        return f"; write {given:.0f}"
+    if wrong.startswith(("int", "float")) and re.fullmatch(r"[-+]?\d[\d_:.,]*", str(given)):
+        return "; write a number in digits alone, without quotes" if isinstance(given, str) else ""
+    if wrong != "string_type":
+        return ""
+    if given is None:
+        return "; a single ~ is null in YAML, and an empty text is ''"
+    is_mapping = isinstance(given, dict)
+    return "; quote a text that has ': ' in it" if is_mapping else "; quote it if it is a text"
 
 
 def _of_several(key: Key, message: str, origins: Mapping[Key, str]) -> str | None:

@@ -1,33 +1,43 @@
-"""Read records from .jsonl, .jsonl.zst and .parquet files.
+"""Records to train on: one question and one answer each, and what the answer can be checked by.
 
 In the format of AM-1.4M a record is ``{"messages": [user, assistant]}`` with ``{"role",
 "content", "info"}`` each; the user's ``info``, which may be missing, holds ``source``,
-``reference_answer`` and ``test_case``. Plain records are ``{"prompt", "completion"}``, with these
-three beside them if there are any. Files are streamed by pyarrow in bounded memory. (The streaming
-of ``datasets`` ends without an error where a .zst file is cut off, ends the whole file at one bad
-byte, and holds a whole row group of Parquet.)
+``reference_answer`` and ``test_case``. These three may stand beside ``messages`` as well. Plain
+records are ``{"prompt", "completion"}`` with the same three beside them, ShareGPT's
+``{"conversations": [{"from": "human", "value"}, {"from": "gpt", "value"}]}``.
 """
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from wmss_cli.core.data_files import find_data
 from wmss_cli.core.errors import ConfigError, DataError
+from wmss_cli.core.rows import NOT_WANTED, Broken, Row, column_names, read_rows
 
-ENDINGS = (".jsonl", ".jsonl.zst", ".parquet")
-_COLUMNS = ("messages", "prompt", "completion", "source", "reference_answer", "test_case")
-_ROWS_PER_BATCH = 16
-_BUFFER_BYTES = 2**20
+DATA_ROLE = "data-"
+"""Roles of a job's inputs: files of records."""
+
+_MESSAGES = ("messages", "conversations", "conversation")
+_ABOUT = ("source", "reference_answer", "test_case")
+_COLUMNS = (*_MESSAGES, "prompt", "completion", *_ABOUT)
+_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant"}
+_RENAMES = (
+    ({"instruction", "output"}, "instruction, with input behind it, prompt, and output completion"),
+    ({"problem", "solution"}, "problem prompt, solution completion, and answer reference_answer"),
+    ({"question", "answer"}, "question prompt, and what the model shall write completion"),
+    ({"query", "response"}, "query prompt, and response completion"),
+    ({"prompt", "response"}, "response completion"),
+    ({"prompt", "chosen"}, "chosen completion; wmss trains on no pairs"),
+)
+_TRIED_ROWS = 1000
+_KEYS_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ def read_records(
     Parameters
     ----------
     paths : sequence of Path
-        Files; the ending says what they are.
+        What :func:`wmss_cli.core.rows.read_rows` reads.
     limit : int, optional
         Stop after this many records, of all shards together.
     shard, shards : int
@@ -94,128 +104,100 @@ def read_records(
     ConfigError
         At once, if a file is missing, has an unknown ending or is given twice.
     DataError
-        While reading, if a file as a whole is damaged.
+        At once, if a table has no columns of records; while reading, if a file as a whole is
+        damaged.
     """
     for path in paths:
-        if not path.is_file():
-            raise ConfigError(f"{path}: no such file; check the path")
-        if not path.name.endswith(ENDINGS):
-            raise ConfigError(f"{path}: unknown kind of file; use {', '.join(ENDINGS)}")
         if paths.count(path) > 1:
             raise ConfigError(f"{path}: given twice; name each file once")
-    return _records(paths, limit, shard, shards)
-
-
-def _records(paths: Sequence[Path], limit: int | None, shard: int, shards: int) -> Iterator[Record]:
     # One turn for all files: it goes on where a file ends.
     wanted = cycle([turn == shard for turn in range(shards)])
-    rows = ((str(path), row) for path in paths for row in _rows(path, wanted))
+    return _records([(str(path), _rows(path, wanted)) for path in paths], limit)
+
+
+def data_inputs(references: Sequence[str], provisional: bool = False) -> dict[str, str]:
+    """Return the inputs of curation by role, after a look at the beginning of each.
+
+    Parameters
+    ----------
+    references : sequence of str
+        As of :func:`wmss_cli.core.data_files.find_data`.
+    provisional : bool
+        Take what is not here by its name. Nothing is downloaded.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such data, or no job could read it.
+    """
+    paths: list[str] = []
+    for reference in references:
+        try:
+            found = find_data(reference, download=not provisional)
+        except ConfigError:
+            if not provisional or Path(reference).exists():
+                raise
+            paths.append(reference)
+        else:
+            check_records(found)
+            paths += map(str, found)
+    twice = next((path for path in paths if paths.count(path) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{twice}: given twice; name each file once")
+    return {f"{DATA_ROLE}{index:04d}": path for index, path in enumerate(paths)}
+
+
+def check_records(paths: Sequence[Path]) -> None:
+    """Refuse what no job could read, by a look at the beginning of each file.
+
+    Raises
+    ------
+    ConfigError
+        As of :func:`read_records`; and if a file is damaged or empty, or none of its first rows is
+        a record.
+    """
+    try:
+        read_records(paths)
+        for path in paths:
+            tried = list(_until_one_is_readable(path))
+            if not tried:
+                raise ConfigError(f"{path}: no records; check that this is the right file")
+            if tried[-1].problem is not None:
+                raise ConfigError(
+                    f"{path}: no records among its first rows ({len(tried)} tried); "
+                    f"row {tried[0].row}: {tried[0].problem}"
+                )
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _until_one_is_readable(path: Path) -> Iterator[Record]:
+    for record in read_records([path], limit=_TRIED_ROWS):
+        yield record
+        if record.problem is None:
+            return
+
+
+def _rows(path: Path, wanted: Iterator[bool]) -> Iterator[Row]:
+    rows = read_rows(path, wanted, _COLUMNS)
+    names = column_names(path)
+    if names is not None and not (
+        {"prompt", "completion"} <= set(names) or {*names} & {*_MESSAGES}
+    ):
+        raise DataError(f"{path}: {_no_record(names, 'columns')}")
+    return rows
+
+
+def _records(files: Sequence[tuple[str, Iterator[Row]]], limit: int | None) -> Iterator[Record]:
+    rows = ((file, row) for file, found in files for row in found)
     for place, (file, row) in enumerate(islice(rows, limit)):
-        if isinstance(row.value, _Broken):
+        if isinstance(row.value, Broken):
             yield Record(file, row.number, place, problem=row.value.problem, line=row.line)
-        elif row.value is not _NOT_WANTED:
+        elif row.value is not NOT_WANTED:
             yield _to_record(file, row, place)
 
 
-class _Row(NamedTuple):
-    """A row of a file: its number from 1, what it says, and how it is written."""
-
-    number: int
-    value: Any
-    line: bytes | None = None
-
-
-def _rows(path: Path, wanted: Iterator[bool]) -> Iterator[_Row]:
-    read = _parquet_rows if path.name.endswith(".parquet") else _json_rows
-    return read(path, wanted)
-
-
-@dataclass(frozen=True)
-class _Broken:
-    """A row that holds no value at all."""
-
-    problem: str
-
-
-_NOT_WANTED = object()
-"""Stands for the value of a row of another shard."""
-
-
-def _json_rows(path: Path, wanted: Iterator[bool]) -> Iterator[_Row]:
-    number = 0
-    try:
-        with _open(path) as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    value = _parse_json(line) if next(wanted) else _NOT_WANTED
-                    yield _Row(number, value, line.rstrip(b"\r\n"))
-    except pa.ArrowException as error:
-        raise _damaged(path, number, error) from None
-    except OSError as error:
-        # pyarrow reports a damaged stream as an OSError that has no number.
-        if error.errno is not None:
-            raise
-        raise _damaged(path, number, error) from None
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[Iterable[bytes]]:
-    compression = "zstd" if path.name.endswith(".zst") else None
-    with pa.input_stream(str(path), compression=compression) as stream:
-        yield io.BufferedReader(cast(Any, stream), _BUFFER_BYTES)
-
-
-def _parse_json(line: bytes) -> Any:
-    try:
-        return json.loads(line.decode("utf-8-sig").rstrip("\r\n"))
-    except UnicodeDecodeError as error:
-        return _Broken(f"not UTF-8 at byte {error.start + 1} of the line")
-    except json.JSONDecodeError as error:
-        return _Broken(f"not JSON: {error.msg} at column {error.colno}")
-    except (ValueError, RecursionError) as error:
-        return _Broken(f"not JSON that can be read: {error}")
-
-
-def _parquet_rows(path: Path, wanted: Iterator[bool]) -> Iterator[_Row]:
-    number = 0
-    try:
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
-            names = file.schema_arrow.names
-            if "messages" not in names and not {"prompt", "completion"} <= set(names):
-                found = ", ".join(names)
-                raise DataError(
-                    f"{path}: neither a column 'messages' nor 'prompt' and 'completion' "
-                    f"(found: {found})"
-                )
-            columns = [name for name in _COLUMNS if name in names]
-            for batch in file.iter_batches(_ROWS_PER_BATCH, columns=columns):
-                mask = list(islice(wanted, batch.num_rows))
-                taken = batch if all(mask) else batch.filter(pa.array(mask))
-                values = iter(_values(taken))
-                for is_wanted in mask:
-                    number += 1
-                    yield _Row(number, next(values) if is_wanted else _NOT_WANTED)
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise _damaged(path, number, error) from None
-
-
-def _values(batch: pa.RecordBatch) -> list[Any]:
-    try:
-        return list(batch.to_pylist())
-    except UnicodeDecodeError:
-        if batch.num_rows == 1:
-            return [_Broken("not UTF-8")]
-        return [value for i in range(batch.num_rows) for value in _values(batch.slice(i, 1))]
-
-
-def _damaged(path: Path, number: int, error: Exception) -> DataError:
-    what = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return DataError(f"{path}: damaged after row {number} ({what}); get the file again")
-
-
-def _to_record(file: str, row: _Row, place: int) -> Record:
+def _to_record(file: str, row: Row, place: int) -> Record:
     try:
         return Record(file, row.number, place, **_fields(row.value))
     except _UnreadableError as error:
@@ -226,45 +208,109 @@ class _UnreadableError(Exception):
     """Says why a value is no record."""
 
 
+def _no_record(names: Sequence[str], what: str) -> str:
+    """Say what a row or a table has instead of a record, and what to do with it."""
+    shown = ", ".join(map(str, names[:_KEYS_SHOWN])) or "none"
+    found = f"neither messages nor prompt and completion among its {what} ({shown})"
+    fitting = (renames for needs, renames in _RENAMES if needs <= set(names))
+    return f"{found}; call {next(fitting, 'the question prompt and the answer completion')}"
+
+
 def _fields(value: Any) -> dict[str, Any]:
-    messages = value.get("messages") if isinstance(value, dict) else None
-    if messages is None and isinstance(value, dict) and "prompt" in value:
-        return {
-            "prompt": _written(value.get("prompt"), "prompt"),
-            "completion": _written(value.get("completion"), "completion"),
-            **_about(value, ""),
-        }
+    if not isinstance(value, dict):
+        raise _UnreadableError(
+            f"no object of messages, or of prompt and completion: {_brief(value)}"
+        )
+    messages = next((value[key] for key in _MESSAGES if value.get(key) not in (None, "")), None)
+    if messages is not None:
+        return _of_messages(_loaded(messages), value)
+    prompt, completion = value.get("prompt"), value.get("completion")
+    if isinstance(prompt, list) and isinstance(completion, list):
+        return _of_messages([*prompt, *completion], value)
+    if "prompt" not in value or "completion" not in value:
+        raise _UnreadableError(_no_record(list(value), "keys"))
+    return {
+        "prompt": _written(prompt, "prompt"),
+        "completion": _written(completion, "completion"),
+        **_about(value, {}),
+    }
+
+
+def _of_messages(messages: Any, beside: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(messages, list):
-        raise _UnreadableError("no list of messages, and no prompt")
+        raise _UnreadableError(f"messages is no list: {_brief(messages)}")
     if not all(isinstance(message, dict) for message in messages):
         raise _UnreadableError("a message is not an object")
-    roles = [message.get("role") for message in messages]
+    roles = [_role(message) for message in messages]
     if roles != ["user", "assistant"]:
-        names = ", ".join(str(role) for role in roles[:5])
-        raise _UnreadableError(f"expected the roles user, assistant; found {names or 'none'}")
+        raise _UnreadableError(_wrong_roles(roles))
     user, assistant = messages
-    info = user.get("info")
-    if info is None:
-        info = {}
+    info = _loaded(user.get("info")) or {}
     if not isinstance(info, dict):
         raise _UnreadableError("the user's info is not an object")
     return {
-        "prompt": _written(user.get("content"), "the user's content"),
-        "completion": _written(assistant.get("content"), "the assistant's content"),
-        **_about(info, "info."),
+        "prompt": _written(_content(user), "the user's content"),
+        "completion": _written(_content(assistant), "the assistant's content"),
+        **_about(beside, info),
     }
 
 
-def _about(info: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return what is known of a sample beside its text."""
-    test_case = info.get("test_case")
-    if not isinstance(test_case, dict | None):
-        raise _UnreadableError(f"{where}test_case is not an object")
+def _role(message: Mapping[str, Any]) -> str:
+    role = str(message.get("role") or message.get("from")).lower()
+    return _ROLES.get(role, role)
+
+
+def _wrong_roles(roles: Sequence[str]) -> str:
+    found = f"expected the roles user, assistant; found {', '.join(roles[:5]) or 'none'}"
+    if roles[:1] == ["system"]:
+        return f"{found}: wmss writes its own system prompt (tokenize.system_prompt); take it out"
+    if len(roles) > 2 and roles[:4] == ["user", "assistant"] * 2:
+        return f"{found}: of several turns, write one question and one answer a record"
+    return found
+
+
+def _content(message: Mapping[str, Any]) -> Any:
+    content = message.get("content", message.get("value"))
+    # As OpenAI has it: a list of parts, of which one is a text.
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
+        return content[0].get("text")
+    return content
+
+
+def _loaded(value: Any) -> Any:
+    """Return what a text says in JSON, where a table holds an object as a text."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _about(beside: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of a sample beside its text; what `info` says comes first."""
+    where = {key: "info." if info.get(key) is not None else "" for key in _ABOUT}
+    found = {key: (info if where[key] else beside).get(key) for key in _ABOUT}
+    reference = _reference(
+        found["reference_answer"], f"{where['reference_answer']}reference_answer"
+    )
     return {
-        "source": _text(info.get("source") or "", f"{where}source"),
-        "reference_answer": _reference(info.get("reference_answer"), f"{where}reference_answer"),
-        "test_case": test_case,
+        "source": _text(found["source"] or "", f"{where['source']}source"),
+        "reference_answer": reference,
+        "test_case": _tests(found["test_case"], f"{where['test_case']}test_case", reference),
     }
+
+
+def _tests(value: Any, name: str, reference: str | None) -> dict[str, Any] | None:
+    tests = _loaded(value)
+    if tests is None or tests == [] or isinstance(tests, dict):
+        return tests or None
+    # The answer is checked by the reference alone where there is one.
+    if reference is not None:
+        return None
+    raise _UnreadableError(f"{name} is not an object: {_brief(tests)}")
 
 
 def _written(value: Any, name: str) -> str:
@@ -275,6 +321,11 @@ def _written(value: Any, name: str) -> str:
 
 
 def _reference(value: Any, name: str) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        # NaN is how pandas writes that there is none.
+        if math.isnan(value):
+            return None
+        raise _UnreadableError(f"{name} is infinite")
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if value is None or value == "":
@@ -284,7 +335,7 @@ def _reference(value: Any, name: str) -> str | None:
 
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise _UnreadableError(f"{name} is not a text")
+        raise _UnreadableError(f"{name} is not a text: {_brief(value)}")
     if not _is_unicode(value):
         raise _UnreadableError(f"{name} holds half of a surrogate pair")
     return value
@@ -297,3 +348,8 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _brief(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:40]}…"

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmss_cli.core.errors import ConfigError
-from wmss_cli.evaluate.tasks import Grader, Style, Task
+from wmss_cli.core.errors import ConfigError, DataError
+from wmss_cli.core.json_values import Broken, Parser
+from wmss_cli.core.rows import read_rows
+from wmss_cli.evaluate.tasks import Grader, Style, Task, read_tasks
 
 Row = dict[str, Any]
 
@@ -52,7 +54,7 @@ def read_problems(
     task : Task
         How rows are read.
     path : Path
-        A ``.jsonl`` file. Numbers are taken as they are written.
+        What :func:`wmss_cli.core.rows.read_rows` reads. Numbers are taken as they are written.
     limit : int, optional
         Take only the first problems.
     style : {"paper", "boxed"}
@@ -73,6 +75,30 @@ def read_problems(
             "and other rows need another name"
         )
     return problems
+
+
+def check_problems(
+    inputs: Mapping[str, str], limit: int | None = None, provisional: bool = False
+) -> None:
+    """Refuse tasks whose rows no job could read.
+
+    Parameters
+    ----------
+    inputs : mapping of str to str
+        Of :func:`wmss_cli.evaluate.tasks.task_inputs`.
+    limit : int, optional
+        As of :func:`read_problems`.
+    provisional : bool
+        Leave out what is not here.
+
+    Raises
+    ------
+    ConfigError
+        As of :func:`read_problems`.
+    """
+    for task, path in read_tasks(inputs) if inputs else ():
+        if path.exists() or not provisional:
+            read_problems(task, path, limit)
 
 
 def problems_of(
@@ -128,34 +154,27 @@ def _folded(value: Any) -> Any:
 
 
 def _rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield f"{path}:{number}", _row(line, f"{path}:{number}")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such evaluation file; check task {name}") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: this is a folder; task {name} takes a file") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; task {name} takes a .jsonl") from None
-
-
-def _row(line: str, where: str) -> Row:
+    if not path.exists():
+        raise ConfigError(f"{path}: no such evaluation file; check task {name}")
     try:
         # As text, so that 27.0 and 1e-7 stay as they are written.
-        row = json.loads(line, parse_int=str, parse_float=str)
+        for number, value, _ in read_rows(path, as_text=True):
+            yield f"{path}:{number}", _row(value, f"{path}:{number}")
+    except DataError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _row(value: Any, where: str) -> Row:
+    if isinstance(value, Broken):
+        raise ConfigError(f"{where}: {value.problem}; mend or remove the row")
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: not a JSON object; expected columns such as id and question")
+    try:
         # JSON can spell half of a surrogate pair, which no file can hold.
-        json.dumps(row, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{where}: not JSON ({error.msg}); mend or remove the row") from None
+        json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{where}: half of a surrogate pair; mend or remove the row") from None
-    except RecursionError:
-        raise ConfigError(f"{where}: nested too deeply; mend or remove the row") from None
-    if not isinstance(row, dict):
-        raise ConfigError(f"{where}: not a JSON object; expected columns such as id and question")
-    return row
+    return value
 
 
 def _problem(task: Task, row: Row, where: str, style: Style) -> Problem:
@@ -212,6 +231,9 @@ def _mbpp(row: Row, where: str) -> tuple[str, str]:
 
 def _texts(row: Row, key: str, where: str) -> Sequence[str]:
     values = row[key]
+    if isinstance(values, str) and values.lstrip().startswith("["):
+        # A table of texts has a list as JSON.
+        values = Parser(as_text=True).parse(values)
     if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
         raise ConfigError(f"{where}: {key!r} has to be a list of texts, and not empty")
     return values

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from wmss_cli.core.errors import DataError
+from wmss_cli.core.rows import Broken, read_rows
 from wmss_cli.evaluate.tasks import Format
 
 Row = dict[str, Any]
@@ -21,29 +17,18 @@ _WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
 def read_published(path: Path) -> Iterator[Row]:
-    """Yield the rows of a published file.
-
-    Parameters
-    ----------
-    path : Path
-        ``.jsonl``, ``.jsonl.gz``, ``.json`` (a list) or ``.parquet``.
+    """Yield the rows of a published file; numbers are texts, as they are written.
 
     Raises
     ------
     DataError
         If it is not what its ending says.
     """
-    try:
-        if path.suffix == ".parquet":
-            yield from pq.read_table(path).to_pylist()
-        elif path.suffix == ".json":
-            yield from json.loads(path.read_text(encoding="utf-8"), parse_float=str)
-        else:
-            opener = gzip.open if path.suffix == ".gz" else open
-            with opener(path, "rt", encoding="utf-8") as lines:
-                yield from (json.loads(line, parse_float=str) for line in lines if line.strip())
-    except (OSError, EOFError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a whole {path.suffix} file ({error})") from None
+    for number, value, _ in read_rows(path, as_text=True):
+        if not isinstance(value, dict):
+            problem = value.problem if isinstance(value, Broken) else "no object"
+            raise DataError(f"{path}: not a whole file (row {number}: {problem})")
+        yield value
 
 
 def as_row(form: Format, name: str, index: int, published: Mapping[str, Any]) -> Row:

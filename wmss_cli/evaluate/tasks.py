@@ -10,11 +10,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from wmss_cli.core import yaml_text
+from wmss_cli.core.config_paths import looks_like_hub_data
+from wmss_cli.core.data_files import find_data
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.paths import expand
 from wmss_cli.core.resources import packaged
+from wmss_cli.core.rows import has_known_ending, stem
 
 TASK_ROLE, SPEC_ROLE = "task-", "spec-"
 """Roles of a job's inputs: the rows of a task, and its YAML file."""
@@ -116,11 +120,14 @@ def read_spec(path: Path) -> Task:
         If it cannot be read, or says what no task says.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        node = yaml_text.compose(path, "a task")
+        content = node and yaml_text.construct(node)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such task; give the name of one, or its YAML file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from None
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected keys and values, such as title and grader")
     try:
@@ -141,9 +148,10 @@ def task_inputs(
     tasks : iterable of str
         Names of tasks that ship with wmss, or paths of YAML files.
     folder : str or None
-        Where ``NAME.jsonl`` stands for each of the first.
+        Where ``NAME.jsonl``, or a file of another kind with this name, is for each of the first.
     files : mapping of str to str
-        Further files of rows by name. A name that ships with wmss is that task.
+        Further files of rows, or data sets of one file, by name. A name that ships with wmss is
+        that task.
 
     Raises
     ------
@@ -160,7 +168,7 @@ def task_inputs(
         inputs[f"{TASK_ROLE}{task.name}"] = str(_rows_path(task, spec, folder))
         inputs[f"{SPEC_ROLE}{task.name}"] = str(spec)
     for name, path in files.items():
-        inputs[f"{TASK_ROLE}{name}"] = path
+        inputs[f"{TASK_ROLE}{name}"] = _one_file(name, path)
         if name in known:
             inputs[f"{SPEC_ROLE}{name}"] = str(known[name])
     return inputs
@@ -186,11 +194,32 @@ def read_tasks(inputs: Mapping[str, str]) -> list[tuple[Task, Path]]:
     return found
 
 
+def _one_file(name: str, reference: str) -> str:
+    """Return the file of a folder or of a data set of the hub; what is not here stays."""
+    is_missing = not Path(reference).exists()
+    if not Path(reference).is_dir() and not (is_missing and looks_like_hub_data(reference)):
+        return reference
+    found = find_data(reference)
+    if len(found) > 1:
+        raise ConfigError(f"{reference}: {len(found)} files; task {name} takes one, so join them")
+    return str(found[0])
+
+
 def _rows_path(task: Task, spec: Path, folder: str | None) -> Path:
     if task.file is not None:
-        return spec.parent / task.file
+        return spec.parent / expand(task.file)
     if folder is None:
         raise ConfigError(
             f"task {task.name}: task_data is not set; name the folder that 'wmss data fetch' filled"
         )
-    return Path(folder) / f"{task.name}.jsonl"
+    usual = Path(folder) / f"{task.name}.jsonl"
+    if usual.exists() or not Path(folder).is_dir():
+        return usual
+    others = [
+        path
+        for path in sorted(Path(folder).iterdir())
+        if has_known_ending(path) and stem(path) == task.name
+    ]
+    if len(others) > 1:
+        raise ConfigError(f"task {task.name}: both {others[0]} and {others[1]}; remove one")
+    return others[0] if others else usual

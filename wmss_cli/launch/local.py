@@ -22,6 +22,7 @@ from wmss_cli.core.errors import (
     StageError,
     WmssError,
 )
+from wmss_cli.core.launchers import without_launchers
 from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.progress import PROGRESS, Progress, read_progress
 from wmss_cli.launch.leftovers import end_session
@@ -156,7 +157,7 @@ class _Workers:
         for rank in range(count):
             environment = {
                 "OMP_NUM_THREADS": str(threads),
-                **os.environ,
+                **without_launchers(os.environ),
                 "RANK": str(rank),
                 "LOCAL_RANK": str(rank),
                 "WORLD_SIZE": str(count),

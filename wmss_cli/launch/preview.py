@@ -8,11 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wmss_cli.core.errors import SlurmError
-from wmss_cli.launch import sbatch, slurm
+from wmss_cli.launch import sbatch, slurm, states
 from wmss_cli.launch.chain import Link, absolute, chain
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile
-from wmss_cli.launch.submit import is_done, missing_parts
+from wmss_cli.launch.submit import (
+    RunSettings,
+    is_done,
+    missing_parts,
+    refuse_busy,
+    refuse_misfits,
+    refuse_patterns,
+    replaced_reports,
+)
 from wmss_cli.stages.plan import Step
 
 _USUAL_ARRAY_SIZE = 1001
@@ -60,6 +68,34 @@ def missing_inputs(steps: Sequence[Step]) -> dict[str, list[str]]:
         if own or any(label in found for label in step.needs):
             found[step.label] = own
     return found
+
+
+def refuse(
+    steps: Sequence[Step], run: RunSettings, adds: bool = False, force: bool = False
+) -> None:
+    """Refuse what :func:`wmss_cli.launch.submit.submit` would refuse, as far as it can be seen.
+
+    Parameters
+    ----------
+    steps, run, adds, force
+        As of a submission.
+
+    Raises
+    ------
+    ConfigError
+        As a submission raises it. Where there is no Slurm, its nodes and its queue are not asked.
+    """
+    refuse_patterns(run.run_dir)
+    if shutil.which("sbatch") is None:
+        return
+    steps = [absolute(step) for step in steps]
+    links = chain(steps, run.profile, slurm.cluster_config().max_array_size)
+    refuse_misfits(links, run.profile, run.profile_name)
+    queue = states.by_name(states.queue().values())
+    if force:
+        refuse_busy(steps, queue)
+    if not adds and Ledger(run.run_dir).folder.is_dir():
+        replaced_reports(Ledger(run.run_dir), links, queue)
 
 
 def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[Preview]:

@@ -43,6 +43,7 @@ _SECRET = re.compile(
 )
 _INHERITED = "profiles are copied into scripts: export it in your shell, jobs inherit it"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FOR_A_SHELL = re.compile(r"^~(/|$)|\$(\w|[{(])")
 _OPTION = re.compile(r"[a-z][a-z-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -184,9 +185,14 @@ class Profile(Section):
     @field_validator("environment")
     @classmethod
     def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
+        for name, text in value.items():
             if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a variable")
+            if _FOR_A_SHELL.search(text):
+                raise ValueError(
+                    f"{name}: jobs would get {text!r} as it is written; give it to a shell, "
+                    f"under setup: export {name}={text}"
+                )
             if _SECRET.search(name):
                 raise ValueError(f"{name} looks like a secret; {_INHERITED}")
         return value

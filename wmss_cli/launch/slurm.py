@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from wmss_cli.core.errors import SlurmError
+from wmss_cli.core.launchers import describes_ranks
 
 TIMEOUT_S = 60
 _DROPPED = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "PMI", "SUBMITIT_")
-_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _KEPT = ("SLURM_CONF",)
 
 
@@ -86,7 +86,7 @@ def clean_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name in _KEPT or not (name.startswith(_DROPPED) or name in _RANKS)
+        if name in _KEPT or not (name.startswith(_DROPPED) or describes_ranks(name))
     }
 
 

@@ -21,6 +21,7 @@ from wmss_cli.core import artifact
 from wmss_cli.core.artifact import Job, finished
 from wmss_cli.core.errors import HangError, InterruptedRunError
 from wmss_cli.core.files import write_json
+from wmss_cli.core.launchers import forget_launchers
 from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import requeue, worker
 from wmss_cli.launch.chain import Link
@@ -110,7 +111,8 @@ def _describe_ranks() -> None:
     """Set what torch.distributed reads, from what Slurm says; the GPUs stay as Slurm set them."""
     from submitit.helpers import TorchDistributedEnvironment
 
-    os.environ.pop("MASTER_PORT", None)
+    # sbatch hands on the shell that it was called from.
+    forget_launchers()
     TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     with suppress(OSError):
         socket.getaddrinfo(os.environ["MASTER_ADDR"], None)

@@ -125,14 +125,15 @@ def submit(
     ledger = Ledger(run.run_dir)
     steps = _as_called_before(steps, ledger)
     links = chain(steps, run.profile, cluster.max_array_size)
-    _check(links, run)
+    refuse_patterns(run.run_dir)
+    refuse_misfits(links, run.profile, run.profile_name)
     with ledger.alone():
         if run.run_dir.stat().st_mode & 0o077:
             say(f"{run.run_dir} is open to others; chmod 700 it if they should not read it")
         queue = states.by_name(states.queue().values())
         if force:
-            _refuse_busy(steps, queue)
-        replaced = [] if adds else _orphans(ledger, links, queue)
+            refuse_busy(steps, queue)
+        replaced = [] if adds else replaced_reports(ledger, links, queue)
         group = Group(
             steps=steps,
             profile=run.profile,
@@ -186,7 +187,7 @@ def _as_called_before(steps: Sequence[Step], ledger: Ledger) -> list[Step]:
     ]
 
 
-def _refuse_busy(steps: Sequence[Step], queue: dict[str, list[Record]]) -> None:
+def refuse_busy(steps: Sequence[Step], queue: dict[str, list[Record]]) -> None:
     """Refuse to do again what waits or runs, however it was cut into jobs."""
     names = {job_name(step) for step in steps}
     busy = [name for name in queue if name.split(".")[0] in names]
@@ -194,7 +195,9 @@ def _refuse_busy(steps: Sequence[Step], queue: dict[str, list[Record]]) -> None:
         raise ConfigError(f"--force: {busy[0]} is still in the queue; 'wmss cancel' it first")
 
 
-def _orphans(ledger: Ledger, links: Sequence[Link], queue: dict[str, list[Record]]) -> list[str]:
+def replaced_reports(
+    ledger: Ledger, links: Sequence[Link], queue: dict[str, list[Record]]
+) -> list[str]:
     """Return the jobs in the queue that this plan replaces: reports on fewer arms or seeds.
 
     Raises
@@ -247,24 +250,28 @@ def _cancel_superseded(
             say(f"job {', '.join(job_ids)} is cancelled: its stage is cut into other parts now")
 
 
-def _check(links: Sequence[Link], run: RunSettings) -> None:
-    """Refuse what can never start, before anything is sent."""
-    if _PATTERN.search(str(run.run_dir)):
+def refuse_patterns(run_dir: Path) -> None:
+    """Refuse a folder whose name sbatch would read as a pattern."""
+    if _PATTERN.search(str(run_dir)):
         raise ConfigError(
-            f"{str(run.run_dir)!r}: sbatch reads % and \\ in a path as patterns, and no control "
+            f"{str(run_dir)!r}: sbatch reads % and \\ in a path as patterns, and no control "
             "character is safe there; choose another run_dir"
         )
+
+
+def refuse_misfits(links: Sequence[Link], profile: Profile, profile_name: str) -> None:
+    """Refuse what can never start."""
     seen = partitions()
     for kind in dict.fromkeys(link.kind for link in links):
-        problem = misfit(kind, run.profile, seen)
+        problem = misfit(kind, profile, seen)
         if problem is not None:
             found, advice = problem
-            raise ConfigError(f"profile {run.profile_name}: {kind} jobs: {found}; {advice}")
+            raise ConfigError(f"profile {profile_name}: {kind} jobs: {found}; {advice}")
     for link in links:
         sizes = link.tasks[0].job.config
         if "global_batch_size" in sizes:
             try:
-                check_ranks(sizes["global_batch_size"], link.resources(run.profile).tasks)
+                check_ranks(sizes["global_batch_size"], link.resources(profile).tasks)
             except ConfigError as error:
                 raise ConfigError(f"{link.step}: {error}") from None
 

@@ -135,6 +135,9 @@ def _flat(value: Any, arm: str) -> dict[str, Any]:
         raise _wrong(f"{arm}: expected 'key: value' lines below an arm, found {value!r}", arm)
     flat: dict[str, Any] = {}
     for key, inner in value.items():
+        if inner is None and key in SECTIONS:
+            # Nothing is written below it.
+            continue
         inside = isinstance(inner, Mapping) and key in SECTIONS
         named = {f"{key}.{name}": one for name, one in inner.items()} if inside else {key: inner}
         for dotted, one in named.items():

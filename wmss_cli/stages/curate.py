@@ -26,12 +26,13 @@ from wmss_cli.core.config import CurateConfig
 from wmss_cli.core.errors import ConfigError, DataError
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
+from wmss_cli.core.rows import stem
 from wmss_cli.core.schema import EXAMPLE, JUDGED, REJECTED, example_id
 from wmss_cli.data.contamination import Benchmarks, Meeting, Question
 from wmss_cli.data.copies import find_copies
 from wmss_cli.data.filters import REASONS, check_format
 from wmss_cli.data.rare_phrases import Contaminated, find_contaminated
-from wmss_cli.data.sources import ENDINGS, Record, read_records
+from wmss_cli.data.sources import DATA_ROLE, Record, read_records
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import TASK_ROLE, read_tasks
 from wmss_cli.stages.judged import Decision, content_key_of, judged_row
@@ -48,7 +49,6 @@ from wmss_cli.verify.sandbox import find_level, limits_of
 JUDGED_FILE = "judged.parquet"
 EXAMPLES_FILE = "examples.parquet"
 REJECTED_FILE = "rejected.parquet"
-DATA_ROLE = "data-"
 UNIT = "records"
 
 _ROWS_PER_BATCH = 256
@@ -141,8 +141,8 @@ def merge(job: Job, draft: Draft) -> Manifest:
         raise DataError(f"{where}: no records; check that this is the right file")
     if not tally.kept:
         raise DataError(
-            f"{where}: none of {tally.records} records kept ({tally.reasons()}); "
-            f"see {draft.folder / REJECTED_FILE}"
+            f"{where}: none of {tally.records} records kept ({tally.reasons()}): "
+            f"{'; '.join(tally.examples)}; see {draft.folder / REJECTED_FILE}"
         )
     metrics = tally.metrics()
     metrics["decontaminated_against"] = [
@@ -271,8 +271,7 @@ def _cut(text: str) -> str:
 
 def _label(role: str, path: Path) -> str:
     """Name an input by what stays the same where the data move or are packed otherwise."""
-    ending = max((e for e in ENDINGS if path.name.endswith(e)), key=len)
-    return f"{role}:{path.name.removesuffix(ending)}"
+    return f"{role}:{stem(path)}"
 
 
 def _in_order(files: Sequence[Path]) -> Iterator[Row]:
@@ -305,6 +304,8 @@ class _Tally:
     """By reason: the first record that went for it."""
     common: Counter[int] = field(default_factory=Counter)
     """Phrases by how many samples are kept that share only common ones with a benchmark."""
+    examples: list[str] = field(default_factory=list)
+    """The first records that are rejected, and why."""
 
     def count(self, row: Row, common: int | None = None) -> None:
         reason = row["reason"]
@@ -319,12 +320,16 @@ class _Tally:
             return
         assert reason in REASONS, reason
         self.rejected[reason] += 1
+        where = f"{self.paths[row['file'].partition(':')[0]]}:{row['row']}"
         if reason not in self.first:
             detail = f": {_cut(row['detail'])}" if row["detail"] else ""
             self.first[reason] = f"{row['file']}, row {row['row']}{detail}"
+        if len(self.examples) < _SHOWN:
+            # Without a detail, as of what nothing checks, the reason's own words say it.
+            detail = " ".join((row["detail"] or REASONS[reason]).split())
+            self.examples.append(f"{where}: {reason}, {detail[:_DETAIL_CHARS]}")
         if reason == "unreadable" and len(self.unreadable) < _UNREADABLE_SHOWN:
-            path = self.paths[row["file"].partition(":")[0]]
-            self.unreadable.append(f"{path}:{row['row']}: {row['detail']}")
+            self.unreadable.append(f"{where}: {row['detail']}")
 
     def reasons(self) -> str:
         return ", ".join(f"{count} {reason}" for reason, count in self.rejected.most_common())

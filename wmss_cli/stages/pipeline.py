@@ -15,6 +15,7 @@ from typing import Any
 from wmss_cli.core.config import Config
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.section import Section
+from wmss_cli.data.sources import data_inputs
 from wmss_cli.evaluate.tasks import task_inputs
 from wmss_cli.models.folder import check_full_precision, find_model
 from wmss_cli.models.shape import ModelShape
@@ -193,7 +194,7 @@ def _plan_tokens(
 ) -> tuple[Output, Output, Output]:
     """Plan what comes before any training; return the base model, the examples, the tokens."""
     base = _base(model, provisional)
-    data = {f"data-{i:04d}": path for i, path in enumerate(config.data)}
+    data = data_inputs(config.data, provisional)
     benchmarks = task_inputs(config.decontaminate, config.task_data, {})
     given = _inputs({**data, **benchmarks}, provisional)
     examples = plan.add("curate", "curate", config.curate, given)

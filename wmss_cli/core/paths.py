@@ -1,0 +1,54 @@
+"""Paths as people write them: ``~`` is the home folder, ``$NAME`` a variable of the shell."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from wmss_cli.core.errors import ConfigError
+
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\}|(\{))")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def expand(path: str) -> str:
+    """Put the home folder and the values of variables into a path, as a shell does.
+
+    Parameters
+    ----------
+    path : str
+        May begin with ``~`` or ``~USER``, and hold ``$NAME`` or ``${NAME}``.
+
+    Raises
+    ------
+    ConfigError
+        If the path is empty or holds a control character, or a variable is not set or empty:
+        ``$SCRATCH/runs`` must not become ``/runs``.
+    """
+    if not path.strip():
+        raise ConfigError("the path is empty; write one")
+    if bad := _CONTROL.search(path):
+        raise ConfigError(f"{path!r}: {bad[0]!r} cannot be in a path; remove it")
+    expanded = _VARIABLE.sub(_value, path)
+    if not expanded.startswith("~"):
+        return expanded
+    try:
+        return str(Path(expanded).expanduser())
+    except RuntimeError:
+        user = expanded.split("/")[0]
+        raise ConfigError(f"{path}: {user} has no home folder here; write the path") from None
+
+
+def _value(match: re.Match[str]) -> str:
+    name = match[1] or match[2]
+    if match[3]:
+        raise ConfigError(f"{match.string}: expected ${{NAME}}; write the path without '${{'")
+    if name[0].isdigit():
+        return match[0]
+    value = os.environ.get(name, "")
+    if not value:
+        raise ConfigError(
+            f"{match.string}: ${name} is not set; export {name}, or write the path itself"
+        )
+    return value
