@@ -39,6 +39,9 @@ def extract_from_answer(completion: str, entry_point: str | None = None) -> str 
     text = _answer(completion)
     if text is None:
         return None
+    if entry_point:
+        # Some records call it Solution().name.
+        entry_point = re.findall(r"\w+|$", entry_point.rstrip("()"))[-2:][0]
     found = pieces(text, entry_point) or pieces(text, "")
     chosen = choose(found, entry_point) if entry_point else None
     if chosen is None:

@@ -53,12 +53,6 @@ def parses(code: str) -> bool:
     return True
 
 
-def unparse(tree: ast.AST) -> str:
-    """Return the code of a tree, with integers of any length."""
-    with long_integers():
-        return ast.unparse(tree)
-
-
 def symbols(code: str) -> symtable.SymbolTable:
     """Return the names of each scope of a program, as Python's compiler resolves them.
 
