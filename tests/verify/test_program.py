@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from wmss_cli.verify.blocks import complete, extract_from_answer
 from wmss_cli.verify.cases import (
     CallTests,
     CodeTests,
@@ -23,6 +22,7 @@ from wmss_cli.verify.cases import (
     mbpp_tests,
     read_tests,
 )
+from wmss_cli.verify.completion import complete, extract_from_answer
 from wmss_cli.verify.program import (
     ProgramVerdict,
     check_program,
