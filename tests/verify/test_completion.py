@@ -43,6 +43,13 @@ def test_only_the_answer_of_a_record_counts(completion: str, program: str | None
     assert (found and found.strip()) == (program and program.strip())
 
 
+def test_a_block_of_a_record_that_is_no_program_is_refused_as_it_is() -> None:
+    wrong = "def f(x):\n    if x:\n        return x\n    retrun 0 0\n"
+    assert extract_from_answer(fenced(wrong), "f") == wrong
+    assert extract_from_answer(f"{fenced(SOLUTION)}Better:\n{fenced(wrong)}", "f") == wrong
+    assert extract_from_answer(f"{fenced(wrong)}Corrected:\n{fenced(SOLUTION)}", "f") == SOLUTION
+
+
 def test_a_script_is_taken_as_it_stands() -> None:
     script = "n = int(input())\nprint(n)\n"
     assert extract_from_answer(f"{fenced(script)}\nFor 5:\n{fenced('5' + chr(10), '')}") == script

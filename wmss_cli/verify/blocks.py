@@ -52,7 +52,7 @@ class Piece:
 
     def since(self, name: str) -> str:
         """Return its source from the last definition of a function or class on."""
-        found = list(_definition(name).finditer(self.code))
+        found = list(definition_of(name).finditer(self.code))
         return self.code[found[-1].start() :] if found else self.code
 
 
@@ -140,7 +140,7 @@ def is_cut_off(text: str, entry_point: str, chosen: str = "") -> bool:
 
     One that repeats the chosen one as far as it goes is no other.
     """
-    definitions = list(_definition(entry_point).finditer(text))
+    definitions = list(definition_of(entry_point).finditer(text))
     if not definitions:
         return False
     last = text[definitions[-1].start() :]
@@ -204,7 +204,8 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" \t"))
 
 
-def _definition(name: str) -> re.Pattern[str]:
+def definition_of(name: str) -> re.Pattern[str]:
+    """Return how the definition of a function or class begins."""
     return re.compile(
         rf"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(name)}\b", re.MULTILINE
     )

@@ -8,8 +8,10 @@ import textwrap
 from collections.abc import Collection
 
 from wmss_cli.verify.blocks import (
+    Piece,
     choose,
     choose_script,
+    definition_of,
     is_cut_off,
     joined,
     pieces,
@@ -18,6 +20,8 @@ from wmss_cli.verify.blocks import (
 )
 from wmss_cli.verify.definitions import Program, defines, keep_definitions
 from wmss_cli.verify.extract import answer_part
+from wmss_cli.verify.fences import dedented, fenced_blocks
+from wmss_cli.verify.syntax import parses
 
 # What terminals show in colour.
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -29,7 +33,7 @@ def extract_from_answer(completion: str, entry_point: str | None = None) -> str 
     Only the answer counts (:func:`~wmss_cli.verify.extract.answer_part`): drafts inside the
     thinking do not, nor does what is unfinished. There, the piece that defines the entry point
     (:func:`~wmss_cli.verify.blocks.choose`), or without an entry point the one that reads input;
-    with the pieces that define what it uses.
+    with the pieces that define what it uses. A block that is no program is returned as it is.
 
     Returns
     -------
@@ -42,7 +46,13 @@ def extract_from_answer(completion: str, entry_point: str | None = None) -> str 
     if entry_point:
         # Some records call it Solution().name.
         entry_point = re.findall(r"\w+|$", entry_point.rstrip("()"))[-2:][0]
-    found = pieces(text, entry_point) or pieces(text, "")
+    codes = [dedented(block.code) for block in fenced_blocks(text)]
+    last = [code for code in codes if entry_point and definition_of(entry_point).search(code)]
+    broken = last[-1] if last else max(codes, key=len, default="")
+    if codes and not parses(broken) and (last or not any(map(parses, codes))):
+        return broken  # to be refused as it is: what of it is a program is another one
+    found = [Piece(code) for code in codes if parses(code)]
+    found = found if codes else pieces(text, entry_point or "")
     chosen = choose(found, entry_point) if entry_point else None
     if chosen is None:
         chosen = choose_script(found)

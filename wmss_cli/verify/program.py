@@ -191,7 +191,7 @@ def _ended_well(outcome: Outcome) -> bool:
 
 
 def _check_calls(program: str, tests: CallTests, limits: Limits, level: Level) -> ProgramVerdict:
-    calls = json.dumps(tests.arguments)
+    calls = _as_json(tests.arguments)
     supplied = supplied_code(program)
     run = Run(program, "calls", entry_point=tests.entry_point, calls=calls, supplied=supplied)
     (outcome,) = run_sandboxed([run], limits, level)
@@ -207,8 +207,13 @@ def _check_calls(program: str, tests: CallTests, limits: Limits, level: Level) -
     for case, (result, expected) in enumerate(zip(results, tests.results, strict=True), 1):
         # APPS and TACO put a result into a list of one.
         if not (_same_result(result, expected) or _same_result([result], expected)):
-            return _differs(case, json.dumps(result), json.dumps(expected), level)
+            return _differs(case, _as_json(result), _as_json(expected), level)
     return ProgramVerdict(True, "passed", "", level)
+
+
+def _as_json(value: Any) -> str:
+    with long_integers():
+        return json.dumps(value)
 
 
 def _integer(digits: str) -> int | str:
