@@ -448,14 +448,13 @@ def verdicts(items: list[tuple[str, str | None, Tests | None]]) -> dict[str, Pro
 
 
 def humaneval(folder: Path) -> list[tuple[str, str, Tests]]:
-    return [
-        (
-            row["id"],
-            complete(row["prompt"], row["canonical_solution"], row["entry_point"]),
-            humaneval_tests(row["test"], row["entry_point"]),
-        )
-        for row in rows(folder, "humaneval")
-    ]
+    items = []
+    for row in rows(folder, "humaneval"):
+        tests = humaneval_tests(row["test"], row["entry_point"])
+        program = complete(row["prompt"], row["canonical_solution"], row["entry_point"], tests.used)
+        assert program is not None
+        items.append((row["id"], program, tests))
+    return items
 
 
 def mbpp(folder: Path) -> list[tuple[str, str, Tests]]:
