@@ -10,7 +10,6 @@ import ast
 import json
 import os
 import random
-import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -58,7 +57,13 @@ class Solution:
 
     def renamed(self) -> str:
         """Return the program with another name in place of the entry point's."""
-        return re.sub(rf"\b{re.escape(self.entry_point)}\b", "inner_function", self.program)
+        tree = ast.parse(self.program)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and node.id == self.entry_point:
+                node.id = "inner_function"
+            elif isinstance(node, ast.FunctionDef) and node.name == self.entry_point:
+                node.name = "inner_function"
+        return ast.unparse(tree)
 
 
 class _Mutation(ast.NodeTransformer):
