@@ -1,185 +1,137 @@
-"""Finding the program in what a model wrote."""
+"""The pieces of Python in a text, and those that count."""
 
 from __future__ import annotations
-
-import ast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wmss_cli.verify.blocks import (
-    choose_block,
-    complete,
-    defines,
-    extract_code,
-    extract_from_answer,
-    fenced_blocks,
-    keep_definitions,
-    longest_parsable,
-    parses,
+    Piece,
+    choose,
+    choose_script,
+    is_cut_off,
+    joined,
+    pieces,
+    runs_of_lines,
+    with_others,
 )
+from wmss_cli.verify.syntax import parses
 
 SOLUTION = "def f(x):\n    return x\n"
 
 
-def fenced(code: str, language: str = "python", fence: str = "```") -> str:
-    return f"{fence}{language}\n{code}{fence}\n"
+def fenced(code: str, language: str = "python") -> str:
+    return f"```{language}\n{code}```\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "blocks"),
+    ("text", "codes"),
     [
-        ("no block", []),
         (fenced(SOLUTION), [SOLUTION]),
-        (fenced(SOLUTION, ""), [SOLUTION]),
-        (fenced(SOLUTION, "Python3"), [SOLUTION]),
-        (fenced(SOLUTION, "py", "~~~"), [SOLUTION]),
-        (fenced("ls\n", "bash") + fenced(SOLUTION), [SOLUTION]),
-        (f"a\n{fenced(SOLUTION)}b\n{fenced('f(1)' + chr(10))}c", [SOLUTION, "f(1)\n"]),
-        (fenced('s = "```"\n'), ['s = "```"\n']),
-        (fenced(fenced("x = 1\n"), "python", "````"), [fenced("x = 1\n")]),
-        ("1. First:\n   ```python\n   def f():\n     pass\n   ```", ["def f():\n  pass\n"]),
-        ("```python title='a.py'\nx = 1\n```", ["x = 1\n"]),
-        ("```python\nx = 1\n", []),
-        ("~~~~~\nx\n" + fenced(SOLUTION), [SOLUTION]),
-        ("```python\nx = 1\n" + fenced(SOLUTION, "python", "~~~"), [SOLUTION]),
-        (fenced(SOLUTION).replace("\n", "\r\n"), [SOLUTION.replace("\n", "\r\n")]),
+        (f"Here:\n{SOLUTION}That is all.", [SOLUTION.strip()]),
+        (f"{fenced('f(1)' + chr(10))}\n{SOLUTION}Yes, it is.", ["f(1)", SOLUTION.strip()]),
+        (f"```python\n{SOLUTION}\nThis is it.", [SOLUTION.strip()]),
+        (">>> def f(x):\n...     return x\n>>> f(1)\n1", [SOLUTION.strip() + "\nf(1)"]),
+        (f"<b>\n    {SOLUTION.replace(chr(10), chr(10) + '    ')}", [SOLUTION.strip()]),
+        ("no program at all", []),
     ],
 )
-def test_fenced_blocks(text: str, blocks: list[str]) -> None:
-    assert fenced_blocks(text) == blocks
+def test_the_pieces_of_a_text(text: str, codes: list[str]) -> None:
+    found = [piece.code for piece in pieces(text, "f")]
+    assert [code for code in found if "f" in code][-len(codes) :] == codes
 
 
 @pytest.mark.parametrize(
-    ("blocks", "entry_point", "chosen"),
+    ("codes", "chosen"),
     [
-        ([], None, None),
-        (["a = 1", "a = 12"], None, "a = 12"),
-        (["a = 1", "b = 2"], None, "a = 1"),
-        (["def f(): 0", "print(f(), f(), f())"], "f", "def f(): 0"),
-        (["def f(): 0", "print(f(), f(), f())"], "g", "print(f(), f(), f())"),
-        (["def f(): 0", "def f() and much more text"], None, "def f(): 0"),
-        (["class S:\n def f(self): 0", "x = 1"], "f", "class S:\n def f(self): 0"),
-        (["f = len", "longer = 1"], "f", "f = len"),
-        (["def f("], "f", "def f("),
+        ([], None),
+        (["x = 1", "y = 2"], None),
+        (["def f(): 0", "print(f(), f(), f())"], 0),
+        (["def f(): 1", "def f(): 0"], 1),
+        (["def f(): return 1", "def f(): ..."], 0),
+        (["def f(): return 1", "def f():\n 'Like this.'"], 0),
+        (["def f(): raise NotImplementedError", "x = 1"], 0),
+        (["f = lambda: 0", "f = f()"], 0),
+        (["def g(): 0\nf = g", "f = max(f(), 2)"], 0),
+        (["class S:\n def f(self): 0", "x = 1"], 0),
+        (["def f(): 0", "class S:\n def f(self): 0"], 0),
+        (["class S:\n def f(self): 1", "class S:\n def f(self): 0"], 1),
     ],
 )
-def test_which_block_counts(blocks: list[str], entry_point: str | None, chosen: str | None) -> None:
-    assert choose_block(blocks, entry_point) == chosen
+def test_the_last_definition_counts(codes: list[str], chosen: int | None) -> None:
+    assert choose([Piece(code) for code in codes], "f") == chosen
 
 
-DRAFT = fenced("def f(x):\n    return 'a draft, and longer'\n")
-EXAMPLE = fenced("f(input())\n")
+def test_what_is_repeated_until_the_text_ends_does_not_count() -> None:
+    whole, begun = Piece("def f(x):\n    y = 2 * x\n    return y\n"), "def f(x):\n    y = 2 * x\n"
+    assert choose([whole, Piece(begun, finished=False)], "f") == 0
+    assert choose([whole, Piece(begun, finished=True)], "f") == 1
 
 
-@pytest.mark.parametrize(
-    ("completion", "program"),
-    [
-        (f"<think>{DRAFT}</think><answer>{fenced(SOLUTION)}</answer>", SOLUTION),
-        (f"<think>hm</think>\n{fenced(SOLUTION)}", SOLUTION),
-        (f"<think>hm\n{fenced(SOLUTION)}", None),
-        (f"<answer>\n{fenced(SOLUTION)}Example:\n{EXAMPLE}</answer>", SOLUTION),
-        (f"<answer>{SOLUTION}</answer>", SOLUTION.strip()),
-        ("<answer>I cannot do that.</answer>", None),
-        ("", None),
-    ],
-)
-def test_only_the_answer_counts(completion: str, program: str | None) -> None:
-    assert extract_from_answer(completion, "f") == program
+def test_a_script_reads_input() -> None:
+    codes = ["print(int(input()))", "import sys\nprint(sys.stdin.read())", "a = 1\n" * 20]
+    assert choose_script([Piece(code) for code in codes]) == 1
+    assert choose_script([Piece("print(1)"), Piece("print(1, 2)")]) == 1
+    assert choose_script([]) is None
 
 
-@pytest.mark.parametrize(
-    "completion",
-    [
-        SOLUTION,
-        fenced(SOLUTION),
-        f"Sure! Here it is:\n\n{fenced(SOLUTION)}\nIt returns x.",
-        f"Sure! Here it is:\n{SOLUTION}\nIt returns x.",
-        f"```python\n{SOLUTION}",
-        fenced(f"{SOLUTION}\nprint(f(1))\n"),
-        fenced(f"{SOLUTION}\nif __name__ == '__main__':\n    f(input())\n"),
-        fenced(f"{SOLUTION}\ndef unused():\n    return input()\n\nvalue = unused()\n"),
-        fenced(f"{SOLUTION}\nassert f(1) == 2\n"),
-        f"<think>f</think>{fenced(SOLUTION)}",
-    ],
-)
-def test_code_of_a_completion(completion: str) -> None:
-    assert extract_code(completion, "f") == SOLUTION.strip()
-
-
-def test_what_the_entry_point_needs_is_kept() -> None:
-    code = (
-        "import math\nfrom functools import cache\n\nLIMIT = 9\nOTHER = print()\n\n"
-        "def helper(x):\n    return min(x, LIMIT)\n\n"
-        "@cache\ndef f(x):\n    return helper(math.ceil(x))\n\nf(1)\n"
-    )
-    kept = keep_definitions(code, "f")
-    assert "OTHER" not in kept
-    assert not kept.endswith("f(1)")
-    assert all(part in kept for part in ("import math", "LIMIT = 9", "def helper", "@cache"))
-    assert "OTHER" in keep_definitions(code, "not there")
-
-
-def test_nothing_that_can_be_parsed_is_no_code() -> None:
-    assert extract_code("Sorry, I do not know.", "f") is None
-    assert extract_code("", "f") is None
-
-
-PROMPT = 'import math\n\ndef helper(x):\n    return x\n\n\ndef f(x):\n    """Return x."""\n'
-
-
-@pytest.mark.parametrize(
-    "completion",
-    [
-        "    return helper(x)\n",
-        "    return helper(x)\n\nprint(f(3))\n",
-        "    return helper(x)\n\ndef g():\n    return",
-        "    return helper(x)\n\nif __name__ == '__main__':\n    f(input())",
-        "    return helper(x)\n```\nThat is all.",
-        f"{PROMPT}    return helper(x)\n",
-        f"Here you are:\n{fenced(PROMPT + '    return helper(x)' + chr(10))}",
-        fenced("def f(x):\n    return helper(x)\n"),
-        fenced("    return helper(x)\n"),
-    ],
-)
-def test_a_prompt_and_its_completion_make_a_program(completion: str) -> None:
+def test_other_pieces_define_what_one_uses() -> None:
+    found = [
+        Piece("import math"),
+        Piece("def g(x): return K * math.floor(h(x))"),
+        Piece("K = 1"),
+        Piece("x = 5\nprint(g(x))"),
+        Piece("def f(x): return g(x)"),
+        Piece("f(2)"),
+        Piece("K = 2\ndef h(x): return x"),
+    ]
+    code = with_others(found, 4)
     names: dict[str, object] = {}
-    exec(complete(PROMPT, completion, "f"), names)
-    function = names["f"]
-    assert callable(function)
-    assert function(7) == 7
+    exec(code, names)
+    assert "x = 5" not in code
+    assert "f(2)" not in code
 
 
-@pytest.mark.timeout(60)
-def test_an_answer_that_repeats_itself_takes_no_time() -> None:
-    assert len(fenced_blocks("```python\nprint(1)\n" * 20_000)) == 0
-    assert len(fenced_blocks("```python\nprint(1)\n```\n" * 20_000)) == 20_000
-    longest_parsable("x = (\n" * 400)
+def test_future_imports_come_first() -> None:
+    code = joined(["import math", "from __future__ import annotations\nx: Unknown = 1"])
+    exec(code, {})
+    assert code.startswith("from __future__")
 
 
-def test_the_longest_run_of_lines() -> None:
+@pytest.mark.parametrize(
+    ("text", "cut_off"),
+    [
+        ("def f(x):\n    return x", False),
+        ("def f(x):\n    for i in (", True),
+        ("def f(x", True),
+        ("Then\n    def f(self, x):\n        return (", True),
+        (f"{fenced(SOLUTION)}\ndef f(x) is how it is called.", False),
+        (f"{fenced('def f(x):' + chr(10) + '    return (' + chr(10))}", False),
+        ("def f(x):\n    return (\nThat is it.", False),
+        ("nothing", False),
+    ],
+)
+def test_an_answer_that_ends_within_a_definition(text: str, cut_off: bool) -> None:
+    assert is_cut_off(text, "f") is cut_off
+
+
+def test_a_repetition_that_is_cut_off_is_no_other_answer() -> None:
+    assert not is_cut_off(f"{SOLUTION}\n\ndef f(x):\n    ret", "f", SOLUTION)
+    assert is_cut_off(f"{SOLUTION}\n\ndef f(x):\n    for", "f", SOLUTION)
+
+
+def test_the_runs_of_lines_that_are_programs() -> None:
     text = (
-        "Here:\nimport numpy\nSorry, again:\nimport math\n\ndef f():\n    return 1\nAs you can see"
+        "Here it is:\nimport numpy\nSorry, again:\nimport math\n\ndef f():\n    return 1\n"
+        "As you can see, it's short."
     )
-    assert longest_parsable(text) == "import math\n\ndef f():\n    return 1"
-    assert longest_parsable("not a program at all") is None
+    assert runs_of_lines(text) == ["import numpy", "import math\n\ndef f():\n    return 1"]
+    assert runs_of_lines("not a program at all") == []
+    assert runs_of_lines("x = (\n" * 400) == []
 
 
-@given(st.text("ab(:=\n `~#", max_size=60))
+@given(st.text("ab(:=\n '\"#", max_size=60))
 def test_any_text_is_taken(text: str) -> None:
-    code = extract_code(text, "a")
-    assert code is None or parses(code)
-    found = longest_parsable(text)
-    assert found is None or (parses(found) and found in text)
-    assert all(block in text for block in fenced_blocks(text))
-
-
-def test_code_that_is_too_deep_does_not_parse() -> None:
-    assert not parses("(" * 5000 + ")" * 5000)
-    assert not parses("x = '\0'")
-    assert not defines("-" * 20_000 + "1", "f")
-
-
-def test_definitions_are_valid_python() -> None:
-    assert ast.parse(keep_definitions("x = 1; y = 2\ndef f(): return x\n", "f"))
+    assert all(parses(run) for run in runs_of_lines(text))
+    assert all(parses(piece.code) for piece in pieces(text, "a"))

@@ -30,4 +30,6 @@ def test_what_is_not_named_is_not_bound() -> None:
         <= bound
         <= {"/usr", "/opt/python", "/bin", "/sbin"} | {f"/lib{bits}" for bits in ("", "32", "64")}
     )
-    assert not any(word in ("--bind", "--dev-bind", "--share-net") for word in command)
+    assert not any(word in ("--bind", "--share-net") for word in command)
+    devices = {command[i + 1] for i, word in enumerate(command) if word == "--dev-bind"}
+    assert devices == set(bubblewrap.DEVICES)

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from wmss_cli.verify.blocks import complete, extract_from_answer
 from wmss_cli.verify.cases import (
     CallTests,
     CodeTests,
@@ -23,6 +22,7 @@ from wmss_cli.verify.cases import (
     mbpp_tests,
     read_tests,
 )
+from wmss_cli.verify.completion import complete, extract_from_answer
 from wmss_cli.verify.program import (
     ProgramVerdict,
     check_program,
@@ -30,6 +30,7 @@ from wmss_cli.verify.program import (
     same_output,
 )
 from wmss_cli.verify.sandbox import Level, Limits, find_level
+from wmss_cli.verify.syntax import long_integers
 
 pytestmark = pytest.mark.slow
 
@@ -384,6 +385,56 @@ def test_a_stream_that_is_left_ends_its_threads() -> None:
     assert threading.active_count() == before
 
 
+TWO_SUM = """
+class Solution:
+    def twoSum(self, nums: List[int], target: int) -> Optional[List[int]]:
+        seen = defaultdict(int)
+        for i, n in enumerate(nums):
+            if target - n in seen:
+                return [seen[target - n], i]
+            seen[n] = i
+        return inf
+"""
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        CallTests("twoSum", ([[2, 7, 11], 9],), ([0, 1],)),
+        CodeTests("assert Solution().twoSum([2, 7, 11], 9) == [0, 1]", "Solution"),
+        CodeTests(
+            "import pytest\n\ndef test_it():\n    assert Solution().twoSum([2, 7], 9) == [0, 1]"
+        ),
+    ],
+)
+def test_a_solution_has_what_its_site_imports(tests: Tests) -> None:
+    assert check(TWO_SUM, tests).correct
+    assert check(f"from __future__ import annotations\n{TWO_SUM}", tests).correct
+
+
+def test_others_import_what_they_use() -> None:
+    program = "def double(x: List[int]): return 2 * x"
+    assert "List" in check(program).detail
+
+
+LONG = 10**5000 + 7
+
+
+def test_integers_may_be_long() -> None:
+    """Python itself refuses more than 4,300 digits."""
+    program = "def f(n): return 10**n + 7"
+    with long_integers():
+        expected = str(LONG)
+        wrong = str(LONG + 1)
+    assert check(program, CodeTests(f"assert f(5000) == {expected}", "f")).correct
+    assert check(program, CodeTests(f"assert f(5000) == {wrong}", "f")).reason == "failed"
+    assert check(f"def f(n): return {expected}", CodeTests(f"assert f(0) == {expected}")).correct
+    assert check(program, CallTests("f", ([5000],), (LONG,))).correct
+    assert not check(program, CallTests("f", ([5000],), (LONG + 1,))).correct
+    printing = "print(10**int(input()) + 7)"
+    assert check(printing, InputTests(("5000",), (expected,))).correct
+
+
 # Real data.
 
 
@@ -397,14 +448,13 @@ def verdicts(items: list[tuple[str, str | None, Tests | None]]) -> dict[str, Pro
 
 
 def humaneval(folder: Path) -> list[tuple[str, str, Tests]]:
-    return [
-        (
-            row["id"],
-            complete(row["prompt"], row["canonical_solution"], row["entry_point"]),
-            humaneval_tests(row["test"], row["entry_point"]),
-        )
-        for row in rows(folder, "humaneval")
-    ]
+    items = []
+    for row in rows(folder, "humaneval"):
+        tests = humaneval_tests(row["test"], row["entry_point"])
+        program = complete(row["prompt"], row["canonical_solution"], row["entry_point"], tests.used)
+        assert program is not None
+        items.append((row["id"], program, tests))
+    return items
 
 
 def mbpp(folder: Path) -> list[tuple[str, str, Tests]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import gc
+import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from wmss_cli.verify.syntax import parse
+from wmss_cli.verify.syntax import long_integers, parse, parses, symbols
 
 WRONG = {
     "no Python": "def f(:",
@@ -58,3 +59,17 @@ def test_threads_parse_beside_one_another() -> None:
     finally:
         gc.set_threshold(*thresholds)
     assert [ast.unparse(tree) for tree in trees[:8]] == [ast.unparse(parse(c)) for c in codes]
+
+
+def test_long_integers_are_code_and_the_limit_stays() -> None:
+    limit = sys.get_int_max_str_digits()
+    assert parses(f"x = {'9' * 5000}")
+    with long_integers():
+        assert int("9" * 5000) == 10**5000 - 1
+    assert sys.get_int_max_str_digits() == limit
+
+
+def test_names_are_resolved_as_the_compiler_does() -> None:
+    (scope,) = symbols("def f(x): return x + y").get_children()
+    assert [s.get_name() for s in scope.get_symbols() if s.is_global()] == ["y"]
+    assert not parses("nonlocal x")

@@ -39,8 +39,8 @@ from wmss_cli.stages.judged import Decision, content_key_of, judged_row
 from wmss_cli.stages.shards import check_shards, read_options, shard_jobs
 from wmss_cli.stages.tables import TableWriter
 from wmss_cli.verify.answer import Verdict
-from wmss_cli.verify.blocks import extract_from_answer
 from wmss_cli.verify.cases import read_tests
+from wmss_cli.verify.completion import extract_from_answer
 from wmss_cli.verify.graders import check_answer
 from wmss_cli.verify.pool import Check, run_checks
 from wmss_cli.verify.program import check_programs

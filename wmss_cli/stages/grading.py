@@ -8,8 +8,8 @@ from typing import Any, cast
 from wmss_cli.core.config import EvalConfig, GradeConfig
 from wmss_cli.evaluate.problems import Problem
 from wmss_cli.evaluate.tasks import Task
-from wmss_cli.verify.blocks import complete, extract_code
 from wmss_cli.verify.cases import CodeTests, humaneval_tests, mbpp_tests
+from wmss_cli.verify.completion import complete, extract_code
 from wmss_cli.verify.graders import Kind, grader
 from wmss_cli.verify.pool import Check, run_checks
 from wmss_cli.verify.program import check_programs
@@ -105,7 +105,7 @@ def _program(text: str, task: Task, problem: Problem) -> tuple[str | None, CodeT
     row = problem.row
     if task.grader == "humaneval":
         tests = humaneval_tests(row["test"], row["entry_point"])
-        return complete(row["prompt"], text, row["entry_point"]), tests
+        return complete(row["prompt"], text, row["entry_point"], tests.used), tests
     imports, setup = row.get("test_imports", ()), row.get("test_setup_code", "")
     tests = mbpp_tests(row["test_list"], setup, imports)
-    return extract_code(text, tests.entry_point), tests
+    return extract_code(text, tests.entry_point, tests.used), tests

@@ -1,259 +1,224 @@
-"""Find the program in what a model wrote."""
+"""The pieces of Python in what a model wrote, and those of them that count."""
 
 from __future__ import annotations
 
 import ast
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-from wmss_cli.verify.extract import extract_answer
-from wmss_cli.verify.syntax import parse
+from wmss_cli.verify.definitions import Program
+from wmss_cli.verify.fences import dedented, fenced_blocks, typed
+from wmss_cli.verify.syntax import parse, parses, symbols
 
-# ``` or more, or ~~~; the closing fence is at least as long. An unclosed block is no block.
-_OPENING = re.compile(
-    r"(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)[^\n`]*"
+# A longer text is looked at no further.
+_MOST_LINES = 2000
+_MOST_PARSED_LINES = 50_000
+_MOST_PIECES = 200
+_FUTURE = re.compile(r"^from __future__ import .*\n?", re.MULTILINE)
+_CLOSING = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
+# A header that is whole or cut off, but no sentence: "def f(x) is the signature".
+_HEADER = re.compile(
+    r"\s*(?:async\s+)?(?:def|class)\s+\w+\s*(?:\([^)]*)?(?:\)?\s*(?:->[^:]*)?(?::|$)|$)"
 )
-_CLOSING = re.compile(r"[ \t]*(?P<fence>`{3,}|~{3,})[`~]*[ \t\r]*")
-_PYTHON = ("", "python", "python3", "py", "py3")
-# Those of EvalPlus for a model that goes on with a file (evalplus/provider/utility.py): what
-# begins after the body of a function.
-_STOPS = (
-    *("\nif __name__", "\ndef ", "\nprint(", "\nclass ", "\nimport ", "\nfrom ", "\nassert "),
-    *("\n@", "\n```"),
-)
-# Runs of lines are parsed one by one: so many lines at most, and so many in all of them.
-_MOST_LINES = 400
-_MOST_PARSED_LINES = 100_000
+_INPUT = frozenset({"input", "stdin", "fileinput"})
 
 
-def fenced_blocks(text: str) -> list[str]:
-    """Return the Python of all fenced blocks, in their order.
+@dataclass(frozen=True)
+class Piece:
+    """A piece of Python.
 
-    Blocks of another language are left out; one without a language counts as Python.
-    """
-    lines = text.split("\n")
-    ends = [_CLOSING.fullmatch(line) for line in lines]
-    # Of each line, the longest fence behind it that closes: one that nothing closes opens nothing.
-    closing: list[dict[str, int]] = [{}]
-    for end in reversed(ends):
-        longest = closing[-1]
-        if end and len(end["fence"]) > longest.get(end["fence"][0], 0):
-            longest = {**longest, end["fence"][0]: len(end["fence"])}
-        closing.append(longest)
-    closing.reverse()
-
-    blocks: list[str] = []
-    opened: re.Match[str] | None = None
-    inside: list[str] = []
-    for number, line in enumerate(lines):
-        if opened is not None:
-            if (end := ends[number]) is None or not end["fence"].startswith(opened["fence"]):
-                inside.append(line)
-                continue
-            if opened["language"].lower() in _PYTHON:
-                code = "".join(f"{one}\n" for one in inside)
-                # The block of an item of a list is indented as a whole.
-                blocks.append(textwrap.dedent(code) if opened["indent"] else code)
-            opened, inside = None, []
-        elif found := _OPENING.fullmatch(line):
-            fence = found["fence"]
-            if closing[number + 1].get(fence[0], 0) >= len(fence):
-                opened = found
-    return blocks
-
-
-def choose_block(blocks: Sequence[str], entry_point: str | None = None) -> str | None:
-    """Return the block that counts as the solution.
-
-    Of the blocks that define the entry point (of all, where none does) those that can be parsed
-    (all, where none can), and of these the longest: examples of use and fragments are shorter
-    than the solution. Of equally long ones the first.
-
-    Parameters
+    Attributes
     ----------
-    blocks : sequence of str
-        Programs.
-    entry_point : str, optional
-        Function or class that the tests use.
+    code : str
+        A program.
+    finished : bool
+        False where nothing says that it ends here: no closing fence, no text behind it.
+    """
+
+    code: str
+    finished: bool = True
+
+    @cached_property
+    def program(self) -> Program:
+        """Its statements."""
+        return Program(self.code)
+
+    def names(self, name: str) -> bool:
+        """Say whether it defines a name, at its top level or as a method."""
+        return name in self.program.bound or name in self.program.methods
+
+    def since(self, name: str) -> str:
+        """Return its source from the last definition of a function or class on."""
+        found = list(definition_of(name).finditer(self.code))
+        return self.code[found[-1].start() :] if found else self.code
+
+
+def pieces(text: str, entry_point: str | None = None) -> list[Piece]:
+    """Return the Python of a text, in its order.
+
+    That is what is in fenced blocks (:func:`~wmss_cli.verify.fences.fenced_blocks`); where nothing
+    there defines the entry point, or there is none, the runs of lines that are programs. So are
+    the runs of a block that is no program as a whole.
+    """
+    found: list[Piece] = []
+    # What is repeated counts where it is last.
+    blocks = {block.code: block for block in reversed(fenced_blocks(text))}
+    for block in list(reversed(blocks.values()))[-_MOST_PIECES:]:
+        if parses(code := dedented(block.code)):
+            found.append(Piece(code, block.closed))
+        else:
+            found += _runs(block.code, block.closed)
+    for form in (text, typed(text)):
+        if entry_point is None or any(piece.names(entry_point) for piece in found):
+            break
+        found += _runs(form, False)
+    different = {piece.code: piece for piece in reversed(found) if piece.code.strip()}
+    return list(reversed(different.values()))[-_MOST_PIECES:]
+
+
+def choose(found: Sequence[Piece], entry_point: str) -> int | None:
+    """Return the number of the piece that counts as the solution.
+
+    Of those that define the entry point the last: a model corrects its drafts. What only shows how
+    the function looks, without a body, does not count; nor does the beginning of what stands before
+    and is repeated until the text ends.
 
     Returns
     -------
-    str or None
-        None where there are no blocks.
+    int or None
+        None where nothing defines the entry point.
     """
-    candidates = list(blocks)
-    if entry_point:
-        candidates = [b for b in candidates if defines(b, entry_point)] or candidates
-    candidates = [block for block in candidates if parses(block)] or candidates
-    return max(candidates, key=len, default=None)
+    defining = [i for i, piece in enumerate(found) if entry_point in piece.program.bound]
+    defining = defining or [i for i, piece in enumerate(found) if piece.names(entry_point)]
+    defining = [i for i in defining if not found[i].program.is_stub(entry_point)] or defining
+    if len(defining) > 1 and not found[defining[-1]].finished:
+        last = found[defining[-1]].since(entry_point).rstrip()
+        before = [i for i in defining[:-1] if found[i].since(entry_point).startswith(last)]
+        return before[-1] if before else defining[-1]
+    return defining[-1] if defining else None
 
 
-def extract_from_answer(completion: str, entry_point: str | None = None) -> str | None:
-    """Return the program of a completion that thinks first, as records of AM-1.4M have them.
+def choose_script(found: Sequence[Piece]) -> int | None:
+    """Return the number of the last piece that reads input; where none does, of the longest."""
+    reading = [i for i, piece in enumerate(found) if _reads_input(piece.code)]
+    if reading:
+        return reading[-1]
+    return max(range(len(found)), key=lambda i: len(found[i].code), default=None)
 
-    Only the answer counts (:func:`~wmss_cli.verify.extract.extract_answer`): drafts inside the
-    thinking do not. There, the block of :func:`choose_block`. An answer without any fence is
-    a program itself where it can be parsed.
 
-    Returns
-    -------
-    str or None
-        None where there is no program.
+def with_others(found: Sequence[Piece], chosen: int) -> str:
+    """Return a piece with those others that define what it uses and does not define itself.
+
+    Of several pieces that define a name, the last one before it counts; behind it, the first that
+    defines a function or class.
     """
-    answer = extract_answer(completion)
-    if answer is None:
-        return None
-    block = choose_block(fenced_blocks(answer), entry_point)
-    if block is not None:
-        return block
-    return answer if parses(answer) else None
+    taken = {chosen}
+    missing = set(found[chosen].program.missing)
+    while missing:
+        name = missing.pop()
+        before = [i for i in range(chosen) if name in found[i].program.bound]
+        behind = [i for i in range(chosen, len(found)) if name in found[i].program.definitions]
+        for number in before[-1:] or behind[:1]:
+            if number not in taken:
+                taken.add(number)
+                missing |= found[number].program.missing
+    return joined(found[number].code for number in sorted(taken))
 
 
-def extract_code(completion: str, entry_point: str | None = None) -> str | None:
-    r"""Return the program of a completion, cut and extracted as EvalPlus does.
+def joined(codes: Iterable[str]) -> str:
+    """Return programs as one, with their future imports first, where Python wants them."""
+    code = "\n".join(codes)
+    future = "".join(dict.fromkeys(_FUTURE.findall(code)))
+    return f"{future}{_FUTURE.sub('', code)}" if future else code
 
-    A fenced block where there is one (:func:`choose_block`), else the longest run of lines that
-    can be parsed; of that :func:`keep_definitions`. Examples of use and a main part go.
-    https://github.com/evalplus/evalplus, evalplus/sanitize.py
 
-    Returns
-    -------
-    str or None
-        None where nothing can be parsed.
+def is_cut_off(text: str, entry_point: str, chosen: str = "") -> bool:
+    """Say whether a text ends within another definition of the entry point than the chosen one.
 
-    Examples
-    --------
-    >>> extract_code("Here it is:\ndef f(x):\n    return x\n\nprint(f(1))\nDone!", "f")
-    'def f(x):\n    return x'
+    One that repeats the chosen one as far as it goes is no other.
     """
-    text = extract_answer(completion) or completion
-    code = choose_block(fenced_blocks(text), entry_point) or text
-    if not parses(code):
-        code = longest_parsable(code) or ""
-    return keep_definitions(code, entry_point) or None
-
-
-def keep_definitions(code: str, entry_point: str | None = None) -> str:
-    """Return the imports of a program, and the definitions that the entry point needs.
-
-    Definitions are functions, classes and assignments at the top level. Without an entry point
-    or where it is not defined, all of them stay.
-    """
-    tree = _parse(code)
-    assert tree is not None, "the caller has parsed it"
-    lines = code.splitlines()
-    kept = [node for node in tree.body if isinstance(node, _KEPT)]
-    names = [_bound(node) for node in kept]
-    needed = {entry_point}
-    if entry_point is None or not any(entry_point in bound for bound in names):
-        needed |= {name for bound in names for name in bound}
-    before = 0
-    while len(needed) > before:
-        before = len(needed)
-        for node, bound in zip(kept, names, strict=True):
-            if bound & needed:
-                needed |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-    parts = [
-        "\n".join(lines[_first_line(node) - 1 : node.end_lineno])
-        for node, bound in zip(kept, names, strict=True)
-        if isinstance(node, _IMPORTS) or bound & needed
-    ]
-    return "\n".join(parts)
-
-
-def complete(prompt: str, completion: str, entry_point: str) -> str:
-    """Return the program that a prompt like those of HumanEval and its completion make.
-
-    A completion that defines the entry point itself takes the place of the prompt's beginning
-    of it; the imports and helpers above stay. One that goes on with the body is cut after it.
-
-    Parameters
-    ----------
-    prompt : str
-        The beginning of a program, up to the docstring of a function.
-    completion : str
-        What the model wrote.
-    entry_point : str
-        Name of that function.
-    """
-    code = extract_code(completion, entry_point)
-    if code is not None and defines(code, entry_point):
-        found = re.search(rf"^def {re.escape(entry_point)}\b", prompt, re.MULTILINE)
-        return f"{prompt[: found.start()] if found else prompt}\n{code}"
-    body = choose_block(fenced_blocks(completion)) or completion
-    whole = prompt + body[: min((i for i in map(body.find, _STOPS) if i >= 0), default=None)]
-    return whole if parses(whole) else longest_parsable(whole) or whole
-
-
-def defines(code: str, name: str) -> bool:
-    """Say whether a program defines a function, class or value of this name, or a method of it."""
-    tree = _parse(code)
-    if tree is None:
+    definitions = list(definition_of(entry_point).finditer(text))
+    if not definitions:
         return False
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            if node.name == name:
-                return True
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == name:
-            return True
-    return False
+    last = text[definitions[-1].start() :]
+    first, *others = last.split("\n")
+    indent = len(first) - len(first.lstrip())
+    goes_on = all(not line.strip() or _indent(line) > indent for line in others)
+    if (
+        not goes_on
+        or not _HEADER.match(last)
+        or _CLOSING.search(last)
+        or parses(textwrap.dedent(last))
+    ):
+        return False
+    tail = textwrap.dedent(last).strip()
+    return not Piece(chosen).since(entry_point).lstrip().startswith(tail)
 
 
-def parses(code: str) -> bool:
-    """Say whether a text is a Python program."""
-    return _parse(code) is not None
+def runs_of_lines(text: str) -> list[str]:
+    """Return the runs of lines that are programs, each as long as it can be, in their order.
 
-
-def longest_parsable(text: str) -> str | None:
-    """Return the longest run of lines, without blank ones around it, that is a program.
-
-    Of runs with equally many lines that hold something, the first. A long text of which hardly
-    anything can be parsed is looked at no further than a second or so takes.
+    Lines that are indented all alike count without their indentation. A long text is looked at
+    no further than a second or so takes.
     """
-    lines = text.splitlines()[:_MOST_LINES]
-    filled = [0]
-    for line in lines:
-        filled.append(filled[-1] + bool(line.strip()))
-    best, best_lines = None, 0
-    parsed = 0
-    for first in range(len(lines)):
+    lines = text.split("\n")[:_MOST_LINES]
+    found: list[str] = []
+    first = parsed = 0
+    while first < len(lines) and parsed <= _MOST_PARSED_LINES:
         if not lines[first].strip():
+            first += 1
             continue
-        for end in range(len(lines), first, -1):
-            count = filled[end] - filled[first]
-            if count <= best_lines or parsed > _MOST_PARSED_LINES:
-                break
-            parsed += end - first
-            if lines[end - 1].strip() and parses(run := "\n".join(lines[first:end])):
-                best, best_lines = run, count
-                break
-    return best
+        indent = _indent(lines[first])
+        end = first + 1
+        while end < len(lines) and (not lines[end].strip() or _indent(lines[end]) >= indent):
+            end += 1
+        run = [line[indent:] for line in lines[first:end]]
+        parsed += len(run)
+        while run and (wrong := _wrong_line(run)) is not None:
+            run = run[:wrong]
+            parsed += len(run)
+        if run:
+            found.append("\n".join(run).strip("\n"))
+        first += max(len(run), 1)
+    return found
 
 
-_IMPORTS = (ast.Import, ast.ImportFrom)
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_KEPT = (*_IMPORTS, *_DEFINITIONS, ast.Assign, ast.AnnAssign)
+def _runs(text: str, closed: bool) -> list[Piece]:
+    found = runs_of_lines(text)
+    return [Piece(run, closed or number < len(found)) for number, run in enumerate(found, 1)]
 
 
-def _bound(node: ast.stmt) -> set[str | None]:
-    """Return the names that a statement at the top level gives a value."""
-    if isinstance(node, _DEFINITIONS):
-        return {node.name}
-    return {
-        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    }
-
-
-def _first_line(node: ast.stmt) -> int:
-    """Return where a definition begins, with its decorators."""
-    if isinstance(node, _DEFINITIONS):
-        return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    return node.lineno
-
-
-def _parse(code: str) -> ast.Module | None:
+def _wrong_line(lines: Sequence[str]) -> int | None:
+    """Return the number of lines before the first one that is wrong; None where none is."""
     try:
-        return parse(code)
-    except SyntaxError:
-        return None
+        symbols("\n".join(lines))
+    except SyntaxError as error:
+        return min((error.lineno or 1) - 1, len(lines) - 1)
+    return None
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" \t"))
+
+
+def definition_of(name: str) -> re.Pattern[str]:
+    """Return how the definition of a function or class begins."""
+    return re.compile(
+        rf"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(name)}\b", re.MULTILINE
+    )
+
+
+def _reads_input(code: str) -> bool:
+    for node in ast.walk(parse(code)):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+                if name in _INPUT:
+                    return True
+            case ast.Call(
+                func=ast.Name(id="open"), args=[ast.Constant(value=0 | "/dev/stdin"), *_]
+            ):
+                return True
+    return False

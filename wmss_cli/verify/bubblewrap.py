@@ -12,6 +12,8 @@ from pathlib import Path
 from wmss_cli.core.errors import SandboxError
 
 _SYSTEM_FOLDERS = ("bin", "lib", "lib32", "lib64", "sbin")
+DEVICES = ("/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero")
+"""Devices that a program sees."""
 _SCRATCH_BYTES = 64 * 2**20
 # The first one with --disable-userns.
 _LEAST_VERSION = (0, 8)
@@ -61,8 +63,11 @@ def bubblewrap_command(readable: Sequence[str]) -> list[str]:
         *("--uid", "1000", "--gid", "1000", "--hostname", "sandbox"),
         *("--die-with-parent", "--new-session"),
         *("--ro-bind", "/usr", "/usr"),
-        *("--dev", "/dev", "--remount-ro", "/dev"),
         *("--size", str(_SCRATCH_BYTES), "--tmpfs", "/tmp"),
+        *("--tmpfs", "/dev"),
+        *(word for path in DEVICES for word in ("--dev-bind", path, path)),
+        # Without /proc, the harness writes what a program reads to a file.
+        *("--symlink", "/tmp/.stdin", "/dev/stdin", "--remount-ro", "/dev"),
     ]
     for name in _SYSTEM_FOLDERS:
         folder = Path("/", name)

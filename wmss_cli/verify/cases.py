@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from wmss_cli.core.errors import DataError
-from wmss_cli.verify.syntax import parse
+from wmss_cli.verify.definitions import names_used
+from wmss_cli.verify.syntax import long_integers, parse
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class CodeTests:
 
     code: str
     entry_point: str | None = None
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Names that the tests take from the program; none where they cannot be read."""
+        try:
+            return names_used(self.code)
+        except SyntaxError:
+            return frozenset()
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,8 @@ def _loads(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        with long_integers():
+            return json.loads(value)
     except ValueError as error:
         raise DataError(f"tests that are no JSON: {error}") from error
 

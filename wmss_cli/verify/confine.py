@@ -43,7 +43,7 @@ def limit_resources(cpu_s: int, memory_mb: int, file_mb: int, threads: int | Non
     Parameters
     ----------
     cpu_s : int
-        Processor time, in seconds, of all threads together.
+        Processor time, in seconds, of all threads together: SIGXCPU, and SIGKILL a second later.
     memory_mb : int
         Address space, in MiB.
     file_mb : int
@@ -52,8 +52,8 @@ def limit_resources(cpu_s: int, memory_mb: int, file_mb: int, threads: int | Non
         How many threads; None where the kernel would count those of the user's other
         processes, too.
     """
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     for kind, value in (
-        (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_AS, memory_mb * _MIB),
         (resource.RLIMIT_FSIZE, file_mb * _MIB),
         (resource.RLIMIT_CORE, 0),

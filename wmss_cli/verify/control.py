@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from wmss_cli.core.errors import DataError
 from wmss_cli.verify.cases import parse_tests
-from wmss_cli.verify.syntax import parse
+from wmss_cli.verify.syntax import long_integers, parse
 
 N = TypeVar("N", ast.Assert, ast.Expr)
 
@@ -65,8 +65,9 @@ def with_control(code: str) -> tuple[str, str]:
     """
     try:
         is_check: list[bool] = []
-        control = _written(parse_tests(code), is_check, altered=True)
-        return _written(parse_tests(code), is_check, altered=False), control
+        with long_integers():
+            control = _written(parse_tests(code), is_check, altered=True)
+            return _written(parse_tests(code), is_check, altered=False), control
     except RecursionError:
         raise DataError("test code that is nested too deeply") from None
 

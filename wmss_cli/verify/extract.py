@@ -110,16 +110,44 @@ def extract_answer(text: str) -> str | None:
     >>> extract_answer(r"<think>2 + 2</think> <answer>It is \boxed{4}.</answer>")
     'It is \\boxed{4}.'
     """
-    rest = _END_TOKEN.sub("", text.rpartition("</think>")[2])
-    if "<think>" in rest:
+    part = answer_part(text)
+    # Inside of answer tags nothing is cut off.
+    if part is None or ("</answer>" not in text and _is_cut_off(part)):
         return None
-    end = rest.rfind("</answer>")
-    start = rest.rfind("<answer>", 0, end) if end >= 0 else -1
-    if start >= 0:
-        rest = rest[start + len("<answer>") : end]
-    elif "<answer>" in rest or _is_cut_off(rest):
+    return part.strip() or None
+
+
+def answer_part(text: str) -> str | None:
+    """Return the part of a completion that counts, as it stands, whatever kind of answer it is.
+
+    See :func:`extract_answer`. A tag between quotation marks, as a program has it, is none.
+
+    Returns
+    -------
+    str or None
+        None where the thinking or the answer has no end.
+
+    Examples
+    --------
+    >>> answer_part("<think>Easy.</think><answer>    return x</answer>")
+    '    return x'
+    """
+    rest = _END_TOKEN.sub("", text[max(_ends(text, "</think>"), default=0) :])
+    if list(_ends(rest, "<think>")):
         return None
-    return rest.strip() or None
+    end = max(_ends(rest, "</answer>"), default=0) - len("</answer>")
+    start = max(_ends(rest[: max(end, 0)], "<answer>"), default=0)
+    if start:
+        return rest[start:end]
+    return None if list(_ends(rest, "<answer>")) else rest
+
+
+def _ends(text: str, tag: str) -> Iterator[int]:
+    """Yield where a tag ends; between two of the same quotation marks it is a text, and no tag."""
+    for found in re.finditer(re.escape(tag), text):
+        before, behind = text[: found.start()][-1:], text[found.end() :][:1]
+        if before != behind or before not in ("'", '"', "`"):
+            yield found.end()
 
 
 def boxes(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from wmss_cli.core.errors import DataError
+from wmss_cli.verify.blocks import joined
 from wmss_cli.verify.cases import (
     CallTests,
     CodeTests,
@@ -21,6 +22,8 @@ from wmss_cli.verify.cases import (
 )
 from wmss_cli.verify.control import MIXED, with_control
 from wmss_cli.verify.sandbox import Level, Limits, Outcome, Run, run_sandboxed
+from wmss_cli.verify.supplied import supplied_code
+from wmss_cli.verify.syntax import long_integers
 
 K = TypeVar("K")
 
@@ -157,7 +160,10 @@ def _check_code(program: str, tests: CodeTests, limits: Limits, level: Level) ->
 def _run_tests(
     program: str, kind: Any, code: str, tests: CodeTests, limits: Limits, level: Level
 ) -> Outcome:
-    run = Run(program, kind, tests=code, entry_point=tests.entry_point or "")
+    supplied = supplied_code(program)
+    if kind == "pytest":  # it imports the file itself
+        program, supplied = joined([supplied, program]), ""
+    run = Run(program, kind, tests=code, entry_point=tests.entry_point or "", supplied=supplied)
     (outcome,) = run_sandboxed([run], limits, level)
     return outcome
 
@@ -185,13 +191,15 @@ def _ended_well(outcome: Outcome) -> bool:
 
 
 def _check_calls(program: str, tests: CallTests, limits: Limits, level: Level) -> ProgramVerdict:
-    calls = json.dumps(tests.arguments)
-    run = Run(program, "calls", entry_point=tests.entry_point, calls=calls)
+    calls = _as_json(tests.arguments)
+    supplied = supplied_code(program)
+    run = Run(program, "calls", entry_point=tests.entry_point, calls=calls, supplied=supplied)
     (outcome,) = run_sandboxed([run], limits, level)
     if outcome.reason != "passed":
         return ProgramVerdict(False, outcome.reason, outcome.detail, level)
     try:
-        results = json.loads(outcome.detail)
+        with long_integers():
+            results = json.loads(outcome.detail, parse_int=_integer)
     except ValueError:
         results = None
     if not isinstance(results, list) or len(results) != len(tests.results):
@@ -199,8 +207,21 @@ def _check_calls(program: str, tests: CallTests, limits: Limits, level: Level) -
     for case, (result, expected) in enumerate(zip(results, tests.results, strict=True), 1):
         # APPS and TACO put a result into a list of one.
         if not (_same_result(result, expected) or _same_result([result], expected)):
-            return _differs(case, json.dumps(result), json.dumps(expected), level)
+            return _differs(case, _as_json(result), _as_json(expected), level)
     return ProgramVerdict(True, "passed", "", level)
+
+
+def _as_json(value: Any) -> str:
+    with long_integers():
+        return json.dumps(value)
+
+
+def _integer(digits: str) -> int | str:
+    """Return a whole number; one that is too long to be expected as it is."""
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
 
 
 def _same_result(found: Any, expected: Any) -> bool:

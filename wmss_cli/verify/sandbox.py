@@ -28,8 +28,8 @@ from typing import Any, Literal
 
 from wmss_cli.core.errors import SandboxError
 from wmss_cli.verify.boot import BOOT, harness_code
-from wmss_cli.verify.bubblewrap import bubblewrap_command
-from wmss_cli.verify.harness import TOKEN_BYTES, frame
+from wmss_cli.verify.bubblewrap import DEVICES, bubblewrap_command
+from wmss_cli.verify.harness import PATIENCE, TOKEN_BYTES, frame
 
 Level = Literal["bubblewrap", "landlock", "none"]
 LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock", "none")
@@ -45,13 +45,14 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "PATH": "/usr/bin:/bin",
+    # Integers of any length can be read and written; that takes of the program's time.
+    "PYTHONINTMAXSTRDIGITS": "0",
     # The order of sets is then the same each time, and so is the verdict.
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
 }
 _ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime")
-_DEVICES = ("/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero")
 # From here on the kernel counts the threads of each user namespace apart.
 _COUNTS_THREADS_APART = (5, 14)
 
@@ -63,7 +64,8 @@ class Limits:
     Attributes
     ----------
     timeout_s : float
-        Wall-clock time, in seconds.
+        Time in which it computes or waits, in seconds; where the processors are busy with others
+        it has up to ten times as much by the clock.
     cpu_s : int
         Processor time of all its threads, in seconds.
     memory_mb : int
@@ -110,6 +112,8 @@ class Run:
         Function that is tested; for ``calls`` also a method of a class ``Solution``.
     calls : str
         A JSON list of lists of arguments, of ``calls``.
+    supplied : str
+        Code that is run in the program's module before it.
     """
 
     program: str
@@ -118,6 +122,7 @@ class Run:
     tests: str = ""
     entry_point: str = ""
     calls: str = "[]"
+    supplied: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ def run_sandboxed(
     level : Level
         Of :func:`find_level`.
     total_s : float, optional
-        Wall-clock time of all runs together, in seconds; by default the sum of their limits.
+        Time of all runs together, in seconds; by default the sum of their limits.
     stop_at_failure : bool
         End after the first run that does not come to its end.
 
@@ -199,12 +204,12 @@ def run_sandboxed(
             "output_kb": limits.output_kb,
             "limits": _resource_limits(limits, level),
             "import_path": _import_path(),
-            "readable": [*_readable(), "/usr", "/bin", "/lib", "/lib64", *_DEVICES],
+            "readable": [*_readable(), "/usr", "/bin", "/lib", "/lib64", *DEVICES],
             "writable": [scratch, "/dev/null"],
         }
         request = harness_code(level == "landlock") + frame(head)
         request += b"".join(frame(_plain(run)) for run in runs) + token
-        report, complaint = _start(_command(level), request, scratch, total_s + _GRACE_S)
+        report, complaint = _start(_command(level), request, scratch, PATIENCE * total_s + _GRACE_S)
     if not secrets.compare_digest(report[:TOKEN_BYTES], token):
         if complaint:
             raise SandboxError(f"the sandbox ({level}) does not work: {complaint}; see wmss doctor")
