@@ -34,6 +34,7 @@ LIGHT_PACKAGES = ("cli", "core", "launch")
 LIGHT_MODULES = (
     "wmss_cli.bench.plot",
     "wmss_cli.bench.results",
+    "wmss_cli.data.chat",
     "wmss_cli.data.packing",
     "wmss_cli.data.tokens",
     "wmss_cli.results.comparison",
@@ -45,6 +46,9 @@ LIGHT_MODULES = (
     "wmss_cli.models.folder",
     "wmss_cli.models.published",
     "wmss_cli.models.shape",
+    "wmss_cli.models.template",
+    "wmss_cli.models.vocabulary",
+    "wmss_cli.models.weights",
     "wmss_cli.stages.bench_config",
     "wmss_cli.stages.demo",
     "wmss_cli.stages.pipeline",

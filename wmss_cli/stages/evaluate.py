@@ -153,7 +153,11 @@ def _answer(
     Returns the name of the engine and the seconds that it took.
     """
     tokenizer = load_tokenizer(folder)
-    renderer = Renderer(tokenizer, config.system_prompt)
+    renderer = Renderer(tokenizer, config.system_prompt, config.template_date)
+    named = {one.key[:2] for one in wanted if renderer.has_special_token(one.problem.question)}
+    if named:
+        said = f"{len(named)} questions contain the name of a special token; it is read as text"
+        print(said, flush=True)  # noqa: T201 - goes to the log
     drawn = config.temperature > 0.0
     engine, write = _open(config.engine, folder, config.precision, config.batch_size, drawn)
     started = time.perf_counter()

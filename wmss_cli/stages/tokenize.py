@@ -40,7 +40,7 @@ def run(job: Job) -> Manifest:
     if not _examples(job).is_file():
         raise ConfigError(f"{_examples(job)}: not there; --examples takes what 'wmss curate' wrote")
     tokenizer = load_tokenizer(Path(job.inputs["model"]))
-    renderer = Renderer(tokenizer, config.system_prompt)
+    renderer = Renderer(tokenizer, config.system_prompt, config.template_date)
     with open_draft(job) as draft:
         tally = _Tally()
         write_tokens(draft.folder / TOKENS_FILE, _rows(job, config, renderer, draft, tally))
@@ -61,6 +61,7 @@ def run(job: Job) -> Manifest:
                 "truncated": tally.truncated,
                 "tokens": int(lengths.sum()),
                 "completion_tokens": tally.completion_tokens,
+                "special_tokens_as_text": tally.with_special_tokens,
                 "longest_tokens": int(lengths.max()),
                 "tokenizer": tokenizer_fingerprint(tokenizer),
                 "stop_token_ids": renderer.stop_token_ids,
@@ -79,6 +80,8 @@ class _Tally:
         """Of all examples, before any is cut or left out."""
         self.completion_tokens = 0
         self.truncated = 0
+        self.with_special_tokens = 0
+        """Examples that contain the name of a special token, which is tokenised as text."""
         self.counts: Counter[str] = Counter()
         self.left_out: list[dict[str, str]] = []
         self.seen: set[str] = set()
@@ -93,6 +96,8 @@ def _rows(
     done = 0
     for batch in source.iter_batches(batch_size=1000):
         examples = batch.to_pydict()
+        texts = zip(examples["prompt"], examples["completion"], strict=True)
+        tally.with_special_tokens += sum(any(map(renderer.has_special_token, t)) for t in texts)
         rendered = renderer.render(examples["prompt"], examples["completion"])
         for example_id, sample in zip(examples["example_id"], rendered, strict=True):
             tally.whole_lengths.append(len(sample.input_ids))
