@@ -6,18 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from jinja2 import TemplateError
 
 from wmss_cli.core.config import TEMPLATE_DATE
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.template import ChatTemplate, default_of
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from wmss_cli.models.vocabulary import Vocabulary
 
 _MARK = "wmss-completion"
 _QUESTION = "wmss-question"
@@ -26,6 +21,29 @@ _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 """Of the method itself: they may be tokens of their own, special or not."""
 _STAND_INS = [chr(code) for code in range(0xE000, 0xE100)]
 """Characters that no language uses."""
+
+
+class Tokenizer(Protocol):
+    """What of a tokenizer is used: of transformers' own, or of one that is read without it."""
+
+    @property
+    def chat_template(self) -> Any:
+        """In jinja; several by name."""
+
+    @property
+    def special_tokens_map(self) -> Any:
+        """``eos_token`` and so on."""
+
+    @property
+    def added_tokens_decoder(self) -> Any:
+        """The tokens beside the vocabulary, by id."""
+
+    @property
+    def eos_token_id(self) -> Any:
+        """The end of sequence."""
+
+    def __call__(self, texts: Any, /, *, add_special_tokens: bool, **options: Any) -> Any:
+        """Return the token ids of texts as ``input_ids``."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +79,16 @@ class Renderer:
 
     Attributes
     ----------
-    tokenizer : PreTrainedTokenizerBase or Vocabulary
-        With a chat template (:func:`wmss_cli.models.tokenizer.load_tokenizer` sees to it).
+    tokenizer : Tokenizer
+        With a chat template (:func:`wmss_cli.models.tokenizer.load_tokenizer` sees to it): of
+        transformers, or a :class:`wmss_cli.models.vocabulary.Vocabulary`.
     system_prompt : str
         Empty for none.
     date : str
         What is today for a template that writes it, as ``2024-07-26``.
     """
 
-    tokenizer: PreTrainedTokenizerBase | Vocabulary
+    tokenizer: Tokenizer
     system_prompt: str
     date: str = TEMPLATE_DATE
 
@@ -99,13 +118,11 @@ class Renderer:
             )
         tail = self._encode([after])[0]
         special = [token for token in tail if token in self._control_ids]
-        assert self.tokenizer.eos_token_id is not None, "a tokenizer without it is refused"
         return special[0] if special else int(self.tokenizer.eos_token_id)
 
     @property
     def stop_token_ids(self) -> list[int]:
         """Where generation ends: the end of turn and the end of sequence."""
-        assert self.tokenizer.eos_token_id is not None, "a tokenizer without it is refused"
         return sorted({self.end_of_turn_id, int(self.tokenizer.eos_token_id)})
 
     @cached_property

@@ -69,7 +69,9 @@ class Vocabulary:
     def __call__(
         self,
         texts: Sequence[str],
-        add_special_tokens: bool = False,
+        /,
+        *,
+        add_special_tokens: bool,
         split_special_tokens: bool = False,
     ) -> dict[str, list[list[int]]]:
         """Return the token ids of texts."""
