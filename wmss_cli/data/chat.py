@@ -17,7 +17,7 @@ from wmss_cli.models.template import ChatTemplate, default_of
 _MARK = "wmss-completion"
 _QUESTION = "wmss-question"
 _SYSTEM_ADVICE = "set tokenize.system_prompt and eval.system_prompt to ''"
-_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 """Of the method itself: they may be tokens of their own, special or not."""
 _STAND_INS = [chr(code) for code in range(0xE000, 0xE100)]
 """Characters that no language uses."""
@@ -42,7 +42,12 @@ class Tokenizer(Protocol):
     def eos_token_id(self) -> Any:
         """The end of sequence."""
 
-    def __call__(self, texts: Any, /, *, add_special_tokens: bool, **options: Any) -> Any:
+    def get_vocab(self) -> Any:
+        """Return the ids of all tokens."""
+
+    def __call__(
+        self, texts: Any, /, *, add_special_tokens: bool, split_special_tokens: bool = False
+    ) -> Any:
         """Return the token ids of texts as ``input_ids``."""
 
 
@@ -205,7 +210,7 @@ class Renderer:
         return {
             token.content: token_id
             for token_id, token in self.tokenizer.added_tokens_decoder.items()
-            if token.content not in _TAGS and (token.special or token.content in source)
+            if token.content not in TAGS and (token.special or token.content in source)
         }
 
     @cached_property
@@ -300,11 +305,13 @@ class Renderer:
         letters = self._encode(list(piece.text), split_special_tokens=True)
         return [token for ids in letters for token in ids]
 
-    def _encode(self, texts: Sequence[str], **options: Any) -> list[list[int]]:
+    def _encode(self, texts: Sequence[str], split_special_tokens: bool = False) -> list[list[int]]:
         if not texts:
             return []
         # The template has written the special tokens already.
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, **options)
+        encoded = self.tokenizer(
+            list(texts), add_special_tokens=False, split_special_tokens=split_special_tokens
+        )
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 

@@ -89,20 +89,13 @@ class Vocabulary:
         """The end of sequence."""
         return self._id_of("eos_token")
 
-    @cached_property
-    def named_ids(self) -> dict[str, int]:
-        """The ids of the tokens that have a name, such as ``pad_token``."""
-        found = {name: self._id_of(name) for name in self.special_tokens_map}
-        return {name: token_id for name, token_id in found.items() if token_id is not None}
-
-    @cached_property
-    def written_ids(self) -> list[int]:
-        """The ids that a text can become: all but those of special tokens."""
-        special = {i for i, token in self.added_tokens_decoder.items() if token.special}
-        return sorted(set(self._tokenizer.get_vocab(with_added_tokens=True).values()) - special)
+    def get_vocab(self) -> dict[str, int]:
+        """Return the ids of all tokens."""
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return vocabulary
 
     def token_of(self, token_id: int) -> str:
-        """Return a token as text."""
+        """Return a token as it is called."""
         return self._tokenizer.id_to_token(token_id) or str(token_id)
 
     def _id_of(self, name: str) -> int | None:
