@@ -12,12 +12,13 @@ from typing import Any
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import EvalConfig, TokenizeConfig
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.manifest import MANIFEST, read_manifest
+from wmss_cli.core.manifest import MANIFEST
 from wmss_cli.data.chat import TAGS, Renderer, Tokenizer
+from wmss_cli.data.tokens import TokenTable
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import read_tasks
 from wmss_cli.models.preflight import ModelFacts, check_ids, check_length, examine
-from wmss_cli.stages import table
+from wmss_cli.stages import table as stages
 
 _ROLES = {
     "tokenize": ("model",),
@@ -50,7 +51,7 @@ def check_job(job: Job, tokenizer: Any = None) -> list[str]:
     IntegrityError
         If a file of weights is cut or damaged.
     """
-    stage = table.find(job.stage).name
+    stage = stages.find(job.stage).name
     # Of a shard, which one it is does not matter here.
     options = {name: value for name, value in job.config.items() if name != "shard"}
     notes: list[str] = []
@@ -163,15 +164,14 @@ def _long_prompts(renderer: Renderer, questions: Iterable[str], room: int) -> It
 def _check_table(facts: ModelFacts, tokens: Path) -> None:
     if not (tokens / MANIFEST).is_file():
         return
-    metrics = read_manifest(tokens).metrics
-    longest = metrics.get("longest_tokens", 0)
+    table = TokenTable(tokens)
+    longest = int(table.lengths.max())
     what = f"{tokens} has a sample of {longest:,}; run tokenize with a lower max_seq_len"
     check_length(facts.folder, facts.context, longest, what)
-    largest = metrics.get("largest_token_id", 0)
-    if largest >= facts.rows:
+    if table.largest_token_id >= facts.rows:
         raise ConfigError(
-            f"{facts.folder}: {tokens} has the token id {largest}, beyond the {facts.rows:,} rows "
-            "of the embedding; run tokenize with this model"
+            f"{facts.folder}: {tokens} has the token id {table.largest_token_id}, beyond the "
+            f"{facts.rows:,} rows of the embedding; run tokenize with this model"
         )
 
 
