@@ -131,6 +131,17 @@ def test_a_pointer_of_git_lfs_is_named_whatever_it_stands_for(folder: Path, name
     )
 
 
+def test_a_pointer_to_what_is_not_read_does_no_harm(folder: Path) -> None:
+    # A clone without git-lfs has them of pictures, too.
+    (folder / "figure.png").write_text(LFS)
+    (folder / "consolidated.safetensors").write_text(LFS)
+    examine(folder)
+    file = folder / "model.safetensors"
+    file.rename(folder / "pytorch_model.bin")
+    (folder / "pytorch_model.bin").write_text(LFS)
+    assert "pytorch_model.bin: a pointer of git-lfs" in refusal(folder)
+
+
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
 def test_a_cut_file_of_weights_is_named(folder: Path, keep: int) -> None:
     file = folder / "model.safetensors"

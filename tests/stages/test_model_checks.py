@@ -173,7 +173,7 @@ def job(stage: str, config: Section, **inputs: Path) -> Job:
 def test_a_length_limit_beyond_the_model_is_refused(folder: Path) -> None:
     short(folder)
     check_job(job("tokenize", TokenizeConfig(max_seq_len=4096), model=folder))
-    with pytest.raises(ConfigError, match=r"tokenize\.max_seq_len is 4,097; lower it"):
+    with pytest.raises(ConfigError, match=r"max_seq_len is 4097; set it to that or less"):
         check_job(job("tokenize", TokenizeConfig(max_seq_len=4097), model=folder))
 
 
@@ -203,10 +203,15 @@ def test_an_answer_must_fit_behind_the_longest_prompt(folder: Path, tmp_path: Pa
     prompt = 40 + len(make_tiny_tokenizer()("User: \n\nAssistant:\n")["input_ids"])
     ask(prompt + 100, 100)
     ask(prompt + 99, 100, limit=1)
-    with pytest.raises(ConfigError, match=rf"may have 100 after a prompt of {prompt}; lower eval"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"may have 100 after a prompt of {prompt}; set eval\.max_new_tokens to 99 or less",
+    ):
         ask(prompt + 99, 100)
-    with pytest.raises(ConfigError, match=r"to own may have 100; lower eval\.max_new_to"):
+    with pytest.raises(ConfigError, match="to own may have 100 beside its prompt; set eval"):
         ask(100, 100)
+    with pytest.raises(ConfigError, match="leave the problem out, or use a model that takes mor"):
+        ask(prompt, 1)
 
 
 def test_a_stop_that_ends_nothing_is_said(folder: Path) -> None:

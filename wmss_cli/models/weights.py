@@ -15,6 +15,8 @@ SINGLE = "model.safetensors"
 _BINARY, _BINARY_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _LENGTH_BYTES = 8
 _LFS = b"version https://git-lfs"
+_BESIDE = (".json", ".jinja", ".txt", ".model", ".tiktoken")
+"""What is read of a model beside its weights."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def check_files(folder: Path) -> None:
         If a file of weights is cut or damaged.
     """
     for path in sorted(folder.iterdir()):
-        if path.is_file():
+        if path.suffix in _BESIDE and path.is_file():
             with path.open("rb") as file:
                 if file.read(len(_LFS)) == _LFS:
                     raise _pointer(path)
@@ -82,7 +84,10 @@ def check_files(folder: Path) -> None:
         )
     for path in binary:
         with path.open("rb") as file:
-            is_zip = file.read(2) == b"PK"
+            start = file.read(len(_LFS))
+        if start == _LFS:
+            raise _pointer(path)
+        is_zip = start.startswith(b"PK")
         # The list of what a zip file holds is at its end.
         if not path.stat().st_size or (is_zip and not zipfile.is_zipfile(path)):
             raise _cut(path)

@@ -115,7 +115,7 @@ def _check_tokenize(facts: ModelFacts, tokenizer: Tokenizer | None, config: Toke
         facts.folder,
         facts.context,
         config.max_seq_len,
-        f"tokenize.max_seq_len is {config.max_seq_len:,}; lower it",
+        f"tokenize.max_seq_len is {config.max_seq_len}; set it to that or less",
     )
     if tokenizer is not None:
         check_prompts(facts, Renderer(tokenizer, config.system_prompt, config.template_date))
@@ -134,13 +134,16 @@ def _check_eval(
         longest = config.max_new_tokens or task.max_new_tokens
         room = facts.context.tokens - longest
         said = f"an answer to {task.name} may have {longest:,}"
-        advice = "lower eval.max_new_tokens"
         # A prompt has at least one token.
-        check_length(facts.folder, facts.context, longest + 1, f"{said}; {advice}")
+        what = f"{said} beside its prompt; set eval.max_new_tokens lower"
+        check_length(facts.folder, facts.context, longest + 1, what)
         if renderer is None or not path.is_file():
             continue
         questions = [p.question for p in _problems(task, path, config)]
         prompt = max((len(ids) for ids in _long_prompts(renderer, questions, room)), default=0)
+        advice = f"set eval.max_new_tokens to {facts.context.tokens - prompt} or less"
+        if prompt >= facts.context.tokens:
+            advice = "leave the problem out, or use a model that takes more"
         what = f"{said} after a prompt of {prompt:,}; {advice}"
         check_length(facts.folder, facts.context, prompt + longest, what)
 
