@@ -22,6 +22,7 @@ from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import Config, EvalConfig, ScoreConfig, Section, SftConfig, TokenizeConfig
 from wmss_cli.core.errors import ConfigError, WmssError
 from wmss_cli.models.template import PLAIN_TEMPLATE
+from wmss_cli.models.tokenizer import load_tokenizer
 from wmss_cli.stages.model_checks import check_job
 from wmss_cli.stages.pipeline import plan_pipeline
 
@@ -160,6 +161,16 @@ def test_a_table_with_ids_beyond_the_model_is_refused(folder: Path, tmp_path: Pa
     check_job(job("sft", SftConfig(), strong=folder, tokens=tokens))
     with pytest.raises(ConfigError, match="the token id 319, beyond the 300 rows of the embed"):
         check_job(job("sft", SftConfig(), strong=small, tokens=tokens))
+
+
+def test_without_a_tokenizer_json_the_stage_itself_looks(folder: Path) -> None:
+    not_resized(folder)
+    tokenizer = load_tokenizer(folder)
+    (folder / "tokenizer.json").unlink()
+    asked = job("tokenize", TokenizeConfig(), model=folder)
+    assert check_job(asked) == []
+    with pytest.raises(ConfigError, match="2 tokens beyond the 320 rows of the embedding"):
+        check_job(asked, tokenizer)
 
 
 # Lengths.
