@@ -12,7 +12,7 @@ from typing import Any
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import EvalConfig, TokenizeConfig
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.manifest import MANIFEST
+from wmss_cli.core.manifest import MANIFEST, read_manifest
 from wmss_cli.data.chat import TAGS, Renderer, Tokenizer
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.evaluate.problems import read_problems
@@ -165,7 +165,8 @@ def _long_prompts(renderer: Renderer, questions: Iterable[str], room: int) -> It
 
 
 def _check_table(facts: ModelFacts, tokens: Path) -> None:
-    if not (tokens / MANIFEST).is_file():
+    # What is no token table is refused by who reads it.
+    if not (tokens / MANIFEST).is_file() or read_manifest(tokens).stage != "tokenize":
         return
     table = TokenTable(tokens)
     longest = int(table.lengths.max())
