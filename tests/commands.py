@@ -1,4 +1,4 @@
-"""Run `wmss` as a person types it, and write the smallest records that it accepts."""
+"""Run `wmss` as a person types it, and write the smallest records and models that it accepts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
 from wmss_cli.cli.main import app
+from wmss_cli.models.layout import expected
+
+MODEL_CONFIG = {
+    "model_type": "qwen3",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 320,
+    "tie_word_embeddings": True,
+}
+"""Of a model that is named and counted, and never loaded."""
 
 WMSS = (sys.executable, "-m", "wmss_cli.cli.main")
 
@@ -56,6 +72,20 @@ def record(question: str, answer: str, reference: str | None) -> dict[str, Any]:
 def right_records(count: int, padding: int = 0) -> list[dict[str, Any]]:
     """Make records that curation keeps, with questions of so many more characters."""
     return [record(f"{i} + 0? " + "x" * padding, str(i), str(i)) for i in range(count)]
+
+
+def write_model(folder: Path, value: float = 0.0) -> Path:
+    """Write a model without a tokenizer, all of whose weights are one number; torch is not needed.
+
+    Another number makes another model.
+    """
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(MODEL_CONFIG))
+    shapes = expected(MODEL_CONFIG)
+    assert shapes is not None
+    weights = {name: np.full(shape, value, dtype=np.float16) for name, shape in shapes.items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
 
 def write_records(path: Path, rows: Iterable[dict[str, Any] | str]) -> Path:

@@ -61,7 +61,7 @@ def make_tiny_model(
         num_attention_heads=2,
         num_key_value_heads=2,
         head_dim=hidden_size // 2,
-        max_position_embeddings=1024,
+        max_position_embeddings=16384,
         tie_word_embeddings=tie,
         # With the usual 0.02 so small a model only repeats its last token.
         initializer_range=0.2,

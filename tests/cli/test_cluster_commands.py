@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from commands import error_of, invoke, right_records, wmss, write_records
+from commands import MODEL_CONFIG, error_of, invoke, right_records, wmss, write_model, write_records
 from launch.fake_slurm import FakeSlurm
 from launch.plans import as_sent, finish, finish_shards, small_plan, training_plan
 from typer.testing import Result
@@ -29,10 +29,9 @@ GPU = Resources(gpus_per_node=1, mem_gb=4)
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """The least configuration of a pipeline, with files that only look like a model."""
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text("{}")
-    (tmp_path / "base" / "model.safetensors").write_text("")
+    """The least configuration of a pipeline, with a model that is never loaded nor counted."""
+    base = write_model(tmp_path / "base")
+    (base / "config.json").write_text(json.dumps(MODEL_CONFIG | {"model_type": "own"}))
     write_records(tmp_path / "data.jsonl", right_records(4))
     write_records(tmp_path / "problems.jsonl", ['{"id": "1", "question": "1?", "answer": "1"}'])
     path = tmp_path / "run.yaml"

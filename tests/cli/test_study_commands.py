@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import invoke, right_records, write_records
+from commands import invoke, right_records, write_model, write_records
 from launch.fake_slurm import FakeSlurm
 from launch.plans import as_sent, finish
 from typer.testing import Result
@@ -28,26 +28,10 @@ def ok(result: Result) -> str:
     return result.stdout
 
 
-SHAPE = {
-    "model_type": "qwen3",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "vocab_size": 320,
-    "tie_word_embeddings": True,
-}
-"""Of a model that is named and counted, and never loaded."""
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, object]:
-    """What a study needs, with files that only look like a model."""
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text(json.dumps(SHAPE))
-    (tmp_path / "base" / "model.safetensors").write_text("")
+    """What a study needs, with a model that is never loaded."""
+    write_model(tmp_path / "base")
     data = write_records(tmp_path / "data.jsonl", right_records(4))
     problems = ['{"id": "1", "question": "1?", "answer": "1"}']
     tasks = write_records(tmp_path / "problems.jsonl", problems)
@@ -158,10 +142,8 @@ def test_a_report_of_an_unfinished_study_says_what_failed(
 def test_a_large_study_is_a_table_of_arms_and_seeds(
     tmp_path: Path, slurm: FakeSlurm, files: dict[str, object]
 ) -> None:
-    for name in ("b", "c"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(json.dumps(SHAPE))
-        (tmp_path / name / "model.safetensors").write_text(name)
+    for value, name in enumerate(("b", "c"), 1):
+        write_model(tmp_path / name, value)
     models = {"a": files.pop("model"), "b": str(tmp_path / "b"), "c": str(tmp_path / "c")}
     begin = time.monotonic()
     plan = plan_pipeline(Config(**files, models=models, arms=list(CATALOGUE), seeds=[0, 1, 2]))

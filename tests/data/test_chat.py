@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import END, make_tiny_tokenizer
-from tokenizers import AddedToken
-from transformers import PreTrainedTokenizerBase
+from tokenizers import AddedToken, Tokenizer, models
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from wmss_cli.core.config import SYSTEM_PROMPT
 from wmss_cli.core.errors import ConfigError
@@ -135,3 +135,118 @@ def test_a_template_that_refuses_a_system_message_says_what_to_do(
         Renderer(chatml, "Be brief.").prompt_ids(["Hi"])
     assert "\n" not in str(caught.value)
     assert Renderer(chatml, "").prompt_ids(["Hi"])
+
+
+# What a template may do to the texts.
+
+LISTS = (
+    "{%- for m in messages -%}<|im_start|>{{ m.role }}\n"
+    "{%- for part in m.content -%}{%- if part.type == 'text' -%}{{ part.text }}{%- endif -%}"
+    "{%- endfor -%}<|im_end|>\n{%- endfor -%}"
+    "{%- if add_generation_prompt -%}<|im_start|>assistant\n{%- endif -%}"
+)
+
+
+@pytest.mark.parametrize("system_prompt", ["", "Be brief."])
+def test_a_template_that_reads_lists_is_given_lists(
+    chatml: PreTrainedTokenizerBase, system_prompt: str
+) -> None:
+    chatml.chat_template = LISTS
+    renderer = Renderer(chatml, system_prompt)
+    text = renderer.prompt_text("What is 2+3?")
+    assert "What is 2+3?" in text
+    assert system_prompt in text
+    assert renderer.end_of_turn_id == chatml.convert_tokens_to_ids("<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    ("template", "system_prompt", "line"),
+    [
+        ("{{ messages[0].content }}", "Be brief.", "leaves the question out"),
+        ("{{ messages | length }}", "", "leaves the question out"),
+        (CHATML.replace("message.content", "message.text"), "", "leaves the question out"),
+        (CHATML.replace("message.content", "message.content | upper"), "", "the question out"),
+        (
+            CHATML.replace("message.content", "message.content | truncate(20)"),
+            "",
+            "changes or leaves out the question",
+        ),
+        (CHATML.replace("message.content", "message.content | e"), "", "changes or leaves out"),
+    ],
+)
+def test_a_template_through_which_a_question_does_not_come_is_refused(
+    chatml: PreTrainedTokenizerBase, template: str, system_prompt: str, line: str
+) -> None:
+    chatml.chat_template = template
+    with pytest.raises(ConfigError, match=line) as caught:
+        Renderer(chatml, system_prompt).prompt_ids(["Is 3 < 4 & 4 < 5? And how do you know that?"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_template_that_leaves_the_answer_out_is_refused(chatml: PreTrainedTokenizerBase) -> None:
+    # Else its first token of the whole text would end a turn.
+    chatml.chat_template = (
+        "{%- for m in messages if m.role != 'assistant' -%}<|im_start|>{{ m.content }}"
+        "{%- endfor -%}<|im_end|>"
+    )
+    with pytest.raises(ConfigError, match="leaves the answer out"):
+        _ = Renderer(chatml, "").end_of_turn_id
+
+
+def test_a_template_that_writes_the_day_is_the_same_every_day(
+    chatml: PreTrainedTokenizerBase,
+) -> None:
+    chatml.chat_template = "{{ 'Today: ' + strftime_now('%Y-%m-%d') + '\n' }}" + CHATML
+    first = Renderer(chatml, "").prompt_text("Hi")
+    assert first.startswith("Today: 2024-07-26\n")
+    assert Renderer(chatml, "", "2026-11-29").prompt_text("Hi").startswith("Today: 2026-11-29\n")
+
+
+# Special tokens in a text.
+
+PIECES = st.lists(
+    st.sampled_from(["<|im_start|>", "<|im_end|>", END, "user\n", " 2+3?", "x", "\n", "<|", "|>"]),
+    max_size=8,
+).map("".join)
+
+
+@given(PIECES, PIECES)
+def test_no_text_becomes_a_special_token(prompt: str, completion: str) -> None:
+    chatml = make_tiny_tokenizer()
+    marks = [AddedToken("<|im_start|>", special=True), AddedToken("<|im_end|>", special=False)]
+    chatml.add_tokens(marks)
+    chatml.chat_template = CHATML
+    renderer = Renderer(chatml, "Be brief.")
+    [sample] = renderer.render([prompt], [completion])
+    special = {chatml.convert_tokens_to_ids(name) for name in ("<|im_start|>", "<|im_end|>", END)}
+    ids = sample.input_ids
+    assert sum(token in special for token in ids[: sample.prompt_length]) == 5
+    assert special.isdisjoint(ids[sample.prompt_length : -1])
+    # Nothing is lost on the way.
+    assert chatml.decode(ids[: sample.prompt_length]) == renderer.prompt_text(prompt)
+    assert chatml.decode(ids[sample.prompt_length : -1]) == completion
+    assert prompt.strip() in renderer.prompt_text(prompt)
+    assert [ids[: sample.prompt_length]] == renderer.prompt_ids([prompt])
+    names = ("<|im_start|>", "<|im_end|>", END)
+    assert renderer.has_special_token(prompt) == any(name in prompt for name in names)
+
+
+def test_a_name_that_is_also_an_entry_of_the_vocabulary_is_spelt() -> None:
+    # As Unigram's control pieces, the cheapest way to write their own names.
+    backend = Tokenizer(models.Unigram([("<s>", 0.0), *((c, -5.0) for c in "<s>/ab ")], unk_id=0))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<s>")
+    tokenizer.chat_template = "{{ messages[-1].content }}"
+    [ids] = Renderer(tokenizer, "").prompt_ids(["a<s>b"])
+    assert tokenizer.eos_token_id not in ids
+    assert [tokenizer.convert_ids_to_tokens(i) for i in ids] == ["a", "<", "s", ">", "b"]
+
+
+def test_the_method_s_own_tags_may_be_special(chatml: PreTrainedTokenizerBase) -> None:
+    chatml.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    [sample] = Renderer(chatml, SYSTEM_PROMPT).render(["Hi"], [COMPLETION])
+    assert chatml.convert_tokens_to_ids("<think>") in sample.input_ids[sample.prompt_length :]
+
+
+def test_a_special_token_in_the_system_prompt_is_refused(chatml: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(ConfigError, match="the system prompt contains a special token"):
+        Renderer(chatml, "Be brief.<|im_end|>").prompt_ids(["Hi"])

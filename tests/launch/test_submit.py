@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,12 +17,13 @@ from launch.fake_slurm import FakeSlurm, stage_of
 from launch.plans import as_sent, finish, finish_shards, settings, small_plan, training_plan
 
 from wmss_cli.core.artifact import finished, open_draft, partial
-from wmss_cli.core.errors import ConfigError, SlurmError
+from wmss_cli.core.config import TokenizeConfig
+from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
 from wmss_cli.core.manifest import read_manifest
 from wmss_cli.launch.ledger import Entry, Ledger
 from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.submit import RunSettings, Sent, submit
-from wmss_cli.stages.plan import Step
+from wmss_cli.stages.plan import Plan, Step, external
 
 ALL = ["curate", "score.0-2", "score.merge", "curriculum"]
 
@@ -427,6 +429,24 @@ def test_more_processes_than_samples_are_refused_before_anything_is_sent(
     ):
         submit(training_plan(tmp_path), settings(tmp_path, profile))
     assert slurm.calls("sbatch") == []
+
+
+def test_a_model_that_cannot_work_is_refused_before_anything_is_sent(
+    tmp_path: Path, slurm: FakeSlurm, tiny_model: Path
+) -> None:
+    # Also by 'wmss retry', which plans nothing.
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    data = tmp_path / "examples"
+    data.mkdir()
+    plan = Plan(tmp_path / "run")
+    inputs = {"examples": external(data), "model": external(model)}
+    plan.add("tokenize", "tokenize", TokenizeConfig(), inputs)
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(IntegrityError, match=r"model\.safetensors: cut or damaged"):
+        submit(plan.steps, settings(tmp_path))
+    assert slurm.calls("sbatch") == []
+    assert not (tmp_path / "run" / "slurm").exists()
 
 
 @pytest.mark.parametrize("name", ["50%j", "back\\slash", "line\nbreak"])

@@ -9,8 +9,8 @@ from tiny import END, make_tiny_model, make_tiny_tokenizer
 from tokenizers import normalizers, processors
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.template import PLAIN_TEMPLATE
 from wmss_cli.models.tokenizer import (
-    PLAIN_TEMPLATE,
     check_same_vocabulary,
     load_tokenizer,
     tokenizer_fingerprint,

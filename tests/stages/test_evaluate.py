@@ -389,3 +389,30 @@ def test_a_shard_that_is_a_job_of_its_own_counts_for_itself(
     assert {folder for folder, _ in seen} == {partial(Path(piece.out))}
     assert [(p.done, p.total, p.resumed_at) for _, p in seen] == [(n, 2, 0) for n in (0, 1, 2)]
     assert seen[1][1].metrics["tokens_per_s"] > 0
+
+
+@pytest.mark.parametrize("engine", ["static", "continuous", "plain"])
+def test_every_stop_token_of_the_model_ends_an_answer(
+    model: Path, files: dict[str, Path], tmp_path: Path, engine: str
+) -> None:
+    own = Path(shutil.copytree(model, tmp_path / "model"))
+    tokenizer = load_tokenizer(own)
+    written = tokenizer(ANSWER)["input_ids"]
+    # One that somebody chose, in the middle of the answer; the others end it, too.
+    stops = [319, written[6], tokenizer.eos_token_id]
+    (own / "generation_config.json").write_text(json.dumps({"eos_token_id": stops}))
+    run(job(own, files, tmp_path / "out", engine=engine))
+    table = read_parquet(tmp_path / "out" / "generations.parquet", GENERATION)
+    first = written.index(written[6])
+    assert table["tokens"].to_pylist() == [first] * 4
+    assert table["finish_reason"].to_pylist() == ["stop"] * 4
+
+
+def test_a_prompt_that_leaves_no_room_is_refused_before_the_model_is_loaded(
+    model: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(model, tmp_path / "model"))
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 45}))
+    with pytest.raises(ConfigError, match="an answer to sums may have 40 after a prompt of"):
+        run(job(own, files, tmp_path / "out"))

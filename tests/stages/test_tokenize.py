@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
+from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow.parquet as pq
 import pytest
+from tiny import END
 
 from wmss_cli.analyze.card import LENGTHS_FILE
 from wmss_cli.core.artifact import Job, open_draft
@@ -17,6 +20,8 @@ from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.schema import EXAMPLE, example_id, write_parquet
 from wmss_cli.data.chat import Renderer
 from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models import template
+from wmss_cli.models.template import PLAIN_TEMPLATE
 from wmss_cli.models.tokenizer import load_tokenizer, tokenizer_fingerprint
 from wmss_cli.stages import tokenize
 
@@ -138,3 +143,36 @@ def test_the_same_examples_give_the_same_bytes(
 ) -> None:
     first = run(tmp_path / "a", examples, tiny_model)
     assert run(tmp_path / "b", examples, tiny_model).digest == first.digest
+
+
+def test_the_name_of_a_special_token_stays_text_and_is_counted(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    pairs = [(f"What is {END}?", "4"), ("How many?", f"4{END}5"), ("How many?", "4")]
+    curated = write_examples(tmp_path / "curated", pairs)
+    manifest = run(tmp_path / "tokens", curated, tiny_model)
+    table, eos = TokenTable(tmp_path / "tokens"), load_tokenizer(tiny_model).eos_token_id
+    assert [table.input_ids(row).tolist().count(eos) for row in range(3)] == [1, 1, 1]
+    assert manifest.metrics["special_tokens_as_text"] == 2
+    assert manifest.metrics["left_out"] == {}
+
+
+def test_a_template_that_writes_today_gives_the_same_table_every_day(
+    tmp_path: Path, examples: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    dated = "{{ strftime_now('%d %B %Y') + '\\n' }}" + PLAIN_TEMPLATE
+    (model / "chat_template.jinja").write_text(dated)
+    first = run(tmp_path / "first", examples, model)
+    monkeypatch.setattr(template, "datetime", Tomorrow)
+    assert run(tmp_path / "second", examples, model).digest == first.digest
+    other = run(tmp_path / "other", examples, model, template_date="2026-11-29")
+    assert other.digest != first.digest
+    assert other.fingerprint != first.fingerprint
+
+
+class Tomorrow(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return cls(2099, 1, 1, tzinfo=tz)

@@ -164,8 +164,12 @@ def test_more_ranks_than_samples_are_refused(tmp_path: Path) -> None:
 
 def test_the_manifest_says_what_was_trained(tmp_path: Path) -> None:
     job = make_joint_job(tmp_path, max_steps=2, weak_mode="frozen")
+    ends = {"eos_token_id": [0, 319], "repetition_penalty": 1.1}
+    (tmp_path / "strong" / "generation_config.json").write_text(json.dumps(ends))
     codes, error = run_workers(job, tmp_path / "control")
     assert codes == [0], error
+    saved = json.loads((Path(job.out) / "model" / "generation_config.json").read_text())
+    assert {key: saved[key] for key in ends} == ends, "what ends an answer is not lost"
     manifest = read_manifest(Path(job.out))
     assert manifest.metrics["steps"] == 2
     assert manifest.metrics["samples"] == 8

@@ -42,6 +42,7 @@ def obtain(
         The artifact; None where jobs were sent that are not done.
     """
     from wmss_cli.core.manifest import read_manifest
+    from wmss_cli.stages.model_checks import check_job
     from wmss_cli.stages.plan import Plan, external
     from wmss_cli.stages.shards import shard_job
 
@@ -50,6 +51,7 @@ def obtain(
     plan.add(stage, stage, section, sources)
     (step,) = plan.steps
     job = step.job if common.out is None else replace(step.job, out=str(common.out))
+    check_job(job)
     run_dir = Path(job.out).parent
     if shard is not None:
         job = shard_job(job, shard)

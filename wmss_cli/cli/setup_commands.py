@@ -73,6 +73,14 @@ def _seen_profile() -> str:
 
 @app.command("doctor", short_help="Say what is here, what is missing, and how to get it.")
 def doctor(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="Only look at this model: a folder, or an artifact.", show_default=False
+        ),
+    ] = None,
+    config: options.Config = None,
+    sets: options.Set = None,
     profile: Annotated[
         str | None,
         typer.Option("--profile", metavar="NAME", help="Also look at Slurm: h800:8b, or a file."),
@@ -88,14 +96,24 @@ def doctor(
     Ends with exit code 3 where something is missing that wmss cannot do without. With --profile it
     compares the cluster with what the profile asks for; with --submit it also looks from the
     compute nodes: shared folder, the same Python, GPUs, NCCL's bandwidth between two nodes.
+    With MODEL it looks at its weights, tokenizer, context, chat template and stop tokens instead,
+    as every stage does before it begins.
     """
+    if model is not None and (profile is not None or submit):
+        raise ConfigError("MODEL and --profile are looked at one by one; leave one of them out")
     if submit and profile is None:
         raise ConfigError("--submit needs to know what to ask for; add --profile NAME")
-    from wmss_cli.launch.doctor import examine
+    if model is not None:
+        from wmss_cli.launch.model_doctor import examine_model
 
-    findings = examine()
-    if profile is not None or which("sinfo"):
-        findings += _examine_cluster(profile, tuple(slurm or ()), submit)
+        own = options.configure(config, sets, {}).config
+        findings = examine_model(model, own.tokenize, own.eval)
+    else:
+        from wmss_cli.launch.doctor import examine
+
+        findings = examine()
+        if profile is not None or which("sinfo"):
+            findings += _examine_cluster(profile, tuple(slurm or ()), submit)
     if as_json:
         console.print_json([finding.model_dump() for finding in findings])
     else:

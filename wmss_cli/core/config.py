@@ -13,11 +13,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wmss_cli.core.section import Count, NonNegative, Positive, Section, Seed
+from wmss_cli.core.section import Count, Day, NonNegative, Positive, Section, Seed
 from wmss_cli.core.training_config import JointConfig, SftConfig, TrainConfig, check_ranks
 
 __all__ = [
     "SYSTEM_PROMPT",
+    "TEMPLATE_DATE",
     "AnalyzeConfig",
     "Config",
     "CurateConfig",
@@ -42,6 +43,9 @@ SYSTEM_PROMPT = (
     "process here </think> <answer> answer here </answer>."
 )
 """Table 7 of the paper, to the letter."""
+
+TEMPLATE_DATE = "2024-07-26"
+"""What Llama 3's templates take where they cannot know today."""
 
 
 class CurateConfig(Section):
@@ -79,8 +83,13 @@ class CurateConfig(Section):
 class TokenizeConfig(Section):
     """How a sample is rendered and cut: one token table serves every later stage."""
 
+    NEUTRAL: ClassVar[Mapping[str, Any]] = {"template_date": TEMPLATE_DATE}
+
     system_prompt: str = SYSTEM_PROMPT
     """The system message before every prompt. The default is the paper's (Table 7)."""
+    template_date: Day = TEMPLATE_DATE
+    """What a chat template that writes today's date writes, so that prompts are the same every
+    day. `eval` must have the same."""
     max_seq_len: Annotated[int, Field(ge=2)] = 8192
     """Longest sample, in tokens, prompt and completion together."""
     too_long: Literal["drop", "truncate"] = "drop"
@@ -143,6 +152,8 @@ class EvalConfig(Section):
 
     EXECUTION = frozenset({"shards", "workers", "engine", "batch_size", "unsafe_programs"})
 
+    NEUTRAL: ClassVar[Mapping[str, Any]] = {"template_date": TEMPLATE_DATE}
+
     shards: Count | None = None
     """Parts that are answered and graded one by one, or side by side: by `launch.processes` on this
     machine, or as jobs of Slurm. Each is kept when it is done. If null: one a process on this
@@ -170,6 +181,8 @@ class EvalConfig(Section):
     limit: Count | None = None
     """Take only the first rows of each file (all of them if null)."""
     system_prompt: str = SYSTEM_PROMPT
+    """As in `tokenize`."""
+    template_date: Day = TEMPLATE_DATE
     """As in `tokenize`."""
     verify_timeout_s: Positive = 10.0
     """Time limit for grading one answer, in seconds; past it the answer counts as wrong."""
@@ -291,6 +304,15 @@ class Config(Section):
     eval: EvalConfig = EvalConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
     launch: LaunchConfig = LaunchConfig()
+
+    @model_validator(mode="after")
+    def _prompts_are_of_one_day(self) -> Config:
+        if self.tokenize.template_date != self.eval.template_date:
+            raise ValueError(
+                f"tokenize.template_date is {self.tokenize.template_date} and eval.template_date "
+                f"is {self.eval.template_date}; set both to the same day"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+
+
+def _as_text(given: Any) -> Any:
+    """Return what YAML takes for a date as it was written."""
+    return given.isoformat() if type(given) is date else given
+
+
+def _check_day(given: str) -> str:
+    try:
+        return date.fromisoformat(given).isoformat()
+    except ValueError:
+        raise ValueError(f"{given!r} is no date; write it as 2024-07-26") from None
+
+
+Day = Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_day)]
 
 
 class Section(BaseModel):

@@ -87,6 +87,7 @@ class TokenTable:
             raise ConfigError(f"{folder}: made by {manifest.stage}, expected a token table")
         self.tokenizer: str = manifest.metrics["tokenizer"]
         self.stop_token_ids: list[int] = manifest.metrics["stop_token_ids"]
+        self._largest: int | None = manifest.metrics.get("largest_token_id")
         path = folder / TOKENS_FILE
         try:
             self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
@@ -118,6 +119,15 @@ class TokenTable:
     def completion_lengths(self) -> NDArray[np.int64]:
         """Tokens with a label of each sample, ``[rows]``."""
         return self.lengths - self.prompt_lengths
+
+    @property
+    def largest_token_id(self) -> int:
+        """The largest id of all samples."""
+        if self._largest is None:
+            # Written by an earlier version, which did not count it.
+            chunks = self._table["input_ids"].chunks
+            self._largest = max(pc.max(chunk.values).as_py() for chunk in chunks if len(chunk))
+        return self._largest
 
     def input_ids(self, row: int) -> NDArray[np.int32]:
         """Return the token ids of a sample, ``[length]``."""

@@ -21,6 +21,7 @@ from wmss_cli.launch.submit import (
     refuse_patterns,
     replaced_reports,
 )
+from wmss_cli.stages.model_checks import check_jobs
 from wmss_cli.stages.plan import Step
 
 _USUAL_ARRAY_SIZE = 1001
@@ -86,6 +87,7 @@ def refuse(
         As a submission raises it. Where there is no Slurm, its nodes and its queue are not asked.
     """
     refuse_patterns(run.run_dir)
+    check_jobs(step.job for step in steps)
     if shutil.which("sbatch") is None:
         return
     steps = [absolute(step) for step in steps]

@@ -25,6 +25,7 @@ from wmss_cli.launch.ledger import Entry, Group, Ledger, RunPlan
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.slurm_task import write_order
 from wmss_cli.launch.states import Record
+from wmss_cli.stages.model_checks import check_jobs
 from wmss_cli.stages.plan import Step
 
 _PATTERN = re.compile(r"[\x00-\x1f\x7f%\\]")
@@ -127,6 +128,7 @@ def submit(
     links = chain(steps, run.profile, cluster.max_array_size)
     refuse_patterns(run.run_dir)
     refuse_misfits(links, run.profile, run.profile_name)
+    check_jobs(step.job for step in steps)
     with ledger.alone():
         if run.run_dir.stat().st_mode & 0o077:
             say(f"{run.run_dir} is open to others; chmod 700 it if they should not read it")

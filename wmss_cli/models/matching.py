@@ -5,9 +5,8 @@ transformers initialises what a checkpoint does not have, and only logs it.
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -26,22 +25,11 @@ from transformers import (
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.folder import reason_of
+from wmss_cli.models.layout import is_harmless, mismatch
 from wmss_cli.models.weights import Stored, stored_tensors
 
-_SHOWN = 3
-# Buffers that older checkpoints of well-known models carry, and that no weight depends on;
-# transformers itself ignores most of them.
-_HARMLESS = re.compile(
-    r"(^|\.)(masked_bias|attn\.bias|attention\.bias|rotary_emb\.\w+|position_ids|"
-    r"(cos|sin)_cached|inv_freq)$"
-)
 _ROWS = 4096
 """Of a head that are compared at a time."""
-_PREFIXES = {
-    "base_model.model.": "merge the PEFT adapter first (merge_and_unload, then save_pretrained)",
-    "module.": "save the model without the wrapper of DataParallel",
-    "_orig_mod.": "save the model that torch.compile wraps, its _orig_mod",
-}
 
 _ERRORS = (
     OSError,
@@ -50,7 +38,8 @@ _ERRORS = (
     RuntimeError,
     # A library that reads quantised weights is missing.
     ImportError,
-    # Damaged files of torch.
+    # Damaged files.
+    SafetensorError,
     EOFError,
     UnpicklingError,
     struct.error,
@@ -118,23 +107,10 @@ def check_match(folder: Path, report: Mapping[str, Any]) -> None:
     """
     missing = sorted(report["missing_keys"])
     unexpected = sorted(key for key in report["unexpected_keys"] if not is_harmless(key))
-    other_shape = [
-        f"{name}: {list(there)} in the files, {list(wanted)} by config.json"
-        for name, there, wanted in sorted(report["mismatched_keys"])
-    ]
+    shapes = report["mismatched_keys"]
     errors = [str(error).splitlines()[0] for error in report["error_msgs"]]
-    kinds = {
-        "missing": missing,
-        "unexpected": unexpected,
-        "of another shape": other_shape,
-        "unreadable": errors,
-    }
-    found = [f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names]
-    if found:
-        advice = _advice(missing, unexpected)
-        raise ConfigError(
-            f"{folder}: weights do not match config.json: {', '.join(found)}; {advice}"
-        )
+    if missing or unexpected or shapes or errors:
+        raise mismatch(folder, missing, unexpected, shapes, errors)
 
 
 def check_stored(folder: Path) -> None:
@@ -204,24 +180,3 @@ def _equal(folder: Path, stored: Mapping[str, Stored], first: str, second: str) 
     return stored[first].shape == stored[second].shape and all(
         torch.equal(*(one[at : at + _ROWS] for one in slices)) for at in range(0, rows, _ROWS)
     )
-
-
-def is_harmless(name: str) -> bool:
-    """Say whether a tensor of a checkpoint is a buffer that no model needs."""
-    return _HARMLESS.search(name) is not None
-
-
-def some(names: Collection[str]) -> str:
-    """Name the first few."""
-    return ", ".join([*list(names)[:_SHOWN], *(["…"] if len(names) > _SHOWN else [])])
-
-
-def _advice(missing: Collection[str], unexpected: Collection[str]) -> str:
-    for prefix, advice in _PREFIXES.items():
-        if unexpected and all(key.startswith(prefix) for key in unexpected):
-            return f"keys begin with {prefix}: {advice}"
-    if any(".lora_" in key for key in unexpected):
-        return f"they are of an adapter: {_PREFIXES['base_model.model.']}"
-    if list(missing) == ["lm_head.weight"] and not unexpected:
-        return "copy the head too, or set tie_word_embeddings if the model shares its embedding"
-    return "take config.json and all weight files from the same model"

@@ -11,16 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.files import canonical_hash
 from wmss_cli.models.folder import reason_of, vocab_size
-
-# For models without a chat template; saved with the tokenizer, so that it travels with the model.
-PLAIN_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{%- if message.role == 'system' -%}{{ message.content + '\\n\\n' }}"
-    "{%- elif message.role == 'user' -%}{{ 'User: ' + message.content + '\\n\\n' }}"
-    "{%- else -%}{{ 'Assistant:\\n' + message.content + eos_token }}{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ 'Assistant:\\n' }}{%- endif -%}"
-)
+from wmss_cli.models.template import PLAIN_TEMPLATE
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -26,6 +26,7 @@ from wmss_cli.models.heads import Head, head_of
 from wmss_cli.models.packed import PackedBatch, hidden_states, packs
 from wmss_cli.models.tokenizer import load_tokenizer_of
 from wmss_cli.score.entropy import mean_by_row
+from wmss_cli.stages.model_checks import check_job, say_notes
 
 LOSSES_FILE = "losses.parquet"
 
@@ -67,6 +68,7 @@ def run(job: Job) -> Manifest:
     table = TokenTable(Path(job.inputs["tokens"]))
     folder = Path(job.inputs["model"])
     load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
+    say_notes(check_job(job))
     rows = sampled_rows(len(table), config.samples, config.seed)
     with open_draft(job) as draft:
         progress = ProgressWriter(draft.folder, "samples", len(rows))

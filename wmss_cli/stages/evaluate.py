@@ -22,9 +22,11 @@ from wmss_cli.evaluate.problems import Problem, read_problems
 from wmss_cli.evaluate.sampling import Sampling, seed_of
 from wmss_cli.evaluate.tasks import Task, read_tasks
 from wmss_cli.models.causal import Precision, dtype_of
+from wmss_cli.models.preflight import examine
 from wmss_cli.models.tokenizer import load_tokenizer
 from wmss_cli.results.summary import summarize
 from wmss_cli.stages.grading import grade
+from wmss_cli.stages.model_checks import check_job, check_prompts, say_notes
 from wmss_cli.stages.shards import read_options, read_shards
 
 GENERATIONS_FILE = "generations.parquet"
@@ -80,8 +82,7 @@ def shard(job: Job) -> Manifest:
         progress = ProgressWriter(draft.folder, UNIT, len(wanted), len(there))
         engine, seconds = None, 0.0
         if left:
-            model = Path(job.inputs["model"])
-            engine, seconds = _answer(model, config, left, file, progress, len(there))
+            engine, seconds = _answer(job, config, left, file, progress, len(there))
         answers = _read_answers(file)
         rows = [{**answers[one.key], "reference_answer": one.problem.answer} for one in wanted]
         problems = {one.key[:2]: (one.task, one.problem) for one in wanted}
@@ -141,7 +142,7 @@ def read_wanted(inputs: Mapping[str, str], config: EvalConfig) -> list[Wanted]:
 
 
 def _answer(
-    folder: Path,
+    job: Job,
     config: EvalConfig,
     wanted: Sequence[Wanted],
     file: Path,
@@ -152,8 +153,15 @@ def _answer(
 
     Returns the name of the engine and the seconds that it took.
     """
+    folder = Path(job.inputs["model"])
     tokenizer = load_tokenizer(folder)
-    renderer = Renderer(tokenizer, config.system_prompt)
+    renderer = Renderer(tokenizer, config.system_prompt, config.template_date)
+    say_notes(check_job(job, tokenizer))
+    stops = check_prompts(examine(folder), renderer)
+    named = {one.key[:2] for one in wanted if renderer.has_special_token(one.problem.question)}
+    if named:
+        said = f"{len(named)} questions contain the name of a special token; it is read as text"
+        print(said, flush=True)  # noqa: T201 - goes to the log
     drawn = config.temperature > 0.0
     engine, write = _open(config.engine, folder, config.precision, config.batch_size, drawn)
     started = time.perf_counter()
@@ -166,7 +174,7 @@ def _answer(
             tokenizer,
             renderer.prompt_ids(questions),
             max_new_tokens,
-            renderer.stop_token_ids,
+            stops,
             sampling,
         )
         for index, generation in generations:

@@ -11,6 +11,7 @@ from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.models.card import write_card
 from wmss_cli.models.extrapolation import extrapolate
 from wmss_cli.models.matching import check_stored
+from wmss_cli.stages.model_checks import check_job
 
 
 def run(job: Job) -> Manifest:
@@ -20,6 +21,7 @@ def run(job: Job) -> Manifest:
     """
     config = ExtrapolateConfig.model_validate(job.config)
     base, strong = Path(job.inputs["base"]), Path(job.inputs["strong"])
+    check_job(job)
     # The files are only compared with each other: what no config.json describes would be written.
     check_stored(strong)
     with open_draft(job) as draft:

@@ -23,6 +23,7 @@ from wmss_cli.models.weights import weight_files
 from wmss_cli.results.study import Study, StudyArm, StudyRun
 from wmss_cli.stages.arms import arms_of, reference_arm
 from wmss_cli.stages.catalogue import Arm
+from wmss_cli.stages.model_checks import check_jobs
 from wmss_cli.stages.plan import Output, Plan, Step, external, select
 from wmss_cli.stages.ways import Ways, label_of
 
@@ -122,6 +123,7 @@ def plan_pipeline(config: Config, provisional: bool = False) -> StudyPlan:
         for label in study.labels()
     }
     plan.add("report", "report", ReportConfig(study=study.model_dump(mode="json")), outputs)
+    check_jobs(step.job for step in plan.steps)
     return StudyPlan(tuple(_used(plan.steps, study)), study, _same(finals))
 
 

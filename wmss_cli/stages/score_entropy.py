@@ -22,6 +22,7 @@ from wmss_cli.models.kernels import Kernels, fuse_layers
 from wmss_cli.models.packed import packs
 from wmss_cli.models.tokenizer import load_tokenizer_of
 from wmss_cli.score.scorer import completion_entropy
+from wmss_cli.stages.model_checks import check_job, say_notes
 from wmss_cli.stages.shards import read_options, read_shards
 
 ENTROPY_FILE = "entropy.parquet"
@@ -49,6 +50,7 @@ def shard(job: Job) -> Manifest:
     table = TokenTable(Path(job.inputs["tokens"]))
     folder = Path(job.inputs["model"])
     load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
+    say_notes(check_job(job))
     first, last = (end * len(table) // parts for end in (part, part + 1))
     rows = np.arange(first, last, dtype=np.int64)
     with open_draft(job) as draft:

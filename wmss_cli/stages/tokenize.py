@@ -20,7 +20,9 @@ from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import write_parquet
 from wmss_cli.data.chat import Renderer
 from wmss_cli.data.tokens import TOKENS_FILE, cut, write_tokens
+from wmss_cli.models.preflight import examine
 from wmss_cli.models.tokenizer import load_tokenizer, tokenizer_fingerprint
+from wmss_cli.stages.model_checks import check_job, check_prompts, say_notes
 
 _LEFT_OUT = pa.schema([("example_id", pa.string()), ("reason", pa.string())])
 
@@ -33,14 +35,20 @@ def run(job: Job) -> Manifest:
 
     Raises
     ------
+    ConfigError
+        If the model, its tokenizer and the length limit do not fit each other
+        (:func:`wmss_cli.stages.model_checks.check_job`).
     DataError
         If no example is left.
     """
     config = TokenizeConfig.model_validate(job.config)
     if not _examples(job).is_file():
         raise ConfigError(f"{_examples(job)}: not there; --examples takes what 'wmss curate' wrote")
-    tokenizer = load_tokenizer(Path(job.inputs["model"]))
-    renderer = Renderer(tokenizer, config.system_prompt)
+    folder = Path(job.inputs["model"])
+    tokenizer = load_tokenizer(folder)
+    say_notes(check_job(job, tokenizer))
+    renderer = Renderer(tokenizer, config.system_prompt, config.template_date)
+    stops = check_prompts(examine(folder), renderer)
     with open_draft(job) as draft:
         tally = _Tally()
         write_tokens(draft.folder / TOKENS_FILE, _rows(job, config, renderer, draft, tally))
@@ -61,9 +69,11 @@ def run(job: Job) -> Manifest:
                 "truncated": tally.truncated,
                 "tokens": int(lengths.sum()),
                 "completion_tokens": tally.completion_tokens,
+                "special_tokens_as_text": tally.with_special_tokens,
                 "longest_tokens": int(lengths.max()),
                 "tokenizer": tokenizer_fingerprint(tokenizer),
-                "stop_token_ids": renderer.stop_token_ids,
+                "largest_token_id": tally.largest_token_id,
+                "stop_token_ids": stops,
             }
         )
 
@@ -79,6 +89,9 @@ class _Tally:
         """Of all examples, before any is cut or left out."""
         self.completion_tokens = 0
         self.truncated = 0
+        self.with_special_tokens = 0
+        """Examples that contain the name of a special token, which is tokenised as text."""
+        self.largest_token_id = 0
         self.counts: Counter[str] = Counter()
         self.left_out: list[dict[str, str]] = []
         self.seen: set[str] = set()
@@ -93,6 +106,8 @@ def _rows(
     done = 0
     for batch in source.iter_batches(batch_size=1000):
         examples = batch.to_pydict()
+        texts = zip(examples["prompt"], examples["completion"], strict=True)
+        tally.with_special_tokens += sum(any(map(renderer.has_special_token, t)) for t in texts)
         rendered = renderer.render(examples["prompt"], examples["completion"])
         for example_id, sample in zip(examples["example_id"], rendered, strict=True):
             tally.whole_lengths.append(len(sample.input_ids))
@@ -109,6 +124,7 @@ def _rows(
             tally.lengths.append(len(kept.input_ids))
             tally.completion_tokens += len(kept.input_ids) - kept.prompt_length
             tally.truncated += result.truncated
+            tally.largest_token_id = max(tally.largest_token_id, *kept.input_ids)
             yield {
                 "example_id": example_id,
                 "input_ids": kept.input_ids,

@@ -28,8 +28,10 @@ from wmss_cli.models.card import training_so_far, write_card
 from wmss_cli.models.causal import dtype_of, save_model
 from wmss_cli.models.packed import packs
 from wmss_cli.models.shape import ModelShape
+from wmss_cli.models.stops import declared_stops
 from wmss_cli.models.tokenizer import load_tokenizer_of
 from wmss_cli.stages.logit_curve import LogitCurve
+from wmss_cli.stages.model_checks import check_job, say_notes
 from wmss_cli.stages.training_flops import plan_flops, sample_flops
 from wmss_cli.stages.weak_states import FOLDER as WEAK_STATES
 from wmss_cli.stages.weak_states import WeakStates, fill_weak_states
@@ -161,6 +163,10 @@ def run_training(
     table = TokenTable(Path(job.inputs["tokens"]))
     folder = Path(job.inputs["strong"])
     tokenizer = load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
+    notes = check_job(job, tokenizer)
+    # Of the model's own files, too: a table that an earlier version wrote has not all of them.
+    heeded = declared_stops(folder).heeded(tokenizer.added_tokens_decoder)
+    stops = sorted({*table.stop_token_ids, *heeded})
     plan = plan_batches(table, config, job.inputs.get("active"))
     more: Metrics = {}
     if replan is not None:
@@ -171,6 +177,8 @@ def run_training(
     check_ranks(config.global_batch_size, ranks.world_size)
     report = Report(config.report_to, Path(job.out), job.config, ranks)
     with closing(ranks), _shared_draft(job, ranks) as draft, report:
+        if ranks.is_first:
+            say_notes(notes)
         work = partial(Path(job.out))
         found = checkpoint.newest(work / CHECKPOINTS, ranks)
         # At ZeRO 0 every rank holds the whole state, so any number of ranks can load it.
@@ -216,7 +224,7 @@ def run_training(
         def write(name: str, model: PreTrainedModel) -> None:
             def save(weights: dict[str, Tensor]) -> None:
                 shutil.rmtree(work / name, ignore_errors=True)
-                save_model(model, weights, tokenizer, table.stop_token_ids, work / name)
+                save_model(model, weights, tokenizer, stops, work / name)
                 write_card(work / name, job, training_so_far(read_json_lines(work / METRICS_FILE)))
 
             with ranks.patient():

@@ -1,0 +1,90 @@
+"""How many tokens a model was made for, by its ``config.json``. No torch is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "n_ctx")
+_WITHOUT_POSITIONS = ("bloom", "mpt")
+"""Biases by distance, which any length has. States (Mamba) say nothing of positions at all."""
+_STRETCHED = ("yarn", "linear", "dynamic", "ntk")
+"""Ways to scale rotary embeddings whose factor is not in `max_position_embeddings` yet."""
+
+DEFAULTS = {
+    "gpt2": 1024,
+    "gpt_neo": 2048,
+    "gptj": 2048,
+    "gpt_neox": 2048,
+    "opt": 2048,
+    "phi": 2048,
+    "llama": 2048,
+    "mistral": 131072,
+    "qwen2": 32768,
+    "qwen3": 32768,
+    "gemma": 8192,
+    "gemma2": 8192,
+    "gemma3_text": 131072,
+}
+"""What transformers takes where a ``config.json`` is silent."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """How long a text may be.
+
+    Attributes
+    ----------
+    tokens : int
+        Prompt and answer together.
+    source : str
+        What of ``config.json`` says so.
+    """
+
+    tokens: int
+    source: str
+
+
+def context_of(config: Mapping[str, Any]) -> Context | None:
+    """Return the context of a model; None where positions have no end, or nothing is known.
+
+    Parameters
+    ----------
+    config : mapping
+        What a ``config.json`` says. Of a model that sees pictures, too, the language model counts.
+    """
+    text = config.get("text_config")
+    if isinstance(text, Mapping):
+        config = text
+    kind = str(config.get("model_type"))
+    if kind in _WITHOUT_POSITIONS or config.get("alibi"):
+        return None
+    given = [(name, config[name]) for name in _NAMES if _is_count(config.get(name))]
+    if not given and kind not in DEFAULTS:
+        return None
+    name, tokens = given[0] if given else ("max_position_embeddings", DEFAULTS[kind])
+    # Gemma 3 says the stretched length already.
+    scalings = [] if kind.startswith("gemma3") else list(_scalings(config))
+    for scaling in scalings:
+        original = scaling.get("original_max_position_embeddings")
+        factor = scaling.get("factor")
+        if isinstance(factor, int | float) and factor > 1:
+            stretched = int((original or tokens) * factor)
+            if stretched > tokens:
+                return Context(stretched, f"{name} and the scaling of its rotary embeddings")
+    return Context(tokens, name)
+
+
+def _scalings(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield what is said of rotary embeddings, of all layers or of each kind of them."""
+    for name in ("rope_scaling", "rope_parameters"):
+        said = config.get(name)
+        if isinstance(said, Mapping):
+            for one in (said, *(value for value in said.values() if isinstance(value, Mapping))):
+                if one.get("rope_type", one.get("type")) in _STRETCHED:
+                    yield one
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,170 @@
+"""What can be known of a model before it is loaded: whether its files belong together.
+
+No torch and no transformers are imported here, so that it is asked on a login node, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.models.context import Context, context_of
+from wmss_cli.models.folder import read_config, vocab_size
+from wmss_cli.models.layout import check_layout, embedding_rows
+from wmss_cli.models.stops import DeclaredStops, check_stops, declared_stops
+from wmss_cli.models.vocabulary import Vocabulary, has_vocabulary
+from wmss_cli.models.weights import check_files, stored_tensors
+
+
+class Ids(Protocol):
+    """What of a tokenizer says which ids there are."""
+
+    def get_vocab(self) -> Mapping[str, int]:
+        """Return the ids of all tokens."""
+
+    @property
+    def added_tokens_decoder(self) -> Any:
+        """The tokens beside the vocabulary, by id."""
+
+    @property
+    def special_tokens_map(self) -> Any:
+        """``eos_token`` and so on."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model whose files fit each other.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it is.
+    parameters : int
+        Of its safetensors files; 0 where it has none.
+    rows : int
+        Of the embedding: every id of a token is below.
+    context : Context or None
+        How long a text may be; None where it has no limit that is known.
+    stops : DeclaredStops
+        What its files say ends an answer.
+    vocabulary : Vocabulary or None
+        Its tokenizer; None where it has no ``tokenizer.json``.
+    """
+
+    folder: Path
+    parameters: int
+    rows: int
+    context: Context | None
+    stops: DeclaredStops
+    vocabulary: Vocabulary | None
+
+    @property
+    def ignored_stops(self) -> list[int]:
+        """The ids that end no answer, since they are ordinary pieces of text."""
+        own = () if self.vocabulary is None else self.vocabulary.added_tokens_decoder
+        return self.stops.ignored(own)
+
+
+def examine(folder: Path) -> ModelFacts:
+    """Check the files of a model against each other, and return what they say.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing or a pointer of git-lfs, weights do not match ``config.json``, the
+        tokenizer has ids beyond the embedding, or ``generation_config.json`` has.
+    IntegrityError
+        If a file of weights is cut or damaged.
+    """
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    states = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    return _examined(folder, states)
+
+
+@lru_cache(maxsize=16)
+def _examined(folder: Path, _: tuple[tuple[str, int, int], ...]) -> ModelFacts:
+    check_files(folder)
+    config = read_config(folder)
+    stored = stored_tensors(folder)
+    check_layout(folder, config, stored)
+    rows = embedding_rows(stored) or vocab_size(folder)
+    stops = declared_stops(folder)
+    check_stops(folder, stops, rows)
+    vocabulary = Vocabulary(folder) if has_vocabulary(folder) else None
+    if vocabulary is not None:
+        check_ids(folder, vocabulary, rows)
+    parameters = sum(math.prod(tensor.shape) for tensor in stored.values())
+    return ModelFacts(folder, parameters, rows, context_of(config), stops, vocabulary)
+
+
+def check_ids(folder: Path, tokenizer: Ids, rows: int, written: Iterable[int] = ()) -> None:
+    """Refuse a tokenizer whose ids are beyond the embedding, where they can come about.
+
+    Special tokens that neither the template writes nor a name stands for never do: Gemma 3 has
+    one for pictures.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the model, for the message.
+    tokenizer : Ids
+        The model's.
+    rows : int
+        Of the embedding.
+    written : iterable of int
+        What the chat template writes.
+
+    Raises
+    ------
+    ConfigError
+        With the first token that is beyond.
+    """
+    added = tokenizer.added_tokens_decoder
+    named = {str(text): name for name, text in tokenizer.special_tokens_map.items()}
+    by_template = set(written)
+    beyond = sorted(
+        (token_id, text)
+        for text, token_id in tokenizer.get_vocab().items()
+        if token_id >= rows
+        and (
+            token_id in by_template
+            or text in named
+            or token_id not in added
+            or not added[token_id].special
+        )
+    )
+    if beyond:
+        token_id, text = beyond[0]
+        what = f"{text!r} ({named[text]})" if text in named else repr(text)
+        raise ConfigError(
+            f"{folder}: the tokenizer has {len(beyond)} tokens beyond the {rows:,} rows of the "
+            f"embedding, such as {what}, id {token_id}; save the model after "
+            "resize_token_embeddings(len(tokenizer)), or take the tokenizer of the same model"
+        )
+
+
+def check_length(folder: Path, context: Context | None, tokens: int, what: str) -> None:
+    """Refuse texts that are longer than a model was made for.
+
+    Parameters
+    ----------
+    tokens : int
+        Of the longest text.
+    what : str
+        What it comes from, and what to change.
+
+    Raises
+    ------
+    ConfigError
+        If it is longer.
+    """
+    if context is not None and tokens > context.tokens:
+        raise ConfigError(
+            f"{folder}: the model was made for {context.tokens:,} tokens ({context.source} in "
+            f"config.json), and {what}"
+        )
