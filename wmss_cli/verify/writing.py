@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from wmss_cli.verify.characters import plain_characters
 from wmss_cli.verify.number import join_thousands
 
 _SIGNS = str.maketrans(
@@ -18,6 +19,18 @@ _SIGNS = str.maketrans(
         "≤": r"\le ",
         "≥": r"\ge ",
         "≠": r"\ne ",
+        "≈": r"\approx ",
+        "∈": r"\in ",
+        "∩": r"\cap ",  # noqa: RUF001
+        "∛": r"\sqrt[3]",
+        "ℝ": r"\mathbb{R}",
+        "ℤ": r"\mathbb{Z}",
+        "α": r"\alpha ",  # noqa: RUF001
+        "β": r"\beta ",
+        "θ": r"\theta ",
+        "φ": r"\phi ",
+        "λ": r"\lambda ",
+        "ω": r"\omega ",
         "∞": r"\infty ",
         "∪": r"\cup ",  # noqa: RUF001
         "±": r"\pm ",
@@ -28,15 +41,60 @@ _SIGNS = str.maketrans(
 )
 # Size, colour and other looks; the label of an option; words that lead to the value.
 _LOOKS = re.compile(
-    r"\\[bB]igg?[lrm]?(?![A-Za-z])|\\displaystyle(?![A-Za-z])|\\(?:text)?color\s*\{[^{}]*\}"
+    r"\\[bB]igg?[lrm]?(?![A-Za-z])|\\(?:text)?color\s*\{[^{}]*\}"
+    r"|\\(?:display|text)style(?![A-Za-z])|\\(?:[lL]arge|LARGE|[hH]uge|bf|it|rm)(?![A-Za-z])"
+    r"|\\(?:(?:black)?square|checkmark|qed)(?![A-Za-z])|\\[vh]space\*?\s*\{[^{}]*\}"
 )
+# \boldsymbol{42} and \underline{42} are 42.
+_STYLED = re.compile(
+    r"\\(?:boldsymbol|bm|mathbf|mathit|underline|emph|mathsf|ensuremath)\s*\{([^{}]*)\}"
+)
+_GAPS = r"(?:\s|\\[ ,;:!]|\\q?quad(?![a-z])|~)*"
+_TEXTS = r"\\(?:text(?:rm|bf|it|normal)?|mathrm|mbox|rm)"
+# 12^{\text{th}}, 12th.
+_ORDINAL = re.compile(
+    rf"(?<=\d)(?:\s*\^\s*)?(?:\{{\s*)?(?:{_TEXTS}\s*)?\{{\s*(?:st|nd|rd|th)\s*\}}\s*(?:(?<=\}})\}})?"
+    r"|(?<=\d)(?:st|nd|rd|th)\b"
+)
+_ROMAN_LETTER = re.compile(r"\\(?:mathrm|operatorname|rm)\s*\{\s*([A-Za-z])\s*\}")
+_ROW_SPACE = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|mm|cm|em|ex|in)\s*\]")
+_PERCENT = re.compile(
+    rf"{_GAPS}(?:{_TEXTS}\s*\{{\s*(?:\\?%|per\s?cent|pct)\s*\}}|(?<=[\d\s}}])per\s?cent\b|\\?%)\.?$"
+)
+_IN_BASE = re.compile(
+    rf"^\(?(?P<digits>[0-9][0-9A-F]*|[A-F]+[0-9][0-9A-F]*)\)?(?:_\s*\{{?\s*(?:{_TEXTS}\s*\{{\s*)?(?P<low>[\w ]+?)[\s}}]*"
+    rf"|{_GAPS}(?:{_TEXTS}\s*\{{\s*)?\(?\s*(?:in\s+)?base(?:[- ]|\}}\s*)(?P<word>\w+)\s*\)?[\s}}]*)$"
+)
+_CONGRUENT = re.compile(
+    r"(?:(?P<name>[A-Za-z]\s*\\equiv\s*))?(?P<residue>[^=\\]+?)\s*"
+    r"(?:\\pmod\s*(?:\{(?P<m1>[^{}]+)\}|(?P<m2>\w))"
+    r"|\((?:\\[bp]?mod|\\(?:text|mathrm)\{\s*mod\s*\}|mod)\s*\{?(?P<m3>\w+)\}?\s*\)"
+    r"|(?(name)\\b?mod\s*\{?(?P<m4>\w+)\}?|(?!)))"
+)
+_PLUS_MINUS, _MINUS_PLUS = (re.compile(rf"\\{name}(?![a-z])") for name in ("pm", "mp"))
+_SCALED = re.compile(
+    rf"^(?P<value>.*[\d}})]){_GAPS}(?:{_TEXTS}\s*\{{\s*|\s)"
+    r"(?P<scale>hundred|thousand|(?:m|b|tr)illion|dozen)s?\b[^{}]*\}?$"
+)
+_FACTORS = {
+    **{"hundred": "100", "thousand": "1000", "million": "10^{6}", "billion": "10^{9}"},
+    **{"trillion": "10^{12}", "dozen": "12"},
+}
+_BASES = {
+    **{"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"},
+    **{"eight": "8", "nine": "9", "ten": "10", "twelve": "12", "sixteen": "16"},
+}
 _LABEL = re.compile(
     r"(?:\\text(?:bf)?\s*\{\s*\([A-E]\)\s*\}(?:\s|\\[ ,;:])*(?=[-\w({]|\.\d|\\(?![\])]))"
     r"|\([A-E]\)\s+(?=[-\d$\\]))"
 )
 _LEADING_WORDS = re.compile(r"\\text\s*\{[^{}]*(?:\bis|[:=])\s*\}\s*(?=\S)")
-_TEXT_CURRENCY = re.compile(r"\\text\s*\{\s*(\\?[$€£¥₹])\s*\}")
-_TEXT_SCALE = re.compile(r"(?<=\d)\s*\\text\s*\{\s*((?:hundred|thousand|(?:m|b|tr)illion)[^{}]*)\}")
+_TEXT_CURRENCY = re.compile(
+    r"\\(?:text|mathrm|mbox)\s*\{\s*((?:US|CA|AU|NZ|HK|[CAS])?\s?\\?[$€£¥₹]|USD|EUR|GBP|Rs\.?)\s*\}"
+)
+_TEXT_SCALE = re.compile(
+    rf"(?<=\d){_GAPS}{_TEXTS}\s*\{{\s*((?:hundred|thousand|(?:m|b|tr)illion|dozen)[^{{}}]*)\}}"
+)
 _WHOLE_NUMBERS = re.compile(r"(?<=\S),\s*[a-z]\s*\\in\s*\\mathbb\s*\{?[ZN]\}?$")
 _SAME = (
     (r"\lbrace", r"\{"),
@@ -90,8 +148,10 @@ def tidy(text: str) -> str:
     >>> tidy(r"1{,}800"), tidy(r"a=1, b=2 \quad \text{or} \quad a=3, b=4")
     ('1,800', 'a=1, b=2; a=3, b=4')
     """
+    text = plain_characters(text)
     for sign, other in _SAME:
         text = text.replace(sign, other)
+    text = _STYLED.sub(r"\1", _ROW_SPACE.sub(r"\\\\", text))
     text = _TEXT_SCALE.sub(r" \1", _TEXT_CURRENCY.sub(r"\1", _LOOKS.sub("", text))).strip()
     text = _WHOLE_NUMBERS.sub("", _LABEL.sub("", _LEADING_WORDS.sub("", text)))
     # A comma at the end is the sentence's, a backslash there is left of a LaTeX space.
@@ -101,6 +161,9 @@ def tidy(text: str) -> str:
         text = _SOLUTIONS.sub(";", text)
     if marked := _MARKDOWN.fullmatch(text):
         text = marked["inner"].strip()
+    text = _ORDINAL.sub("", _PERCENT.sub(r"\\%", text))
+    if (numeral := _IN_BASE.fullmatch(text)) and (base := _base(numeral)):
+        text = f"{numeral['digits']}_{base}"
     return _ANGLE.sub(lambda match: "()"[match[0] == r"\rangle"], text)
 
 
@@ -114,6 +177,9 @@ def in_latex(formula: str) -> str:
     >>> in_latex("2√3"), in_latex("1 1/2"), in_latex(r"\text{5 miles}")
     ('2\\sqrt{3}', '1\\frac{1}{2}', '5 miles')
     """
+    formula = _ROMAN_LETTER.sub(r"\1", formula)
+    if scaled := _SCALED.fullmatch(formula):
+        formula = rf"({scaled['value']})\cdot {_FACTORS[scaled['scale']]}"
     formula = _PROGRAM_PI.sub(r"\\pi ", _PROGRAM_POWER.sub("^", formula))
     formula = _REPEATING.sub(_fraction, _ONGOING.sub(r"\1\\overline{\2}", formula))
     formula = _MIXED.sub(r"\1\\frac{\2}{\3}", _TEXT_NUMBER.sub(r"\1", formula))
@@ -157,6 +223,41 @@ def writing(text: str) -> str:
     if choice := _CHOICE.fullmatch(text):
         return choice[1]
     return text.casefold() if len(text) > 1 and text.isalpha() else text
+
+
+def congruence(text: str) -> tuple[str, str] | None:
+    r"""Return residue and modulus of a congruence such as ``x \\equiv 2 \\pmod{5}``.
+
+    Examples
+    --------
+    >>> congruence(r"x \equiv 2 \pmod 5"), congruence("2")
+    (('2', '5'), None)
+    """
+    match = _CONGRUENT.fullmatch(text)
+    return (match["residue"], next(filter(None, match.group("m1", "m2", "m3", "m4")))) if match else None
+
+
+def both_signs(formula: str) -> str | None:
+    r"""Return a formula with ``\\pm`` as the list of the two that it stands for.
+
+    A list or a set, in which math-verify reads the sign itself, is left to it.
+
+    Examples
+    --------
+    >>> both_signs(r"\frac{2 \pm a}{2}")
+    '\\frac{2 + a}{2}, \\frac{2 - a}{2}'
+    """
+    if not _PLUS_MINUS.search(formula) or "," in formula or r"\{" in formula:
+        return None
+    plus = _PLUS_MINUS.sub("+", _MINUS_PLUS.sub("-", formula))
+    minus = _PLUS_MINUS.sub("-", _MINUS_PLUS.sub("+", formula))
+    return f"{plus}, {minus}"
+
+
+def _base(numeral: re.Match[str]) -> str | None:
+    named = (numeral["low"] or numeral["word"]).casefold().removeprefix("base").strip()
+    base = _BASES.get(named, named)
+    return base if base.isdecimal() else None
 
 
 def _fraction(decimal: re.Match[str]) -> str:
