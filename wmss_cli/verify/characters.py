@@ -16,6 +16,8 @@ _SUPERSCRIPTS = {
 _SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _SUPERSCRIPT = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
 _SUBSCRIPT = re.compile(f"[{''.join(_SUBSCRIPTS)}]+")
+# Behind a number, a power of metres and not of a variable.
+_AREA = re.compile(r"(?<=\d)\s?([ckdm]?m)([²³])")
 # A space, or an apostrophe as in Switzerland, between groups of three digits.
 _THOUSANDS = re.compile(
     r"(?<![\d.,])(\d{1,3})((?:[\u00a0\u2004-\u200a\u202f\u205f'’]\d{3})+)(?!\d)"  # noqa: RUF001
@@ -51,12 +53,13 @@ def plain_characters(text: str) -> str:
     Examples
     --------
     >>> plain_characters("−1\u202f234，\uff11\uff12。"), plain_characters("5 cm²\u200b 🎉")
-    ('-1,234,12.', '5 cm^{2} ')
+    ('-1,234, 12.', '5\\text{ cm}^{2}  ')
     """
     if text.isascii():
         return text
     text = _THOUSANDS.sub(lambda match: match[1] + re.sub(r"\D", ",", match[2]), text)
     text = _FULL_STOP.sub(". ", _COMMA.sub(", ", _DASH_MINUS.sub("-", text)))
+    text = _AREA.sub(lambda match: rf"\text{{ {match[1]}}}{match[2]}", text)
     text = _SUPERSCRIPT.sub(lambda match: f"^{{{_translated(match[0], _SUPERSCRIPTS)}}}", text)
     text = _SUBSCRIPT.sub(lambda match: f"_{{{_translated(match[0], _SUBSCRIPTS)}}}", text)
     return "".join(map(_plain, text))

@@ -22,6 +22,7 @@ from sympy import (
     Rational,
     Symbol,
     Tuple,
+    oo,
     simplify,
 )
 
@@ -122,7 +123,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _numbers_equal(gold: Expr, found: Expr, decimal_places: int) -> bool:
-    if gold == found:
+    if gold == found and gold in (oo, -oo):
         return True
     one, other = _evaluated(gold), _evaluated(found)
     if one is None or other is None:

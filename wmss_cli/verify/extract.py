@@ -57,7 +57,7 @@ _DENIED = re.compile(
 )
 # What a tokenizer or a template leaves behind the end of a completion.
 _END_TOKEN = re.compile(r"(?:(?:</s>|<\|[\w ]{1,30}\|>|<(?:eos|end_of_turn)>)\s*)+\Z")
-_CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|\w:\s|\w[.!?]\s+[A-Z][a-z]")
+_CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|[^\W\d]\s?:\s|\w[.!?]\s+[A-Z][a-z]")
 # Chinese, Japanese and Korean sentences have no spaces to count words by; a unit is no sentence.
 _SENTENCE = re.compile(
     r"(?<![\d.%])[\u3040-\u9fff\uac00-\ud7af]{2,}|[\u3040-\u9fff\uac00-\ud7af]{5,}"
@@ -67,6 +67,9 @@ _LIST_NUMBER = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|\(\d{1,2}\)|[-•])[ \t]+(?=\S
 _REMARK = re.compile(
     r"(?P<value>[^()=]*[^\s()=+\-*/^_,])(?:\s|\\[ ,;:]|\\q?quad(?![a-z]))+\((?P<inside>[^()]+)\)\.?"
 )
+
+
+_VALUE = re.compile(r"\d[^\\]*\Z|[\d}]\s*\}?\Z|\\(?:pi|infty)\Z")
 
 
 class Found(NamedTuple):
@@ -200,7 +203,9 @@ def without_remark(text: str) -> str:
     ('42', '2 (x + 1)', '1/4')
     """
     match = _REMARK.fullmatch(text.strip())
-    return match["value"] if match and _is_remark(match["inside"]) else text
+    if match is None or not _VALUE.search(_TEXT_COMMAND.sub("", match["value"])):
+        return text
+    return match["value"] if _is_remark(match["inside"]) else text
 
 
 def _is_remark(inside: str) -> bool:

@@ -65,8 +65,10 @@ def check_answer(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> 
     >>> check_answer(r"\boxed{B. 12}", "B").correct, check_answer(r"\boxed{12}", "B) 12").correct
     (True, True)
     """
-    verdict = check_math(text, gold, decimal_places)
-    if verdict.correct or not _LETTER.match(gold):
+    label = _LETTER.match(gold)
+    value = gold[label.end() :].strip() if label else ""
+    verdict = check_math(text, value or gold, decimal_places)
+    if verdict.correct or not label:
         return verdict
     choice = check_choice(text, gold)
     return choice if choice.correct else verdict

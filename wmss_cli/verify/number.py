@@ -60,7 +60,7 @@ _QUANTITY = re.compile(
     rf"(?P<sign>[-+]?)(?:{CURRENCY}\s*)?(?P<number>[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+))"
     rf"(?:\s*(?P<scale>{'|'.join(filter(None, _SCALES))})(?![A-Za-z])"
     rf"|\s+(?P<dozen>dozens?)\b)?"
-    rf"(?:{_UNIT})?(?:\s*{CURRENCY})?\.?"
+    rf"(?:\s*(?:\^\s*\{{?\s*\\circ\s*\}}?|°)|{_UNIT})?(?:\s*{CURRENCY})?\.?"
 )
 # fmt: off
 _ONES = (

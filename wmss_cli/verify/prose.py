@@ -34,6 +34,9 @@ _UNKNOWN = re.compile(
     r"|no\s+idea|impossible)\b",
     re.IGNORECASE,
 )
+_DIGIT = re.compile(r"[\d√π]|\\(?:pi|frac|sqrt)")
+_CJK = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
+_TEXT = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}\d]*)\}")
 _FEW_WORDS = re.compile(r"(?:[^\W\d_]|['’-])+(?:\s+(?:[^\W\d_]|['’-])+){0,2}")  # noqa: RUF001
 _POINTING = re.compile(r"\b(?:following|below|above|follows|this|that|found|given|by|then)\b", re.I)
 _SENTENCE_END = re.compile(r"[,;:(\n]|\.(?:\s|\Z)|\b(?:since|because|so|as|which|who)\b")
@@ -89,9 +92,16 @@ class Passage:
 
     def words_at(self, position: int) -> str | None:
         """Return the few words of which a statement consists, where no value is among them."""
+        if marked := _TEXT.match(self.text, position):
+            return marked[1].strip()
         end = _SENTENCE_END.search(self.text, position)
-        phrase = self.text[position : end.start() if end else len(self.text)].strip(" .*\"'")
-        return phrase if _FEW_WORDS.fullmatch(phrase) and not _POINTING.search(phrase) else None
+        stop = end.start() if end else len(self.text)
+        stop = next((last for first, last in self._spans if first == position), stop)
+        phrase = self.text[position:stop].strip(" .*\"'")
+        if not _FEW_WORDS.fullmatch(phrase) or _POINTING.search(phrase):
+            return None
+        is_chinese = _CJK.search(phrase) is not None
+        return None if is_chinese and self.from_position(position) is not None else phrase
 
     def last(self) -> Last | None:
         """Return the value of the last sentence that has one; None where a text gives up."""
@@ -108,12 +118,13 @@ class Passage:
         return Last(text, is_number and exact_value(text) is not None)
 
     def _last_word(self) -> Last | None:
-        if not self._spans:
-            return None
-        start, end = self._spans[-1]
-        word = self.text[start:end].strip(" .")
-        ends = not self.text[end:].strip(" .!\n")
-        return Last(word, False) if ends and _FEW_WORDS.fullmatch(word) else None
+        """Return the words in bold or in ``\\text{}`` with which a text ends."""
+        texts = [match.span() for match in _TEXT.finditer(self.text)]
+        for start, end in (self._spans or texts)[-1:]:
+            word = _TEXT.sub(r"\1", self.text[start:end]).strip(" .")
+            if not self.text[end:].strip(" .!$*\n") and _FEW_WORDS.fullmatch(word):
+                return Last(word, False)
+        return None
 
     def _chosen(self, begin: int, end: int) -> str:
         """Return the emphasised value of a sentence, or else its last one."""
@@ -128,6 +139,8 @@ class Passage:
         return _joined(group)
 
     def _explained(self, first: Value, value: Value) -> bool:
+        if not _DIGIT.search(first.text):
+            return False
         return _EXPLAINS.search(self.text, first.end, value.start) is not None
 
     def _goes_on(self, value: Value) -> bool:

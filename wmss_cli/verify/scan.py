@@ -31,7 +31,9 @@ _TOKEN = re.compile(
     rf"|(?P<currency>{CURRENCY}(?=\s?[-\d.]))"
     r"|(?P<percent>\\?%)"
     r"|(?P<command>\\[A-Za-z]+)"
-    r"|(?P<number>(?<![A-Za-z_])(?:(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+)"
+    # With commas between thousands, or one before decimals.
+    r"|(?P<number>(?<![A-Za-z_])(?:\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?|(?<!,)\d+,\d+(?![\d,.]*\d)"
+    r"|\d+(?:\.\d+)?|\.\d+)"
     r"(?:[eE][-+]?\d+(?![A-Za-z\d]))?)"
     r"|(?P<sign>[-+*/^_=<>×÷·±≤≥≠≈√π∞∪∩°:!])"  # noqa: RUF001
     r"|(?P<function>(?:(?:arc)?(?:sin|cos|tan|cot|sec|csc)|log|ln|exp|sqrt|pi)(?![A-Za-z]))"
@@ -48,11 +50,15 @@ _BINARY = frozenset("-+*/=<>×÷·±≤≥≠≈∪∩")  # noqa: RUF001
 _TELLING = re.compile(r"[\d√π∞]|\\(?!left|right|[,;:! ])[A-Za-z]+")
 # A formula in variables alone, such as p - q.
 _LETTERS = re.compile(r"(?:[A-Za-z](?![A-Za-z])|[-+*/^=() ])*[-+*/^=](?:[A-Za-z](?![A-Za-z])|[() ])+")
+_WORDS = re.compile(r"[A-Za-z]{3,}\W+[A-Za-z]{2,}")
+_NO_WORDS = re.compile(
+    r"\\(?:begin|end)\s*\{\w+\*?\}|\\(?:text\w*|mbox|mathrm|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+"
+)
 _MIXED = re.compile(r"\s+\d+\s?/\s?\d+(?![\d/])")
 _ARTICLE = re.compile(r"\s+[A-Za-z]{2}")
 _TRAILING = re.compile(r"(?:\s|[-+*/=<>×÷·±≤≥≠≈:_^,]|\\[,;:! ]|\\(?:times|cdot|div|pm))+$")  # noqa: RUF001
 _SCALE = re.compile(
-    r"\s*(?:(?:hundred|thousand|(?:m|b|tr)illion|dozen)\b|per\s?cent\b|[万萬亿億]"
+    r"\s*(?:(?:hundred|thousand|(?:m|b|tr)illion|dozen)\b|per\s?cent\b|\\?%|[万萬亿億]"
     r"|(?<=\d)[半多余餘]|[ap]\.?m\.?(?![A-Za-z]))",
     re.IGNORECASE,
 )
@@ -152,8 +158,10 @@ def _scan(text: str, position: int, limit: int) -> Iterator[Value]:
             return
         kind = str(match.lastgroup)
         kind = "matrix" if kind == "name" else kind
-        if kind == "marked":
-            yield Value(match.start(), match.end(), unmarked(match[0]), is_marked=True)
+        if kind == "marked" and _WORDS.search(_NO_WORDS.sub(" ", match[0])):
+            position = match.start() + 1  # prices around words
+        elif kind == "marked":
+            yield _marked(text, match, limit)
             position = match.end()
         elif amount := _AMOUNT.match(text, match.start(), limit):
             yield Value(match.start(), amount.end(), amount[0])
@@ -169,6 +177,13 @@ def _scan(text: str, position: int, limit: int) -> Iterator[Value]:
                 yield value
             # A bracket around words may have values inside.
             position = max(end, match.end()) if value is None else value.end
+
+
+def _marked(text: str, match: re.Match[str], limit: int) -> Value:
+    formula, end = unmarked(match[0]), match.end()
+    if scale := _SCALE.match(text, end, limit):
+        formula, end = f"{formula} {scale[0].strip()}", scale.end()
+    return Value(match.start(), end, formula, is_marked=True)
 
 
 def _value(text: str, start: int, end: int, limit: int) -> Value | None:

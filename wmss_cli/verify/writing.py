@@ -88,6 +88,7 @@ _LABEL = re.compile(
     r"(?:\\text(?:bf)?\s*\{\s*\([A-E]\)\s*\}(?:\s|\\[ ,;:])*(?=[-\w({]|\.\d|\\(?![\])]))"
     r"|\([A-E]\)\s+(?=[-\d$\\]))"
 )
+_LEADING_SIGN = re.compile(r"^(?:=|≈|\\approx(?![a-z])|\\sim(?![a-z]))\s*(?=\S)")
 _LEADING_WORDS = re.compile(r"\\text\s*\{[^{}]*(?:\bis|[:=])\s*\}\s*(?=\S)")
 _TEXT_CURRENCY = re.compile(
     r"\\(?:text|mathrm|mbox)\s*\{\s*((?:US|CA|AU|NZ|HK|[CAS])?\s?\\?[$€£¥₹]|USD|EUR|GBP|Rs\.?)\s*\}"
@@ -153,7 +154,8 @@ def tidy(text: str) -> str:
         text = text.replace(sign, other)
     text = _STYLED.sub(r"\1", _ROW_SPACE.sub(r"\\\\", text))
     text = _TEXT_SCALE.sub(r" \1", _TEXT_CURRENCY.sub(r"\1", _LOOKS.sub("", text))).strip()
-    text = _WHOLE_NUMBERS.sub("", _LABEL.sub("", _LEADING_WORDS.sub("", text)))
+    text = _LEADING_SIGN.sub("", _LEADING_WORDS.sub("", text))
+    text = _WHOLE_NUMBERS.sub("", _LABEL.sub("", text))
     # A comma at the end is the sentence's, a backslash there is left of a LaTeX space.
     text = _SENTENCE_MARK.sub("", join_thousands(text))
     text = text.strip(" \t\n\r,;").rstrip("\\").rstrip()
