@@ -21,7 +21,7 @@ from wmss_cli.verify.extract import Place, boxes, extract_answer, is_delimited, 
 from wmss_cli.verify.formula import readings
 from wmss_cli.verify.number import exact_value, per_hundred
 from wmss_cli.verify.quick import decide
-from wmss_cli.verify.writing import congruence, tidy
+from wmss_cli.verify.writing import congruence, in_radians, tidy
 
 # It warns in every process that its own time limit is off; the pool has the limit.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -143,6 +143,11 @@ def _compare_values(answer: str, gold: str, decimal_places: int) -> bool | None:
         if found_congruence is None or expected_congruence is not None:
             return False
         return _compare_values(found_congruence[0], gold, decimal_places)
+    radians, expected_radians = in_radians(answer), in_radians(gold)
+    if radians is not None and expected_radians is None and r"\pi" in gold:
+        answer = radians
+    elif expected_radians is not None and radians is None and r"\pi" in answer:
+        gold = expected_radians
     expected = _parse_reference(gold)
     if not expected:
         return None

@@ -63,14 +63,15 @@ def decimals_equal(
     difference, size = abs(a - b), max(abs(a), abs(b))
     if difference == 0:
         return True
-    written = [_decimals(side) for side in (first, second) if isinstance(side, Decimal)]
-    precise = [side for side in (first, second) if isinstance(side, Decimal)]
-    if any(len(side.as_tuple().digits) >= _FLOAT_DIGITS for side in precise) and (
+    written = [side for side in (first, second) if isinstance(side, Decimal)]
+    rounded = [side for side in written if _decimals(side) > 0]
+    if not rounded:
+        return False
+    if any(len(side.as_tuple().digits) >= _FLOAT_DIGITS for side in rounded) and (
         difference <= size * _FLOAT_NOISE
     ):
         return True
-    rounded = [places for places in written if places > 0]
-    if not rounded or difference > Fraction(1, 2 * 10 ** min(rounded)):
+    if difference > Fraction(1, 2 * 10 ** min(map(_decimals, rounded))):
         return False
     return _is_close(difference, size, decimal_places)
 

@@ -47,8 +47,9 @@ _COMMAND = re.compile(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 # "Therefore 5", "actually 5"; a function such as "sin 5" opens no sentence.
 _OPENING_WORD = re.compile(
-    r"\s*(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b|(?:log|exp|sqrt|minus|negative|USD|EUR)\b)"
-    r"(?:[A-Z][a-z]|[a-z]{2})[a-z]+[,:]?\s+\S*\d"
+    r"\s*(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b"
+    r"|(?:log|ln|exp|sqrt|pi|minus|negative|USD|EUR|Rs|US)\b)"
+    r"(?:(?:[A-Z][a-z]|[a-z]{2})[a-z]+[,:]?\s+\S*\d|[A-Za-z][a-z]+[,:]?\s[^\d\n]*=.*\d)"
 )
 # As with the letters of a choice, what is denied is not named.
 _DENIED = re.compile(
@@ -60,12 +61,18 @@ _END_TOKEN = re.compile(r"(?:(?:</s>|<\|[\w ]{1,30}\|>|<(?:eos|end_of_turn)>)\s*
 _CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|[^\W\d]\s?:\s|\w[.!?]\s+[A-Z][a-z]")
 # Chinese, Japanese and Korean sentences have no spaces to count words by; a unit is no sentence.
 _SENTENCE = re.compile(
-    r"(?<![\d.%])[\u3040-\u9fff\uac00-\ud7af]{2,}|[\u3040-\u9fff\uac00-\ud7af]{5,}"
+    r"\A\s*[\u3040-\u9fff\uac00-\ud7af]|(?<![\d.%])[\u3040-\u9fff\uac00-\ud7af]{2,}"
+    r"|[\u3040-\u9fff\uac00-\ud7af]{5,}"
 )
+# Marks of a code block, of a quotation and of the cells of a table are no part of a sentence.
+_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})\w*[ \t]*$|^[ \t]*>[ \t]+(?=[*$\\A-Za-z])", re.M)
+_TABLE_ROW = re.compile(r"^[ \t]*\|[ :-].*[ :-]\|[ \t]*$", re.M)
+_RULE = re.compile(r"[|:\s-]+")
+_RATIO = re.compile(r"(?<=\bratio\b)([^.\n]{0,80}?)(\b\d+(?:\.\d+)?)\s+to\s+(?=\d)", re.I)
 _LIST_NUMBER = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|\(\d{1,2}\)|[-•])[ \t]+(?=\S*[^\W\d_]{2}|\S+ )", re.M)
 # "42 (6 × 7)", "1/4 (or 25%)", "366 downloads (60 + 180 + 126)": the value stands before.
 _REMARK = re.compile(
-    r"(?P<value>[^()=]*[^\s()=+\-*/^_,])(?:\s|\\[ ,;:]|\\q?quad(?![a-z]))+\((?P<inside>[^()]+)\)\.?"
+    r"(?P<value>[^()=]*[^\s()=+\-*/^_,\\])(?:\s|\\[ ,;:]|\\q?quad(?![a-z]))+\((?P<inside>[^()]+)\)\.?"
 )
 
 
@@ -217,8 +224,14 @@ def _is_remark(inside: str) -> bool:
 
 def _passage(text: str) -> Passage:
     """Return a text as what is asked for its values: no list numbers, nothing that is denied."""
-    text = join_thousands(_LIST_NUMBER.sub("", _DENIED.sub(" ", text)))
+    text = _TABLE_ROW.sub(_cells, _FENCE.sub("", text))
+    text = _RATIO.sub(r"\1\2:", _LIST_NUMBER.sub("", _DENIED.sub(" ", text)))
+    text = join_thousands(text).strip()
     return Passage(*without_emphasis(text))
+
+
+def _cells(row: re.Match[str]) -> str:
+    return "" if _RULE.fullmatch(row[0]) else row[0].replace("|", "  ").strip()
 
 
 def _statement_end(text: str) -> int | None:
@@ -240,8 +253,11 @@ def _stated(passage: Passage, leading: bool) -> str | None:
     value = passage.from_position(begin)
     if leading:
         return value if passage.starts_at(begin) else None
-    if not is_prose(line) or in_words(line) is not None:
+    is_display = line.startswith(("$$", "\\["))
+    if not is_display and (not is_prose(line) or in_words(line) is not None):
         return without_remark(line)
+    if passage.gives_up(begin):
+        return None
     words = passage.words_at(begin)
     return words if words is not None else value
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 _COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-_MARKS = re.compile(r"\\[()\[\],;:! ]|[$*_`\"']|\\(?:left|right|quad)")
+_MARKS = re.compile(r"\\[()\[\],;:! ]|(?<![\w)}])\*|\*(?![\w(\\])|\*\*|[$_`\"']|\\(?:left|right|quad)")
 _CONTRACTED_NOT = re.compile(r"(?:n['’]t\b|(?<=\bcan)not\b)")  # noqa: RUF001
 # A letter is alone unless it is a part of a word; Chinese has no spaces, so \b will not do.
 _ALONE = r"(?<![A-Za-zÀ-ÿ\\]){}(?![A-Za-zÀ-ÿ])"

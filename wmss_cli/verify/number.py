@@ -17,6 +17,11 @@ _FRACTION = re.compile(
     r"(?:\{\s*(?P<minus>-?)\s*(?P<n1>\d+)\s*\}|(?P<n2>\d))\s*(?:\{\s*(?P<d1>\d+)\s*\}|(?P<d2>\d))"
     r"|(?P<n3>\d+)\s*/\s*(?P<d3>\d+))"
 )
+_SCIENTIFIC = re.compile(
+    r"(?P<number>[-+]?\d+(?:\.\d+)?)\s*(?:\\times|\\cdot|[×·*xX])\s*10\s*\^\s*"
+    r"(?:\{\s*(?P<long>[-+]?\d{1,3})\s*\}|(?P<short>[-+]?\d{1,3}))"
+    r"(?:\s+[A-Za-z]{1,4}(?:/[A-Za-z]{1,4})?)?"
+)
 _DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 _SCALES = {
     "": 0,
@@ -49,18 +54,20 @@ _NO_UNIT = (
     r"(?!(?:percent|pct|dozens?|or|and|to|times|plus|minus|of|than|over|squared|cubed|factorial"
     r"|degrees?\s+[CFK]\b|half|halves|thirds?|quarters?|fifths?|sixths?|tenths?|hundredths?)\b)"
 )
+_CJK = r"[\u3040-\u9fff\uac00-\ud7af]"
+_LETTER = rf"(?:(?!{_CJK})[^\W\d_])"
 _UNIT = (
-    rf"(?:\s+{_NO_UNIT}[A-Za-z]{{3,}}(?:(?:[ /]| of ){_NO_UNIT}[A-Za-z]{{2,}})*{_POWER}?"
+    rf"(?:\s+{_NO_UNIT}{_LETTER}{{3,}}(?:(?:[ /]| of ){_NO_UNIT}{_LETTER}{{2,}})*{_POWER}?"
     rf"|\s*(?:{SHORT_UNIT}{_POWER}?)(?![A-Za-z])|\s+(?:[A-Za-z]{{2,}}|m)/[A-Za-z]+{_POWER}?"
     r"|\s+\([A-Za-z]{2,}(?:[ /][A-Za-z]+)*\)"
-    r"|\s*(?![万萬亿億十百千半多余餘打或和到至比以])[\u3040-\u9fff\uac00-\ud7af]"
-    r"[\u3040-\u9fff\uac00-\ud7af]{0,7}(?<![半多余餘])(?<!以[上下])(?<!之.))"
+    rf"|\s*(?![万萬亿億十百千半多余餘打或和到至比以]){_CJK}{{1,8}}"
+    r"(?<![半多余餘])(?<!以[上下])(?<!之.))"
 )
 _QUANTITY = re.compile(
     rf"(?P<sign>[-+]?)(?:{CURRENCY}\s*)?(?P<number>[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+))"
     rf"(?:\s*(?P<scale>{'|'.join(filter(None, _SCALES))})(?![A-Za-z])"
     rf"|\s+(?P<dozen>dozens?)\b)?"
-    rf"(?:\s*(?:\^\s*\{{?\s*\\circ\s*\}}?|°)|{_UNIT})?(?:\s*{CURRENCY})?\.?"
+    rf"(?:\s*(?:\^\s*\{{?\s*\\circ\s*\}}?|°)(?:\s*(?:\\(?:text|mathrm)\s*\{{\s*)?[CF]\}}?)?|{_UNIT})?(?:\s*{CURRENCY})?\.?"
 )
 # fmt: off
 _ONES = (
@@ -144,13 +151,16 @@ def quantity(text: str) -> Decimal | None:
 
 
 def exact_value(text: str) -> Decimal | Fraction | None:
-    r"""Read a :func:`quantity`, a fraction or a mixed number, with all of its digits.
+    r"""Read a :func:`quantity`, a power of ten, a fraction or a mixed number, with all digits.
 
     Examples
     --------
     >>> exact_value(r"-1\frac{1}{2}"), exact_value("3/4"), exact_value("0.5")
     (Fraction(-3, 2), Fraction(3, 4), Decimal('0.5'))
     """
+    if (scientific := _SCIENTIFIC.fullmatch(text.strip())) is not None:
+        power = int(scientific["long"] or scientific["short"])
+        return _scaled(Decimal(scientific["number"]), power)
     match = _FRACTION.fullmatch(text.strip())
     if match is None:
         return quantity(text)

@@ -30,8 +30,10 @@ _EXPLAINS = re.compile(
 _BRACKET = re.compile(r"(?<=[^\s(])[ \t]+\((?:[^()\n]|\([^()\n]*\))*\)")
 _UNKNOWN = re.compile(
     r"\b(?:not\s+(?:sure|certain|clear|known|possible|enough)|unsure|uncertain|unclear|insufficient"
-    r"|cannot|can['’]?t|could\s+not|couldn['’]t|unable|(?:do|does|did)(?:\s+not|n['’]t)\s+know"  # noqa: RUF001
-    r"|no\s+idea|impossible)\b",
+    r"|(?:do|does|did)(?:\s+not|n['’]t)\s+know|no\s+idea"  # noqa: RUF001
+    r"|(?:cannot|can\s?not|can['’]?t|could\s+not|couldn['’]t|unable\s+to|impossible\s+to)\s+"  # noqa: RUF001
+    r"(?:\w+\s+){0,2}?(?:determined?|find|found|say|know|known|solved?|tell|answer(?:ed)?|conclude"
+    r"|compute[d]?|calculate[d]?|decide|give))\b",
     re.IGNORECASE,
 )
 _DIGIT = re.compile(r"[\d√π]|\\(?:pi|frac|sqrt)")
@@ -89,6 +91,11 @@ class Passage:
             or _LIST_END.match(self.text, group[-1].end)
         )
         return _joined(group) if is_list else first.text
+
+    def gives_up(self, position: int) -> bool:
+        """Say whether the sentence at a position says that the answer is not known."""
+        begin, end = self._sentence_start(position), self._sentence_end(position)
+        return _UNKNOWN.search(self.text, begin, end) is not None
 
     def words_at(self, position: int) -> str | None:
         """Return the few words of which a statement consists, where no value is among them."""

@@ -32,9 +32,9 @@ _TOKEN = re.compile(
     r"|(?P<percent>\\?%)"
     r"|(?P<command>\\[A-Za-z]+)"
     # With commas between thousands, or one before decimals.
-    r"|(?P<number>(?<![A-Za-z_])(?:\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?|(?<!,)\d+,\d+(?![\d,.]*\d)"
+    r"|(?P<number>(?<![A-Za-z_])(?:\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?!\d)(?:\.\d+)?|(?<!,)\d+,\d+(?![\d,.]*\d)"
     r"|\d+(?:\.\d+)?|\.\d+)"
-    r"(?:[eE][-+]?\d+(?![A-Za-z\d]))?)"
+    r"(?:[eE][-+]?\d+(?![A-Za-z\d])|\s?[xX×]\s?10\s?\^\s?(?:\{[-+]?\d+\}|[-+]?\d+))?)"  # noqa: RUF001
     r"|(?P<sign>[-+*/^_=<>×÷·±≤≥≠≈√π∞∪∩°:!])"  # noqa: RUF001
     r"|(?P<function>(?:(?:arc)?(?:sin|cos|tan|cot|sec|csc)|log|ln|exp|sqrt|pi)(?![A-Za-z]))"
     r"|(?P<letter>(?<![A-Za-z\\'])[A-Za-z](?![A-Za-z']))"

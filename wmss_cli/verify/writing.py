@@ -57,6 +57,15 @@ _ORDINAL = re.compile(
     r"|(?<=\d)(?:st|nd|rd|th)\b"
 )
 _ROMAN_LETTER = re.compile(r"\\(?:mathrm|operatorname|rm)\s*\{\s*([A-Za-z])\s*\}")
+_NUMBER_END = re.compile(rf"[\d}})]{_GAPS}\Z")
+_UNIT_LETTERS = frozenset("mgsLlNJWVAKCFhTtb")
+_CODES = ("USD", "EUR", "GBP")
+# 42 = n, as n = 42; 2.5 x 10^5; the sine of degrees.
+_TURNED = re.compile(r"^\s*([-+]?\d[\d.]*)\s*=\s*([A-Za-z])\s*$")
+_POWER_OF_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
+_TRIG_DEGREES = re.compile(
+    r"\\(sin|cos|tan|cot|sec|csc)\s*[({]?\s*(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?\s*[)}]?"
+)
 _ROW_SPACE = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|mm|cm|em|ex|in)\s*\]")
 _PERCENT = re.compile(
     rf"{_GAPS}(?:{_TEXTS}\s*\{{\s*(?:\\?%|per\s?cent|pct)\s*\}}|(?<=[\d\s}}])per\s?cent\b|\\?%)\.?$"
@@ -71,6 +80,7 @@ _CONGRUENT = re.compile(
     r"|\((?:\\[bp]?mod|\\(?:text|mathrm)\{\s*mod\s*\}|mod)\s*\{?(?P<m3>\w+)\}?\s*\)"
     r"|(?(name)\\b?mod\s*\{?(?P<m4>\w+)\}?|(?!)))"
 )
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°)")
 _PLUS_MINUS, _MINUS_PLUS = (re.compile(rf"\\{name}(?![a-z])") for name in ("pm", "mp"))
 _SCALED = re.compile(
     rf"^(?P<value>.*[\d}})]){_GAPS}(?:{_TEXTS}\s*\{{\s*|\s)"
@@ -91,7 +101,8 @@ _LABEL = re.compile(
 _LEADING_SIGN = re.compile(r"^(?:=|≈|\\approx(?![a-z])|\\sim(?![a-z]))\s*(?=\S)")
 _LEADING_WORDS = re.compile(r"\\text\s*\{[^{}]*(?:\bis|[:=])\s*\}\s*(?=\S)")
 _TEXT_CURRENCY = re.compile(
-    r"\\(?:text|mathrm|mbox)\s*\{\s*((?:US|CA|AU|NZ|HK|[CAS])?\s?\\?[$€£¥₹]|USD|EUR|GBP|Rs\.?)\s*\}"
+    r"\\(?:text|mathrm|mbox)\s*\{\s*((?:US|CA|AU|NZ|HK|[CAS])?\s?\\?[$€£¥₹]|USD|EUR|GBP|Rs\.?"
+    r"|(?:US|CA|AU|NZ|HK)(?=\s*\}\s*\\?\$))\s*\}"
 )
 _TEXT_SCALE = re.compile(
     rf"(?<=\d){_GAPS}{_TEXTS}\s*\{{\s*((?:hundred|thousand|(?:m|b|tr)illion|dozen)[^{{}}]*)\}}"
@@ -153,7 +164,8 @@ def tidy(text: str) -> str:
     for sign, other in _SAME:
         text = text.replace(sign, other)
     text = _STYLED.sub(r"\1", _ROW_SPACE.sub(r"\\\\", text))
-    text = _TEXT_SCALE.sub(r" \1", _TEXT_CURRENCY.sub(r"\1", _LOOKS.sub("", text))).strip()
+    text = _TEXT_CURRENCY.sub(_currency, _LOOKS.sub("", text))
+    text = _TEXT_SCALE.sub(r" \1", text).strip()
     text = _LEADING_SIGN.sub("", _LEADING_WORDS.sub("", text))
     text = _WHOLE_NUMBERS.sub("", _LABEL.sub("", text))
     # A comma at the end is the sentence's, a backslash there is left of a LaTeX space.
@@ -179,7 +191,8 @@ def in_latex(formula: str) -> str:
     >>> in_latex("2√3"), in_latex("1 1/2"), in_latex(r"\text{5 miles}")
     ('2\\sqrt{3}', '1\\frac{1}{2}', '5 miles')
     """
-    formula = _ROMAN_LETTER.sub(r"\1", formula)
+    formula = _TURNED.sub(r"\2=\1", _ROMAN_LETTER.sub(_roman, formula))
+    formula = _TRIG_DEGREES.sub(r"\\\1(\\frac{\2 \\pi}{180})", _POWER_OF_TEN.sub(r"\\times ", formula))
     if scaled := _SCALED.fullmatch(formula):
         formula = rf"({scaled['value']})\cdot {_FACTORS[scaled['scale']]}"
     formula = _PROGRAM_PI.sub(r"\\pi ", _PROGRAM_POWER.sub("^", formula))
@@ -239,6 +252,18 @@ def congruence(text: str) -> tuple[str, str] | None:
     return (match["residue"], next(filter(None, match.group("m1", "m2", "m3", "m4")))) if match else None
 
 
+def in_radians(formula: str) -> str | None:
+    r"""Return a formula with its degrees in radians; None where it has none.
+
+    Examples
+    --------
+    >>> in_radians(r"(3, 90^\circ)"), in_radians("3")
+    ('(3, \\frac{90 \\pi}{180})', None)
+    """
+    turned, count = _DEGREES.subn(r"\\frac{\1 \\pi}{180}", formula)
+    return turned if count else None
+
+
 def both_signs(formula: str) -> str | None:
     r"""Return a formula with ``\\pm`` as the list of the two that it stands for.
 
@@ -254,6 +279,16 @@ def both_signs(formula: str) -> str | None:
     plus = _PLUS_MINUS.sub("+", _MINUS_PLUS.sub("-", formula))
     minus = _PLUS_MINUS.sub("-", _MINUS_PLUS.sub("+", formula))
     return f"{plus}, {minus}"
+
+
+def _currency(match: re.Match[str]) -> str:
+    return f" {match[1]}" if match[1].isalpha() and match[1] in _CODES else match[1]
+
+
+def _roman(match: re.Match[str]) -> str:
+    """Return the letter alone, but for one that is the unit of the number before it."""
+    behind_number = _NUMBER_END.search(match.string, 0, match.start()) is not None
+    return match[0] if behind_number and match[1] in _UNIT_LETTERS else match[1]
 
 
 def _base(numeral: re.Match[str]) -> str | None:
