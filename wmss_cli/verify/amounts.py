@@ -26,7 +26,9 @@ _define("length", {"mm millimeter millimeters": 1, "cm centimeter centimeters ce
 _define("length", {"m meter meters metre metres": 1000, "km kilometer kilometers": 10**6})
 _define("length", {"in inch inches": Fraction("25.4"), "ft foot feet": Fraction("304.8")})
 _define("length", {"yd yard yards": Fraction("914.4"), "mi mile miles": Fraction("1609344")})
-_define("mass", {"mg milligram milligrams": 1, "g gram grams": 1000, "kg kilogram kilograms": 10**6})
+_define(
+    "mass", {"mg milligram milligrams": 1, "g gram grams": 1000, "kg kilogram kilograms": 10**6}
+)
 _define("time", {"s sec secs second seconds": 1, "min mins minute minutes": 60})
 _define("time", {"h hr hrs hour hours": 3600, "day days": 86_400, "week weeks": 604_800})
 _define("volume", {"ml mL milliliter milliliters": 1, "L l liter liters litre litres": 1000})

@@ -31,6 +31,9 @@ _ONE_MARKED = re.compile(
     r"\$\$((?:[^$\\]|\\.)+)\$\$|\$((?:[^$\\]|\\.)+)\$"
     r"|\\\(((?:[^\\]|\\[^()])+)\\\)|\\\[((?:[^\\]|\\[^\[\]])+)\\\]"
 )
+_BOX_START = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
+# More words between two boxes of a reference, and the first one is a step.
+_WORDS_BETWEEN = 4
 _WORD = re.compile(r"[^\W_]")
 _TUPLE = re.compile(r"\((?=[^()]*,)[^()]*\)")
 _COMMANDS = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}|\\[A-Za-z]+")
@@ -180,11 +183,25 @@ def _values_equal(value: Any, reference: Any, written: list[Any], decimal_places
 @lru_cache(maxsize=16)
 def _parse_reference(gold: str) -> list[Any]:
     """Return all that a reference may mean; it is read again for each place of an answer."""
-    if boxes(gold) or (is_delimited(gold) and is_delimited(_undelimited(gold))):
+    if boxes(gold):
+        found = [value for reading in readings(tidy(_last_boxes(gold))) for value in reading]
+    elif is_delimited(gold) and is_delimited(_undelimited(gold)):
         found = list(parse(gold, parsing_timeout=None))
     else:
         found = [value for reading in readings(_undelimited(gold)) for value in reading]
     return [value for value in found if isinstance(value, Basic | MatrixBase)]
+
+
+def _last_boxes(gold: str) -> str:
+    """Return the last boxes of a reference that follow one another but for a few words."""
+    parts = _BOX_START.split(gold)
+    found = boxes(gold)
+    count = 1
+    for part, content in zip(parts[-2:0:-1], found[-2::-1], strict=True):
+        if len(part.partition(content)[2].split()) > _WORDS_BETWEEN:
+            break
+        count += 1
+    return ", ".join(found[-count:])
 
 
 def _can_be_read(gold: str) -> bool:

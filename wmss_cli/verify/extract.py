@@ -58,7 +58,9 @@ _DENIED = re.compile(
 )
 # What a tokenizer or a template leaves behind the end of a completion.
 _END_TOKEN = re.compile(r"(?:(?:</s>|<\|[\w ]{1,30}\|>|<(?:eos|end_of_turn)>)\s*)+\Z")
-_CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|[^\W\d]\s?:\s|\w[.!?]\s+[A-Z][a-z]")
+_CONNECTIVE = re.compile(
+    r"\b(?:not|but|so|since|because|therefore)\b|[^\W\d]\s?:\s|\w[.!?]\s+[A-Z][a-z]"
+)
 # Chinese, Japanese and Korean sentences have no spaces to count words by; a unit is no sentence.
 _SENTENCE = re.compile(
     r"\A\s*[\u3040-\u9fff\uac00-\ud7af]|(?<![\d.%])[\u3040-\u9fff\uac00-\ud7af]{2,}"
@@ -69,7 +71,9 @@ _FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})\w*[ \t]*$|^[ \t]*>[ \t]+(?=[*$\\A-Z
 _TABLE_ROW = re.compile(r"^[ \t]*\|[ :-].*[ :-]\|[ \t]*$", re.M)
 _RULE = re.compile(r"[|:\s-]+")
 _RATIO = re.compile(r"(?<=\bratio\b)([^.\n]{0,80}?)(\b\d+(?:\.\d+)?)\s+to\s+(?=\d)", re.I)
-_LIST_NUMBER = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|\(\d{1,2}\)|[-•])[ \t]+(?=\S*[^\W\d_]{2}|\S+ )", re.M)
+_LIST_NUMBER = re.compile(
+    r"^[ \t]*(?:\d{1,2}[.)]|\(\d{1,2}\)|[-•])[ \t]+(?=\S*[^\W\d_]{2}|\S+ )", re.M
+)
 # "42 (6 × 7)", "1/4 (or 25%)", "366 downloads (60 + 180 + 126)": the value stands before.
 _REMARK = re.compile(
     r"(?P<value>[^()=]*[^\s()=+\-*/^_,\\])(?:\s|\\[ ,;:]|\\q?quad(?![a-z]))+\((?P<inside>[^()]+)\)\.?"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse
-from sympy import Basic, MatrixBase
+from sympy import Basic, I, MatrixBase
 
 from wmss_cli.verify.intervals import union
 from wmss_cli.verify.number import decimal_comma, without_unit
@@ -21,12 +21,16 @@ _LATEX = (LatexExtractionConfig(),)
 _ELLIPSIS = re.compile(r"\\(?:[lcvd]?dots[bcmio]?)(?![a-z])|\.{3}|…")
 # Not "\frac 1 2", and not the cells of a matrix.
 _ADJACENT = re.compile(
-    r"(?<!frac )(?<!frac)(?<![\d.])(?<!\\binom )\d[\d.]*(?:\s|\\[ ,;:!]|\\q?quad(?![a-z])|~)+[\d.]"
+    r"(?<!frac )(?<!frac)(?<![\d.])(?<!_)(?<!\\binom )\d[\d.]*(?:\s|\\[ ,;:!]|\\q?quad(?![a-z])|~)+[\d.]"
 )
 _MARKS = re.compile(r"[?#@§]")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
-_WRAPPED = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}|\\(?:text\w*|mbox|mathrm|operatorname)\s*\{[^{}]*\}")
-_LONG_WORD = re.compile(r"(?<![A-Za-z])(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-z]))[A-Za-z]{4,}")
+_WRAPPED = re.compile(
+    r"\\(?:begin|end)\s*\{\w+\*?\}|\\(?:text\w*|mbox|mathrm|operatorname)\s*\{[^{}]*\}"
+)
+_LONG_WORD = re.compile(
+    r"(?<![A-Za-z])(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-z]))[A-Za-z]{4,}"
+)
 _TEXT = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}")
 # In words: what makes of a value another one, or none.
 _CHANGES = re.compile(
@@ -65,9 +69,15 @@ def _read(formula: str) -> Iterator[list[Any]]:
     found = parse(
         rf"\boxed{{{formula}}}", _LATEX, fallback_mode="no_fallback", parsing_timeout=None
     )
-    read = [value for value in found if isinstance(value, Basic | MatrixBase)]
+    read = [_imaginary(value) for value in found if isinstance(value, Basic | MatrixBase)]
     if read:
         yield read
+
+
+def _imaginary(value: Any) -> Any:
+    """Return a value with the imaginary unit where math-verify has a variable i, or two."""
+    units = [name for name in value.free_symbols if str(name) == "i"]
+    return value.xreplace(dict.fromkeys(units, I)) if units else value
 
 
 def _is_readable(formula: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from functools import cached_property
 from typing import NamedTuple
 
-from wmss_cli.verify.number import exact_value
+from wmss_cli.verify.number import CURRENCY, exact_value
 from wmss_cli.verify.scan import Value, values
 
 _BREAK = re.compile(r"[.!?][\"')\]]*\s+(?=[^a-z\s])|\n+")
@@ -23,6 +23,7 @@ _GOES_ON = re.compile(
 )
 _PERCENT_OF = re.compile(r"\s*of\s+\\?\$?\d")
 # What follows explains the value before it.
+_PRICE = re.compile(rf"\s?{CURRENCY}")
 _EXPLAINS = re.compile(
     r",?\s\(?(?:where|since|because|given\s+that|as\s+(?:\\?[$(]|\w+\s*[=+])|(?:when|if|at|for)"
     r"\s+(?:\\[(\[]|\$)?[a-zA-Z]\s*=)"
@@ -82,7 +83,9 @@ class Passage:
             return None
         first = following[0]
         if first.start > position or _IS.match(self.text, first.end):
-            return self._chosen(position, self._sentence_end(first.end))
+            end = self._sentence_end(first.end)
+            prices = [value for value in following if value.end <= end and self._is_price(value)]
+            return prices[0].text if len(prices) == 1 else self._chosen(position, end)
         if self._goes_on(first):
             return self.text[position : self._sentence_end(first.end)].strip().rstrip(".")
         group = self._listed_after(following)
@@ -149,6 +152,10 @@ class Passage:
         if not _DIGIT.search(first.text):
             return False
         return _EXPLAINS.search(self.text, first.end, value.start) is not None
+
+    def _is_price(self, value: Value) -> bool:
+        begins = _PRICE.match(value.text) is not None
+        return begins or _PRICE.match(self.text, value.end) is not None
 
     def _goes_on(self, value: Value) -> bool:
         if value.text.endswith("%") and _PERCENT_OF.match(self.text, value.end):

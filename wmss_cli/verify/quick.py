@@ -58,7 +58,12 @@ def _decide_words(answer: str, gold: str) -> bool | None:
     if _OPTIONS.fullmatch(answer) and _OPTIONS.fullmatch(gold) and not (answer + gold).isalpha():
         return set(_LETTER.findall(answer)) == set(_LETTER.findall(gold))
     clock, expected_clock = _CLOCK.fullmatch(answer), _CLOCK.fullmatch(gold)
-    if clock and expected_clock and (clock[2] or clock[3]) and (expected_clock[2] or expected_clock[3]):
+    if (
+        clock
+        and expected_clock
+        and (clock[2] or clock[3])
+        and (expected_clock[2] or expected_clock[3])
+    ):
         return _is_same_time(clock, expected_clock)
     return None
 

@@ -49,7 +49,9 @@ _STARTING_SIGNS = frozenset("-+±√π∞")  # noqa: RUF001
 _BINARY = frozenset("-+*/=<>×÷·±≤≥≠≈∪∩")  # noqa: RUF001
 _TELLING = re.compile(r"[\d√π∞]|\\(?!left|right|[,;:! ])[A-Za-z]+")
 # A formula in variables alone, such as p - q.
-_LETTERS = re.compile(r"(?:[A-Za-z](?![A-Za-z])|[-+*/^=() ])*[-+*/^=](?:[A-Za-z](?![A-Za-z])|[() ])+")
+_LETTERS = re.compile(
+    r"(?:[A-Za-z](?![A-Za-z])|[-+*/^=() ])*[-+*/^=](?:[A-Za-z](?![A-Za-z])|[() ])+"
+)
 _WORDS = re.compile(r"[A-Za-z]{3,}\W+[A-Za-z]{2,}")
 _NO_WORDS = re.compile(
     r"\\(?:begin|end)\s*\{\w+\*?\}|\\(?:text\w*|mbox|mathrm|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+"
@@ -209,9 +211,7 @@ def _unclosed(text: str, position: int, limit: int) -> frozenset[int]:
     return frozenset(opened)
 
 
-def _run_end(
-    text: str, first: re.Match[str], limit: int, unclosed: frozenset[int]
-) -> int:
+def _run_end(text: str, first: re.Match[str], limit: int, unclosed: frozenset[int]) -> int:
     """Return where the formula ends that starts with a token; before a bracket around words."""
     opened: list[int] = []
     position = first.start()
@@ -222,9 +222,7 @@ def _run_end(
         if kind == "gap":
             position = token.end()
             following = _TOKEN.match(text, position, limit)
-            if following is None or not (
-                opened or _joins(text, before, token, following, limit)
-            ):
+            if following is None or not (opened or _joins(text, before, token, following, limit)):
                 break
             continue
         if kind == "marked" or (kind == "comma" and not opened):
@@ -277,9 +275,7 @@ def _is_binary(token: re.Match[str]) -> bool:
     return token.lastgroup == "sign" and token[0] in _BINARY
 
 
-def _is_operator(
-    text: str, before: re.Match[str] | None, token: re.Match[str], limit: int
-) -> bool:
+def _is_operator(text: str, before: re.Match[str] | None, token: re.Match[str], limit: int) -> bool:
     """Say whether a sign belongs to a formula: not the colon and the mark of a sentence."""
     if token[0] == "!":
         return bool(re.compile(r"\s*[-+*/)^=×·]").match(text, token.end(), limit))  # noqa: RUF001

@@ -66,6 +66,9 @@ _POWER_OF_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
 _TRIG_DEGREES = re.compile(
     r"\\(sin|cos|tan|cot|sec|csc)\s*[({]?\s*(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?\s*[)}]?"
 )
+_LOG_BASE = re.compile(r"\\log_(\d)")
+# W(x) = 1orW(x) = -1
+_GLUED = re.compile(r"(?<=\d)(?:or|and)(?=[A-Za-z]\w*\s*[(=])")
 _ROW_SPACE = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|mm|cm|em|ex|in)\s*\]")
 _PERCENT = re.compile(
     rf"{_GAPS}(?:{_TEXTS}\s*\{{\s*(?:\\?%|per\s?cent|pct)\s*\}}|(?<=[\d\s}}])per\s?cent\b|\\?%)\.?$"
@@ -171,6 +174,7 @@ def tidy(text: str) -> str:
     # A comma at the end is the sentence's, a backslash there is left of a LaTeX space.
     text = _SENTENCE_MARK.sub("", join_thousands(text))
     text = text.strip(" \t\n\r,;").rstrip("\\").rstrip()
+    text = _GLUED.sub(r"\\text{ \g<0> }", text)
     if _INEQUALITY.search(text) is None:
         text = _SOLUTIONS.sub(";", text)
     if marked := _MARKDOWN.fullmatch(text):
@@ -192,9 +196,12 @@ def in_latex(formula: str) -> str:
     ('2\\sqrt{3}', '1\\frac{1}{2}', '5 miles')
     """
     formula = _TURNED.sub(r"\2=\1", _ROMAN_LETTER.sub(_roman, formula))
-    formula = _TRIG_DEGREES.sub(r"\\\1(\\frac{\2 \\pi}{180})", _POWER_OF_TEN.sub(r"\\times ", formula))
+    formula = _TRIG_DEGREES.sub(
+        r"\\\1(\\frac{\2 \\pi}{180})", _POWER_OF_TEN.sub(r"\\times ", formula)
+    )
     if scaled := _SCALED.fullmatch(formula):
         formula = rf"({scaled['value']})\cdot {_FACTORS[scaled['scale']]}"
+    formula = _LOG_BASE.sub(r"\\log_{\1}", formula)
     formula = _PROGRAM_PI.sub(r"\\pi ", _PROGRAM_POWER.sub("^", formula))
     formula = _REPEATING.sub(_fraction, _ONGOING.sub(r"\1\\overline{\2}", formula))
     formula = _MIXED.sub(r"\1\\frac{\2}{\3}", _TEXT_NUMBER.sub(r"\1", formula))
@@ -249,7 +256,11 @@ def congruence(text: str) -> tuple[str, str] | None:
     (('2', '5'), None)
     """
     match = _CONGRUENT.fullmatch(text)
-    return (match["residue"], next(filter(None, match.group("m1", "m2", "m3", "m4")))) if match else None
+    return (
+        (match["residue"], next(filter(None, match.group("m1", "m2", "m3", "m4"))))
+        if match
+        else None
+    )
 
 
 def in_radians(formula: str) -> str | None:
