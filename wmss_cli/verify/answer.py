@@ -9,6 +9,7 @@ import logging
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -225,10 +226,8 @@ def _hundredth(value: str) -> str:
 
 def _is_small(value: str) -> bool:
     exact = exact_value(value)
-    if exact is None:
-        read = next(readings(value), [None])[0]
-        exact = number_of(read)
-    return exact is not None and abs(exact) < 1
+    number = number_of(next(readings(value), [None])[0]) if exact is None else Fraction(exact)
+    return number is not None and abs(number) < 1
 
 
 def _is_tuple_for_list(answer: str, gold: str) -> bool:

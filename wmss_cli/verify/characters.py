@@ -29,11 +29,11 @@ _COMMA = re.compile(r"[，、､](?=[^\s\n])")  # noqa: RUF001
 _SAME = {
     **dict.fromkeys("−﹣‐‑➖", "-"),  # noqa: RUF001
     **dict.fromkeys("⁄∕", "/"),  # noqa: RUF001
-    **dict.fromkeys("⋅∙‧・", "·"),  # noqa: RUF001
+    **dict.fromkeys("⋅∙‧・", "·"),
     **dict.fromkeys("✕✖⨯", "×"),  # noqa: RUF001
     **dict.fromkeys("“”„‟「」『』«»", '"'),
     **dict.fromkeys("‘’‚‛", "'"),  # noqa: RUF001
-    **dict.fromkeys("【】〔〕", " "),
+    **dict.fromkeys("【】〔〕", " "),  # noqa: RUF001
     **{"∗": "*", "∶": ":", "。": ".", "｡": ".", "、": ",", "､": ","},  # noqa: RUF001
     **{"℃": "°C", "℉": "°F", "º": "°", "˚": "°", "∣": "|", "〜": "~", "➕": "+", "➗": "÷"},  # noqa: RUF001
 }
@@ -52,7 +52,7 @@ def plain_characters(text: str) -> str:
 
     Examples
     --------
-    >>> plain_characters("−1\u202f234，\uff11\uff12。"), plain_characters("5 cm²\u200b 🎉")
+    >>> plain_characters("\u22121\u202f234\uff0c\uff11\uff12。"), plain_characters("5 cm²\u200b 🎉")
     ('-1,234, 12.', '5\\text{ cm}^{2}  ')
     """
     if text.isascii():

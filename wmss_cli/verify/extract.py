@@ -32,7 +32,7 @@ _STATEMENT = re.compile(
     r"|^(?:\#+\s*)?(?:the\s+)?(?:final\s+)?answer\s*$"
     r"|\b(?:réponse|respuesta|resposta|risposta|antwort|ответ|odpowiedź|cevap|jawaban)\b"
     r"(?:\s+[^\s.:=]+){0,5}?\s*(?:\b(?:est|es|é|è|ist|lautet|adalah)\b|[:=—–])"  # noqa: RUF001
-    r"|(?:答案|答え|정답|答)\s*(?:应该|應該)?[是为為就は은:\s]*(?=[^\s。])"  # noqa: RUF001
+    r"|(?:答案|答え|정답|答)\s*(?:应该|應該)?[是为為就は은:\s]*(?=[^\s。])"
     r"|(?:đáp án|उत्तर|الجواب|الإجابة)\s*(?:là|है|هو|هي)?\s*:?",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -74,9 +74,10 @@ _RATIO = re.compile(r"(?<=\bratio\b)([^.\n]{0,80}?)(\b\d+(?:\.\d+)?)\s+to\s+(?=\
 _LIST_NUMBER = re.compile(
     r"^[ \t]*(?:\d{1,2}[.)]|\(\d{1,2}\)|[-•])[ \t]+(?=\S*[^\W\d_]{2}|\S+ )", re.M
 )
-# "42 (6 × 7)", "1/4 (or 25%)", "366 downloads (60 + 180 + 126)": the value stands before.
+# "42 (6 * 7)", "1/4 (or 25%)", "366 downloads (60 + 180 + 126)": the value stands before.
 _REMARK = re.compile(
-    r"(?P<value>[^()=]*[^\s()=+\-*/^_,\\])(?:\s|\\[ ,;:]|\\q?quad(?![a-z]))+\((?P<inside>[^()]+)\)\.?"
+    r"(?P<value>[^()=]*[^\s()=+\-*/^_,\\])(?:\s|\\[ ,;:]|\\q?quad(?![a-z]))+"
+    r"\((?P<inside>[^()]+)\)\.?"
 )
 
 
@@ -244,7 +245,7 @@ def _statement_end(text: str) -> int | None:
 
 
 def _stated(passage: Passage, leading: bool) -> str | None:
-    """Return the value of the last statement, or its words; with `leading`, only a value at once."""
+    """Return the value of the last statement, or its words; if `leading`, only a value at once."""
     text = passage.text
     end = _statement_end(text)
     if end is None:

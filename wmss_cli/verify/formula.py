@@ -21,7 +21,8 @@ _LATEX = (LatexExtractionConfig(),)
 _ELLIPSIS = re.compile(r"\\(?:[lcvd]?dots[bcmio]?)(?![a-z])|\.{3}|…")
 # Not "\frac 1 2", and not the cells of a matrix.
 _ADJACENT = re.compile(
-    r"(?<!frac )(?<!frac)(?<![\d.])(?<!_)(?<!\\binom )\d[\d.]*(?:\s|\\[ ,;:!]|\\q?quad(?![a-z])|~)+[\d.]"
+    r"(?<!frac )(?<!frac)(?<![\d.])(?<!_)(?<!\\binom )\d[\d.]*"
+    r"(?:\s|\\[ ,;:!]|\\q?quad(?![a-z])|~)+[\d.]"
 )
 _MARKS = re.compile(r"[?#@§]")
 _COMMAND = re.compile(r"\\[A-Za-z]+")

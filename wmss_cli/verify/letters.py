@@ -22,7 +22,8 @@ _DENIED = (
     r"\s+(?:not|wrong|incorrect|false|impossible|too)\b"
 )
 _LABELLED = re.compile(
-    r"\s*[*$]*(?:\\text\w*\s*\{)?\s*(?:[(\[]([A-Ha-h])[)\]]|([A-H])\s*[).:])\s*[*}]*(?:\\[ ,;:]|\s)*"
+    r"\s*[*$]*(?:\\text\w*\s*\{)?\s*(?:[(\[]([A-Ha-h])[)\]]|([A-H])\s*[).:])"
+    r"\s*[*}]*(?:\\[ ,;:]|\s)*"
 )
 _OPERATORS = ("=", "+", "*", "/", "^", "_", "<", ">")
 _VERB = (

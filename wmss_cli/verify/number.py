@@ -18,7 +18,7 @@ _FRACTION = re.compile(
     r"|(?P<n3>\d+)\s*/\s*(?P<d3>\d+))"
 )
 _SCIENTIFIC = re.compile(
-    r"(?P<number>[-+]?\d+(?:\.\d+)?)\s*(?:\\times|\\cdot|[×·*xX])\s*10\s*\^\s*"
+    r"(?P<number>[-+]?\d+(?:\.\d+)?)\s*(?:\\times|\\cdot|[×·*xX])\s*10\s*\^\s*"  # noqa: RUF001
     r"(?:\{\s*(?P<long>[-+]?\d{1,3})\s*\}|(?P<short>[-+]?\d{1,3}))"
     r"(?:\s+[A-Za-z]{1,4}(?:/[A-Za-z]{1,4})?)?"
 )

@@ -25,7 +25,7 @@ _PERCENT_OF = re.compile(r"\s*of\s+\\?\$?\d")
 # What follows explains the value before it.
 _PRICE = re.compile(rf"\s?{CURRENCY}")
 _EXPLAINS = re.compile(
-    r",?\s\(?(?:where|since|because|given\s+that|as\s+(?:\\?[$(]|\w+\s*[=+])|(?:when|if|at|for)"
+    r",?\s\(?(?:where|since|because|given\s+that|as\s+(?:\\?[$(]|\w+\s*[=+\-*/×])|(?:when|if|at|for)"  # noqa: RUF001
     r"\s+(?:\\[(\[]|\$)?[a-zA-Z]\s*=)"
 )
 _BRACKET = re.compile(r"(?<=[^\s(])[ \t]+\((?:[^()\n]|\([^()\n]*\))*\)")
@@ -128,7 +128,7 @@ class Passage:
         return Last(text, is_number and exact_value(text) is not None)
 
     def _last_word(self) -> Last | None:
-        """Return the words in bold or in ``\\text{}`` with which a text ends."""
+        r"""Return the words in bold or in ``\text{}`` with which a text ends."""
         texts = [match.span() for match in _TEXT.finditer(self.text)]
         for start, end in (self._spans or texts)[-1:]:
             word = _TEXT.sub(r"\1", self.text[start:end]).strip(" .")
@@ -142,16 +142,18 @@ class Passage:
         remarks = [match.span() for match in _BRACKET.finditer(self.text, begin, end)]
         outside = [value for value in found if not _is_inside(value, remarks)]
         found = outside or found
-        before = [value for value in found if not self._explained(found[0], value)]
-        found = before or found
+        found = self._before_explanation(found, end)
         found = [value for value in found if value.is_emphasised] or found
         group = self._listed_before(found)
         return _joined(group)
 
-    def _explained(self, first: Value, value: Value) -> bool:
-        if not _DIGIT.search(first.text):
-            return False
-        return _EXPLAINS.search(self.text, first.end, value.start) is not None
+    def _before_explanation(self, found: list[Value], end: int) -> list[Value]:
+        if not _DIGIT.search(found[0].text):
+            return found
+        explanation = _EXPLAINS.search(self.text, found[0].end, end)
+        if explanation is None:
+            return found
+        return [value for value in found if value.start < explanation.start()]
 
     def _is_price(self, value: Value) -> bool:
         begins = _PRICE.match(value.text) is not None

@@ -1,6 +1,7 @@
 r"""The values in a text: numbers, formulas in plain text and in LaTeX, and which are emphasised.
 
-A value is read whole: ``2√3``, ``(15, -29)``, ``1.6 thousand`` and ``$40 + $24 = $64`` are one each.
+A value is read whole: ``2√3``, ``(15, -29)``, ``1.6 thousand`` and ``$40 + $24 = $64`` are one
+each.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MARKED = (
 # With blanks inside of the dollars, which LaTeX allows and a price does not have.
 _BLANK_MARKED = r"(?<!\\)\$\s+(?:[^$\\\n]|\\.)*\S\s+\$(?![\d$])"
 _EMPHASIS = re.compile(
-    r"(?P<mark>\*\*\*|\*\*|(?<![\w*\\)}])\*(?=[^\s*]))(?P<inner>[^*\n]{1,300}?)(?<!\s)(?P=mark)"
+    r"(?P<mark>(?<![A-Za-z0-9)}\]*])\*\*\*?(?=[^\s*])|(?<![\w*\\)}])\*(?=[^\s*]))(?P<inner>[^*\n]{1,300}?)(?<!\s)(?P=mark)"
     r"|`{1,3}(?P<code>[^`\n]{1,300})`{1,3}"
 )
 _TOKEN = re.compile(
@@ -32,7 +33,8 @@ _TOKEN = re.compile(
     r"|(?P<percent>\\?%)"
     r"|(?P<command>\\[A-Za-z]+)"
     # With commas between thousands, or one before decimals.
-    r"|(?P<number>(?<![A-Za-z_])(?:\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?!\d)(?:\.\d+)?|(?<!,)\d+,\d+(?![\d,.]*\d)"
+    r"|(?P<number>(?<![A-Za-z_])(?:\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?!\d)(?:\.\d+)?"
+    r"|(?<!,)\d+,\d+(?![\d,.]*\d)"
     r"|\d+(?:\.\d+)?|\.\d+)"
     r"(?:[eE][-+]?\d+(?![A-Za-z\d])|\s?[xX×]\s?10\s?\^\s?(?:\{[-+]?\d+\}|[-+]?\d+))?)"  # noqa: RUF001
     r"|(?P<sign>[-+*/^_=<>×÷·±≤≥≠≈√π∞∪∩°:!])"  # noqa: RUF001
@@ -45,7 +47,7 @@ _BRACKET = re.compile(r"(?P<opening>\\\{|(?<!\\)[(\[{])|(?P<closing>\\\}|(?<!\\)
 _STARTS = frozenset(
     ("marked", "matrix", "command", "currency", "number", "opening", "function", "letter")
 )
-_STARTING_SIGNS = frozenset("-+±√π∞")  # noqa: RUF001
+_STARTING_SIGNS = frozenset("-+±√π∞")
 _BINARY = frozenset("-+*/=<>×÷·±≤≥≠≈∪∩")  # noqa: RUF001
 _TELLING = re.compile(r"[\d√π∞]|\\(?!left|right|[,;:! ])[A-Za-z]+")
 # A formula in variables alone, such as p - q.
@@ -61,7 +63,7 @@ _ARTICLE = re.compile(r"\s+[A-Za-z]{2}")
 _TRAILING = re.compile(r"(?:\s|[-+*/=<>×÷·±≤≥≠≈:_^,]|\\[,;:! ]|\\(?:times|cdot|div|pm))+$")  # noqa: RUF001
 _SCALE = re.compile(
     r"\s*(?:(?:hundred|thousand|(?:m|b|tr)illion|dozen)\b|per\s?cent\b|\\?%|[万萬亿億]"
-    r"|(?<=\d)[半多余餘]|[ap]\.?m\.?(?![A-Za-z]))",
+    r"|(?<=\d)[半多余餘]|(?:[ap]m|[ap]\.m\.?)(?![A-Za-z]))",
     re.IGNORECASE,
 )
 _HALF = re.compile(r"\s+and\s+(?:a|one)[\s-]+(?P<part>half|third|quarter)\b")
@@ -253,7 +255,7 @@ def _joins(
     after: re.Match[str],
     limit: int,
 ) -> bool:
-    """Say whether a gap is inside of a formula, as in ``2 + 2`` and ``3 \\sqrt{2}``."""
+    r"""Say whether a gap is inside of a formula, as in ``2 + 2`` and ``3 \sqrt{2}``."""
     if before is None or after.lastgroup in ("marked", "comma", "closing"):
         return False
     if _is_binary(before) or _is_binary(after):

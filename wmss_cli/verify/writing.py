@@ -21,10 +21,10 @@ _SIGNS = str.maketrans(
         "≠": r"\ne ",
         "≈": r"\approx ",
         "∈": r"\in ",
-        "∩": r"\cap ",  # noqa: RUF001
+        "∩": r"\cap ",
         "∛": r"\sqrt[3]",
-        "ℝ": r"\mathbb{R}",
-        "ℤ": r"\mathbb{Z}",
+        "ℝ": r"\mathbb{R}",  # noqa: RUF001
+        "ℤ": r"\mathbb{Z}",  # noqa: RUF001
         "α": r"\alpha ",  # noqa: RUF001
         "β": r"\beta ",
         "θ": r"\theta ",
@@ -69,13 +69,18 @@ _TRIG_DEGREES = re.compile(
 _LOG_BASE = re.compile(r"\\log_(\d)")
 # W(x) = 1orW(x) = -1
 _GLUED = re.compile(r"(?<=\d)(?:or|and)(?=[A-Za-z]\w*\s*[(=])")
+_ESCAPED_TWICE = re.compile(r"\\(?=\\[A-Za-z{}])")
+# W(x) = 1 and W(n) = 1 say the same of W.
+_FUNCTION = re.compile(r"(?<![A-Za-z\\])([A-Za-z])\s*\(\s*[a-z]\s*\)\s*(?==)")
 _ROW_SPACE = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|mm|cm|em|ex|in)\s*\]")
 _PERCENT = re.compile(
     rf"{_GAPS}(?:{_TEXTS}\s*\{{\s*(?:\\?%|per\s?cent|pct)\s*\}}|(?<=[\d\s}}])per\s?cent\b|\\?%)\.?$"
 )
 _IN_BASE = re.compile(
-    rf"^\(?(?P<digits>[0-9][0-9A-F]*|[A-F]+[0-9][0-9A-F]*)\)?(?:_\s*\{{?\s*(?:{_TEXTS}\s*\{{\s*)?(?P<low>[\w ]+?)[\s}}]*"
-    rf"|{_GAPS}(?:{_TEXTS}\s*\{{\s*)?\(?\s*(?:in\s+)?base(?:[- ]|\}}\s*)(?P<word>\w+)\s*\)?[\s}}]*)$"
+    rf"^\(?(?P<digits>[0-9][0-9A-F]*|[A-F]+[0-9][0-9A-F]*)\)?"
+    rf"(?:_\s*\{{?\s*(?:{_TEXTS}\s*\{{\s*)?(?P<low>[\w ]+?)[\s}}]*"
+    rf"|{_GAPS}(?:{_TEXTS}\s*\{{\s*)?\(?\s*(?:in\s+)?base(?:[- ]|\}}\s*)(?P<word>\w+)"
+    r"\s*\)?[\s}]*)$"
 )
 _CONGRUENT = re.compile(
     r"(?:(?P<name>[A-Za-z]\s*\\equiv\s*))?(?P<residue>[^=\\]+?)\s*"
@@ -126,12 +131,6 @@ _PROGRAM_POWER = re.compile(r"(?<=[\w)])\s?\*\*\s?(?=[\w(-])")
 _ONGOING = re.compile(r"(?<![\d.])(\d+\.\d*?)(\d)\2{2,}(?:\\l?dots|\.{3}|…)")
 _ROOT_SIGN = re.compile(r"√\s*(\d+|[A-Za-z]|(?=[({]))")
 _MIXED = re.compile(r"(?<![\d.])(\d+)\s+(\d+)/(\d+)(?![\d.])")
-# "is 2√3 or", "takes 2 1/2 hours": a formula in plain text, from its first sign to its last.
-_PLAIN_FORMULA = re.compile(
-    r"(?<![\w\\√π])[-−(\[\d√π](?:[\d√π∞()\[\]+\-−*/^, ]|\.(?=\d))*(?![A-Za-z\\])"  # noqa: RUF001
-)
-_NUMBER_SIGN = re.compile(r"[\d√π]")
-_TELLING = re.compile(r"[√π]|\d \d+/\d")
 _TEXT_NUMBER = re.compile(r"\\text\s*\{\s*(\\?\$?-?\d[^{}]*)\}\s*")
 # Between these "and" and "or" mean what they say.
 _INEQUALITY = re.compile(r"[<>≤≥]|\\[lg](?:t|eq?|eqslant)(?![A-Za-z])")
@@ -164,6 +163,8 @@ def tidy(text: str) -> str:
     ('1,800', 'a=1, b=2; a=3, b=4')
     """
     text = plain_characters(text)
+    if "begin" not in text:
+        text = _ESCAPED_TWICE.sub("", text)
     for sign, other in _SAME:
         text = text.replace(sign, other)
     text = _STYLED.sub(r"\1", _ROW_SPACE.sub(r"\\\\", text))
@@ -179,7 +180,9 @@ def tidy(text: str) -> str:
         text = _SOLUTIONS.sub(";", text)
     if marked := _MARKDOWN.fullmatch(text):
         text = marked["inner"].strip()
-    text = _ORDINAL.sub("", _PERCENT.sub(r"\\%", text))
+    if text.rstrip(".").endswith(("%", "cent", "pct", "}")):
+        text = _PERCENT.sub(r"\\%", text)
+    text = _ORDINAL.sub("", text)
     if (numeral := _IN_BASE.fullmatch(text)) and (base := _base(numeral)):
         text = f"{numeral['digits']}_{base}"
     return _ANGLE.sub(lambda match: "()"[match[0] == r"\rangle"], text)
@@ -201,31 +204,12 @@ def in_latex(formula: str) -> str:
     )
     if scaled := _SCALED.fullmatch(formula):
         formula = rf"({scaled['value']})\cdot {_FACTORS[scaled['scale']]}"
+    formula = _FUNCTION.sub(r"\1", formula)
     formula = _LOG_BASE.sub(r"\\log_{\1}", formula)
     formula = _PROGRAM_PI.sub(r"\\pi ", _PROGRAM_POWER.sub("^", formula))
     formula = _REPEATING.sub(_fraction, _ONGOING.sub(r"\1\\overline{\2}", formula))
     formula = _MIXED.sub(r"\1\\frac{\2}{\3}", _TEXT_NUMBER.sub(r"\1", formula))
     return _ROOT_SIGN.sub(_root, formula).translate(_SIGNS)
-
-
-def mark_formula(text: str) -> str:
-    r"""Return a sentence with dollars around its last number where this is a formula in plain text.
-
-    math-verify finds only numbers in plain text: of "2√3" it takes 2.
-
-    Examples
-    --------
-    >>> mark_formula("The sides are 1 and 2√3 cm.")
-    'The sides are 1 and $2\\sqrt{3}$ cm.'
-    """
-    runs = [run for run in _PLAIN_FORMULA.finditer(text) if _NUMBER_SIGN.search(run[0])]
-    if not runs or not _TELLING.search(runs[-1][0]):
-        return text
-    start, formula = runs[-1].start(), runs[-1][0].rstrip(" ,")
-    if formula.count(")") > formula.count("("):
-        formula = formula.removesuffix(")")
-    end = start + len(formula)
-    return f"{text[:start]}${in_latex(formula)}${text[end:]}"
 
 
 def writing(text: str) -> str:
