@@ -37,7 +37,7 @@ _NAME = "|".join(sorted((re.escape(name) for name in _UNITS if name[-1].isalpha(
 _PIECE = re.compile(
     r"(?P<currency>\\?\$|[£€¥])?\s*(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+|\d+/\d+)\s*"
     rf"(?:(?P<wide>square|sq|cubic)\.?\s+)?(?P<unit>(?:{_NAME})(?![A-Za-z])|¢)?"
-    r"(?:\s*\^\s*\{?(?P<power>[23])\}?)?\s*(?:,\s*|and\s+)?"
+    r"(?:\s*\^\s*\{?(?P<power>\d)\}?)?\s*(?:,\s*|and\s+)?"
 )
 _POWERS = {"square": 2, "sq": 2, "cubic": 3}
 
@@ -53,6 +53,7 @@ class _Amount(NamedTuple):
 def amounts_equal(answer: str, gold: str, decimal_places: int) -> bool | None:
     r"""Compare two amounts whose units differ; None where units do not decide.
 
+    A square for a cube is another amount; a power that is left out is not.
     Without a unit in one of them, an amount in several units is taken in any of these. One unit
     against none is left to the comparison of numbers, and so are units of different kinds.
 
@@ -65,6 +66,9 @@ def amounts_equal(answer: str, gold: str, decimal_places: int) -> bool | None:
     """
     one, other = _amount(answer), _amount(gold)
     if one is not None and other is not None:
+        (kind, power), (other_kind, other_power) = one.dimension, other.dimension
+        if kind == other_kind and power != other_power and min(power, other_power) > 1:
+            return False
         if one.dimension != other.dimension or one.sizes == other.sizes:
             return None
         return one.total == other.total

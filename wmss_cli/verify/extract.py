@@ -76,12 +76,15 @@ _LIST_NUMBER = re.compile(
 )
 # "42 (6 * 7)", "1/4 (or 25%)", "366 downloads (60 + 180 + 126)": the value stands before.
 _REMARK = re.compile(
-    r"(?P<value>[^()=]*[^\s()=+\-*/^_,\\])(?:\s|\\[ ,;:]|\\q?quad(?![a-z]))+"
+    r"(?P<value>[^\n]*[^\s(=+\-*/^_,\\])(?:\s|\\[ ,;:]|\\q?quad(?![a-z]))+"
     r"\((?P<inside>[^()]+)\)\.?"
 )
 
 
-_VALUE = re.compile(r"\d[^\\]*\Z|[\d}]\s*\}?\Z|\\(?:pi|infty)\Z")
+# What a bracket belongs to: an operator, or words that lead to the value.
+_LEADS = re.compile(r"\\(?!(?:pi|infty|circ|theta|alpha|beta)\Z)[A-Za-z]+\Z|(?:\bis|[:=])\s*\}?\Z")
+_SUM = re.compile(r"(?:[\d\s.,$%=≈+\-*/×·÷]|\\(?:times|cdot|div|approx|%|\$))+")  # noqa: RUF001
+_SUM_SIGN = re.compile(r"\d\s*(?:[-+*/×·÷=≈]|\\(?:times|cdot|div|approx))\s*\\?\$?[\d.]|%|≈")  # noqa: RUF001
 
 
 class Found(NamedTuple):
@@ -215,16 +218,16 @@ def without_remark(text: str) -> str:
     ('42', '2 (x + 1)', '1/4')
     """
     match = _REMARK.fullmatch(text.strip())
-    if match is None or not _VALUE.search(_TEXT_COMMAND.sub("", match["value"])):
+    if match is None or _LEADS.search(match["value"]):
         return text
     return match["value"] if _is_remark(match["inside"]) else text
 
 
 def _is_remark(inside: str) -> bool:
     words = _WORD.search(_COMMAND.sub(" ", inside)) or _TEXT_COMMAND.search(inside)
-    is_sum = re.fullmatch(r"(?:[\d\s.,$%=≈+\-*/×·÷]|\\(?:times|cdot|div|approx|%|\$))+", inside)  # noqa: RUF001
+    is_sum = _SUM.fullmatch(inside) and _SUM_SIGN.search(inside)
     is_base = re.fullmatch(r"\s*(?:\\text\s*\{\s*)?(?:in\s+)?(?:base|\\?b?p?mod)\b.*", inside)
-    return is_base is None and bool(words or (is_sum and not inside.strip().isdigit()))
+    return is_base is None and bool(words or is_sum)
 
 
 def _passage(text: str) -> Passage:

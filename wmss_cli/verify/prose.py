@@ -14,6 +14,7 @@ _BREAK = re.compile(r"[.!?][\"')\]]*\s+(?=[^a-z\s])|\n+")
 _JOINED = re.compile(r"\s*(?:,|;|&|\b(?:and|or|und|et|y|e)\b|和|或|と|및|以及|\s)+\s*")
 _JOINING_WORD = re.compile(r"\b(?:and|or|und|et|y|e)\b|和|或|と|및|以及|&")
 _LIST_END = re.compile(r"\s*(?:[.,;!?。]|\Z|\n|\b(?:since|because|so|as|where)\b)")
+_INTRODUCED = re.compile(r"(?:\b(?:is|are|be|equals?)|[:=是为為])\s*\Z")
 # "$x$ is $5$", "2 to 3": the value is not all of the answer.
 _IS = re.compile(r"\s*(?:is|are|equals?|where|with)\b")
 _GOES_ON = re.compile(
@@ -181,7 +182,10 @@ class Passage:
         if len(group) == 1:
             return group
         are_marked = all(value.is_marked or value.is_emphasised for value in group)
-        is_listed = _JOINING_WORD.search(self.text, group[-2].end, group[-1].start)
+        is_listed = _JOINING_WORD.search(self.text, group[-2].end, group[-1].start) or (
+            _INTRODUCED.search(self.text, 0, group[0].start)
+            and _LIST_END.match(self.text, group[-1].end)
+        )
         return group if are_marked or is_listed else group[-1:]
 
     def _sentence_start(self, position: int) -> int:

@@ -31,7 +31,7 @@ _TOKEN = re.compile(
     r"|(?P<opening>\\\{|[(\[{])|(?P<closing>\\\}|[)\]}])"
     rf"|(?P<currency>{CURRENCY}(?=\s?[-\d.]))"
     r"|(?P<percent>\\?%)"
-    r"|(?P<command>\\[A-Za-z]+)"
+    r"|(?P<command>\\[A-Za-z]+\d*)"
     # With commas between thousands, or one before decimals.
     r"|(?P<number>(?<![A-Za-z_])(?:\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?!\d)(?:\.\d+)?"
     r"|(?<!,)\d+,\d+(?![\d,.]*\d)"
