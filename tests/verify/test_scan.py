@@ -21,7 +21,7 @@ def texts(text: str) -> list[str]:
         ("It is long (that is, √2).", ["√2"]),
         ("The vertex is (15, -29).", ["(15, -29)"]),
         ("It is (3, 4] or [1, 2).", ["(3, 4]", "[1, 2)"]),
-        ("So 8 * $5 = $40.", ["8 * $5 = $40"]),
+        ("So 8 * $5 = $40.", ["$40"]),
         ("It is 1.6 thousand dollars.", ["1.6 thousand"]),
         ("About 70 000 people.", ["70 000"]),
         ("It is 2.5 x 10^5 J.", ["2.5 x 10^5"]),

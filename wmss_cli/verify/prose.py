@@ -29,6 +29,10 @@ _EXPLAINS = re.compile(
     r",?\s\(?(?:where|since|because|given\s+that|as\s+(?:\\?[$(]|\w+\s*[=+\-*/×])|(?:when|if|at|for)"  # noqa: RUF001
     r"\s+(?:\\[(\[]|\$)?[a-zA-Z]\s*=)"
 )
+_NEW_CLAUSE = re.compile(
+    r"[,;:=]|\b(?:is|are|was|were|will|has|have|had|needs?|gets?|makes?|equals?|so|thus|then|which"
+    r"|gives?|leaves?|or|and\s+(?:he|she|it|they|we|there)|out\s+of)\b"
+)
 _BRACKET = re.compile(r"(?<=[^\s(])[ \t]+\((?:[^()\n]|\([^()\n]*\))*\)")
 _UNKNOWN = re.compile(
     r"\b(?:not\s+(?:sure|certain|clear|known|possible|enough)|unsure|uncertain|unclear|insufficient"
@@ -144,9 +148,16 @@ class Passage:
         outside = [value for value in found if not _is_inside(value, remarks)]
         found = outside or found
         found = self._before_explanation(found, end)
-        found = [value for value in found if value.is_emphasised] or found
+        found = [value for value in found if value.is_emphasised] or self._up_to_result(found, end)
         group = self._listed_before(found)
         return _joined(group)
+
+    def _up_to_result(self, found: list[Value], end: int) -> list[Value]:
+        """Return the values up to the last result; "= 50 miles for 5 days" has only that one."""
+        results = [i for i, value in enumerate(found) if value.is_result]
+        if not results or _NEW_CLAUSE.search(self.text, found[results[-1]].end, end):
+            return found
+        return found[: results[-1] + 1]
 
     def _before_explanation(self, found: list[Value], end: int) -> list[Value]:
         if not _DIGIT.search(found[0].text):
@@ -212,7 +223,7 @@ class Passage:
 def _is_inside(value: Value, remarks: list[tuple[int, int]]) -> bool:
     """Say whether a value stands in a remark; a tuple has brackets of its own."""
     is_tuple = value.text.startswith("(") and "," in value.text
-    return not is_tuple and any(start <= value.start < end for start, end in remarks)
+    return not is_tuple and any(start <= value.start < value.end <= end for start, end in remarks)
 
 
 def _joined(group: list[Value]) -> str:

@@ -58,6 +58,9 @@ _WORDS = re.compile(r"[A-Za-z]{3,}\W+[A-Za-z]{2,}")
 _NO_WORDS = re.compile(
     r"\\(?:begin|end)\s*\{\w+\*?\}|\\(?:text\w*|mbox|mathrm|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+"
 )
+# 450,000-2000 = $448,000 is a sum with its result; x = 5 is a value of x.
+_SUM = re.compile(r"(?=[^=]*\d[^=]*=)[^=<>]*(?:=[^=<>]*)*=\s*(?P<result>(?=[^=]*\d)[^=<>]+)")
+_AFTER_EQUALS = re.compile(r"=\s*\Z")
 _MIXED = re.compile(r"\s+\d+\s?/\s?\d+(?![\d/])")
 _ARTICLE = re.compile(r"\s+[A-Za-z]{2}")
 _TRAILING = re.compile(r"(?:\s|[-+*/=<>×÷·±≤≥≠≈:_^,]|\\[,;:! ]|\\(?:times|cdot|div|pm))+$")  # noqa: RUF001
@@ -88,6 +91,8 @@ class Value(NamedTuple):
         Whether it is a formula in dollars or LaTeX brackets.
     is_emphasised : bool
         Whether it is bold, in italics or in code marks.
+    is_result : bool
+        Whether it is the right side of an equation in plain text.
     """
 
     start: int
@@ -95,6 +100,7 @@ class Value(NamedTuple):
     text: str
     is_marked: bool = False
     is_emphasised: bool = False
+    is_result: bool = False
 
 
 def without_emphasis(text: str) -> tuple[str, list[tuple[int, int]]]:
@@ -195,11 +201,14 @@ def _value(text: str, start: int, end: int, limit: int) -> Value | None:
     if not _TELLING.search(formula):
         return None
     end = start + len(formula)
+    if (sum_ := _SUM.fullmatch(formula)) is not None:
+        start, formula = start + sum_.start("result"), sum_["result"]
     if half := _HALF.match(text, end, limit):
         return Value(start, half.end(), formula + _HALVES[half["part"]])
+    is_result = sum_ is not None or _AFTER_EQUALS.search(text, max(0, start - 3), start) is not None
     if scale := _SCALE.match(text, end, limit):
         end = scale.end()
-    return Value(start, end, text[start:end])
+    return Value(start, end, text[start:end], is_result=is_result)
 
 
 def _unclosed(text: str, position: int, limit: int) -> frozenset[int]:
