@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from wmss_cli.verify.characters import plain_characters
 from wmss_cli.verify.number import in_words, join_thousands
 from wmss_cli.verify.prose import Passage
-from wmss_cli.verify.scan import MARKED, without_emphasis
+from wmss_cli.verify.scan import MARKED, result, without_emphasis
 
 Place = Literal["boxed", "statement", "whole", "prose", "last_number", "last_letter"]
 
@@ -203,7 +203,7 @@ def math_places(answer: str) -> Iterator[Found]:
     if (said := _stated(passage, leading=False)) is not None:
         yield Found("statement", (said,))
     if not is_prose(passage.text):
-        yield Found("whole", (without_remark(passage.text),))
+        yield Found("whole", (result(without_remark(passage.text)),))
         return
     if (last_value := passage.last()) is not None:
         yield Found("last_number" if last_value.is_number else "prose", (last_value.text,))
@@ -263,7 +263,7 @@ def _stated(passage: Passage, leading: bool) -> str | None:
         return value if passage.starts_at(begin) else None
     is_display = line.startswith(("$$", "\\["))
     if not is_display and (not is_prose(line) or in_words(line) is not None):
-        return without_remark(line)
+        return result(without_remark(line))
     if passage.gives_up(begin):
         return None
     words = passage.words_at(begin)

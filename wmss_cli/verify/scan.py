@@ -59,7 +59,10 @@ _NO_WORDS = re.compile(
     r"\\(?:begin|end)\s*\{\w+\*?\}|\\(?:text\w*|mbox|mathrm|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+"
 )
 # 450,000-2000 = $448,000 is a sum with its result; x = 5 is a value of x.
-_SUM = re.compile(r"(?=[^=]*\d[^=]*=)[^=<>]*(?:=[^=<>]*)*=\s*(?P<result>(?=[^=]*\d)[^=<>]+)")
+_SUM = re.compile(
+    r"(?=[^=]*\d)(?:[\d\s.,+\-*/×÷·^()$€£¥₹%{}]|\\(?:times|cdot|div|frac|left|right|\$|%)"  # noqa: RUF001
+    r"|(?<=\d)\s?x\s?(?=[\d$])|=)+=\s*(?P<result>(?=[^=]*\d)[^=<>]+)"
+)
 _AFTER_EQUALS = re.compile(r"=\s*\Z")
 _MIXED = re.compile(r"\s+\d+\s?/\s?\d+(?![\d/])")
 _ARTICLE = re.compile(r"\s+[A-Za-z]{2}")
@@ -140,7 +143,7 @@ def values(text: str, spans: list[tuple[int, int]] | None = None) -> list[Value]
     Examples
     --------
     >>> [value.text for value in values("So 2 + 2 = 4, and (1, 2) is $x$ for 1.6 thousand.")]
-    ['2 + 2 = 4', '(1, 2)', 'x', '1.6 thousand']
+    ['4', '(1, 2)', 'x', '1.6 thousand']
     """
     found: list[Value] = []
     position = 0
@@ -152,6 +155,18 @@ def values(text: str, spans: list[tuple[int, int]] | None = None) -> list[Value]
         found += [value._replace(is_emphasised=True) for value in inside]
         position = end
     return [*found, *_scan(text, position, len(text))]
+
+
+def result(formula: str) -> str:
+    """Return the right side of a sum in plain text, and any other formula as it is.
+
+    Examples
+    --------
+    >>> result("450,000-2000 = $448,000"), result("2x + 3y = 5")
+    ('$448,000', '2x + 3y = 5')
+    """
+    match = _SUM.fullmatch(formula)
+    return match["result"] if match else formula
 
 
 def unmarked(formula: str) -> str:
