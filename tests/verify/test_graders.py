@@ -237,7 +237,7 @@ def test_agrees_with_the_cases_but_for_those_in_the_docs(
         )
         for case in cases
     ]
-    verdicts = list(run_checks(checks, workers=2, timeout_s=20.0))
+    verdicts = list(run_checks(checks, workers=2, timeout_s=10.0))
     wrong = [case for case, verdict in verdicts if verdict.correct != case["expected"]]  # type: ignore[union-attr]
     assert len(wrong) <= (1 - share) * len(cases)
     text = (DOCS / "grading.md").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ def texts(text: str) -> list[str]:
         ("It is (3, 4] or [1, 2).", ["(3, 4]", "[1, 2)"]),
         ("So 8 * $5 = $40.", ["$40"]),
         ("He has 450,000-2000=$448,000 left.", ["$448,000"]),
-        ("8 × 3 = 24 pages", ["24"]),
+        ("8 × 3 = 24 pages", ["24"]),  # noqa: RUF001
         ("The line is 2x + 3y = 5.", ["2x + 3y = 5"]),
         ("So x = 5.", ["x = 5"]),
         ("It is 1.6 thousand dollars.", ["1.6 thousand"]),
