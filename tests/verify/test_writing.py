@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wmss_cli.verify.writing import in_latex, mark_formula, tidy, writing
+from wmss_cli.verify.writing import in_latex, tidy, writing
 
 
 @pytest.mark.parametrize(
@@ -106,25 +106,3 @@ def test_and_between_solutions_binds_less_than_a_comma() -> None:
 )
 def test_the_full_stop_in_a_marked_formula_belongs_to_the_sentence(text: str, tidied: str) -> None:
     assert tidy(text) == tidied
-
-
-@pytest.mark.parametrize(
-    ("sentence", "marked"),
-    [
-        ("The area is 24π cm.", r"The area is $24\pi $ cm."),
-        ("It takes 2 1/2 hours.", r"It takes $2\frac{1}{2}$ hours."),
-        ("It is long (that is, √2).", r"It is long (that is, $\sqrt{2}$)."),
-        ("The roots are -√3, √3.", r"The roots are $-\sqrt{3}, \sqrt{3}$."),
-        ("It is 5 + 2√3, so long.", r"It is $5 + 2\sqrt{3}$, so long."),
-        ("As √4 = 2, there are 12.", "As √4 = 2, there are 12."),
-        ("It is 24πr.", "It is 24πr."),
-        ("It is 5.", "It is 5."),
-    ],
-)
-def test_a_formula_in_plain_text_is_marked_where_it_stands_last(sentence: str, marked: str) -> None:
-    assert mark_formula(sentence) == marked
-
-
-@pytest.mark.parametrize("text", ["1", "1 ", "(", "√", "1.", "1, ", "2√3 and "])
-def test_a_model_that_repeats_itself_is_marked_in_no_time(text: str) -> None:
-    assert mark_formula(text * 3000) is not None

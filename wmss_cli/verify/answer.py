@@ -6,29 +6,39 @@ Nothing here limits the time: :mod:`wmss_cli.verify.pool` runs it in processes t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from math_verify import parse, verify
+from math_verify import parse
 from sympy import Basic, MatrixBase
 
-from wmss_cli.verify.extract import (
-    Place,
-    boxes,
-    extract_answer,
-    is_delimited,
-    is_prose,
-    math_places,
-)
-from wmss_cli.verify.intervals import union
-from wmss_cli.verify.number import decimal_comma, per_hundred, plain_number, without_unit
+from wmss_cli.verify.amounts import amounts_equal
+from wmss_cli.verify.equal import decimals_equal, number_of, values_equal
+from wmss_cli.verify.extract import Place, boxes, extract_answer, is_delimited, math_places
+from wmss_cli.verify.formula import readings
+from wmss_cli.verify.number import exact_value, per_hundred
 from wmss_cli.verify.quick import decide
-from wmss_cli.verify.writing import in_latex, mark_formula, tidy
+from wmss_cli.verify.writing import congruence, in_radians, tidy
 
 # It warns in every process that its own time limit is off; the pool has the limit.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
+
+# A formula in dollars or LaTeX brackets, and nothing else.
+_ONE_MARKED = re.compile(
+    r"\$\$((?:[^$\\]|\\.)+)\$\$|\$((?:[^$\\]|\\.)+)\$"
+    r"|\\\(((?:[^\\]|\\[^()])+)\\\)|\\\[((?:[^\\]|\\[^\[\]])+)\\\]"
+)
+_BOX_START = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
+# More words between two boxes of a reference, and the first one is a step.
+_WORDS_BETWEEN = 4
+_WORD = re.compile(r"[^\W_]")
+_TUPLE = re.compile(r"\((?=[^()]*,)[^()]*\)")
+_COMMANDS = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}|\\[A-Za-z]+")
+_VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 
 DECIMAL_PLACES = 6
 """Decimals to which an answer is compared where one side is a decimal number."""
@@ -91,101 +101,143 @@ def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Ve
     for found in math_places(answer):
         shown: str | None = None
         for candidate in found.texts:
-            prose = found.place != "boxed" and is_prose(candidate)
-            compared = _compare(candidate, gold, decimal_places, prose)
-            if compared is not None and compared.equal:
-                return Verdict(True, compared.shown, "correct", found.place)
-            if compared is not None and shown is None:
-                shown = compared.shown
+            equal = _compare(candidate, gold, decimal_places)
+            if equal:
+                return Verdict(True, tidy(candidate), "correct", found.place)
+            if equal is not None and shown is None:
+                shown = tidy(candidate)
         if shown is not None:
             return Verdict(False, shown, "wrong_answer", found.place)
-    if not _parse_reference(tidy(gold)):
+    if not _can_be_read(tidy(gold)):
         return Verdict(False, answer, "bad_reference")
     return Verdict(False, None, "no_answer")
 
 
 def is_equal(answer: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> bool:
     """Say whether two formulas, numbers or words are the same; see :func:`check_math`."""
-    compared = _compare(answer, gold, decimal_places, is_prose(answer))
-    return compared is not None and compared.equal
+    return _compare(answer, gold, decimal_places) is True
 
 
-class _Compared(NamedTuple):
-    """Whether they are equal, and what of the answer was compared."""
-
-    equal: bool
-    shown: str
-
-
-def _compare(answer: str, gold: str, decimal_places: int, prose: bool) -> _Compared | None:
-    """Compare by the cheapest way that decides; None where one of them cannot be read."""
+def _compare(answer: str, gold: str, decimal_places: int) -> bool | None:
+    """Compare by the cheapest way that decides; None where the reference cannot be read."""
     answer, gold = tidy(answer), tidy(gold)
-    if (equal := decide(answer, gold)) is not None:
-        return _Compared(equal, answer)
+    if is_delimited(answer):
+        answer = _undelimited(answer)
+    if (equal := amounts_equal(answer, gold, decimal_places)) is not None:
+        return equal
+    percent, expected_percent = per_hundred(answer), per_hundred(gold)
+    if percent is None and expected_percent is None:
+        return _compare_values(answer, gold, decimal_places)
+    if percent is not None and expected_percent is not None:
+        return _compare_values(percent, expected_percent, decimal_places)
+    if expected_percent is not None:
+        either = (expected_percent, _hundredth(expected_percent))
+        return any(_compare_values(answer, value, decimal_places) for value in either)
+    assert percent is not None
+    if _compare_values(_hundredth(percent), gold, decimal_places):
+        return True
+    # 18 % for 18 leaves out the sign; 1/2 % for 1/2 is another value.
+    return not _is_small(percent) and _compare_values(percent, gold, decimal_places)
+
+
+def _compare_values(answer: str, gold: str, decimal_places: int) -> bool | None:
+    if (equal := decide(answer, gold, decimal_places)) is not None:
+        return equal
+    if (expected_congruence := congruence(gold)) != (found_congruence := congruence(answer)):
+        if found_congruence is None or expected_congruence is not None:
+            return False
+        return _compare_values(found_congruence[0], gold, decimal_places)
+    radians, expected_radians = in_radians(answer), in_radians(gold)
+    if radians is not None and expected_radians is None and r"\pi" in gold:
+        answer = radians
+    elif expected_radians is not None and radians is None and r"\pi" in answer:
+        gold = expected_radians
     expected = _parse_reference(gold)
     if not expected:
         return None
-    shown: str | None = None
-    for found in _readings(answer, prose):
-        reading = _text(found) if prose else answer
-        # A sentence in which there is no mathematics is no answer, unless it is the reference.
-        if not prose or any(isinstance(value, Basic | MatrixBase) for value in found):
-            shown = shown or reading
-        # math-verify is not symmetric: the reference comes first.
-        if verify(
-            expected,
-            found,
-            float_rounding=decimal_places,
-            timeout_seconds=None,
-            allow_set_relation_comp=True,
-        ):
-            return _Compared(True, reading)
-    return None if shown is None else _Compared(False, shown)
+    if _is_tuple_for_list(answer, gold) or _is_other_case(answer, gold):
+        return False
+    written = [exact_value(side) for side in (answer, gold)]
+    for found in readings(answer):
+        for value in found:
+            for reference in expected:
+                if _values_equal(value, reference, written, decimal_places):
+                    return True
+    return False
+
+
+def _values_equal(value: Any, reference: Any, written: list[Any], decimal_places: int) -> bool:
+    """Compare two values; a plain number is taken with the digits that are written."""
+    if (written[0] is None) != (written[1] is None):
+        numbers = [number_of(value), number_of(reference)]
+        sides = [
+            number if exact is None else exact
+            for exact, number in zip(written, numbers, strict=True)
+        ]
+        if sides[0] is not None and sides[1] is not None:
+            from_decimal = [side for side in written if isinstance(side, Decimal)]
+            if from_decimal and from_decimal[0] != from_decimal[0].to_integral_value():
+                return decimals_equal(sides[0], sides[1], decimal_places)
+    return values_equal(reference, value, decimal_places)
 
 
 @lru_cache(maxsize=16)
 def _parse_reference(gold: str) -> list[Any]:
     """Return all that a reference may mean; it is read again for each place of an answer."""
-    if boxes(gold) or is_delimited(gold):
-        return list(parse(gold, parsing_timeout=None))
-    found: list[Any] = []
-    meanings = (without_unit(in_latex(gold)), decimal_comma(gold), union(gold), *_percent(gold))
-    for text in filter(None, meanings):
-        found += parse(_boxed(text), parsing_timeout=None)
-    if not any(isinstance(value, Basic | MatrixBase) for value in found):
-        found += parse(gold, parsing_timeout=None)
-    return found
+    if boxes(gold):
+        found = [value for reading in readings(tidy(_last_boxes(gold))) for value in reading]
+    elif is_delimited(gold) and is_delimited(_undelimited(gold)):
+        found = list(parse(gold, parsing_timeout=None))
+    else:
+        found = [value for reading in readings(_undelimited(gold)) for value in reading]
+    return [value for value in found if isinstance(value, Basic | MatrixBase)]
 
 
-def _readings(answer: str, prose: bool) -> Iterator[list[Any]]:
-    """Yield what the answer may mean, the likeliest first."""
-    formula = answer if is_delimited(answer) else without_unit(in_latex(answer))
-    sentence = answer if is_delimited(answer) else mark_formula(answer)
-    candidates = [sentence if prose else _boxed(formula)]
-    if (decimal := decimal_comma(answer)) is not None:
-        candidates.append(_boxed(decimal))
-    if not prose:
-        candidates += [_boxed(value) for value in _percent(answer)]
-        if (intervals := union(answer)) is not None:
-            candidates.insert(0, _boxed(intervals))
-    for candidate in candidates:
-        found = list(parse(candidate, parsing_timeout=None))
-        if found:
-            yield found
+def _last_boxes(gold: str) -> str:
+    """Return the last boxes of a reference that follow one another but for a few words."""
+    parts = _BOX_START.split(gold)
+    found = boxes(gold)
+    count = 1
+    for part, content in zip(parts[-2:0:-1], found[-2::-1], strict=True):
+        if len(part.partition(content)[2].split()) > _WORDS_BETWEEN:
+            break
+        count += 1
+    return ", ".join(found[-count:])
 
 
-def _percent(formula: str) -> tuple[str, ...]:
-    """Return what a formula in percent may mean; math-verify knows it of plain numbers."""
-    value = per_hundred(formula)
-    if value is None or plain_number(value) is not None:
-        return ()
-    return in_latex(value), rf"\frac{{{in_latex(value)}}}{{100}}"
+def _can_be_read(gold: str) -> bool:
+    """Say whether anything can be compared with a reference: a value, or the words of it."""
+    return bool(_parse_reference(per_hundred(gold) or gold)) or _WORD.search(gold) is not None
 
 
-def _text(found: list[Any]) -> str:
-    """Return a reading as it was written: math-verify puts the string behind the expression."""
-    return next((value for value in found if isinstance(value, str)), str(found[0]))
+def _undelimited(text: str) -> str:
+    """Return the formula alone where a text is one marked formula."""
+    match = _ONE_MARKED.fullmatch(text.strip())
+    return tidy(next(filter(None, match.groups()))) if match else text
 
 
-def _boxed(text: str) -> str:
-    return rf"\boxed{{{text}}}"
+def _hundredth(value: str) -> str:
+    exact = exact_value(value)
+    if isinstance(exact, Decimal):
+        sign, digits, exponent = exact.as_tuple()
+        return f"{Decimal((sign, digits, int(exponent) - 2)):f}"
+    return rf"\frac{{{value}}}{{100}}"
+
+
+def _is_small(value: str) -> bool:
+    exact = exact_value(value)
+    number = number_of(next(readings(value), [None])[0]) if exact is None else Fraction(exact)
+    return number is not None and abs(number) < 1
+
+
+def _is_tuple_for_list(answer: str, gold: str) -> bool:
+    """Say whether an ordered pair stands where values are listed, as (1, -2) for 1, -2."""
+    is_tuple = _TUPLE.fullmatch(answer) is not None
+    return is_tuple and "," in gold and not re.search(r"[=(\[\\{;]", gold)
+
+
+def _is_other_case(answer: str, gold: str) -> bool:
+    """Say whether a variable is a capital in one and small in the other; math-verify ignores it."""
+    one, other = (set(_VARIABLE.findall(_COMMANDS.sub(" ", side))) for side in (answer, gold))
+    folded = {name.lower() for name in one}, {name.lower() for name in other}
+    return one != other and folded[0] == folded[1]

@@ -11,65 +11,80 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from wmss_cli.verify.number import in_words
+from wmss_cli.verify.characters import plain_characters
+from wmss_cli.verify.number import in_words, join_thousands
+from wmss_cli.verify.prose import Passage
+from wmss_cli.verify.scan import MARKED, result, without_emphasis
 
 Place = Literal["boxed", "statement", "whole", "prose", "last_number", "last_letter"]
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?P<token>[^\s{}]))")
+_BOX = re.compile(
+    r"\\(?:boxed|fbox|framebox)\s*"
+    r"(?:\{|(?P<token>-?\d+(?:[.,]\d+)*|[A-Za-z](?![A-Za-z])(?=\s*(?:[$.,;)\]]|\\|\Z))"
+    r"|\\[a-z]+(?:\{[^{}]*\}|\d)+))"
+)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _STATEMENT = re.compile(
-    # "The answer to the question is", "**Final answer:**", GSM8K's "####".
-    r"\banswers?\b[*_\"']*(?:\s+[^\s.:=]+){0,5}?\s*(?:\b(?:is|are|be|equals)\b|[:=])\s*[*_:]*"
-    r"|^\#{4}(?!\#)"
-    r"|\b(?:réponse|respuesta|resposta|risposta|antwort|ответ)\b(?:\s+[^\s.:=]+){0,5}?\s*"
-    r"(?:\b(?:est|es|é|è|ist)\b|:)"
-    r"|(?:答案|答え|정답)\s*[是为為は은:：]*",  # noqa: RUF001
+    # "The answer to the question is", "Final answer:", GSM8K's "####", a heading of its own line.
+    r"\banswers?\b[\"']*(?:\s+[^\s.:=]+){0,5}?\s*(?:\b(?:is|are|be|equals)\b|[:=])\s*[:\"']*"
+    r"|\bfinal\s+result\s*(?:\bis\b|[:=])\s*"
+    r"|^\#{4}(?!\#)(?!\s*(?:step|conclusion|solution|summary|explanation|verification|final)\b)"
+    r"|^(?:\#+\s*)?(?:the\s+)?(?:final\s+)?answer\s*$"
+    r"|\b(?:réponse|respuesta|resposta|risposta|antwort|ответ|odpowiedź|cevap|jawaban)\b"
+    r"(?:\s+[^\s.:=]+){0,5}?\s*(?:\b(?:est|es|é|è|ist|lautet|adalah)\b|[:=—–])"  # noqa: RUF001
+    r"|(?:答案|答え|정답|答)\s*(?:应该|應該)?[是为為就は은:\s]*(?=[^\s。])"
+    r"|(?:đáp án|उत्तर|الجواب|الإجابة)\s*(?:là|है|هو|هي)?\s*:?",
     re.IGNORECASE | re.MULTILINE,
 )
 _HEDGE = re.compile(
-    r"^(?:approximately|about|roughly|around|exactly)\s+(?=[-$\\\d])", re.IGNORECASE
+    r"\s*(?:(?:approximately|about|roughly|around|exactly|simply|just|equal\s+to|≈|=)\s*"
+    r"(?=[-$\\\d√π.(]))?",
+    re.IGNORECASE,
 )
 _DELIMITED = re.compile(r"\\\(|\\\[|\$[^$]+\$", re.DOTALL)
-_MARKED = (
-    r"(?:(?<!\\)\$\$(?:[^$\\]|\\.)+\$\$|(?<!\\)\$(?![\s$])(?:[^$\\]|\\.)*(?<!\s)\$(?![\d$])"
-    r"|\\\((?:[^\\]|\\[^()])+\\\)|\\\[(?:[^\\]|\\[^\[\]])+\\\])"
-)
-# "is $1$ and $2$": formulas that are listed, up to other words.
-_LISTED = re.compile(
-    rf"\s*(?P<first>{_MARKED})(?P<others>(?:(?:\s|,|;|\b(?:and|or)\b)+{_MARKED})*)", re.DOTALL
-)
-# "$x$ is $5$", "$5$ million", "$2$ to $3$": the formula alone is not the answer.
-_GOES_ON = re.compile(
-    r"\s*(?:[-=<>≤≥≈%^_*/+:\d\\(]|(?:is|are|equals?|percent|times|plus|minus|to|of|where|with"
-    r"|hundred|thousand|million|billion|trillion|dozen)\b)"
-)
 _TEXT_COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname)\w*\s*\{[^{}]*\}")
 _COMMAND = re.compile(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 # "Therefore 5", "actually 5"; a function such as "sin 5" opens no sentence.
 _OPENING_WORD = re.compile(
-    r"\s*(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b|(?:log|exp|sqrt|minus|negative|USD|EUR)\b)"
-    r"(?:[A-Z][a-z]|[a-z]{2})[a-z]+[,:]?\s+\S*\d"
+    r"\s*(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b"
+    r"|(?:log|ln|exp|sqrt|pi|minus|negative|USD|EUR|Rs|US)\b)"
+    r"(?:(?:[A-Z][a-z]|[a-z]{2})[a-z]+[,:]?\s+\S*\d|[A-Za-z][a-z]+[,:]?\s[^\d\n]*=.*\d)"
 )
 # As with the letters of a choice, what is denied is not named.
 _DENIED = re.compile(
-    r"\b(?:not|isn['’]t|rather\s+than|instead\s+of)\s+"  # noqa: RUF001
-    rf"(?:{_MARKED}|\\?\$?-?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?![\d.,/]*\d))"
+    r"(?:\b(?:not|isn['’]t|rather\s+than|instead\s+of)\s+|不是\s*|而非\s*|并非\s*)"  # noqa: RUF001
+    rf"[*`]*(?:{MARKED}|\\?\$?-?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?![\d.,/]*\d))[*`]*"
 )
 # What a tokenizer or a template leaves behind the end of a completion.
 _END_TOKEN = re.compile(r"(?:(?:</s>|<\|[\w ]{1,30}\|>|<(?:eos|end_of_turn)>)\s*)+\Z")
-_CONNECTIVE = re.compile(r"\b(?:not|but|so|since|because|therefore)\b|\w:\s|\w[.!?]\s+[A-Z][a-z]")
-# Chinese, Japanese and Korean sentences have no spaces to count words by.
-_SENTENCE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]{2,}")
-# "(at $x = 2$)" behind the answer; "$x$ is 3 and -2" at the end of it.
+_CONNECTIVE = re.compile(
+    r"\b(?:not|but|so|since|because|therefore)\b|[^\W\d]\s?:\s|\w[.!?]\s+[A-Z][a-z]"
+)
+# Chinese, Japanese and Korean sentences have no spaces to count words by; a unit is no sentence.
+_SENTENCE = re.compile(
+    r"\A\s*[\u3040-\u9fff\uac00-\ud7af]|(?<![\d.%])[\u3040-\u9fff\uac00-\ud7af]{2,}"
+    r"|[\u3040-\u9fff\uac00-\ud7af]{5,}"
+)
+# Marks of a code block, of a quotation and of the cells of a table are no part of a sentence.
+_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})\w*[ \t]*$|^[ \t]*>[ \t]+(?=[*$\\A-Za-z])", re.M)
+_TABLE_ROW = re.compile(r"^[ \t]*\|[ :-].*[ :-]\|[ \t]*$", re.M)
+_RULE = re.compile(r"[|:\s-]+")
+_RATIO = re.compile(r"(?<=\bratio\b)([^.\n]{0,80}?)(\b\d+(?:\.\d+)?)\s+to\s+(?=\d)", re.I)
+_LIST_NUMBER = re.compile(
+    r"^[ \t]*(?:\d{1,2}[.)]|\(\d{1,2}\)|[-•])[ \t]+(?=\S*[^\W\d_]{2}|\S+ )", re.M
+)
+# "42 (6 * 7)", "1/4 (or 25%)", "366 downloads (60 + 180 + 126)": the value stands before.
 _REMARK = re.compile(
-    r"(?<!\s)\s*\((?:at|when|where|for|since|because)\b[^()]*(?:\([^()]*\)[^()]*)*\)\s*\.?$"
+    r"(?P<value>[^\n]*[^\s(=+\-*/^_,\\])(?:\s|\\[ ,;:]|\\q?quad(?![a-z]))+"
+    r"\((?P<inside>[^()]+)\)\.?"
 )
-_NUMBER = r"-?\d[\d,]*(?:\.\d+|/\d+)?(?![\d/])"
-_ENUMERATED = re.compile(
-    rf"\bare\s+(?P<numbers>{_NUMBER}(?:,\s+{_NUMBER})*),?\s+and\s+(?P<last>{_NUMBER})\s*\.?$"
-)
-_LAST_NUMBER = re.compile(r"(?<![\d.,])-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?")
+
+
+# What a bracket belongs to: an operator, or words that lead to the value.
+_LEADS = re.compile(r"\\(?!(?:pi|infty|circ|theta|alpha|beta)\Z)[A-Za-z]+\Z|(?:\bis|[:=])\s*\}?\Z")
+_SUM = re.compile(r"(?:[\d\s.,$%=≈+\-*/×·÷]|\\(?:times|cdot|div|approx|%|\$))+")  # noqa: RUF001
+_SUM_SIGN = re.compile(r"\d\s*(?:[-+*/×·÷=≈]|\\(?:times|cdot|div|approx))\s*\\?\$?[\d.]|%|≈")  # noqa: RUF001
 
 
 class Found(NamedTuple):
@@ -182,48 +197,112 @@ def statement(text: str) -> str | None:
     >>> statement("The answer is 4, no: the answer is 5.")
     '5.'
     """
-    stated = list(_STATEMENT.finditer(text))
-    return (text[stated[-1].end() :].strip() or None) if stated else None
+    text, _ = without_emphasis(text)
+    stated = _statement_end(text)
+    return None if stated is None else text[stated:].strip() or None
 
 
 def math_places(answer: str) -> Iterator[Found]:
     r"""Yield where a mathematical answer may stand, in the order of what counts.
 
-    1. ``boxed``: the last box; or all boxes together, as a list. Where there is a box, nothing
+    1. ``statement``: behind the last box, an answer that is stated there.
+    2. ``boxed``: the last box; or all boxes together, as a list. Where there is a box, nothing
        else counts.
-    2. ``statement``: what follows the last "the answer is".
-    3. ``whole``: all of it, where it is one formula or number and no prose.
-    4. ``prose``: its last formula or number, as math-verify finds it.
-    5. ``last_number``: the last number or fraction, whatever stands around it.
+    3. ``statement``: what follows the last "the answer is".
+    4. ``whole``: all of it, where it is one formula or number and no prose.
+    5. ``prose``: the value that its last sentence emphasises, or else the last formula there.
+    6. ``last_number``: the last number there.
 
     Parameters
     ----------
     answer : str
         From :func:`extract_answer`.
     """
+    answer = plain_characters(answer)
     boxed = list(dict.fromkeys(boxes(answer)))
     if boxed:
+        if (final := _stated(_passage(_behind_boxes(answer)), leading=True)) is not None:
+            yield Found("statement", (final,))
         # A value that is boxed again at the end is the last one all the same.
-        last = boxes(answer)[-1]
+        last = without_remark(boxes(answer)[-1])
         yield Found("boxed", (last, ", ".join(boxed)) if len(boxed) > 1 else (last,))
         return
-    answer = _DENIED.sub(" ", answer)
-    if (stated := statement(answer)) is not None:
-        stated = _HEDGE.sub("", stated.lstrip("* "), count=1)
-        line = stated.partition("\n")[0].strip("* ").rstrip("*. ")
-        # math-verify then takes the number next to the word, but the formula that stands last.
-        said = _leading(stated) or f"answer: {stated}"
-        is_sentence = is_prose(line) and in_words(line) is None
-        yield Found("statement", (said if is_sentence else line,))
-    if not is_prose(answer):
-        yield Found("whole", (answer,))
+    passage = _passage(answer)
+    if (said := _stated(passage, leading=False)) is not None:
+        yield Found("statement", (said,))
+    if not is_prose(passage.text):
+        yield Found("whole", (result(without_remark(passage.text)),))
         return
-    answer = _REMARK.sub("", answer)
-    formula = _last_formula(answer) or _enumeration(answer)
-    yield Found("prose", (formula, answer) if formula else (answer,))
-    numbers = _LAST_NUMBER.findall(answer)
-    if numbers:
-        yield Found("last_number", (numbers[-1].rstrip(","),))
+    if (last_value := passage.last()) is not None:
+        yield Found("last_number" if last_value.is_number else "prose", (last_value.text,))
+
+
+def without_remark(text: str) -> str:
+    r"""Return a value without the remark in brackets behind it.
+
+    Examples
+    --------
+    >>> without_remark("42 (6 * 7)"), without_remark("2 (x + 1)"), without_remark("1/4 (or 25%)")
+    ('42', '2 (x + 1)', '1/4')
+    """
+    match = _REMARK.fullmatch(text.strip())
+    if match is None or _LEADS.search(match["value"]):
+        return text
+    return match["value"] if _is_remark(match["inside"]) else text
+
+
+def _is_remark(inside: str) -> bool:
+    words = _WORD.search(_COMMAND.sub(" ", inside)) or _TEXT_COMMAND.search(inside)
+    is_sum = _SUM.fullmatch(inside) and _SUM_SIGN.search(inside)
+    is_base = re.fullmatch(r"\s*(?:\\text\s*\{\s*)?(?:in\s+)?(?:base|\\?b?p?mod)\b.*", inside)
+    return is_base is None and bool(words or is_sum)
+
+
+def _passage(text: str) -> Passage:
+    """Return a text as what is asked for its values: no list numbers, nothing that is denied."""
+    text = _TABLE_ROW.sub(_cells, _FENCE.sub("", text))
+    text = _RATIO.sub(r"\1\2:", _LIST_NUMBER.sub("", _DENIED.sub(" ", text)))
+    text = join_thousands(text).strip()
+    return Passage(*without_emphasis(text))
+
+
+def _cells(row: re.Match[str]) -> str:
+    return "" if _RULE.fullmatch(row[0]) else row[0].replace("|", "  ").strip()
+
+
+def _statement_end(text: str) -> int | None:
+    stated = list(_STATEMENT.finditer(text))
+    return stated[-1].end() if stated else None
+
+
+def _stated(passage: Passage, leading: bool) -> str | None:
+    """Return the value of the last statement, or its words; if `leading`, only a value at once."""
+    text = passage.text
+    end = _statement_end(text)
+    if end is None:
+        return None
+    hedge = _HEDGE.match(text, end)
+    begin = hedge.end() if hedge else end
+    line = text[begin:].partition("\n")[0].strip().rstrip(". ")
+    if not line:
+        return None
+    value = passage.from_position(begin)
+    if leading:
+        return value if passage.starts_at(begin) else None
+    is_display = line.startswith(("$$", "\\["))
+    if not is_display and (not is_prose(line) or in_words(line) is not None):
+        return result(without_remark(line))
+    if passage.gives_up(begin):
+        return None
+    words = passage.words_at(begin)
+    return words if words is not None else value
+
+
+def _behind_boxes(text: str) -> str:
+    position = 0
+    while box := _BOX.search(text, position):
+        position = box.end() if box["token"] else _closing_brace(text, box.end())
+    return text[position:]
 
 
 def is_delimited(text: str) -> bool:
@@ -244,33 +323,6 @@ def is_prose(text: str) -> bool:
         or _SENTENCE.search(bare) is not None
     )
     return "\n" in text or is_delimited(text) or words
-
-
-def _leading(stated: str) -> str | None:
-    """Return the marked formulas with which a statement begins, where it then goes on in words."""
-    listed = _LISTED.match(stated)
-    if listed is None or _GOES_ON.match(stated, listed.end()):
-        return None
-    return listed["first"] + listed["others"] if listed["others"] else _unmarked(listed["first"])
-
-
-def _last_formula(text: str) -> str | None:
-    """Return the marked formula with which a text ends, where it is not one of several."""
-    listed = list(_LISTED.finditer(text))
-    if not listed or listed[-1]["others"] or text[listed[-1].end() :].strip(" .*\n"):
-        return None
-    return _unmarked(listed[-1]["first"])
-
-
-def _enumeration(text: str) -> str | None:
-    """Return the plain numbers with which a text ends ("are 3 and -2"), as a list."""
-    found = _ENUMERATED.search(text)
-    return f"{found['numbers']}, {found['last']}" if found else None
-
-
-def _unmarked(marked: str) -> str:
-    ends = 2 if marked.startswith(("$$", "\\")) else 1
-    return marked[ends:-ends].strip().rstrip(".,;")
 
 
 def _is_cut_off(text: str) -> bool:

@@ -17,8 +17,9 @@ from wmss_cli.verify.answer import (
     check_math,
     is_equal,
 )
+from wmss_cli.verify.characters import plain_characters
 from wmss_cli.verify.extract import Place, boxes, extract_answer, is_prose, math_places, statement
-from wmss_cli.verify.letters import Letters, option_texts
+from wmss_cli.verify.letters import Letters, labelled, option_texts
 from wmss_cli.verify.number import quantity, rounds_to
 from wmss_cli.verify.writing import tidy, writing
 
@@ -65,8 +66,10 @@ def check_answer(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> 
     >>> check_answer(r"\boxed{B. 12}", "B").correct, check_answer(r"\boxed{12}", "B) 12").correct
     (True, True)
     """
-    verdict = check_math(text, gold, decimal_places)
-    if verdict.correct or not _LETTER.match(gold):
+    label = _LETTER.match(gold)
+    value = gold[label.end() :].strip() if label else ""
+    verdict = check_math(text, value or gold, decimal_places)
+    if verdict.correct or not label:
         return verdict
     choice = check_choice(text, gold)
     return choice if choice.correct else verdict
@@ -117,6 +120,7 @@ def check_choice(text: str, gold: str, options: Sequence[str] = ()) -> Verdict:
     answer = extract_answer(text)
     if answer is None:
         return Verdict(False, None, "no_answer")
+    answer = plain_characters(answer)
     letters = Letters(len(options) or _LETTERS)
     expected = next((choice.letter for choice in _choices(gold, letters, ())), None)
     if expected is None:
@@ -140,7 +144,12 @@ class _Choice(NamedTuple):
 def _choices(answer: str, letters: Letters, options: Sequence[str]) -> Iterator[_Choice]:
     """Yield what each place chooses, in the order of what counts."""
     for place, text in _places(answer):
-        if letter := letters.only(text) or _option(text, options, prose=is_prose(text)):
+        value = labelled(text) if options else None
+        if value and (other := _option(value, options, prose=is_prose(value))):
+            # "(C) 120", where 120 is the value of D, chooses neither.
+            letter = letters.only(text)
+            yield _Choice(other if letter in (None, other) else None, text, place)
+        elif letter := letters.only(text) or _option(text, options, prose=is_prose(text)):
             yield _Choice(letter, text, place)
         elif place != "whole" and (named := letters.named(text)):
             yield _Choice(named[0], text, place)

@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 
 _COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-_MARKS = re.compile(r"\\[()\[\],;:! ]|[$*_`\"']|\\(?:left|right|quad)")
+_MARKS = re.compile(
+    r"\\[()\[\],;:! ]|(?<![\w)}])\*|\*(?![\w(\\])|\*\*|[$_`\"']|\\(?:left|right|quad)"
+)
 _CONTRACTED_NOT = re.compile(r"(?:n['’]t\b|(?<=\bcan)not\b)")  # noqa: RUF001
 # A letter is alone unless it is a part of a word; Chinese has no spaces, so \b will not do.
 _ALONE = r"(?<![A-Za-zÀ-ÿ\\]){}(?![A-Za-zÀ-ÿ])"
@@ -19,9 +21,30 @@ _DENIED = (
     r"\s+(?:is|are|was|would\s+be|can|could|does|do)"
     r"\s+(?:not|wrong|incorrect|false|impossible|too)\b"
 )
+_LABELLED = re.compile(
+    r"\s*[*$]*(?:\\text\w*\s*\{)?\s*(?:[(\[]([A-Ha-h])[)\]]|([A-H])\s*[).:])"
+    r"\s*[*}]*(?:\\[ ,;:]|\s)*"
+)
 _OPERATORS = ("=", "+", "*", "/", "^", "_", "<", ">")
-_NOUN = re.compile(
-    r"\s+(?!(?:is|was|are|has|can|must|would|as|by|because|since|so|but|which|or|and|nor)\b)[a-z]"
+_VERB = (
+    r"\s+(?!(?:is|was|are|has|can|must|would|as|by|because|since|so|but|which|or|and|nor|fits|works"
+    r"|matches|seems|looks|holds|satisfies|equals|remains|not|only|then|here"
+    r"|non?|pas|et|ou|est|nicht|und|oder|ist|es|y|o|e)\b)[a-z]"
+)
+_NOUN = re.compile(_VERB)
+# "A takes 12 hours", "B's share", "A has 5": the letters of this text are persons or things.
+_ACTS = re.compile(
+    r"(?<![A-Za-zÀ-ÿ\\(])(?:[B-H](?=" + _VERB + r")|[A-H](?='s\b)|[A-H]\s+has\s+\$?\d"
+    r"|A(?=\s+(?!(?:is|was|has|as|fits|works|seems|looks|holds|matches|equals|satisfies|remains)\b)"
+    r"[a-z]{2,}(?:[^s\W]s|ed)\s+(?:\$?\d|[A-Z]\b|the|an?|in|at|up|twice|half|as|more|less)\b)"
+    r"|[A-H]\s+(?:and|or)\s+[A-H]\s+(?:together|can|work|take|do|have|get|run|start|meet|are)\b"
+    r"|[A-H]\s+(?:is|was|are)\s+(?:\w+\s+){0,3}?(?:than|as)\s+[A-Z](?![A-Za-z]))"
+)
+_CHOSEN = re.compile(
+    r"(?:\b(?:options?|choices?|answers?|letter|choose|chose|select|pick|so|thus|hence|therefore"
+    r"|think)|\banswer\s+(?:is|must\s+be|should\s+be)|\bit['’]?s|选项?|选择|答案[是为選选]?|故选|:)"  # noqa: RUF001
+    r"\s*:?\s*\Z",
+    re.IGNORECASE,
 )
 # Each text fits in one way only: with two, a list of letters would take exponential time.
 _JOINED = r"\s*(?:(?:,\s*)?(?:or|and|nor|ou|oder|y|o|et|und|或|和)\b|[,/&])\s*"
@@ -78,11 +101,14 @@ class Letters:
         >>> letters.named("It is not A, so I think it's B"), letters.named("A or B")
         (['B'], [None])
         """
+        has_persons = _ACTS.search(text) is not None
         text = self._denied.sub(" ", _plain(text))
         named: list[str | None] = []
         end = None
         for match in self._one.finditer(text):
             if _is_symbol(text, match) or _is_article(text, match):
+                continue
+            if has_persons and not _is_chosen(text, match):
                 continue
             letter = _letter(match)
             if end is not None and re.fullmatch(_JOINED, text[end : match.start()]):
@@ -91,6 +117,18 @@ class Letters:
                 named.append(letter)
             end = match.end()
         return named
+
+
+def labelled(text: str) -> str | None:
+    r"""Return what follows the label of an option, with which a text begins.
+
+    Examples
+    --------
+    >>> labelled(r"\text{(B) } 12"), labelled("12")
+    ('12', None)
+    """
+    match = _LABELLED.match(text)
+    return text[match.end() :].strip(" *}") or None if match else None
 
 
 def option_texts(options: Sequence[str]) -> list[str]:
@@ -112,6 +150,14 @@ def _plain(text: str) -> str:
 
 def _letter(match: re.Match[str]) -> str:
     return next(group for group in match.groups() if group).upper()
+
+
+def _is_chosen(text: str, match: re.Match[str]) -> bool:
+    """Say whether a letter is named as a choice where letters are persons, too."""
+    in_brackets = match[0].startswith("(")
+    return (
+        in_brackets or _CHOSEN.search(text, max(0, match.start() - 40), match.start()) is not None
+    )
 
 
 def _is_symbol(text: str, match: re.Match[str]) -> bool:

@@ -3,13 +3,24 @@ r"""Read plain numbers, without a parser of LaTeX: the commonest answers by far.
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Decimal, localcontext
+from fractions import Fraction
 
 _THOUSANDS = re.compile(r"(?<=\d)(?:\\[,!:; ]|\{,\}|,\\!)\s*(?=\d{3}(?!\d))")
 # math-verify reads "x = 1,000" as x = 1 and 0.
 _ASSIGNED_THOUSANDS = re.compile(r"=\s*-?\d{1,3}(?:,\d{3})+(?!\d|,\d)")
 _PLAIN = re.compile(
-    r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][-+]?\d{1,2})?"
+    r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][-+]?\d{1,3})?"
+)
+_FRACTION = re.compile(
+    r"(?P<sign>[-+]?)(?:(?P<whole>\d+)(?:\s+|(?=\\)))?(?:\\[dt]?frac\s*"
+    r"(?:\{\s*(?P<minus>-?)\s*(?P<n1>\d+)\s*\}|(?P<n2>\d))\s*(?:\{\s*(?P<d1>\d+)\s*\}|(?P<d2>\d))"
+    r"|(?P<n3>\d+)\s*/\s*(?P<d3>\d+))"
+)
+_SCIENTIFIC = re.compile(
+    r"(?P<number>[-+]?\d+(?:\.\d+)?)\s*(?:\\times|\\cdot|[×·*xX])\s*10\s*\^\s*"  # noqa: RUF001
+    r"(?:\{\s*(?P<long>[-+]?\d{1,3})\s*\}|(?P<short>[-+]?\d{1,3}))"
+    r"(?:\s+[A-Za-z]{1,4}(?:/[A-Za-z]{1,4})?)?"
 )
 _DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 _SCALES = {
@@ -19,14 +30,44 @@ _SCALES = {
     "million": 6,
     "billion": 9,
     "trillion": 12,
+    # Ten thousand and a hundred million in Chinese; the first is Japanese, too.
+    "万": 4,
+    "萬": 4,
+    "亿": 8,
+    "億": 8,
 }
-# A unit is a word, two with a slash, or stands in \text{} or in brackets; a dozen and percent are
-# none.
+_DOZEN = 12
+_SIGNS = "$€£¥₹₩₽₱฿₫₪₺¢"
+CURRENCY = (
+    rf"(?:\b(?:US|CA|AU|NZ|HK|NT|SG|C|A|S|R)\s?\\?\$|\\?[{_SIGNS}]|\\(?:pounds|euro)(?![a-z])"
+    r"|\b(?:USD|EUR|GBP|INR|CNY|RMB|JPY|CHF|Rs\.?)(?![A-Za-z]))"
+)
+"""A currency before or behind an amount."""
+# Short units that are no word of three letters; a single letter may be a variable.
+SHORT_UNIT = (
+    r"(?:[cmk]m|[mk]g|m[lL]|[kcd][lL]|hr|ft|in|yd|mi|lb|oz|pt|qt|ms|[kM]?Hz|kW|kWh|kJ|k?Pa)"
+)
+_POWER = r"(?:\s*\^\s*\{?[23]\}?)"
+# A unit is a word, a known abbreviation, two with a slash, or stands in \text{} or in brackets; a
+# dozen and percent are none, and neither are words that make it another value.
+_NO_UNIT = (
+    r"(?!(?:percent|pct|dozens?|or|and|to|times|plus|minus|of|than|over|squared|cubed|factorial"
+    r"|degrees?\s+[CFK]\b|half|halves|thirds?|quarters?|fifths?|sixths?|tenths?|hundredths?)\b)"
+)
+_CJK = r"[\u3040-\u9fff\uac00-\ud7af]"
+_LETTER = rf"(?:(?!{_CJK})[^\W\d_])"
+_UNIT = (
+    rf"(?:\s+{_NO_UNIT}{_LETTER}{{3,}}(?:(?:[ /]| of ){_NO_UNIT}{_LETTER}{{2,}})*{_POWER}?"
+    rf"|\s*(?:{SHORT_UNIT}{_POWER}?)(?![A-Za-z])|\s+(?:[A-Za-z]{{2,}}|m)/[A-Za-z]+{_POWER}?"
+    r"|\s+\([A-Za-z]{2,}(?:[ /][A-Za-z]+)*\)"
+    rf"|\s*(?![万萬亿億十百千半多余餘打或和到至比以]){_CJK}{{1,8}}"
+    r"(?<![半多余餘])(?<!以[上下])(?<!之.))"
+)
 _QUANTITY = re.compile(
-    r"(?P<sign>-?)\\?[$€£¥₹]?\s*(?P<number>-?\d[\d,]*(?:\.\d+)?)"
-    rf"(?:\s+(?P<scale>{'|'.join(filter(None, _SCALES))})\b)?"
-    r"(?:\s+(?!percent|pct|dozen)(?:[A-Za-z]{3,}(?:[ /][A-Za-z]{2,})*|(?:[A-Za-z]{2,}|m)/[A-Za-z]+"
-    r"|\([A-Za-z]{2,}(?:[ /][A-Za-z]+)*\)))?(?:\s*[¢€£¥₹])?\.?"
+    rf"(?P<sign>[-+]?)(?:{CURRENCY}\s*)?(?P<number>[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+))"
+    rf"(?:\s*(?P<scale>{'|'.join(filter(None, _SCALES))})(?![A-Za-z])"
+    rf"|\s+(?P<dozen>dozens?)\b)?"
+    rf"(?:\s*(?:\^\s*\{{?\s*\\circ\s*\}}?|°)(?:\s*(?:\\(?:text|mathrm)\s*\{{\s*)?[CF]\}}?)?|{_UNIT})?(?:\s*{CURRENCY})?\.?"
 )
 # fmt: off
 _ONES = (
@@ -43,6 +84,8 @@ _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _WORD_BREAK = re.compile(r"\s+and\s+|[\s-]+")
 # As many decimals as a rounded answer must have to be taken for the exact one.
 _LEAST_DECIMALS = 2
+# Python converts no longer ones to whole numbers.
+_MOST_DIGITS = 4000
 
 
 def join_thousands(text: str) -> str:
@@ -81,11 +124,13 @@ def decimal_comma(text: str) -> str | None:
 def without_unit(text: str) -> str:
     """Return the number alone where the text is a number with a currency or a unit in words."""
     match = _QUANTITY.fullmatch(text.strip())
-    return match["sign"] + match["number"] if match and not match["scale"] else text
+    if match is None or match["scale"] or match["dozen"]:
+        return text
+    return match["number"] if match["sign"] in "+" else _negated(match["number"])
 
 
 def quantity(text: str) -> Decimal | None:
-    """Read a plain number with a currency, a unit, or a word such as "million".
+    """Read a plain number with a currency, a unit, or a word such as "million" or "dozen".
 
     Examples
     --------
@@ -96,8 +141,50 @@ def quantity(text: str) -> Decimal | None:
     if match is None:
         number = plain_number(text)
         return in_words(text) if number is None else number
-    number = plain_number(match["sign"] + match["number"])
-    return None if number is None else number.scaleb(_SCALES[match["scale"] or ""])
+    number = plain_number(match["number"] if match["sign"] in "+" else _negated(match["number"]))
+    if number is None:
+        return None
+    if match["dozen"]:
+        with localcontext(prec=len(number.as_tuple().digits) + 2):
+            return number * _DOZEN
+    return _scaled(number, _SCALES[match["scale"] or ""])
+
+
+def exact_value(text: str) -> Decimal | Fraction | None:
+    r"""Read a :func:`quantity`, a power of ten, a fraction or a mixed number, with all digits.
+
+    Examples
+    --------
+    >>> exact_value(r"-1\frac{1}{2}"), exact_value("3/4"), exact_value("0.5")
+    (Fraction(-3, 2), Fraction(3, 4), Decimal('0.5'))
+    """
+    if (scientific := _SCIENTIFIC.fullmatch(text.strip())) is not None:
+        power = int(scientific["long"] or scientific["short"])
+        return _scaled(Decimal(scientific["number"]), power)
+    match = _FRACTION.fullmatch(text.strip())
+    if match is None:
+        return quantity(text)
+    numerator = match["n1"] or match["n2"] or match["n3"]
+    denominator = match["d1"] or match["d2"] or match["d3"]
+    whole = match["whole"] or "0"
+    if max(map(len, (numerator, denominator, whole))) > _MOST_DIGITS or not int(denominator):
+        return None
+    fraction = Fraction(int(numerator), int(denominator))
+    if match["minus"]:
+        if match["whole"]:
+            return None
+        fraction = -fraction
+    return (int(whole) + fraction) * (-1 if match["sign"] == "-" else 1)
+
+
+def _negated(number: str) -> str:
+    return number[1:] if number.startswith("-") else "-" + number.lstrip("+")
+
+
+def _scaled(number: Decimal, power: int) -> Decimal:
+    """Return a number times a power of ten; ``scaleb`` would round it to 28 digits."""
+    sign, digits, exponent = number.as_tuple()
+    return Decimal((sign, digits, int(exponent) + power))
 
 
 def in_words(text: str) -> Decimal | None:
@@ -148,5 +235,5 @@ def rounds_to(answer: Decimal, exact: Decimal) -> bool:
     False
     """
     decimals = -int(answer.as_tuple().exponent)
-    half = Decimal(5).scaleb(-decimals - 1)
-    return decimals >= _LEAST_DECIMALS and abs(answer - exact) <= half
+    difference = abs(Fraction(answer) - Fraction(exact))
+    return decimals >= _LEAST_DECIMALS and difference <= Fraction(1, 2 * 10**decimals)

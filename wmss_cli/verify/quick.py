@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from wmss_cli.verify.number import quantity
+from wmss_cli.verify.equal import decimals_equal
+from wmss_cli.verify.number import exact_value
 from wmss_cli.verify.writing import writing
 
 _WORDS = re.compile(r"(?:[^\W\d_]{4,}|no|yes)(?:[ -][^\W\d_]{4,})*", re.IGNORECASE)
@@ -21,17 +22,19 @@ _LETTER = re.compile(r"[A-H]")
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
 
 
-def decide(answer: str, gold: str) -> bool | None:
+def decide(answer: str, gold: str, decimal_places: int) -> bool | None:
     """Say whether two tidy texts are equal; None where it takes mathematics to know.
 
     Parameters
     ----------
     answer, gold : str
         As :func:`~wmss_cli.verify.writing.tidy` returns them.
+    decimal_places : int
+        See :func:`~wmss_cli.verify.equal.decimals_equal`.
 
     Examples
     --------
-    >>> decide("1,800", "1800"), decide("A, C", "AC"), decide("x + 1", "1 + x")
+    >>> decide("1,800", "1800", 6), decide("A, C", "AC", 6), decide("x + 1", "1 + x", 6)
     (True, True, None)
     """
     if writing(answer) == writing(gold) != "":
@@ -39,13 +42,10 @@ def decide(answer: str, gold: str) -> bool | None:
     numeral, expected_numeral = _NUMERAL.fullmatch(answer), _NUMERAL.fullmatch(gold)
     if numeral and expected_numeral:
         return numeral.groups() == expected_numeral.groups()
-    value, expected = quantity(answer), quantity(gold)
+    value, expected = exact_value(answer), exact_value(gold)
     if value is None or expected is None:
         return _decide_words(answer, gold)
-    if value == expected:
-        return True
-    both_whole = value == value.to_integral_value() and expected == expected.to_integral_value()
-    return False if both_whole else None
+    return value == expected or decimals_equal(value, expected, decimal_places)
 
 
 def _decide_words(answer: str, gold: str) -> bool | None:
@@ -58,7 +58,12 @@ def _decide_words(answer: str, gold: str) -> bool | None:
     if _OPTIONS.fullmatch(answer) and _OPTIONS.fullmatch(gold) and not (answer + gold).isalpha():
         return set(_LETTER.findall(answer)) == set(_LETTER.findall(gold))
     clock, expected_clock = _CLOCK.fullmatch(answer), _CLOCK.fullmatch(gold)
-    if clock and expected_clock and (clock[3] or expected_clock[3]):
+    if (
+        clock
+        and expected_clock
+        and (clock[2] or clock[3])
+        and (expected_clock[2] or expected_clock[3])
+    ):
         return _is_same_time(clock, expected_clock)
     return None
 

@@ -1,0 +1,45 @@
+"""Amounts in different units."""
+
+from __future__ import annotations
+
+import pytest
+
+from wmss_cli.verify.amounts import amounts_equal
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        (r"1890 \text{ cents}", r"\$18.90"),
+        (r"6\text{ ft}^2", r"864 \mbox{ inches}^2"),
+        ("6 square feet", "864 square inches"),
+        (r"2 \text{ hours } 40 \text{ minutes}", "160"),
+        ("2 hours and 40 minutes", "160 minutes"),
+        (r"1\,\text{m}\ 85\,\text{cm}", "1.85"),
+        ("1 foot 6 inches", "18 inches"),
+        ("1.5 km", "1,500 m"),
+    ],
+)
+def test_one_amount_in_two_units(answer: str, gold: str) -> None:
+    assert amounts_equal(answer, gold, 6) is True
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        (r"\$5.4", r"5.4 \text{ cents}"),
+        ("2 m", "2 cm"),
+        ("2 hours 41 minutes", "160"),
+        ("1 hour", "1 minute"),
+        (r"6\text{ ft}^2", r"72 \text{ inches}^2"),
+    ],
+)
+def test_the_number_alone_is_another_amount(answer: str, gold: str) -> None:
+    assert amounts_equal(answer, gold, 6) is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"), [("5 cm", "5"), ("5 cm", "6 cm"), ("5 cm", "5 kg"), ("5 apples", "5 cm")]
+)
+def test_left_to_the_comparison_of_numbers(answer: str, gold: str) -> None:
+    assert amounts_equal(answer, gold, 6) is None

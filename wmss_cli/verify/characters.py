@@ -1,0 +1,90 @@
+r"""One character for what looks or means the same, so that all that follows reads ASCII and LaTeX.
+
+Models write a minus as U+2212, thin spaces between thousands, full-width digits and full stops,
+invisible characters, superscripts and emoji. No other module has to know them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SUPERSCRIPTS = {
+    **dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)),
+    **{"⁺": "+", "⁻": "-", "⁽": "(", "⁾": ")", "ⁿ": "n"},
+}
+_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
+_SUPERSCRIPT = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
+_SUBSCRIPT = re.compile(f"[{''.join(_SUBSCRIPTS)}]+")
+# Behind a number, a power of metres and not of a variable.
+_AREA = re.compile(r"(?<=\d)\s?([ckdm]?m)([²³])")
+# A space, or an apostrophe as in Switzerland, between groups of three digits.
+_THOUSANDS = re.compile(
+    r"(?<![\d.,])(\d{1,3})((?:[\u00a0\u2004-\u200a\u202f\u205f'’]\d{3})+)(?!\d)"  # noqa: RUF001
+)
+# An en dash stands for a minus only before a value, and where it joins nothing.
+_DASH_MINUS = re.compile(r"(?<![\w)\]}$.%])[–—](?=[\d.√π$\\(])")  # noqa: RUF001
+_FULL_STOP = re.compile(r"[。｡](?=[^\s\n])")
+_COMMA = re.compile(r"[，、､](?=[^\s\n])")  # noqa: RUF001
+_SAME = {
+    **dict.fromkeys("−﹣‐‑➖", "-"),  # noqa: RUF001
+    **dict.fromkeys("⁄∕", "/"),  # noqa: RUF001
+    **dict.fromkeys("⋅∙‧・", "·"),
+    **dict.fromkeys("✕✖⨯", "×"),  # noqa: RUF001
+    **dict.fromkeys("“”„‟「」『』«»", '"'),
+    **dict.fromkeys("‘’‚‛", "'"),  # noqa: RUF001
+    **dict.fromkeys("【】〔〕", " "),  # noqa: RUF001
+    **{"∗": "*", "∶": ":", "。": ".", "｡": ".", "、": ",", "､": ","},  # noqa: RUF001
+    **{"℃": "°C", "℉": "°F", "º": "°", "˚": "°", "∣": "|", "〜": "~", "➕": "+", "➗": "÷"},  # noqa: RUF001
+}
+# Symbols that mean something in mathematics; all others are decoration.
+_KEPT_SYMBOLS = frozenset("°")
+_DECORATION = frozenset("∎□■▪▫◻◼✓✔✅☑➡→⇒⟹")
+
+
+def plain_characters(text: str) -> str:
+    r"""Return a text in which each character of these kinds has its plain counterpart.
+
+    Minus signs, full-width and other digits, letters and punctuation, thin spaces between
+    thousands, superscripts (as ``^{2}``) and subscripts; invisible characters, emoji and the
+    box at the end of a proof go. Dashes between words, mathematical signs and letters of any
+    language stay.
+
+    Examples
+    --------
+    >>> plain_characters("\u22121\u202f234\uff0c\uff11\uff12。"), plain_characters("5 cm²\u200b 🎉")
+    ('-1,234, 12.', '5\\text{ cm}^{2}  ')
+    """
+    if text.isascii():
+        return text
+    text = _THOUSANDS.sub(lambda match: match[1] + re.sub(r"\D", ",", match[2]), text)
+    text = _FULL_STOP.sub(". ", _COMMA.sub(", ", _DASH_MINUS.sub("-", text)))
+    text = _AREA.sub(lambda match: rf"\text{{ {match[1]}}}{match[2]}", text)
+    text = _SUPERSCRIPT.sub(lambda match: f"^{{{_translated(match[0], _SUPERSCRIPTS)}}}", text)
+    text = _SUBSCRIPT.sub(lambda match: f"_{{{_translated(match[0], _SUBSCRIPTS)}}}", text)
+    return "".join(map(_plain, text))
+
+
+def _translated(text: str, table: dict[str, str]) -> str:
+    return "".join(table[character] for character in text)
+
+
+def _plain(character: str) -> str:
+    if character.isascii():
+        return character
+    if (same := _SAME.get(character)) is not None:
+        return same
+    code = ord(character)
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if 0xFF00 <= code <= 0xFFEF or 0x1D400 <= code <= 0x1D7FF:
+        return unicodedata.normalize("NFKC", character)
+    if 0x24B6 <= code <= 0x24CF:  # a letter in a circle is the label of a choice
+        return f"({chr(ord('A') + code - 0x24B6)})"
+    if category == "Cf" or 0xFE00 <= code <= 0xFE0F:
+        return ""
+    if category == "Zs":
+        return " "
+    is_symbol = category == "So" and character not in _KEPT_SYMBOLS
+    return " " if is_symbol or character in _DECORATION else character
