@@ -24,6 +24,7 @@ def own_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make(folder: Path) -> Path:
     """Make a folder that looks like a run, and remember it."""
     (folder / "slurm").mkdir(parents=True)
+    (folder / "slurm" / "plan.json").write_text("{}")
     remember(folder, None)
     return folder
 
@@ -41,7 +42,7 @@ def test_the_newest_run_comes_first_and_each_once(tmp_path: Path) -> None:
 
 
 def test_paths_are_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a" / "slurm").mkdir(parents=True)
+    make(tmp_path / "a")
     monkeypatch.chdir(tmp_path)
     remember(Path("a"), Path("run.yaml"))
     (run,) = known_runs()

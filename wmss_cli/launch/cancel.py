@@ -48,9 +48,24 @@ def active_jobs(ledger: Ledger, stages: Sequence[str]) -> list[ActiveJob]:
     ]
 
 
-def cancel(ledger: Ledger, jobs: Sequence[ActiveJob]) -> None:
-    """Cancel jobs, those that wait for others first, and write that down."""
+def later_jobs(ledger: Ledger, stages: Sequence[str]) -> list[str]:
+    """Return the names of what a run (or only some stages of it) has still to send."""
+    wanted = {link.name for link in ledger.read_plan().links() if link.step in stages}
+    return [name for name in ledger.later() if not stages or name in wanted]
+
+
+def cancel(ledger: Ledger, jobs: Sequence[ActiveJob], later: Sequence[str] = ()) -> None:
+    """Cancel jobs, those that wait for others first, and write that down.
+
+    Parameters
+    ----------
+    later : sequence of str
+        Of :func:`later_jobs`: they are not sent any more.
+    """
     with ledger.alone():
-        slurm.call("scancel", *(job.job_id for job in reversed(jobs)))
+        for name in later:
+            ledger.append("cancelled", name)
+        if jobs:
+            slurm.call("scancel", *(job.job_id for job in reversed(jobs)))
         for job in jobs:
             ledger.append("cancelled", job.name, job.job_id)

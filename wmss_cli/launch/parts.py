@@ -33,7 +33,9 @@ class Known:
     def __init__(self, ledger: Ledger, plan: RunPlan) -> None:
         self.ledger = ledger
         self.plan = plan
-        self.submissions = ledger.submissions()
+        entries = ledger.entries()
+        self.submissions = ledger.submissions(entries)
+        self.later = ledger.later(entries)
         self.notes: list[str] = []
         self.queue_answers = True
         try:
@@ -92,7 +94,8 @@ class Part:
     def __init__(self, link: Link, part: int, sent: tuple[Entry, str] | None, known: Known) -> None:
         self.link = link
         self.job = link.tasks[part].job
-        self.entry: Entry | None = sent[0] if sent else None
+        self.is_later = part in known.later.get(link.name, ())
+        self.entry: Entry | None = sent[0] if sent and not self.is_later else None
         self.job_id: str | None = sent[1] if sent else None
         record = known.queue.get(self.job_id or "")
         # Ids are used again some day.

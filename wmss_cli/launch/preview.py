@@ -12,7 +12,7 @@ from wmss_cli.launch import sbatch, slurm
 from wmss_cli.launch.chain import Link, absolute, chain
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile
-from wmss_cli.launch.submit import is_done, missing_parts
+from wmss_cli.launch.sending import is_done, missing_parts
 from wmss_cli.stages.plan import Step
 
 _USUAL_ARRAY_SIZE = 1001

@@ -65,7 +65,7 @@ def known_runs() -> list[Run]:
                 continue
             found.pop(run.run_dir, None)
             found[run.run_dir] = run
-    return [run for run in reversed(found.values()) if Path(run.run_dir, "slurm").is_dir()]
+    return [run for run in reversed(found.values()) if Ledger(Path(run.run_dir)).has_plan()]
 
 
 def name_of(run_dir: Path) -> str:

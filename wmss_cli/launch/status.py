@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +13,7 @@ from wmss_cli.core.errors import InterruptedRunError
 from wmss_cli.core.progress import Progress
 from wmss_cli.launch import words, worker
 from wmss_cli.launch.chain import Link
-from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.ledger import Ledger, RunPlan
 from wmss_cli.launch.parts import Known, Part, State, heartbeat, manifest_of, open_parts, spent
 from wmss_cli.launch.runs import name_of
 from wmss_cli.launch.slurm_task import control_folder
@@ -160,6 +161,9 @@ def run_status(
     for link in plan.links():
         links.setdefault(link.step, []).append(link)
     stages = [_stage(step, links[step.label], known) for step in steps]
+    late = sum(len(found) for found in known.later.values())
+    if late:
+        known.notes.append(_on_later(late, ledger, plan))
     hours = [stage.gpu_hours for stage in stages if stage.gpu_hours is not None]
     order: tuple[State, ...] = ("running", "waiting", "failed", "cancelled", "not sent", "done")
     return RunStatus(
@@ -170,6 +174,13 @@ def run_status(
         gpu_hours=round(sum(hours), 3) if hours else None,
         stages=stages,
     )
+
+
+def _on_later(count: int, ledger: Ledger, plan: RunPlan) -> str:
+    limits = {str(g.profile.max_submitted) for g in plan.groups if g.profile.max_submitted}
+    said = f" (max_submitted: {', '.join(sorted(limits))})" if limits else ""
+    name = shlex.quote(name_of(ledger.run_dir))
+    return f"{count} jobs are sent later{said}; 'wmss retry {name}' sends what fits, --wait all"
 
 
 def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
@@ -208,7 +219,7 @@ def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
         seeds=step.seeds,
         models=step.models,
         state=state,
-        words=_words(state, alive, failed, silent),
+        words=_words(state, alive or parts, failed, silent),
         jobs=sorted({p.entry.job_id or "" for p in alive or failed if p.entry}),
         tasks=counts,
         progress=progress,
@@ -258,6 +269,8 @@ def _words(
         return words.waiting(reasons[0] if reasons else "")
     if state in ("failed", "cancelled"):
         return _why(failed[0])
+    if state == "not sent" and any(part.is_later for part in parts):
+        return "is sent later"
     if state == "running" and silent is not None and silent > _SILENT_AFTER_S:
         return f"running, but no sign of life for {silent / 60:.0f} min"
     return state
