@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from commands import error_of, invoke, right_records, wmss, write_records
 from launch.fake_slurm import FakeSlurm
-from launch.plans import as_sent, finish, finish_shards, small_plan, training_plan
+from launch.plans import as_sent, finish, finish_shards, small_plan, training_plan, work
 from typer.testing import Result
 
 from wmss_cli.cli import following
@@ -21,7 +21,7 @@ from wmss_cli.core.progress import PROGRESS, Progress
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.runs import remember
-from wmss_cli.launch.submit import RunSettings
+from wmss_cli.launch.submit import RunSettings, submit
 from wmss_cli.stages.plan import Step
 
 GPU = Resources(gpus_per_node=1, mem_gb=4)
@@ -106,7 +106,7 @@ def test_submitting_as_json(slurm: FakeSlurm, config: Path) -> None:
     found = json.loads(ok(invoke("run", config, "--json", "--slurm", "array_limit=2")))
     assert found[7] == {
         **{"name": slurm.last("score-base.0-2")["name"], "stage": "score-base"},
-        **{"state": "sent", "jobs": ["8"], "tasks": 3},
+        **{"state": "sent", "jobs": ["8"], "tasks": 3, "later": 0},
     }
     assert slurm.last("score-base.0-2")["options"]["array"] == "0-2%2"
 
@@ -169,8 +169,54 @@ def test_a_job_that_slurm_refuses_is_exit_code_4(slurm: FakeSlurm, config: Path)
     assert result.exit_code == 4
     said = error_of(result)
     assert said.startswith("sbatch: wmss-tokenize-")
-    assert said.endswith(": Invalid qos specification")
+    assert ": Invalid qos specification; 1 of 17 jobs are sent and stay in the queue; " in said
     assert slurm.names() == ["curate"]
+    # It is known by name.
+    (known,) = json.loads(ok(invoke("runs", "--json")))
+    assert Path(known["run_dir"]).name == "my-run"
+    assert "curate (1)" in invoke("cancel", "my-run").stderr
+
+
+def test_a_run_of_which_slurm_takes_no_job_is_no_run(
+    tmp_path: Path, slurm: FakeSlurm, config: Path
+) -> None:
+    slurm.refuse("wmss-", "Invalid account")
+    assert invoke("run", config).exit_code == 4
+    assert json.loads(ok(invoke("runs", "--json"))) == []
+    assert not (tmp_path / "my-run" / "study.json").exists()
+
+
+def test_what_may_not_be_submitted_yet_is_sent_by_wait(
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    steps: list[Step],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Let the first job that waits be done at each look."""
+    few = ("--slurm", "max_submitted=2")
+    submit(steps, RunSettings(tmp_path / "run", Profile(max_submitted=2), "cpu"))
+    remember(tmp_path / "run", None)
+    shown = ok(invoke("status", "run"))
+    assert row(shown, "curriculum") == "curriculum is sent later"
+    assert "note: 4 jobs are sent later (max_submitted: 2)" in " ".join(shown.split())
+    result = invoke("retry", "run", *few)
+    assert "4 are sent later (max_submitted: 2)" in result.stderr
+    shards = iter(range(3))
+    sleep_by(monkeypatch, lambda _: work(slurm, steps, shards))
+    result = invoke("retry", "run", *few, "--wait")
+    assert result.exit_code == 0, result.stderr
+    assert all(Path(step.job.out, "manifest.json").is_file() for step in steps)
+    assert sum(len(job["tasks"]) for job in slurm.jobs()) == 6
+
+
+def test_what_is_not_sent_yet_can_be_cancelled(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
+) -> None:
+    submit(steps, RunSettings(tmp_path / "run", Profile(max_submitted=2), "cpu"))
+    result = invoke("cancel", tmp_path / "run", "--yes")
+    assert result.stderr.startswith("Cancelled 2 jobs, and 3 that were not sent yet. 'wmss retry")
+    assert Ledger(tmp_path / "run").later() == {}
+    assert len(slurm.jobs()) == 2
 
 
 @pytest.mark.parametrize(
@@ -406,7 +452,7 @@ def test_cancel_asks_first(slurm: FakeSlurm) -> None:
 def test_cancel_by_one_call(run: Path, slurm: FakeSlurm) -> None:
     result = invoke("cancel", "run", "--yes")
     assert ok(result) == ""
-    assert result.stderr == "Cancelled 4 jobs. 'wmss retry run' goes on with the run.\n"
+    assert result.stderr == "Cancelled 4 jobs. 'wmss retry run' continues the run.\n"
     assert slurm.calls("scancel") == [["4", "3", "2", "1"]]
     assert invoke("cancel", run, "-y").stderr == "Nothing waits or runs.\n"
     assert len(slurm.calls("scancel")) == 1

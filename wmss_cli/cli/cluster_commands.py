@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wmss_cli.cli import console, options
-from wmss_cli.cli.display import Display
+from wmss_cli.cli.display import Display, number, verb
 from wmss_cli.core.errors import ConfigError
 
 app = typer.Typer()
@@ -122,7 +123,7 @@ def cancel(
     Training saves first, if Slurm gives it the time; 'wmss retry' continues from there. Of an arm
     or a seed only those jobs are cancelled that nothing else in the study needs.
     """
-    from wmss_cli.launch.cancel import active_jobs, cancel
+    from wmss_cli.launch.cancel import active_jobs, cancel, later_jobs
     from wmss_cli.launch.runs import find_run
     from wmss_cli.stages.plan import only_of
 
@@ -135,15 +136,20 @@ def cancel(
         if not wanted:
             console.err.print("The rest of the study needs all of it; nothing is cancelled.")
             return
-    jobs = active_jobs(ledger, wanted)
-    if not jobs:
+    jobs, later = active_jobs(ledger, wanted), later_jobs(ledger, wanted)
+    if not jobs and not later:
         console.err.print("Nothing waits or runs.")
         return
     what = ", ".join(f"{job.stage} ({job.job_id})" for job in jobs)
-    if not yes and not typer.confirm(f"Cancel {len(jobs)} jobs: {what}?", err=True):
+    more = f", and {len(later)} that {verb(len(later))} not sent yet" if later else ""
+    asked = f"Cancel {number(len(jobs), 'job')}{': ' if jobs else ''}{what}{more}?"
+    if not yes and not typer.confirm(asked, err=True):
         raise typer.Exit(1)
-    cancel(ledger, jobs)
-    said = f"Cancelled {len(jobs)} jobs. 'wmss retry {run}' goes on with the run."
+    cancel(ledger, jobs, later)
+    said = (
+        f"Cancelled {number(len(jobs), 'job')}{more}. 'wmss retry {shlex.quote(run)}' continues "
+        "the run."
+    )
     console.err.print(said, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -151,3 +151,13 @@ def duration(seconds: float) -> str:
         return f"{minutes}:{rest:02d} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d} h"
+
+
+def number(count: int, noun: str) -> str:
+    """Return ``1 job`` or ``2 jobs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def verb(count: int) -> str:
+    """Return ``was`` or ``were``."""
+    return "was" if count == 1 else "were"
