@@ -313,7 +313,8 @@ def test_status_through_a_pipe_has_no_escape_codes_and_fits(run: Path, slurm: Fa
     assert "\x1b" not in done.stdout
     # What is copied stays whole, all else fits.
     whole = [line for line in done.stdout.splitlines() if line.startswith(("  log:", "  mend:"))]
-    assert whole == [f"  log:  {log}", "  mend: wmss retry run"]
+    assert whole[0] == f"  log:  {log}"
+    assert whole[1].startswith("  mend: mend setup or python of the profile (see the log), then: ")
     others = [line for line in lines(done.stdout) if not line.startswith("  ")]
     assert max(map(len, others)) <= 80, done.stdout
 
@@ -325,7 +326,7 @@ def test_status_as_json(run: Path, slurm: FakeSlurm) -> None:
     curate, score, _ = found["stages"]
     assert (curate["label"], curate["state"], curate["jobs"]) == ("curate", "failed", ["1"])
     assert curate["failure"]["why"] == "out of memory"
-    assert curate["failure"]["mend"] == "wmss retry run"
+    assert curate["failure"]["mend"].startswith("wmss retry run --slurm cpu.mem_gb=")
     assert score["state"] == "cancelled"
 
 
@@ -395,7 +396,10 @@ def test_wait_ends_with_the_exit_code_of_a_failed_stage(
     result = invoke("curate", "-c", config, "-o", tmp_path / "my-run" / "curated", "--wait")
     assert result.exit_code == 5
     last = lines(result.stderr)[-1]
-    assert last == "error: curated: failed with exit code 1; wmss retry my-run"
+    assert last == (
+        "error: curated: failed with exit code 1; mend setup or python of the profile (see the "
+        "log), then: wmss retry my-run --profile FILE"
+    )
 
 
 def test_ctrl_c_detaches_and_leaves_the_jobs(

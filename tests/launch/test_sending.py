@@ -40,7 +40,7 @@ def later(run: Path) -> dict[str, list[int]]:
 # What runs is not cancelled unasked, and what is replaced stays until its successor is sent.
 
 
-@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED"])
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "SUSPENDED"])
 def test_a_running_job_is_not_cancelled_because_its_input_is_gone(
     tmp_path: Path, slurm: FakeSlurm, steps: list[Step], run: Path, state: str
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.launch import slurm, states
+from wmss_cli.launch.job_states import has_ended
 from wmss_cli.launch.ledger import Ledger
 
 
@@ -35,7 +36,7 @@ def active_jobs(ledger: Ledger, stages: Sequence[str]) -> list[ActiveJob]:
             raise ConfigError(f"{stage}: no such stage; this run has {', '.join(known)}")
     queue: dict[str, set[str]] = {}
     for record in states.queue().values():
-        if record.state in states.ACTIVE:
+        if not has_ended(record.state):
             queue.setdefault(record.name, set()).add(record.job_id.split("_")[0])
     wanted = {link.name: link.step for link in links if not stages or link.step in stages}
     if not stages:

@@ -86,7 +86,7 @@ def refuse_ends(
     """
     for name, job_ids in ends.items():
         for record in queue[name]:
-            if record.job_id.split("_")[0] in job_ids and record.state != "PENDING":
+            if record.job_id.split("_")[0] in job_ids and record.has_begun:
                 raise ConfigError(
                     f"{name}: job {record.job_id} runs, and would be cancelled, since what it "
                     "reads or how it is cut has changed; let it end, or 'wmss cancel "

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
-from wmss_cli.core.files import append_json_line
+from wmss_cli.core.files import append_durably
 from wmss_cli.core.manifest import MANIFEST
 from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import states
@@ -50,7 +50,7 @@ def remember(run_dir: Path, config: Path | None) -> None:
         config=str(config.absolute()) if config else None,
         time=time.time(),
     )
-    append_json_line(folder / _LIST, run.model_dump())
+    append_durably(folder / _LIST, run.model_dump())
 
 
 def known_runs() -> list[Run]:

@@ -201,7 +201,7 @@ def _decide(
 
 def _repeated(live: Mapping[str, Mapping[str, int]], records: Sequence[Record]) -> tuple[str, ...]:
     """Return waiting jobs whose tasks newer ones have: their sender died before it ended them."""
-    started = {r.job_id.split("_")[0] for r in records if r.state != "PENDING"}
+    started = {r.job_id.split("_")[0] for r in records if r.has_begun}
     seen: set[int] = set()
     found = []
     for base in sorted(live, key=int, reverse=True):
