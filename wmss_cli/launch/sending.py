@@ -17,6 +17,7 @@ from wmss_cli.core.errors import ConfigError
 from wmss_cli.launch import sbatch, slurm
 from wmss_cli.launch.chain import Link
 from wmss_cli.launch.ledger import Entry, Ledger
+from wmss_cli.launch.makers import awaited
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.slurm_task import write_order
 from wmss_cli.launch.states import Record
@@ -58,6 +59,8 @@ class Decision:
         Those that wait for what is made again: they are cancelled when their successor is sent.
     parts : list of int
         Tasks that are to be sent.
+    outside : tuple of str
+        Jobs of other submissions that make what it reads.
     is_dead : bool
         Whether something of it failed that is not sent again: what needs it cannot start.
     """
@@ -67,6 +70,7 @@ class Decision:
     kept: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
     parts: list[int] = field(default_factory=list)
+    outside: tuple[str, ...] = ()
     is_dead: bool = False
 
 
@@ -137,10 +141,13 @@ def decide(
     found: dict[str, Decision] = {}
     for link in links:
         step = by_label[link.step]
+        outside = awaited(step, state.queue)
+        if outside:
+            state.done[step.label] = False
         if is_done(step, state.done) or _is_over(link, links, state.queue):
             found[link.name] = Decision(link, step)
             continue
-        found[link.name] = _decide(link, step, state, found, only)
+        found[link.name] = _decide(link, step, outside, state, found, only)
     return list(found.values())
 
 
@@ -172,6 +179,7 @@ def missing_parts(link: Link, ready: bool) -> list[int]:
 def _decide(
     link: Link,
     step: Step,
+    outside: tuple[str, ...],
     state: Submission,
     before: Mapping[str, Decision],
     only: Mapping[str, Sequence[int]] | None,
@@ -182,7 +190,7 @@ def _decide(
         # It waits for jobs that are no more: those that replace them are sent now.
         ends = tuple(sorted(live))
     live = {base: tasks for base, tasks in live.items() if base not in ends}
-    ready = all(state.done.get(label, True) for label in step.needs)
+    ready = not outside and all(state.done.get(label, True) for label in step.needs)
     covered = {part for tasks in live.values() for part in tasks.values()}
     missing = [part for part in missing_parts(link, ready) if part not in covered]
     parts = missing
@@ -196,7 +204,7 @@ def _decide(
         for base, tasks in live.items()
         for job_id in ((base,) if len(tasks) == sizes[base] else tasks)
     )
-    return Decision(link, step, kept, ends, parts, is_dead=len(parts) < len(missing))
+    return Decision(link, step, kept, ends, parts, outside, is_dead=len(parts) < len(missing))
 
 
 def _repeated(live: Mapping[str, Mapping[str, int]], records: Sequence[Record]) -> tuple[str, ...]:
@@ -261,7 +269,7 @@ def send_all(decisions: Sequence[Decision], state: Submission) -> None:
         now = decision.parts if room is None else decision.parts[: max(0, room)]
         ids = decision.kept
         if now:
-            ids = (*ids, _send_parts(link, now, _dependency(link, state), state))
+            ids = (*ids, _send_parts(link, now, _dependency(decision, state), state))
         later = len(decision.parts) - len(now)
         kind: Literal["done", "queued", "sent", "later"] = "queued" if ids else "done"
         kind = "sent" if now else "later" if later else kind
@@ -283,8 +291,10 @@ def _end(decision: Decision, state: Submission) -> None:
         state.room += sum(r.job_id.split("_")[0] in decision.ends for r in state.queue[name])
 
 
-def _dependency(link: Link, state: Submission) -> str | None:
-    well = [job_id for name in link.needs for job_id in state.sent[name].job_ids]
+def _dependency(decision: Decision, state: Submission) -> str | None:
+    link = decision.link
+    well = [*decision.outside]
+    well += [job_id for name in link.needs for job_id in state.sent[name].job_ids]
     parts = [":".join(("afterok", *well))] if well else []
     if link.after is not None and state.sent[link.after].job_ids:
         parts.append(":".join(("afterany", *state.sent[link.after].job_ids)))
