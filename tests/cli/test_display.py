@@ -72,9 +72,9 @@ LIVE = {
 @pytest.mark.parametrize(
     ("width", "text"),
     [
-        (None, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of limit, 61.2 GB, 1:15 min left"),
-        (70, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of limit, 61.2 GB, 1:15 min left"),
-        (69, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of limit, 1:15 min left"),
+        (None, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of attainable, 61.2 GB, 1:15 min left"),
+        (75, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of attainable, 61.2 GB, 1:15 min left"),
+        (74, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of attainable, 1:15 min left"),
         (55, "loss 1.500, 1,234 tok/s, MFU 43%, 1:15 min left"),
         (45, "loss 1.500, 1,234 tok/s, 1:15 min left"),
         (30, "loss 1.500, 1:15 min left"),

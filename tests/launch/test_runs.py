@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -134,5 +135,22 @@ def test_a_summary_needs_no_slurm(tmp_path: Path, slurm: FakeSlurm) -> None:
     make(tmp_path / "empty")
     slurm.answer("squeue", stderr="slurm_load_jobs error", code=1)
     (run,) = summaries(known_runs())
-    assert (run.stages, run.done, run.jobs) == (3, 0, 0)
+    assert (run.stages, run.done, run.jobs) == (3, 0, None)
     assert Ledger(Path(run.run_dir)).has_plan()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_run_of_another_user_is_said_to_be_theirs(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    theirs = make(tmp_path / "theirs")
+    for folder in (theirs, theirs / "slurm"):
+        folder.chmod(0o700)
+        before = os.geteuid()
+        os.seteuid(65534)
+        try:
+            with pytest.raises(ConfigError, match="theirs: the run of user root, which you may"):
+                find_run(str(theirs))
+        finally:
+            os.seteuid(before)
+        folder.chmod(0o755)

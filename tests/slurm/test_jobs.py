@@ -186,7 +186,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_jobs(cluster: Cluster, tmp_path: P
     said = process.stderr.read()
     assert process.wait(30) == 130
     assert said.endswith(
-        "error: detached, the jobs go on: 'wmss status runs' shows them, "
+        "error: detached, the jobs continue: 'wmss status runs' shows them, "
         "'wmss cancel runs' ends them\n"
     )
     assert len(queued(cluster, tmp_path / "runs")) > 10

@@ -22,7 +22,7 @@ _PACE = {
     "loss": "loss {:.3f}",
     "tokens_per_s": "{:,.0f} tok/s",
     "mfu": "MFU {:.0%}",
-    "share_of_limit": "{:.0%} of limit",
+    "share_of_limit": "{:.0%} of attainable",
     "peak_memory_gb": "{:.1f} GB",
 }
 

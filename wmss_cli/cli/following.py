@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,16 +35,16 @@ def follow(run_dir: Path, display: Display) -> bool:
     try:
         status = watch(run_dir, display, sends=True)
     except KeyboardInterrupt:
-        name = name_of(run_dir)
+        name = shlex.quote(name_of(run_dir))
         raise InterruptedRunError(
-            f"detached, the jobs go on: 'wmss status {name}' shows them, "
+            f"detached, the jobs continue: 'wmss status {name}' shows them, "
             f"'wmss cancel {name}' ends them"
         ) from None
     for stage in status.stages:
         if stage.failure is not None:
             raise StageError(f"{stage.label}: {stage.failure.why}; {stage.failure.mend}")
     if status.state != "done":
-        raise StageError(f"the run is {status.state}; wmss retry {name_of(run_dir)}")
+        raise StageError(f"the run is {status.state}; wmss retry {shlex.quote(name_of(run_dir))}")
     return True
 
 
@@ -65,10 +66,11 @@ def watch(
     if not console.err.is_terminal:
         return _watch_plainly(looks, display)
     status = next(looks)
-    with Live(status_table.render(status), console=console.err, auto_refresh=False) as live:
+    shown = status_table.render(status, console.err)
+    with Live(shown, console=console.err, auto_refresh=False) as live:
         for look in looks:
             status = look
-            live.update(status_table.render(status), refresh=True)
+            live.update(status_table.render(status, console.err), refresh=True)
     return status
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from wmss_cli.cli import console, options
-from wmss_cli.cli.display import Display
+from wmss_cli.cli.display import Display, number
 from wmss_cli.core.errors import ConfigError, SlurmError
 
 if TYPE_CHECKING:
@@ -227,12 +228,12 @@ def _show(sent: Sequence[Any], profile: Any, run_dir: Path, as_json: bool) -> No
     later = sum(link.later for link in sent)
     if later:
         said = (
-            f"{later} are sent later (max_submitted: {profile.max_submitted}): by --wait as others "
-            "end, or when the same is typed again"
+            f"{number(later, 'job')} will be sent later (max_submitted: {profile.max_submitted}): "
+            "by --wait as others end, or when the same is typed again"
         )
         console.err.print(said, highlight=False, soft_wrap=True)
     console.err.print(
-        f"next: wmss status {name_of(run_dir)}    (wmss logs, wmss cancel)",
+        f"next: wmss status {shlex.quote(name_of(run_dir))}    (wmss logs, wmss cancel)",
         highlight=False,
         soft_wrap=True,
     )

@@ -113,8 +113,13 @@ def replaced_reports(
     reports = {job_name(step) for step in before if step.job.stage == "report"}
     others = [name for name in orphans if name not in reports]
     if others:
+        what = (
+            "1 job of another configuration is"
+            if len(others) == 1
+            else (f"{len(others)} jobs of another configuration are")
+        )
         raise ConfigError(
-            f"{ledger.run_dir}: {len(others)} jobs of another configuration are in the queue "
-            f"({others[0]}); 'wmss cancel {ledger.run_dir}' first, or choose another --out"
+            f"{ledger.run_dir}: {what} in the queue ({others[0]}); 'wmss cancel "
+            f"{shlex.quote(str(ledger.run_dir))}' first, or choose another --out"
         )
     return {name: tuple(sorted({r.job_id for r in queue[name]})) for name in orphans}

@@ -82,6 +82,8 @@ def find_run(name: str | None) -> Ledger:
     ConfigError
         If there is none, or several have that name.
     """
+    if name is not None:
+        _refuse_unreadable(Path(name))
     if name is not None and Path(name, "slurm").is_dir():
         # Of "." the name would be empty.
         return Ledger(Path(name).absolute())
@@ -107,6 +109,27 @@ def find_run(name: str | None) -> Ledger:
     return Ledger(Path(same[0].run_dir))
 
 
+def _refuse_unreadable(folder: Path) -> None:
+    """Say whose run it is, where it is another user's and not to be read."""
+    try:
+        next((folder / "slurm").iterdir(), None)
+    except PermissionError:
+        raise ConfigError(
+            f"{folder}: the run of {_owner(folder)}, which you may not read; ask them for access, "
+            "or submit one of your own with another --out"
+        ) from None
+    except OSError:
+        # There is none.
+        return
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return f"user {folder.owner()}"
+    except (KeyError, OSError):
+        return "another user"
+
+
 class Summary(Run):
     """A run and how far it is.
 
@@ -115,20 +138,21 @@ class Summary(Run):
     stages, done : int
         How many it has, and how many have their results.
     jobs : int
-        How many jobs and array tasks wait or run; 0 where Slurm does not answer.
+        How many jobs and array tasks wait or run; None where Slurm does not answer.
     """
 
     stages: int
     done: int
-    jobs: int
+    jobs: int | None
 
 
 def summaries(runs: list[Run]) -> list[Summary]:
     """Look at the folders of runs, and once at the queue."""
+    queue: dict[str, list[states.Record]] | None
     try:
         queue = states.by_name(states.queue().values())
     except SlurmError:
-        queue = {}
+        queue = None
     found = []
     for run in runs:
         try:
@@ -141,7 +165,9 @@ def summaries(runs: list[Run]) -> list[Summary]:
                 **run.model_dump(),
                 stages=len(steps),
                 done=sum(_counts(Path(step.job.out)) for step in steps),
-                jobs=sum(len(v) for name, v in queue.items() if name.split(".")[0] in names),
+                jobs=None
+                if queue is None
+                else sum(len(v) for name, v in queue.items() if name.split(".")[0] in names),
             )
         )
     return found

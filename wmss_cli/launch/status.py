@@ -183,7 +183,8 @@ def _on_later(count: int, ledger: Ledger, plan: RunPlan) -> str:
     limits = {str(g.profile.max_submitted) for g in plan.groups if g.profile.max_submitted}
     said = f" (max_submitted: {', '.join(sorted(limits))})" if limits else ""
     name = shlex.quote(name_of(ledger.run_dir))
-    return f"{count} jobs are sent later{said}; 'wmss retry {name}' sends what fits, --wait all"
+    what = "1 job is" if count == 1 else f"{count} jobs are"
+    return f"{what} sent later{said}; 'wmss retry {name}' sends what fits, with --wait all"
 
 
 def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
