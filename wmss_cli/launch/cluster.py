@@ -124,6 +124,10 @@ def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str
     nodes = sum(p.nodes for p in fitting)
     if resources.gpus_per_node > most_gpus:
         found = f"{resources.gpus_per_node} GPUs a node asked, {name} has {most_gpus}"
+        if not most_gpus:
+            others = [p.name for p in seen if p.gpus >= resources.gpus_per_node]
+            where = f" ({', '.join(dict.fromkeys(others))} has them)" if others else ""
+            return found, f"set partition{where}, or {kind}.gpus_per_node=0"
         if resources.tasks_per_node > 1:
             return found, f"set {kind}.gpus_per_node and {kind}.tasks_per_node to {most_gpus}"
         return found, f"set {kind}.gpus_per_node={most_gpus}"

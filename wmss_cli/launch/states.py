@@ -159,16 +159,27 @@ def accounts(job_ids: Sequence[str], since: float) -> dict[str, Usage] | None:
     """
     if not job_ids:
         return {}
-    whole = sorted({job_id.split("_")[0] for job_id in job_ids}, key=int)
     try:
-        text = slurm.call(
-            "sacct",
-            *("--noheader", "--parsable2", "--duplicates", f"--format={','.join(_ACCOUNTS)}"),
-            f"--jobs={','.join(whole)}",
-            f"--starttime={datetime.fromtimestamp(since - _CLOCKS_S):%Y-%m-%dT%H:%M:%S}",
-        )
+        return ask_accounts(job_ids, since)
     except SlurmError:
         return None
+
+
+def ask_accounts(job_ids: Sequence[str], since: float) -> dict[str, Usage]:
+    """Return what sacct knows, as :func:`accounts`.
+
+    Raises
+    ------
+    SlurmError
+        If it does not answer.
+    """
+    whole = sorted({job_id.split("_")[0] for job_id in job_ids}, key=int)
+    text = slurm.call(
+        "sacct",
+        *("--noheader", "--parsable2", "--duplicates", f"--format={','.join(_ACCOUNTS)}"),
+        f"--jobs={','.join(whole)}",
+        f"--starttime={datetime.fromtimestamp(since - _CLOCKS_S):%Y-%m-%dT%H:%M:%S}",
+    )
     return read_accounts(text)
 
 
