@@ -495,8 +495,12 @@ def test_retry_of_what_is_done_submits_nothing(
 ) -> None:
     for step in steps:
         finish(step.job)
+    (before,) = json.loads(ok(invoke("runs", "--json")))
     result = invoke("retry", run)
     assert (ok(result), result.stderr) == ("", "All is done; nothing to submit.\n")
+    # It was sent when it was sent.
+    (after,) = json.loads(ok(invoke("runs", "--json")))
+    assert (after["time"], after["done"]) == (before["time"], 3)
     assert len(slurm.jobs()) == 4
 
 

@@ -160,3 +160,8 @@ def test_the_summary_leaves_out_what_only_programs_read() -> None:
         console.print(summary(manifest))
     lines = [line.split() for line in capture.get().splitlines() if line.strip()]
     assert lines == [["kept", "3"], ["rejected:", "format", "2"]]
+
+
+def test_more_than_is_attainable_is_an_estimate_that_was_too_low() -> None:
+    assert "over 100% of attainable" in detail(progress(10, share_of_limit=1.1))
+    assert "100% of attainable" in detail(progress(10, share_of_limit=1.0))

@@ -56,6 +56,8 @@ def status(
         except KeyboardInterrupt:
             return
         if console.err.is_terminal:
+            if found.state == "done":
+                _show_findings(ledger.read_plan().plan())
             return
     else:
         found = run_status(ledger, selection.arm, selection.seed, selection.model)

@@ -128,7 +128,11 @@ def detail(progress: Progress, width: int | None = None) -> str:
 def pace(progress: Progress) -> dict[str, str]:
     """Return what a stage says of its work, by the name of the metric."""
     found = progress.metrics
-    return {name: said.format(found[name]) for name, said in _PACE.items() if name in found}
+    said = {name: text.format(found[name]) for name, text in _PACE.items() if name in found}
+    if found.get("share_of_limit", 0) > 1:
+        # What is attainable is an estimate.
+        said["share_of_limit"] = "over 100% of attainable"
+    return said
 
 
 def left(progress: Progress) -> str:

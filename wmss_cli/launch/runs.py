@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -102,8 +103,8 @@ def find_run(name: str | None) -> Ledger:
     if not same:
         if Path(name, STUDY_FILE).is_file():
             raise ConfigError(
-                f"{name}: was run on this machine, not on a cluster; 'wmss report {name}' shows "
-                "what there is of it"
+                f"{name}: was run on this machine, not on a cluster; 'wmss report "
+                f"{shlex.quote(name)}' shows what there is of it"
             )
         raise ConfigError(f"{name}: no run of this name or folder; 'wmss runs' lists yours")
     return Ledger(Path(same[0].run_dir))
