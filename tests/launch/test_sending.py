@@ -13,6 +13,7 @@ from launch.plans import finish, finish_shards, settings, small_plan, work
 from wmss_cli.core.errors import ConfigError, SlurmError
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile, Resources
+from wmss_cli.launch.rest import send_rest
 from wmss_cli.launch.submit import PartlySentError, submit
 from wmss_cli.stages.plan import Step
 
@@ -159,6 +160,23 @@ def test_jobs_of_other_runs_count(tmp_path: Path, steps: list[Step]) -> None:
     assert [(one.state, one.count, one.later) for one in sent] == [
         *(("sent", 1, 0), ("sent", 1, 2), ("later", 0, 1), ("later", 0, 1))
     ]
+
+
+def test_a_stage_that_is_added_drops_nothing_of_what_is_sent_later(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
+) -> None:
+    few = Profile(max_submitted=1)
+    submit(steps[:2], settings(tmp_path, few), adds=True)
+    by_hand = replace(steps[2], needs=(), waits=(steps[1].job.out,))
+    submit([by_hand], settings(tmp_path, few), adds=True)
+    left = {"score.0-2": [0, 1, 2], "score.merge": [0], "curriculum": [0]}
+    assert later(tmp_path / "run") == left
+    shards = iter(range(3))
+    for _ in range(8):
+        work(slurm, steps, shards)
+        send_rest(Ledger(tmp_path / "run"))
+    assert later(tmp_path / "run") == {}
+    assert slurm.names()[-1] == "curriculum"
 
 
 def test_the_rest_is_not_what_failed(tmp_path: Path, slurm: FakeSlurm, steps: list[Step]) -> None:

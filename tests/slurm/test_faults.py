@@ -28,28 +28,26 @@ from slurm.steps import (
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.manifest import read_manifest
 
+# With other tests beside it, a training may take minutes to begin.
+_BUSY_S = 400.0
 PAIR = {"nodes": 1, "tasks_per_node": 2, "time_limit_min": 10, "signal_lead_s": 60}
 
 
 def rank_pid(job_id: str, rank: int) -> int:
-    """Return the process of a rank."""
-    wanted = {f"SLURM_JOB_ID={job_id}".encode(), f"SLURM_PROCID={rank}".encode()}
-    (found,) = (pid for pid, variables in _processes() if wanted <= variables)
-    return found
-
-
-def _processes() -> Iterator[tuple[int, set[bytes]]]:
+    """Return the process of a rank: what slurmstepd has started, without its own workers."""
+    wanted = {f"SLURM_JOB_ID={job_id}", f"SLURM_PROCID={rank}"}
+    found = []
     for folder in Path("/proc").glob("[0-9]*"):
         # Processes come and go.
         with contextlib.suppress(OSError):
-            if b"submitit.core._submit" in (folder / "cmdline").read_bytes():
-                variables = set((folder / "environ").read_bytes().split(b"\0"))
-                # Workers of a rank have its environment, too.
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                if b"submitit" not in Path(f"/proc/{parent}/cmdline").read_bytes().replace(
-                    b"srun", b""
-                ):
-                    yield int(folder.name), variables
+            variables = (folder / "environ").read_text(errors="replace").split("\0")
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            watched = Path(f"/proc/{parent}/cmdline").read_text().startswith("slurmstepd")
+            is_rank = "submitit.core._submit" in (folder / "cmdline").read_text()
+            if watched and is_rank and wanted <= set(variables):
+                found.append(int(folder.name))
+    (pid,) = found
+    return pid
 
 
 def log(job: Job) -> str:
@@ -64,12 +62,12 @@ def test_a_rank_that_hangs_is_named_and_the_job_begins_again(tmp_path: Path) -> 
         **{"epochs": 20.0, "save_every_steps": 40, "zero_stage": 1, "hang_limit_min": 0.25},
     )
     ledger, sent = send(job, train=PAIR)
-    wait_until(lambda: steps_taken(job) > 5)
+    wait_until(lambda: steps_taken(job) > 5, timeout_s=_BUSY_S)
     os.kill(rank_pid(sent.job_ids[0], 1), signal.SIGSTOP)
     began = time.monotonic()
     wait_until(lambda: only_stage(ledger).state == "waiting", timeout_s=90)
     # The limit, the rhythm in which ranks look at each other, and Slurm's own pace.
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 15 + 60
     text = log(job)
     assert "rank 1 (host " in text
     assert "has not answered for " in text
@@ -83,7 +81,7 @@ def test_a_rank_that_hangs_is_named_and_the_job_begins_again(tmp_path: Path) -> 
 def test_a_rank_that_is_killed_is_named(tmp_path: Path) -> None:
     job = make_joint_job(tmp_path / "run", epochs=20.0, zero_stage=1)
     ledger, sent = send(job, train=PAIR | {"mem_gb": 2})
-    wait_until(lambda: steps_taken(job) > 5)
+    wait_until(lambda: steps_taken(job) > 5, timeout_s=_BUSY_S)
     os.kill(rank_pid(sent.job_ids[0], 1), signal.SIGKILL)
     assert wait_over(ledger).state == "failed"
 
@@ -102,8 +100,8 @@ def test_a_job_that_is_held_after_its_end_is_cancelled_and_not_sent_twice(
 ) -> None:
     write_profile(tmp_path, setup=["false"])
     write_records(tmp_path / "data.jsonl", right_records(4))
-    curate = ("curate", "data.jsonl", "-o", "run/curated", "--cluster", "slurm")
-    curate += ("--profile", "profile.yaml")
+    slurm = ("--cluster", "slurm", "--profile", "profile.yaml")
+    curate = ("curate", "data.jsonl", "-o", "run/curated", *slurm)
     first = json.loads(wmss(tmp_path, *curate, "--json").stdout)[0]["jobs"][0]
     on_cluster.wait_state(first, "FAILED")
     on_cluster.run("scontrol", "requeuehold", "State=SpecialExit", first)

@@ -195,7 +195,7 @@ def _what(stage: StageStatus) -> str:
     limit = stage.limit_left_s
     if stage.state == "running" and limit is not None:
         ends_first = limit < (_SOON_S if stage.left_s is None else stage.left_s)
-        text += f"; time limit in {duration(limit)}" if ends_first else ""
+        text += f"; limit in {duration(limit)}" if ends_first else ""
     if stage.state == "waiting" and stage.expected_start is not None:
         text += f"; expected {_moment(stage.expected_start)}"
     return text

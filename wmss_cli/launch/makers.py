@@ -81,8 +81,24 @@ def model_to_come(reference: str) -> Path | None:
     return path / "model" if str(path) == maker.step.job.out else path
 
 
-def awaited(step: Step, queue: Mapping[str, Sequence[Record]]) -> tuple[str, ...]:
-    """Return the jobs of other submissions that a step waits for.
+@dataclass(frozen=True)
+class Awaited:
+    """What a step waits for that other submissions make.
+
+    Attributes
+    ----------
+    job_ids : tuple of str
+        Jobs that wait or run.
+    is_unsent : bool
+        Whether something of it is still to be sent (`max_submitted`).
+    """
+
+    job_ids: tuple[str, ...] = ()
+    is_unsent: bool = False
+
+
+def awaited(step: Step, queue: Mapping[str, Sequence[Record]]) -> Awaited:
+    """Return what a step waits for that other submissions make.
 
     Parameters
     ----------
@@ -97,15 +113,18 @@ def awaited(step: Step, queue: Mapping[str, Sequence[Record]]) -> tuple[str, ...
         If something is neither there nor on its way.
     """
     found: list[str] = []
+    is_unsent = False
     for out in step.waits:
         maker = maker_of(Path(out))
         if maker is None:
             continue
         ids = sorted({record.job_id for record in queue.get(maker.name, ())})
-        if not ids:
+        later = maker.name in Ledger(maker.run_dir).later()
+        if not ids and not later:
             raise ConfigError(
                 f"{step.label}: {out} is not there, and no job that makes it waits or runs; 'wmss "
                 f"retry {shlex.quote(str(maker.run_dir))}' first"
             )
         found += ids
-    return tuple(found)
+        is_unsent = is_unsent or later
+    return Awaited(tuple(found), is_unsent)

@@ -74,7 +74,8 @@ def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[
     provisional = missing_inputs(steps)
     asked = here and any(step.waits for step in steps)
     queue = states.by_name(states.queue().values()) if asked else {}
-    outside = {step.label: awaited(step, queue) for step in steps if here or not step.waits}
+    found = {step.label: awaited(step, queue) for step in steps if here or not step.waits}
+    outside = {label: ("LATER",) if one.is_unsent else one.job_ids for label, one in found.items()}
     done = dict.fromkeys((*provisional, *(name for name, ids in outside.items() if ids)), False)
     for link in links:
         if is_done(by_label[link.step], done):

@@ -122,4 +122,6 @@ def replaced_reports(
             f"{ledger.run_dir}: {what} in the queue ({others[0]}); 'wmss cancel "
             f"{shlex.quote(str(ledger.run_dir))}' first, or choose another --out"
         )
-    return {name: tuple(sorted({r.job_id for r in queue[name]})) for name in orphans}
+    # One that has begun ends by itself, and is no part of what the study is now.
+    waiting = [name for name in orphans if not any(r.has_begun for r in queue[name])]
+    return {name: tuple(sorted({r.job_id for r in queue[name]})) for name in waiting}

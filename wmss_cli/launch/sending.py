@@ -17,7 +17,7 @@ from wmss_cli.core.errors import ConfigError
 from wmss_cli.launch import sbatch, slurm
 from wmss_cli.launch.chain import Link
 from wmss_cli.launch.ledger import Entry, Ledger
-from wmss_cli.launch.makers import awaited
+from wmss_cli.launch.makers import Awaited, awaited
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.slurm_task import write_order
 from wmss_cli.launch.states import Record
@@ -59,8 +59,8 @@ class Decision:
         Those that wait for what is made again: they are cancelled when their successor is sent.
     parts : list of int
         Tasks that are to be sent.
-    outside : tuple of str
-        Jobs of other submissions that make what it reads.
+    outside : Awaited
+        What other submissions make of what it reads.
     is_dead : bool
         Whether something of it failed that is not sent again: what needs it cannot start.
     """
@@ -70,7 +70,7 @@ class Decision:
     kept: tuple[str, ...] = ()
     ends: tuple[str, ...] = ()
     parts: list[int] = field(default_factory=list)
-    outside: tuple[str, ...] = ()
+    outside: Awaited = field(default_factory=Awaited)
     is_dead: bool = False
 
 
@@ -112,7 +112,9 @@ class Submission:
         """Write down what of the decisions was not sent."""
         taken = {name: sent.count for name, sent in self.sent.items()}
         left = {d.link.name: d.parts[taken.get(d.link.name, 0) :] for d in decisions}
-        self.ledger.put_off({name: parts for name, parts in left.items() if parts}, self.later)
+        # What other submissions have still to send is not theirs to drop.
+        known = {name: parts for name, parts in self.later.items() if name in left}
+        self.ledger.put_off({name: parts for name, parts in left.items() if parts}, known)
 
 
 def decide(
@@ -141,8 +143,15 @@ def decide(
     found: dict[str, Decision] = {}
     for link in links:
         step = by_label[link.step]
-        outside = awaited(step, state.queue)
-        if outside:
+        try:
+            outside = awaited(step, state.queue)
+        except ConfigError:
+            if only is None:
+                raise
+            found[link.name] = Decision(link, step, is_dead=True)
+            state.done[step.label] = False
+            continue
+        if outside != Awaited():
             state.done[step.label] = False
         if is_done(step, state.done) or _is_over(link, links, state.queue):
             found[link.name] = Decision(link, step)
@@ -179,7 +188,7 @@ def missing_parts(link: Link, ready: bool) -> list[int]:
 def _decide(
     link: Link,
     step: Step,
-    outside: tuple[str, ...],
+    outside: Awaited,
     state: Submission,
     before: Mapping[str, Decision],
     only: Mapping[str, Sequence[int]] | None,
@@ -190,7 +199,7 @@ def _decide(
         # It waits for jobs that are no more: those that replace them are sent now.
         ends = tuple(sorted(live))
     live = {base: tasks for base, tasks in live.items() if base not in ends}
-    ready = not outside and all(state.done.get(label, True) for label in step.needs)
+    ready = outside == Awaited() and all(state.done.get(label, True) for label in step.needs)
     covered = {part for tasks in live.values() for part in tasks.values()}
     missing = [part for part in missing_parts(link, ready) if part not in covered]
     parts = missing
@@ -264,7 +273,7 @@ def send_all(decisions: Sequence[Decision], state: Submission) -> None:
         link = decision.link
         waits = [state.sent[name] for name in (*link.needs, *([link.after] if link.after else []))]
         room = state.room
-        if any(sent.later for sent in waits):
+        if decision.outside.is_unsent or any(sent.later for sent in waits):
             room = 0
         now = decision.parts if room is None else decision.parts[: max(0, room)]
         ids = decision.kept
@@ -293,7 +302,7 @@ def _end(decision: Decision, state: Submission) -> None:
 
 def _dependency(decision: Decision, state: Submission) -> str | None:
     link = decision.link
-    well = [*decision.outside]
+    well = [*decision.outside.job_ids]
     well += [job_id for name in link.needs for job_id in state.sent[name].job_ids]
     parts = [":".join(("afterok", *well))] if well else []
     if link.after is not None and state.sent[link.after].job_ids:
