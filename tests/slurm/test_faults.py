@@ -59,7 +59,7 @@ def log(job: Job) -> str:
 def test_a_rank_that_hangs_is_named_and_the_job_begins_again(tmp_path: Path) -> None:
     job = make_joint_job(
         tmp_path / "run",
-        **{"epochs": 20.0, "save_every_steps": 40, "zero_stage": 1, "hang_limit_min": 0.25},
+        **{"epochs": 8.0, "save_every_steps": 20, "zero_stage": 1, "hang_limit_min": 0.25},
     )
     ledger, sent = send(job, train=PAIR)
     wait_until(lambda: steps_taken(job) > 5, timeout_s=_BUSY_S)
@@ -72,18 +72,18 @@ def test_a_rank_that_hangs_is_named_and_the_job_begins_again(tmp_path: Path) -> 
     assert "rank 1 (host " in text
     assert "has not answered for " in text
     assert "requeued after a hang (1 of at most 20 times)" in text
-    assert wait_over(ledger).state == "done"
+    assert wait_over(ledger, _BUSY_S).state == "done"
     manifest = read_manifest(Path(job.out))
     assert (manifest.attempt, manifest.job_id) == (2, sent.job_ids[0])
 
 
 @pytest.mark.usefixtures("on_cluster")
 def test_a_rank_that_is_killed_is_named(tmp_path: Path) -> None:
-    job = make_joint_job(tmp_path / "run", epochs=20.0, zero_stage=1)
+    job = make_joint_job(tmp_path / "run", epochs=8.0, zero_stage=1)
     ledger, sent = send(job, train=PAIR | {"mem_gb": 2})
     wait_until(lambda: steps_taken(job) > 5, timeout_s=_BUSY_S)
     os.kill(rank_pid(sent.job_ids[0], 1), signal.SIGKILL)
-    assert wait_over(ledger).state == "failed"
+    assert wait_over(ledger, _BUSY_S).state == "failed"
 
     def why() -> str:
         failure = only_stage(ledger).failure
