@@ -140,7 +140,7 @@ def test_no_more_jobs_than_allowed_are_in_the_queue(on_cluster: Cluster, tmp_pat
     make_project(tmp_path)
     wait_until(lambda: not on_cluster.run("squeue", "--noheader").strip())
     few = ("--slurm", "max_submitted=3")
-    sent = wmss(tmp_path, "run", "demo.yaml", "--cluster", "slurm", *few)
+    sent = wmss(tmp_path, "run", "demo.yaml", "--set", "arms=[base]", "--cluster", "slurm", *few)
     assert sent.returncode == 0, sent.stderr
     assert "will be sent later (max_submitted: 3)" in sent.stderr
     listed = on_cluster.run("squeue", "--noheader", "--array", "--format=%i").split()
