@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from commands import MODEL_CONFIG, error_of, invoke, right_records, wmss, write_model, write_records
 from launch.fake_slurm import FakeSlurm
-from launch.plans import as_sent, finish, finish_shards, small_plan, training_plan
+from launch.plans import as_sent, finish, finish_shards, small_plan, training_plan, work
 from typer.testing import Result
 
 from wmss_cli.cli import following
@@ -21,7 +21,7 @@ from wmss_cli.core.progress import PROGRESS, Progress
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.launch.runs import remember
-from wmss_cli.launch.submit import RunSettings
+from wmss_cli.launch.submit import RunSettings, submit
 from wmss_cli.stages.plan import Step
 
 GPU = Resources(gpus_per_node=1, mem_gb=4)
@@ -105,7 +105,7 @@ def test_submitting_as_json(slurm: FakeSlurm, config: Path) -> None:
     found = json.loads(ok(invoke("run", config, "--json", "--slurm", "array_limit=2")))
     assert found[7] == {
         **{"name": slurm.last("score-base.0-2")["name"], "stage": "score-base"},
-        **{"state": "sent", "jobs": ["8"], "tasks": 3},
+        **{"state": "sent", "jobs": ["8"], "tasks": 3, "later": 0},
     }
     assert slurm.last("score-base.0-2")["options"]["array"] == "0-2%2"
 
@@ -190,8 +190,54 @@ def test_a_job_that_slurm_refuses_is_exit_code_4(slurm: FakeSlurm, config: Path)
     assert result.exit_code == 4
     said = error_of(result)
     assert said.startswith("sbatch: wmss-tokenize-")
-    assert said.endswith(": Invalid qos specification")
+    assert ": Invalid qos specification; 1 of 17 jobs are sent and stay in the queue; " in said
     assert slurm.names() == ["curate"]
+    # It is known by name.
+    (known,) = json.loads(ok(invoke("runs", "--json")))
+    assert Path(known["run_dir"]).name == "my-run"
+    assert "curate (1)" in invoke("cancel", "my-run").stderr
+
+
+def test_a_run_of_which_slurm_takes_no_job_is_no_run(
+    tmp_path: Path, slurm: FakeSlurm, config: Path
+) -> None:
+    slurm.refuse("wmss-", "Invalid account")
+    assert invoke("run", config).exit_code == 4
+    assert json.loads(ok(invoke("runs", "--json"))) == []
+    assert not (tmp_path / "my-run" / "study.json").exists()
+
+
+def test_what_may_not_be_submitted_yet_is_sent_by_wait(
+    tmp_path: Path,
+    slurm: FakeSlurm,
+    steps: list[Step],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Let the first job that waits be done at each look."""
+    few = ("--slurm", "max_submitted=2")
+    submit(steps, RunSettings(tmp_path / "run", Profile(max_submitted=2), "cpu"))
+    remember(tmp_path / "run", None)
+    shown = ok(invoke("status", "run"))
+    assert row(shown, "curriculum") == "curriculum is sent later"
+    assert "note: 4 jobs are sent later (max_submitted: 2)" in " ".join(shown.split())
+    result = invoke("retry", "run", *few)
+    assert "4 jobs will be sent later (max_submitted: 2): by --wait" in result.stderr
+    shards = iter(range(3))
+    sleep_by(monkeypatch, lambda _: work(slurm, steps, shards))
+    result = invoke("retry", "run", *few, "--wait")
+    assert result.exit_code == 0, result.stderr
+    assert all(Path(step.job.out, "manifest.json").is_file() for step in steps)
+    assert sum(len(job["tasks"]) for job in slurm.jobs()) == 6
+
+
+def test_what_is_not_sent_yet_can_be_cancelled(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
+) -> None:
+    submit(steps, RunSettings(tmp_path / "run", Profile(max_submitted=2), "cpu"))
+    result = invoke("cancel", tmp_path / "run", "--yes")
+    assert result.stderr.startswith("Cancelled 2 jobs, and 3 that were not sent yet. 'wmss retry")
+    assert Ledger(tmp_path / "run").later() == {}
+    assert len(slurm.jobs()) == 2
 
 
 @pytest.mark.parametrize(
@@ -248,12 +294,14 @@ def test_status_shows_a_row_for_each_stage(slurm: FakeSlurm, steps: list[Step]) 
     assert result.stderr == ""
     assert row(shown, "curate").startswith("curate done")
     assert "1/4, 1 run" in row(shown, "score")
-    assert "50%/75%" in row(shown, "score")
+    # Where there is no room, the words of a state count more.
+    assert "CPU/mem" not in shown
+    assert max(map(len, lines(shown))) <= 80
     text = " ".join(shown.split())
     assert "300/900" in text
     assert "1,234 tok/s" in text
     assert "waits for its input" in text
-    assert "run: running, 1.0 GPU-hours (at " in text
+    assert "run: running, 1.03 GPU-hours (at " in text
 
 
 def test_status_says_how_a_training_goes(tmp_path: Path, slurm: FakeSlurm) -> None:
@@ -272,8 +320,8 @@ def test_status_says_how_a_training_goes(tmp_path: Path, slurm: FakeSlurm) -> No
     )
     (folder / PROGRESS).write_text(progress.model_dump_json())
     shown = ok(invoke("status", "run"))
-    assert "sft: loss 0.512, 1,234 tok/s, MFU 43%, 64% of limit, 61.2 GB" in lines(shown)
-    assert "running; 30/90 steps, 1:15 min left" in " ".join(shown.split())
+    assert "sft: loss 0.512, 1,234 tok/s, MFU 43%, 64% of attainable, 61.2 GB" in lines(shown)
+    assert "30/90 steps, 1:15 min left" in " ".join(shown.split())
     assert max(map(len, lines(shown))) <= 80
     sft = json.loads(ok(invoke("status", "run", "--json")))["stages"][1]
     assert (sft["left_s"], sft["progress"]["metrics"]["share_of_limit"]) == (75, 0.64)
@@ -288,7 +336,8 @@ def test_status_through_a_pipe_has_no_escape_codes_and_fits(run: Path, slurm: Fa
     assert "\x1b" not in done.stdout
     # What is copied stays whole, all else fits.
     whole = [line for line in done.stdout.splitlines() if line.startswith(("  log:", "  mend:"))]
-    assert whole == [f"  log:  {log}", "  mend: wmss retry run"]
+    assert whole[0] == f"  log:  {log}"
+    assert whole[1].startswith("  mend: mend setup or python of the profile (see the log), then: ")
     others = [line for line in lines(done.stdout) if not line.startswith("  ")]
     assert max(map(len, others)) <= 80, done.stdout
 
@@ -300,7 +349,7 @@ def test_status_as_json(run: Path, slurm: FakeSlurm) -> None:
     curate, score, _ = found["stages"]
     assert (curate["label"], curate["state"], curate["jobs"]) == ("curate", "failed", ["1"])
     assert curate["failure"]["why"] == "out of memory"
-    assert curate["failure"]["mend"] == "wmss retry run"
+    assert curate["failure"]["mend"].startswith("wmss retry run --slurm cpu.mem_gb=")
     assert score["state"] == "cancelled"
 
 
@@ -370,7 +419,10 @@ def test_wait_ends_with_the_exit_code_of_a_failed_stage(
     result = invoke("curate", "-c", config, "-o", tmp_path / "my-run" / "curated", "--wait")
     assert result.exit_code == 5
     last = lines(result.stderr)[-1]
-    assert last == "error: curated: failed with exit code 1; wmss retry my-run"
+    assert last == (
+        "error: curated: failed with exit code 1; mend setup or python of the profile (see the "
+        "log), then: wmss retry my-run --profile FILE"
+    )
 
 
 def test_ctrl_c_detaches_and_leaves_the_jobs(
@@ -383,7 +435,7 @@ def test_ctrl_c_detaches_and_leaves_the_jobs(
     result = invoke("curate", "-c", config, "-o", tmp_path / "my-run" / "curated", "--wait")
     assert result.exit_code == 130
     assert lines(result.stderr)[-1] == (
-        "error: detached, the jobs go on: 'wmss status my-run' shows them, "
+        "error: detached, the jobs continue: 'wmss status my-run' shows them, "
         "'wmss cancel my-run' ends them"
     )
     assert slurm.calls("scancel") == []
@@ -427,7 +479,7 @@ def test_cancel_asks_first(slurm: FakeSlurm) -> None:
 def test_cancel_by_one_call(run: Path, slurm: FakeSlurm) -> None:
     result = invoke("cancel", "run", "--yes")
     assert ok(result) == ""
-    assert result.stderr == "Cancelled 4 jobs. 'wmss retry run' goes on with the run.\n"
+    assert result.stderr == "Cancelled 4 jobs. 'wmss retry run' continues the run.\n"
     assert slurm.calls("scancel") == [["4", "3", "2", "1"]]
     assert invoke("cancel", run, "-y").stderr == "Nothing waits or runs.\n"
     assert len(slurm.calls("scancel")) == 1
@@ -464,8 +516,12 @@ def test_retry_of_what_is_done_submits_nothing(
 ) -> None:
     for step in steps:
         finish(step.job)
+    (before,) = json.loads(ok(invoke("runs", "--json")))
     result = invoke("retry", run)
     assert (ok(result), result.stderr) == ("", "All is done; nothing to submit.\n")
+    # It was sent when it was sent.
+    (after,) = json.loads(ok(invoke("runs", "--json")))
+    assert (after["time"], after["done"]) == (before["time"], 3)
     assert len(slurm.jobs()) == 4
 
 

@@ -72,9 +72,9 @@ LIVE = {
 @pytest.mark.parametrize(
     ("width", "text"),
     [
-        (None, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of limit, 61.2 GB, 1:15 min left"),
-        (70, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of limit, 61.2 GB, 1:15 min left"),
-        (69, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of limit, 1:15 min left"),
+        (None, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of attainable, 61.2 GB, 1:15 min left"),
+        (75, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of attainable, 61.2 GB, 1:15 min left"),
+        (74, "loss 1.500, 1,234 tok/s, MFU 43%, 64% of attainable, 1:15 min left"),
         (55, "loss 1.500, 1,234 tok/s, MFU 43%, 1:15 min left"),
         (45, "loss 1.500, 1,234 tok/s, 1:15 min left"),
         (30, "loss 1.500, 1:15 min left"),
@@ -160,3 +160,8 @@ def test_the_summary_leaves_out_what_only_programs_read() -> None:
         console.print(summary(manifest))
     lines = [line.split() for line in capture.get().splitlines() if line.strip()]
     assert lines == [["kept", "3"], ["rejected:", "format", "2"]]
+
+
+def test_more_than_is_attainable_is_an_estimate_that_was_too_low() -> None:
+    assert "over 100% of attainable" in detail(progress(10, share_of_limit=1.1))
+    assert "100% of attainable" in detail(progress(10, share_of_limit=1.0))

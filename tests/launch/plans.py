@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launch.fake_slurm import FakeSlurm
+from launch.fake_slurm import FakeSlurm, stage_of
 
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import CurateConfig, CurriculumConfig, ScoreConfig, Section, SftConfig
@@ -91,6 +91,22 @@ def finish_shards(step: Step, numbers: Sequence[int]) -> None:
     """Put the results of some shards in place."""
     for number in numbers:
         finish(shard_jobs(step.job)[number])
+
+
+def work(slurm: FakeSlurm, steps: Sequence[Step], shards: Iterator[int]) -> None:
+    """Let the first job or task that waits end well; `shards` yields those that are not done."""
+    by_label = {step.label: step for step in steps}
+    for job in slurm.jobs():
+        label, _, part = stage_of(job["name"]).partition(".")
+        for index in job["tasks"]:
+            job_id = job["id"] + (f"_{index}" if index else "")
+            if slurm.states(job_id) == ["PENDING"]:
+                if part in ("", "merge"):
+                    finish(by_label[label].job)
+                else:
+                    finish_shards(by_label[label], [next(shards)])
+                slurm.move(job_id, "COMPLETED")
+                return
 
 
 def with_out(step: Step, out: str) -> Step:

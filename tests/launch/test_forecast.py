@@ -75,7 +75,12 @@ def test_what_is_assumed_of_the_links_is_said() -> None:
 
 def test_what_is_not_known_of_the_gpus_is_asked_for() -> None:
     assert refusal(None).startswith("on which GPUs? Give --profile")
-    assert refusal(None, gpus=4).startswith("gpu_mem_gb of the GPUs is not known")
+    assert refusal(None, gpus=4) == (
+        "gpu_mem_gb and gpu_tflops of the GPUs are not known; give --gpu-mem-gb and --gpu-tflops, "
+        "or in the profile gpu_mem_gb and gpu_tflops or a train.gpu_type such as h100"
+    )
+    one = refusal(None, gpus=4, mem_gb=80)
+    assert one.startswith("gpu_tflops of the GPUs is not known; give --gpu-tflops, or in")
     assert refusal(load_profile("generic-gpu"), mem_gb=80).startswith("gpu_tflops of the GPUs")
     cpus = Profile(gpu_mem_gb=80, gpu_tflops=1, train=Resources(nodes=2))
     assert refusal(cpus).startswith("train.gpus_per_node of the profile is 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def own_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make(folder: Path) -> Path:
     """Make a folder that looks like a run, and remember it."""
     (folder / "slurm").mkdir(parents=True)
+    (folder / "slurm" / "plan.json").write_text("{}")
     remember(folder, None)
     return folder
 
@@ -41,7 +43,7 @@ def test_the_newest_run_comes_first_and_each_once(tmp_path: Path) -> None:
 
 
 def test_paths_are_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a" / "slurm").mkdir(parents=True)
+    make(tmp_path / "a")
     monkeypatch.chdir(tmp_path)
     remember(Path("a"), Path("run.yaml"))
     (run,) = known_runs()
@@ -133,5 +135,22 @@ def test_a_summary_needs_no_slurm(tmp_path: Path, slurm: FakeSlurm) -> None:
     make(tmp_path / "empty")
     slurm.answer("squeue", stderr="slurm_load_jobs error", code=1)
     (run,) = summaries(known_runs())
-    assert (run.stages, run.done, run.jobs) == (3, 0, 0)
+    assert (run.stages, run.done, run.jobs) == (3, 0, None)
     assert Ledger(Path(run.run_dir)).has_plan()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_run_of_another_user_is_said_to_be_theirs(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    theirs = make(tmp_path / "theirs")
+    for folder in (theirs, theirs / "slurm"):
+        folder.chmod(0o700)
+        before = os.geteuid()
+        os.seteuid(65534)
+        try:
+            with pytest.raises(ConfigError, match="theirs: the run of user root, which you may"):
+                find_run(str(theirs))
+        finally:
+            os.seteuid(before)
+        folder.chmod(0o755)

@@ -28,6 +28,7 @@ from wmss_cli.stages.shards import shard_jobs
 
 Look = Callable[[], dict[str, StageStatus]]
 GPU = Resources(gpus_per_node=1, mem_gb=4)
+USED = "  # it used 2.0 GiB, of 4.0 on a node"
 
 
 @pytest.fixture
@@ -78,6 +79,44 @@ def log_of(folder: Path, slurm: FakeSlurm, stage: str, task: str = "") -> Path:
 
 
 # What waits and runs.
+
+
+def test_gpu_hours_hold_what_a_requeued_job_used_before(
+    tmp_path: Path, sent: FakeSlurm, look: Look, steps: list[Step]
+) -> None:
+    finish(steps[0].job)
+    sent.move("1", "COMPLETED")
+    name = sent.last("score.0-2")["name"]
+    tres = "billing=1,cpu=1,gres/gpu=1,mem=4G,node=1"
+    first = f"2_0|REQUEUED|0:0|3600|00:30|3600||4G|{tres}|2026-11-24T17:00:00|None\n"
+    now = f"2_0|RUNNING|0:0|60|00:30|60||4G|{tres}|Unknown|None\n"
+    log_of(tmp_path, sent, "score.0-2", "_0").touch()
+    line = "2_0|{}|None|{}|59:57|2026-11-24T{}|" + name + "|n1\n"
+    for state, elapsed, start, rows, hours in (
+        ("RUNNING", "1:00:00", "16:00:00", f"2_0|RUNNING|0:0|9|0|9||4G|{tres}|Unknown|\n", 1.0),
+        ("PENDING", "0:00", "17:02:00", first, 1.0),
+        ("RUNNING", "30:00", "17:02:00", first + now, 1.5),
+        ("RUNNING", "45:00", "17:02:00", first + now, 1.75),
+    ):
+        sent.answer("squeue", line.format(state, elapsed, start))
+        sent.answer("sacct", rows)
+        before = len(sent.calls("sacct"))
+        assert look()["score"].gpu_hours == hours
+        # What ended (curate, the rest of the array) and the new attempt, in one call.
+        assert len(sent.calls("sacct")) - before <= 1
+
+
+def test_a_report_that_a_full_disk_cut_short_hides_nothing(
+    tmp_path: Path, sent: FakeSlurm, look: Look
+) -> None:
+    sent.move("1", "FAILED", exit="1:0", elapsed_s=60)
+    control = control_folder(tmp_path / "run" / "slurm" / sent.last("curate")["name"], "1")
+    control.mkdir(parents=True)
+    for text in ("", '{"message": "the di', "[]", "{}", "\x00"):
+        (control / "error-00000.json").write_text(text)
+        failure = look()["curate"].failure
+        assert failure is not None
+        assert failure.why == "failed with exit code 1"
 
 
 def test_just_after_it_was_sent(tmp_path: Path, sent: FakeSlurm, look: Look) -> None:
@@ -235,9 +274,10 @@ def fail(slurm: FakeSlurm, job_id: str, state: str, code: str = "0:0") -> None:
     ("state", "code", "words", "mend"),
     [
         ("TIMEOUT", "0:0", "reached its time limit", " --slurm score.time_limit_min=120"),
-        ("OUT_OF_MEMORY", "0:125", "out of memory", " --slurm score.mem_gb=8"),
-        ("FAILED", "1:0", "failed with exit code 1", ""),
-        ("FAILED", "0:9", "killed by signal 9", ""),
+        ("OUT_OF_MEMORY", "0:125", "out of memory", f" --slurm score.mem_gb=8{USED}"),
+        ("FAILED", "0:9", "killed by SIGKILL (signal 9)", f" --slurm score.mem_gb=8{USED}"),
+        ("FAILED", "9:0", "killed by SIGKILL (signal 9)", f" --slurm score.mem_gb=8{USED}"),
+        ("FAILED", "139:0", "killed by SIGSEGV (signal 11)", ""),
         ("NODE_FAIL", "0:0", "its node failed", ""),
     ],
 )

@@ -22,7 +22,8 @@ from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
 from wmss_cli.core.manifest import read_manifest
 from wmss_cli.launch.ledger import Entry, Ledger
 from wmss_cli.launch.profile import Profile, Resources
-from wmss_cli.launch.submit import RunSettings, Sent, submit
+from wmss_cli.launch.sending import Sent
+from wmss_cli.launch.submit import RunSettings, submit
 from wmss_cli.stages.plan import Plan, Step, external
 
 ALL = ["curate", "score.0-2", "score.merge", "curriculum"]
@@ -376,7 +377,8 @@ def test_where_slurm_refuses_a_job_those_before_it_stay(
         submit(steps, settings(tmp_path))
     assert str(caught.value).startswith("sbatch: wmss-score-")
     assert str(caught.value).endswith(
-        ".0-2: Invalid account or account/partition combination specified"
+        ".0-2: Invalid account or account/partition combination specified; 1 of 4 jobs are sent "
+        "and stay in the queue; the same command sends the rest, once this is mended"
     )
     assert caught.value.exit_code == 4
     assert slurm.names() == ["curate"]
@@ -471,7 +473,8 @@ def test_other_shards_of_the_same_stage_replace_those_that_wait(
         ("score.merge", "sent"),
         ("curriculum", "sent"),
     ]
-    assert slurm.calls("scancel") == [["2"], ["3"], ["4"]]
+    # Each when its successor is there.
+    assert slurm.calls("scancel") == [["3"], ["4"], ["2"]]
     assert said == ["job 2 is cancelled: its stage is cut into other parts now"]
 
 

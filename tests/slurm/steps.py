@@ -19,8 +19,9 @@ from wmss_cli.core.artifact import Job, describe
 from wmss_cli.core.resources import packaged
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.profile import Profile
+from wmss_cli.launch.sending import Sent
 from wmss_cli.launch.status import RunStatus, StageStatus, run_status
-from wmss_cli.launch.submit import RunSettings, Sent, submit
+from wmss_cli.launch.submit import RunSettings, submit
 from wmss_cli.stages import demo_data
 from wmss_cli.stages.demo import DemoDataConfig
 from wmss_cli.stages.plan import Step

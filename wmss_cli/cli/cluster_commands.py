@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from wmss_cli.cli import console, options
-from wmss_cli.cli.display import Display
+from wmss_cli.cli.display import Display, number, verb
 from wmss_cli.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wmss_cli.stages.plan import Step
 
 app = typer.Typer()
 
@@ -53,6 +56,8 @@ def status(
         except KeyboardInterrupt:
             return
         if console.err.is_terminal:
+            if found.state == "done":
+                _show_findings(ledger.read_plan().plan())
             return
     else:
         found = run_status(ledger, selection.arm, selection.seed, selection.model)
@@ -60,6 +65,22 @@ def status(
         console.print_json(found.model_dump(mode="json"))
     else:
         status_table.show(found, console.out, whole=all_ or not selection.is_whole)
+        if found.state == "done":
+            _show_findings(ledger.read_plan().plan())
+
+
+def _show_findings(steps: Sequence[Step]) -> None:
+    """Print the accuracies of a study that is done, and where its page is."""
+    from wmss_cli.cli import tables
+    from wmss_cli.results.findings import Findings
+
+    for step in steps:
+        file = Path(step.job.out) / "results.json"
+        if step.job.stage == "report" and file.is_file():
+            study = Findings.model_validate(json.loads(file.read_text(encoding="utf-8")))
+            console.out.print(tables.accuracies(study), highlight=False)
+            for line in tables.places(study, file.parent):
+                console.print_line(line)
 
 
 @app.command("logs", short_help="Show the log of a stage's job.")
@@ -122,7 +143,7 @@ def cancel(
     Training saves first, if Slurm gives it the time; 'wmss retry' continues from there. Of an arm
     or a seed only those jobs are cancelled that nothing else in the study needs.
     """
-    from wmss_cli.launch.cancel import active_jobs, cancel
+    from wmss_cli.launch.cancel import active_jobs, cancel, later_jobs
     from wmss_cli.launch.runs import find_run
     from wmss_cli.stages.plan import only_of
 
@@ -135,15 +156,20 @@ def cancel(
         if not wanted:
             console.err.print("The rest of the study needs all of it; nothing is cancelled.")
             return
-    jobs = active_jobs(ledger, wanted)
-    if not jobs:
+    jobs, later = active_jobs(ledger, wanted), later_jobs(ledger, wanted)
+    if not jobs and not later:
         console.err.print("Nothing waits or runs.")
         return
     what = ", ".join(f"{job.stage} ({job.job_id})" for job in jobs)
-    if not yes and not typer.confirm(f"Cancel {len(jobs)} jobs: {what}?", err=True):
+    more = f", and {len(later)} that {verb(len(later))} not sent yet" if later else ""
+    asked = f"Cancel {number(len(jobs), 'job')}{': ' if jobs else ''}{what}{more}?"
+    if not yes and not typer.confirm(asked, err=True):
         raise typer.Exit(1)
-    cancel(ledger, jobs)
-    said = f"Cancelled {len(jobs)} jobs. 'wmss retry {run}' goes on with the run."
+    cancel(ledger, jobs, later)
+    said = (
+        f"Cancelled {number(len(jobs), 'job')}{more}. 'wmss retry {shlex.quote(run)}' continues "
+        "the run."
+    )
     console.err.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -181,13 +207,17 @@ def runs(as_json: Json = False) -> None:
     if as_json:
         console.print_json([run.model_dump() for run in found])
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("run", no_wrap=True)
-    table.add_column("sent", no_wrap=True)
-    table.add_column("stages", no_wrap=True)
-    table.add_column("folder", overflow="fold")
+    # Folders are there to be copied: no column folds them.
+    rows = [("run", "sent", "stages", "folder")]
     for run in found:
         sent = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.time))
-        stages = f"{run.done}/{run.stages} done" + (f", {run.jobs} jobs" if run.jobs else "")
-        table.add_row(escape(Path(run.run_dir).name), sent, stages, escape(run.run_dir))
-    console.out.print(table)
+        jobs = "jobs unknown" if run.jobs is None else number(run.jobs, "job") if run.jobs else ""
+        stages = ", ".join(filter(None, (f"{run.done}/{run.stages} done", jobs)))
+        rows.append((Path(run.run_dir).name, sent, stages, run.run_dir))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    console.out.print()
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)]
+        console.print_line(" " + "   ".join((*cells, row[3])))
+    if any(run.jobs is None for run in found):
+        console.err.print("Slurm does not answer: what waits and runs is not known.")

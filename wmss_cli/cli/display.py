@@ -22,7 +22,7 @@ _PACE = {
     "loss": "loss {:.3f}",
     "tokens_per_s": "{:,.0f} tok/s",
     "mfu": "MFU {:.0%}",
-    "share_of_limit": "{:.0%} of limit",
+    "share_of_limit": "{:.0%} of attainable",
     "peak_memory_gb": "{:.1f} GB",
 }
 
@@ -128,7 +128,11 @@ def detail(progress: Progress, width: int | None = None) -> str:
 def pace(progress: Progress) -> dict[str, str]:
     """Return what a stage says of its work, by the name of the metric."""
     found = progress.metrics
-    return {name: said.format(found[name]) for name, said in _PACE.items() if name in found}
+    said = {name: text.format(found[name]) for name, text in _PACE.items() if name in found}
+    if found.get("share_of_limit", 0) > 1:
+        # What is attainable is an estimate.
+        said["share_of_limit"] = "over 100% of attainable"
+    return said
 
 
 def left(progress: Progress) -> str:
@@ -151,3 +155,13 @@ def duration(seconds: float) -> str:
         return f"{minutes}:{rest:02d} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d} h"
+
+
+def number(count: int, noun: str) -> str:
+    """Return ``1 job`` or ``2 jobs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def verb(count: int) -> str:
+    """Return ``was`` or ``were``."""
+    return "was" if count == 1 else "were"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from rich.live import Live
 
 from wmss_cli.cli import console, options, status_table
 from wmss_cli.cli.display import Display
-from wmss_cli.core.errors import InterruptedRunError, StageError
+from wmss_cli.core.errors import InterruptedRunError, SlurmError, StageError
 from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.rest import send_rest
 from wmss_cli.launch.runs import name_of
 from wmss_cli.launch.status import RunStatus, run_status
 
@@ -31,39 +33,71 @@ def follow(run_dir: Path, display: Display) -> bool:
         On Ctrl-C, which ends the watching and not the jobs.
     """
     try:
-        status = watch(run_dir, display)
+        status = watch(run_dir, display, sends=True)
     except KeyboardInterrupt:
-        name = name_of(run_dir)
+        name = shlex.quote(name_of(run_dir))
         raise InterruptedRunError(
-            f"detached, the jobs go on: 'wmss status {name}' shows them, "
+            f"detached, the jobs continue: 'wmss status {name}' shows them, "
             f"'wmss cancel {name}' ends them"
         ) from None
     for stage in status.stages:
         if stage.failure is not None:
             raise StageError(f"{stage.label}: {stage.failure.why}; {stage.failure.mend}")
     if status.state != "done":
-        raise StageError(f"the run is {status.state}; wmss retry {name_of(run_dir)}")
+        raise StageError(f"the run is {status.state}; wmss retry {shlex.quote(name_of(run_dir))}")
     return True
 
 
-def watch(run_dir: Path, display: Display, selection: options.Selection | None = None) -> RunStatus:
-    """Show a run again and again until it is over, and return the last look."""
-    looks = _looks(Ledger(run_dir), selection or options.Selection())
+def watch(
+    run_dir: Path,
+    display: Display,
+    selection: options.Selection | None = None,
+    sends: bool = False,
+) -> RunStatus:
+    """Show a run again and again until it is over, and return the last look.
+
+    Parameters
+    ----------
+    sends : bool
+        Before each look, send what could not be sent at once (`max_submitted`).
+    """
+    rest = _Rest(Ledger(run_dir), display) if sends else None
+    looks = _looks(Ledger(run_dir), selection or options.Selection(), rest)
     if not console.err.is_terminal:
         return _watch_plainly(looks, display)
     status = next(looks)
-    with Live(status_table.render(status), console=console.err, auto_refresh=False) as live:
+    shown = status_table.render(status, console.err)
+    with Live(shown, console=console.err, auto_refresh=False) as live:
         for look in looks:
             status = look
-            live.update(status_table.render(status), refresh=True)
+            live.update(status_table.render(status, console.err), refresh=True)
     return status
 
 
-def _looks(ledger: Ledger, part: options.Selection) -> Iterator[RunStatus]:
+class _Rest:
+    """What is still to be sent; that Slurm does not take it is said once."""
+
+    def __init__(self, ledger: Ledger, display: Display) -> None:
+        self._ledger = ledger
+        self._display = display
+        self._said = ""
+
+    def send(self) -> None:
+        try:
+            send_rest(self._ledger)
+        except SlurmError as error:
+            if str(error) != self._said:
+                self._said = str(error)
+                self._display.say(f"the rest is not sent yet: {error}")
+
+
+def _looks(ledger: Ledger, part: options.Selection, rest: _Rest | None) -> Iterator[RunStatus]:
     """Look at a run, ever more slowly, until it is over."""
     pause = _FIRST_S
     over = 0
     while True:
+        if rest is not None:
+            rest.send()
         status = run_status(ledger, part.arm, part.seed, part.model)
         yield status
         over = over + 1 if status.is_over else 0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wmss_cli.core import config as c
     from wmss_cli.core.artifact import Job
     from wmss_cli.core.manifest import Manifest
+    from wmss_cli.launch.makers import Maker
 
 
 def obtain(
@@ -47,7 +48,15 @@ def obtain(
     from wmss_cli.stages.shards import shard_job
 
     plan = Plan(Path(resolved.run_dir))
-    sources = {role: external(Path(path)) for role, path in inputs.items()}
+    makers: dict[str, Maker | None] = dict.fromkeys(inputs)
+    if resolved.launch.cluster == "slurm":
+        from wmss_cli.launch.makers import maker_of
+
+        makers = {role: maker_of(Path(path)) for role, path in inputs.items()}
+    sources = {
+        role: external(Path(path)) if maker is None else maker.output(Path(path).absolute())
+        for (role, path), maker in zip(inputs.items(), makers.values(), strict=True)
+    }
     plan.add(stage, stage, section, sources)
     (step,) = plan.steps
     job = step.job if common.out is None else replace(step.job, out=str(common.out))
@@ -57,7 +66,8 @@ def obtain(
         job = shard_job(job, shard)
     if resolved.launch.cluster == "slurm":
         # Stages that are sent one by one are told apart by their folders.
-        step = replace(step, job=job, label=Path(job.out).name)
+        waits = dict.fromkeys(maker.step.job.out for maker in makers.values() if maker is not None)
+        step = replace(step, job=job, label=Path(job.out).name, waits=tuple(waits))
         if not submitting.submit([step], run_dir, resolved, launch, common, adds=True):
             return None
         return Path(job.out), read_manifest(Path(job.out))

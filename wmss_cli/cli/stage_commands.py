@@ -13,6 +13,7 @@ from wmss_cli.cli.running import run_stage
 from wmss_cli.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from wmss_cli.core import config as c
     from wmss_cli.core.resolve import Resolved
 
 
@@ -113,7 +114,7 @@ def tokenize(
         launch,
         {"model": ("--model", model), "tokenize.max_seq_len": ("--max-seq-len", max_seq_len)},
     ).config
-    inputs = {"examples": str(examples), "model": _model(resolved.model)}
+    inputs = {"examples": str(examples), "model": _model(resolved.model, resolved)}
     run_stage(resolved, "tokenize", inputs, common, launch)
 
 
@@ -144,7 +145,7 @@ def sft(
             "launch.processes": ("--processes", processes),
         },
     ).config
-    inputs = {"strong": _model(resolved.model), "tokens": str(tokens)}
+    inputs = {"strong": _model(resolved.model, resolved), "tokens": str(tokens)}
     run_stage(resolved, "sft", inputs, common, launch)
 
 
@@ -176,7 +177,7 @@ def score_entropy(
             "launch.processes": ("--processes", processes),
         },
     ).config
-    inputs = {"model": _model(resolved.model), "tokens": str(tokens)}
+    inputs = {"model": _model(resolved.model, resolved), "tokens": str(tokens)}
     run_stage(resolved, "score_entropy", inputs, common, launch, shard=shard)
 
 
@@ -256,9 +257,9 @@ def joint_train(
             "launch.processes": ("--processes", processes),
         },
     ).config
-    inputs = {"strong": _model(strong), "tokens": str(tokens)}
+    inputs = {"strong": _model(strong, resolved), "tokens": str(tokens)}
     if weak is not None:
-        inputs["weak"] = _model(weak)
+        inputs["weak"] = _model(weak, resolved)
     if active is not None:
         inputs["active"] = str(active)
     run_stage(resolved, "joint_train", inputs, common, launch)
@@ -330,7 +331,7 @@ def evaluate(
     if not asked:
         raise ConfigError("no problems: give --tasks NAME or --task NAME=FILE")
     check_problems(asked, resolved.eval.limit)
-    inputs = {"model": _model(resolved.model), **asked}
+    inputs = {"model": _model(resolved.model, resolved), **asked}
     run_stage(resolved, "eval", inputs, common, launch, shard=shard)
 
 
@@ -341,11 +342,17 @@ def _split_task(task: str) -> tuple[str, str]:
     return name, path
 
 
-def _model(reference: str | None) -> str:
+def _model(reference: str | None, resolved: c.Config) -> str:
     from wmss_cli.models.folder import find_model
 
     if reference is None:
         raise ConfigError("no model: give --model, or set model in the YAML file")
+    if resolved.launch.cluster == "slurm":
+        from wmss_cli.launch.makers import model_to_come
+
+        coming = model_to_come(reference)
+        if coming is not None:
+            return str(coming)
     return str(find_model(reference))
 
 

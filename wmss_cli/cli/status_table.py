@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wmss_cli.cli import status_matrix
-from wmss_cli.cli.display import detail, duration, left, pace
+from wmss_cli.cli.display import detail, duration, left, number, pace
 from wmss_cli.launch.status import Failure, RunStatus, StageStatus
 
 _STYLES = {
@@ -28,16 +29,71 @@ _STYLES = {
 
 _SOON_S = 900.0
 _MOST_ROWS = 40
-_TELLING = ("running", "failed")
+_WIDE = 100
+# What must be seen, whatever the size of the terminal.
+_TELLING = ("failed", "running")
+_MOST_TAILS = 3
 
 
-def render(status: RunStatus) -> RenderableType:
-    """Show the stages, then what failed and how to fix it; of a large study its arms."""
-    return Group(*_parts(status, len(status.stages) <= _MOST_ROWS))
+@dataclass(frozen=True)
+class _Detail:
+    """How much is shown.
+
+    Attributes
+    ----------
+    folded : tuple of str
+        States of which only the number is shown.
+    rows : int or None
+        Most rows of what runs and failed; None is no limit.
+    is_brief : bool
+        Of failures and trainings only what cannot be left out.
+    has_matrix : bool
+        Whether arms and seeds are a table of their own.
+    """
+
+    folded: tuple[str, ...] = ()
+    rows: int | None = None
+    is_brief: bool = False
+    has_matrix: bool = False
+
+
+def render(status: RunStatus, console: Console) -> RenderableType:
+    """Return what fits the terminal: what is done is folded first, what runs or failed never.
+
+    Parameters
+    ----------
+    status : RunStatus
+        What to show.
+    console : Console
+        Its width and height count.
+    """
+    # The cursor stands in the line below.
+    height = console.height - 1
+    shown: RenderableType = ""
+    for wanted in _ever_less(status):
+        shown = Group(*_parts(status, wanted, console.width))
+        if len(console.render_lines(shown, pad=False)) <= height:
+            break
+    return shown
+
+
+def _ever_less(status: RunStatus) -> Iterator[_Detail]:
+    large = len(status.stages) > _MOST_ROWS
+    rest = ("done", "waiting", "cancelled", "not sent")
+    if large:
+        yield _Detail(rest, has_matrix=True)
+    else:
+        yield _Detail()
+        yield _Detail(("done",))
+    yield _Detail(rest)
+    yield _Detail(rest, is_brief=True)
+    telling = sum(stage.state in _TELLING for stage in status.stages)
+    for rows in range(telling - 1, 0, -1):
+        yield _Detail(rest, rows, is_brief=True)
 
 
 def show(status: RunStatus, console: Console, whole: bool = False) -> None:
-    """Print :func:`render`, with whole paths and commands, which are there to be copied.
+    """Print a run as it stands, with whole paths and commands, which are there to be copied.
 
     Parameters
     ----------
@@ -48,37 +104,56 @@ def show(status: RunStatus, console: Console, whole: bool = False) -> None:
     whole : bool
         A row for each stage, however many there are.
     """
-    table, *texts = _parts(status, whole or len(status.stages) <= _MOST_ROWS)
-    console.print(table)
-    for text in texts:
-        console.print(text, soft_wrap=True)
+    large = not whole and len(status.stages) > _MOST_ROWS
+    wanted = _Detail(("done", "waiting", "cancelled", "not sent"), has_matrix=True)
+    for part in _parts(status, wanted if large else _Detail(), console.width):
+        if isinstance(part, Text):
+            console.print(part, soft_wrap=True)
+        else:
+            console.print(part)
 
 
-def _parts(status: RunStatus, whole: bool) -> list[RenderableType]:
-    rows = status.stages if whole else [s for s in status.stages if s.state in _TELLING]
-    parts: list[RenderableType] = [_stages(status, rows)]
-    if not whole:
-        parts = [status_matrix.render(status.stages)] + (parts if rows else [])
-    failures = [stage for stage in status.stages if stage.failure is not None]
-    # What was cancelled because of another failure needs no fix of its own.
-    shown = [stage for stage in failures if stage.state == "failed"] or failures[:1]
-    parts += [_live(stage) for stage in status.stages if _trains(stage)]
-    parts += [_failure(stage.label, stage.failure) for stage in shown if stage.failure]
+def _parts(status: RunStatus, wanted: _Detail, width: int) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    if wanted.has_matrix:
+        parts.append(status_matrix.render(status.stages))
+    rows = [stage for stage in status.stages if stage.state not in wanted.folded]
+    more = 0
+    if wanted.rows is not None:
+        rows.sort(key=lambda stage: _TELLING.index(stage.state))
+        rows, more = rows[: wanted.rows], len(rows) - wanted.rows
+    if rows:
+        parts.append(_stages(status, rows, width))
+    if wanted.folded and not wanted.has_matrix:
+        parts.append(_counts(status, wanted.folded, more))
+    parts += [_live(stage) for stage in rows if _trains(stage)]
+    parts += _failures(status, wanted.is_brief)
     parts.append(_footer(status))
     return parts
 
 
-def _stages(status: RunStatus, rows: Sequence[StageStatus]) -> Table:
+def _counts(status: RunStatus, folded: Sequence[str], more: int) -> Text:
+    """Count what has no row."""
+    states = [stage.state for stage in status.stages]
+    parts = [f"{states.count(state)} {state}" for state in folded if state in states]
+    parts += [f"{more} more that run or failed"] if more else []
+    return Text(f" … {', '.join(parts)}", style="dim")
+
+
+def _stages(status: RunStatus, rows: Sequence[StageStatus], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("job", no_wrap=True, justify="right")
     table.add_column("state", overflow="fold", ratio=1)
-    table.add_column("tasks", no_wrap=True, justify="right")
+    with_tasks = any(_tasks(stage) for stage in rows)
+    if with_tasks:
+        table.add_column("tasks", no_wrap=True, justify="right")
     table.add_column("time", no_wrap=True, justify="right")
-    with_gpus = status.gpu_hours is not None
+    # Where there is no room, the words of a state count more.
+    with_gpus = status.gpu_hours is not None and width >= _WIDE
     if with_gpus:
         table.add_column("GPU h", no_wrap=True, justify="right")
-    with_use = any(stage.cpu_efficiency is not None for stage in status.stages)
+    with_use = width >= _WIDE and any(s.cpu_efficiency is not None for s in status.stages)
     if with_use:
         table.add_column("CPU/mem", no_wrap=True, justify="right")
     for stage in rows:
@@ -86,15 +161,24 @@ def _stages(status: RunStatus, rows: Sequence[StageStatus]) -> Table:
             stage.label,
             _jobs(stage.jobs),
             f"[{_STYLES[stage.state]}]{escape(_what(stage))}[/]",
-            _tasks(stage),
+            *([_tasks(stage)] if with_tasks else []),
             duration(stage.elapsed_s) if stage.elapsed_s is not None else "",
         ]
         if with_gpus:
-            row.append("" if stage.gpu_hours is None else f"{stage.gpu_hours:,.1f}")
+            row.append("" if stage.gpu_hours is None else hours(stage.gpu_hours))
         if with_use:
             row.append(_use(stage))
         table.add_row(*row)
     return table
+
+
+def hours(spent: float) -> str:
+    """Return GPU-hours, also of what was short: ``1,234.5``, ``0.25``, ``0.003``."""
+    if spent >= 10:
+        return f"{spent:,.1f}"
+    if spent >= 0.1 or spent == 0:
+        return f"{spent:.2f}"
+    return f"{spent:.3f}" if spent >= 0.001 else "<0.001"
 
 
 def _what(stage: StageStatus) -> str:
@@ -103,7 +187,9 @@ def _what(stage: StageStatus) -> str:
     if stage.progress is not None and stage.state == "running":
         progress = stage.progress
         total = f"/{progress.total:,}" if progress.total is not None else ""
-        text += f"; {progress.done:,}{total} {progress.unit}"
+        # That it runs, its numbers say.
+        begun = "" if text == "running" else f"{text}; "
+        text = f"{begun}{progress.done:,}{total} {progress.unit}"
         more = left(progress) if _trains(stage) else detail(progress)
         text += f", {more}" if more else ""
     limit = stage.limit_left_s
@@ -136,13 +222,14 @@ def _jobs(jobs: list[str]) -> str:
 
 
 def _tasks(stage: StageStatus) -> str:
-    """Count an array's tasks: done/total, and how many run or failed."""
+    """Count an array's tasks: done/total, and how many run, failed or were cancelled."""
     tasks = stage.tasks
     if tasks.total <= 1:
         return ""
     parts = [f"{tasks.done}/{tasks.total}"]
     parts += [f"{tasks.running} run"] if tasks.running else []
     parts += [f"{tasks.failed} failed"] if tasks.failed else []
+    parts += [f"{tasks.cancelled} cancelled"] if tasks.cancelled else []
     return ", ".join(parts)
 
 
@@ -153,22 +240,36 @@ def _use(stage: StageStatus) -> str:
     return "/".join("-" if share is None else f"{100 * share:.0f}%" for share in shares)
 
 
-def _failure(label: str, failure: Failure) -> Text:
-    text = Text()
-    text.append(f"{label} (job {failure.job_id}): {failure.why}\n", style="red")
-    for line in failure.tail:
-        text.append(f"  | {line}\n", style="dim")
-    if Path(failure.log).is_file():
-        text.append(f"  log:  {failure.log}\n")
-    text.append(f"  mend: {failure.mend}\n")
-    return text
+def _failures(status: RunStatus, is_brief: bool) -> Iterator[Text]:
+    """Yield what failed, and each way to mend it once, however many stages it mends."""
+    failures = [(stage, stage.failure) for stage in status.stages if stage.failure is not None]
+    # What was cancelled because of another failure needs no fix of its own.
+    failed = [pair for pair in failures if pair[0].state == "failed"] or failures[:1]
+    mends: dict[str, list[tuple[StageStatus, Failure]]] = {}
+    for stage, failure in failed:
+        mends.setdefault(failure.mend, []).append((stage, failure))
+    for mend, several in mends.items():
+        text = Text()
+        for stage, failure in several[: 1 if is_brief else None]:
+            text.append(f"{stage.label} (job {failure.job_id}): {failure.why}\n", style="red")
+            if is_brief:
+                continue
+            if (stage, failure) in failed[:_MOST_TAILS]:
+                for line in failure.tail:
+                    text.append(f"  | {line}\n", style="dim")
+            if Path(failure.log).is_file():
+                text.append(f"  log:  {failure.log}\n")
+        if is_brief and len(several) > 1:
+            text.append(f"  and {number(len(several) - 1, 'stage')} more\n", style="red")
+        text.append(f"  mend: {mend}" + ("" if is_brief else "\n"))
+        yield text
 
 
 def _footer(status: RunStatus) -> Text:
     text = Text()
-    hours = "" if status.gpu_hours is None else f", {status.gpu_hours:,.1f} GPU-hours"
+    spent = "" if status.gpu_hours is None else f", {hours(status.gpu_hours)} GPU-hours"
     checked = time.strftime("%H:%M:%S", time.localtime(status.checked))
-    text.append(f"{Path(status.run_dir).name}: {status.state}{hours} (at {checked})")
+    text.append(f"{Path(status.run_dir).name}: {status.state}{spent} (at {checked})")
     for note in status.notes:
         text.append(f"\nnote: {note}", style="yellow")
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from wmss_cli.cli import console, options
-from wmss_cli.cli.display import Display
+from wmss_cli.cli.display import Display, number
 from wmss_cli.core.errors import ConfigError, SlurmError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def submit(
     """
     # Here, because they bring submitit, which other commands do without.
     from wmss_cli.launch.profile import load_profile
-    from wmss_cli.launch.submit import RunSettings, submit
+    from wmss_cli.launch.submit import PartlySentError, RunSettings, submit
 
     if resolved.launch.profile is None:
         raise ConfigError(
@@ -64,13 +65,18 @@ def submit(
         _dry_run(steps, run, adds, common.force)
         return False
     try:
-        sent = submit(steps, run, adds=adds, force=common.force, say=display.say)
-    except SlurmError:
-        # Some may be in the queue.
+        sent = submit(
+            steps,
+            run,
+            adds=adds,
+            force=common.force,
+            say=display.say,
+            begins=lambda: _remember(run_dir, common.config, display),
+        )
+    except PartlySentError:
         begun()
         raise
     begun()
-    _remember(run_dir, common.config, display)
     if all(link.state == "done" for link in sent):
         return True
     # One JSON document: what was waited for, not what was sent.
@@ -114,13 +120,18 @@ def resubmit(
         if launch.dry_run:
             _dry_run(steps, run, adds=True, force=False)
             continue
-        new = submit(steps, run, adds=True, say=display.say)
+        new = submit(
+            steps,
+            run,
+            adds=True,
+            say=display.say,
+            begins=lambda: _remember(run_dir, config, display),
+        )
         sent += new
         if any(link.state != "done" for link in new):
             _show(new, profile, run_dir, as_json)
     if launch.dry_run:
         return
-    _remember(run_dir, config, display)
     if all(link.state == "done" for link in sent):
         display.say("All is done; nothing to submit.")
     elif launch.wait:
@@ -179,6 +190,7 @@ def _show(sent: Sequence[Any], profile: Any, run_dir: Path, as_json: bool) -> No
                     "state": link.state,
                     "jobs": list(link.job_ids),
                     "tasks": len(link.link.tasks),
+                    "later": link.later,
                 }
                 for link in sent
             ]
@@ -199,7 +211,8 @@ def _show(sent: Sequence[Any], profile: Any, run_dir: Path, as_json: bool) -> No
         new = [link for link in own if link.state == "sent"]
         ids = dict.fromkeys(i.split("_")[0] for link in own for i in link.job_ids)
         if not new:
-            table.add_row(step, _few(list(ids)), "queued before" if ids else "done before", "", "")
+            state = "sent later" if any(link.later for link in own) else "done before"
+            table.add_row(step, _few(list(ids)), "queued before" if ids else state, "", "")
             continue
         resources = new[0].link.resources(profile)
         needs = dict.fromkeys(
@@ -213,8 +226,15 @@ def _show(sent: Sequence[Any], profile: Any, run_dir: Path, as_json: bool) -> No
             _few([need for need in needs if need != step]),
         )
     console.out.print(table)
+    later = sum(link.later for link in sent)
+    if later:
+        said = (
+            f"{number(later, 'job')} will be sent later (max_submitted: {profile.max_submitted}): "
+            "by --wait as others end, or when the same is typed again"
+        )
+        console.err.print(said, highlight=False, soft_wrap=True)
     console.err.print(
-        f"next: wmss status {name_of(run_dir)}    (wmss logs, wmss cancel)",
+        f"next: wmss status {shlex.quote(name_of(run_dir))}    (wmss logs, wmss cancel)",
         highlight=False,
         soft_wrap=True,
     )

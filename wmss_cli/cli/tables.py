@@ -94,6 +94,19 @@ def results(study: Findings) -> Group:
     )
 
 
+def accuracies(study: Findings) -> str:
+    """Return a line on each arm: its accuracy, the mean over the tasks."""
+    widest = max(len(arm.key) for arm in study.arms)
+    names = [task.name for task in study.tasks]
+    lines = [f"accuracy in percent, mean of {len(names)} task{'s' if len(names) > 1 else ''}:"]
+    for arm in study.arms:
+        scores = [arm.tasks[name].accuracy.mean for name in names if name in arm.tasks]
+        # A mean over fewer tasks would be another number.
+        mean = f"{100 * sum(scores) / len(scores):.1f}" if len(scores) == len(names) else "-"
+        lines.append(f"  {arm.key:<{widest}}  {mean:>5}")
+    return "\n".join(lines)
+
+
 def places(study: Findings, report: Path) -> list[str]:
     """Return lines to be printed whole: where the page is, and what is missing in it."""
     from wmss_cli.results.answer import missing_line

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from wmss_cli.core.errors import SlurmError
 from wmss_cli.launch import slurm, states
+from wmss_cli.launch.gpu_types import find_type
 from wmss_cli.launch.profile import Profile, Resources
 from wmss_cli.stages.table import Kind
 
@@ -123,7 +124,13 @@ def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str
     nodes = sum(p.nodes for p in fitting)
     if resources.gpus_per_node > most_gpus:
         found = f"{resources.gpus_per_node} GPUs a node asked, {name} has {most_gpus}"
-        return found, f"set {kind}.gpus_per_node and {kind}.tasks_per_node to {most_gpus}"
+        if not most_gpus:
+            others = [p.name for p in seen if p.gpus >= resources.gpus_per_node]
+            where = f" ({', '.join(dict.fromkeys(others))} has them)" if others else ""
+            return found, f"set partition{where}, or {kind}.gpus_per_node=0"
+        if resources.tasks_per_node > 1:
+            return found, f"set {kind}.gpus_per_node and {kind}.tasks_per_node to {most_gpus}"
+        return found, f"set {kind}.gpus_per_node={most_gpus}"
     if resources.gpus_per_node and resources.gpu_type not in (None, *types):
         found = f"no GPU of type {resources.gpu_type} in {name}"
         return found, f"there are {', '.join(types) or 'no types'}; set {kind}.gpu_type"
@@ -191,6 +198,13 @@ def suggest(found: Sequence[Partition]) -> dict[str, Any]:
         "setup": [],
         "environment": {},
     }
+    known = find_type(best.gpu_type)
+    if best.gpus:
+        # 'wmss plan' asks for them; null is for who knows them.
+        whole |= {
+            "gpu_mem_gb": known.mem_gb if known else None,
+            "gpu_tflops": known.tflops if known else None,
+        }
     whole |= {"array_limit": max(1, min(32, best.nodes * per_gpu // 2)), "requeue": "scontrol"}
     return {**whole, "train": train, "score": one, "eval": one, "cpu": cpu}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any, Literal, get_args
 from wmss_cli.core.errors import SlurmError, StageError
 from wmss_cli.core.files import write_text
 from wmss_cli.core.manifest import read_manifest
-from wmss_cli.launch import sbatch, slurm
+from wmss_cli.launch import sbatch, slurm, states
 from wmss_cli.launch.cancel import active_jobs, cancel
 from wmss_cli.launch.chain import Link, Task
 from wmss_cli.launch.cluster import Partition, destination, misfit, partitions
@@ -29,6 +30,9 @@ from wmss_cli.stages.probe_config import RANKS_FILE, ProbeConfig
 from wmss_cli.stages.table import STAGES, Kind
 
 _COMMANDS = ("sbatch", "squeue", "scontrol", "scancel", "sinfo", "srun")
+_NOT_CONFIGURED = re.compile(
+    r"configuration source|resolve_ctls|slurm\.conf|DNS SRV", re.IGNORECASE
+)
 _POLL_S = 10.0
 _SLOW_GB_PER_S = 5.0
 
@@ -62,19 +66,27 @@ def examine_cluster(profile: Profile | None) -> list[Finding]:
 
 def _no_slurm(profile: Profile | None, found: str) -> Finding:
     """Say that Slurm does not answer; only who wants it misses it."""
+    advice = "run this on a login node; --cluster local needs no Slurm"
+    if not found.startswith("not found") and not _NOT_CONFIGURED.search(found):
+        advice = "the controller is down or busy: try again, or ask the cluster's administrators"
     return Finding(
         what="Slurm",
         state="missing" if profile is not None else "note",
         found=found,
-        advice="run this on a login node; --cluster local needs no Slurm",
+        advice=advice,
     )
 
 
 def _accounting(there: bool) -> Finding:
-    if there:
-        return Finding(what="accounting", state="ok", found="sacct answers for ended jobs")
+    """Ask sacct, where there is one: that a cluster keeps accounts does not say that it answers."""
     advice = "status shows no GPU-hours and no efficiency; the rest works"
-    return Finding(what="accounting", state="note", found="off", advice=advice)
+    if not there:
+        return Finding(what="accounting", state="note", found="off", advice=advice)
+    try:
+        states.ask_accounts(["1"], time.time())
+    except SlurmError as error:
+        return Finding(what="accounting", state="note", found=str(error), advice=advice)
+    return Finding(what="accounting", state="ok", found="sacct answers for ended jobs")
 
 
 def _resources(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> Finding:

@@ -10,6 +10,7 @@ from wmss_cli.core.config import Config
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import Task, find_spec, read_spec, shipped
+from wmss_cli.launch.gpu_types import GpuType, find_type
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.workload import Workload
 from wmss_cli.train.fitting import USABLE
@@ -231,46 +232,68 @@ def gpus_of(
     """
     if gpus is not None and nodes is not None:
         raise ConfigError("--gpus and --nodes are two ways to say how many; give one of them")
+    known = None if profile is None else find_type(profile.train.gpu_type)
     if profile is not None:
-        mem_gb = mem_gb or profile.gpu_mem_gb
-        tflops = tflops or profile.gpu_tflops
+        mem_gb = mem_gb or profile.gpu_mem_gb or (known.mem_gb if known else None)
+        tflops = tflops or profile.gpu_tflops or (known.tflops if known else None)
     if profile is None and gpus is None:
         raise ConfigError(
             "on which GPUs? Give --profile (or launch.profile), or --gpus, --gpu-mem-gb and "
             "--gpu-tflops"
         )
-    for value, key in ((mem_gb, "gpu_mem_gb"), (tflops, "gpu_tflops")):
-        if value is None:
-            raise ConfigError(
-                f"{key} of the GPUs is not known; give --{key.replace('_', '-')}, or set {key} in "
-                "the profile"
-            )
+    missing = [k for v, k in ((mem_gb, "gpu_mem_gb"), (tflops, "gpu_tflops")) if v is None]
+    if missing:
+        flags = " and ".join(f"--{key.replace('_', '-')}" for key in missing)
+        keys = " and ".join(missing)
+        raise ConfigError(
+            f"{keys} of the GPUs {'are' if len(missing) > 1 else 'is'} not known; give {flags}, or "
+            f"in the profile {keys} or a train.gpu_type such as h100"
+        )
     assert mem_gb is not None
     assert tflops is not None
     if gpus is not None:
-        return Gpus(1, gpus, mem_gb, tflops, assumed=_assumed(None, 1))
+        return Gpus(1, gpus, mem_gb, tflops, assumed=_assumed(None, 1, None))
     assert profile is not None
     if not profile.train.gpus_per_node:
         raise ConfigError(
             "train.gpus_per_node of the profile is 0; choose one with GPUs, or --gpus"
         )
     count = nodes or profile.train.nodes
+    link = profile.gpu_link_gb_per_s or (known.link_gb_per_s if known else None)
     return Gpus(
         nodes=count,
         per_node=profile.train.tasks_per_node,
         mem_gb=mem_gb,
         tflops=tflops,
-        link_gb_per_s=profile.gpu_link_gb_per_s or LINK_GB_PER_S,
+        link_gb_per_s=link or LINK_GB_PER_S,
         network_gb_per_s=profile.node_network_gb_per_s or NETWORK_GB_PER_S,
         disk_gb_per_s=profile.disk_gb_per_s,
         shards_at_once=profile.array_limit,
-        assumed=_assumed(profile, count),
+        assumed=(*_by_type(profile, known), *_assumed(profile, count, link)),
     )
 
 
-def _assumed(profile: Profile | None, nodes: int) -> tuple[str, ...]:
+def _by_type(profile: Profile, known: GpuType | None) -> Iterator[str]:
+    """Say what follows from the name of the GPU alone."""
+    if known is None:
+        return
+    values = {
+        "gpu_mem_gb": f"{known.mem_gb:g} GB",
+        "gpu_tflops": f"{known.tflops:g} TFLOP/s",
+        "gpu_link_gb_per_s": f"{known.link_gb_per_s:g} GB/s to the others of its node",
+    }
+    open_keys = [key for key in values if getattr(profile, key) is None]
+    if open_keys:
+        said = ", ".join(values[key] for key in open_keys)
+        yield (
+            f"{said}: the data sheet of {profile.train.gpu_type}; {', '.join(open_keys)} of the "
+            "profile replace it"
+        )
+
+
+def _assumed(profile: Profile | None, nodes: int, link: float | None) -> tuple[str, ...]:
     said = []
-    if profile is None or profile.gpu_link_gb_per_s is None:
+    if link is None:
         said.append(
             f"{LINK_GB_PER_S:g} GB/s from a GPU to those of its node; gpu_link_gb_per_s of a "
             "profile replaces it"

@@ -10,7 +10,7 @@ Layout on disk, readable by the user alone::
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,8 @@ from wmss_cli.stages.plan import Step
 
 _PATIENCE_S = 600.0
 
+Event = Literal["intent", "sent", "adopted", "cancelled", "later"]
+
 
 class Entry(BaseModel):
     """A line of the ledger.
@@ -35,7 +37,8 @@ class Entry(BaseModel):
     ----------
     event : str
         ``intent`` comes before sbatch, ``sent`` after it; ``adopted`` is a job that was found
-        in the queue after its sender died; ``cancelled`` ends one.
+        in the queue after its sender died; ``cancelled`` ends one. ``later`` is what is still to
+        be sent; without a job, ``cancelled`` says that it is not any more.
     name : str
         Of the link, and of the job in Slurm.
     parts : list of int
@@ -48,7 +51,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    event: Literal["intent", "sent", "adopted", "cancelled"]
+    event: Event
     name: str
     job_id: str | None = None
     parts: list[int] = []
@@ -164,7 +167,7 @@ class Ledger:
 
     def append(
         self,
-        event: Literal["intent", "sent", "adopted", "cancelled"],
+        event: Event,
         name: str,
         job_id: str | None = None,
         parts: list[int] | None = None,
@@ -192,23 +195,56 @@ class Ledger:
         except (ValidationError, ValueError):
             raise IntegrityError(f"{path}: not a ledger of wmss; move it away") from None
 
-    def submissions(self) -> dict[str, list[Entry]]:
+    def submissions(self, entries: Sequence[Entry] | None = None) -> dict[str, list[Entry]]:
         """Return what was sent or adopted, by the link's name, oldest first."""
         found: dict[str, list[Entry]] = {}
-        for entry in self.entries():
+        for entry in self.entries() if entries is None else entries:
             if entry.event in ("sent", "adopted"):
                 found.setdefault(entry.name, []).append(entry)
         return found
 
-    def open_intents(self) -> dict[str, Entry]:
+    def open_intents(self, entries: Sequence[Entry] | None = None) -> dict[str, Entry]:
         """Return, by name, the intent that no submission followed."""
         found: dict[str, Entry] = {}
-        for entry in self.entries():
+        for entry in self.entries() if entries is None else entries:
             if entry.event == "intent":
                 found[entry.name] = entry
             else:
                 found.pop(entry.name, None)
         return found
+
+    def later(self, entries: Sequence[Entry] | None = None) -> dict[str, list[int]]:
+        """Return what is still to be sent: parts by the link's name."""
+        found: dict[str, list[int]] = {}
+        for entry in self.entries() if entries is None else entries:
+            if entry.event == "later":
+                found[entry.name] = entry.parts
+            elif entry.event in ("sent", "adopted") and entry.name in found:
+                found[entry.name] = [p for p in found[entry.name] if p not in entry.parts]
+            elif entry.event == "cancelled" and entry.job_id is None:
+                found.pop(entry.name, None)
+        return {name: parts for name, parts in found.items() if parts}
+
+    def put_off(self, parts: Mapping[str, list[int]], known: Mapping[str, list[int]]) -> None:
+        """Write down what is still to be sent now, where `known` was before."""
+        for name, left in parts.items():
+            if known.get(name) != left:
+                self.append("later", name, None, left)
+        for name in known.keys() - parts.keys():
+            self.append("cancelled", name)
+
+    def plan_text(self) -> str | None:
+        """Return the stored plan as it is, for :meth:`restore_plan`."""
+        path = self.folder / "plan.json"
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def restore_plan(self, before: str | None) -> None:
+        """Take :meth:`write_plan` back."""
+        path = self.folder / "plan.json"
+        if before is None:
+            path.unlink(missing_ok=True)
+        else:
+            files.write_text(path, before)
 
     def write_plan(self, plan: RunPlan) -> None:
         """Store what the run consists of now."""

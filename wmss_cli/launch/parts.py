@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -18,8 +18,9 @@ from wmss_cli.core.progress import Progress, add_up, read_progress
 from wmss_cli.core.redo import mark_for, mark_path
 from wmss_cli.launch import states
 from wmss_cli.launch.chain import Link
+from wmss_cli.launch.job_states import has_ended
 from wmss_cli.launch.ledger import Entry, Ledger, RunPlan
-from wmss_cli.launch.states import ACTIVE, NEVER, Usage
+from wmss_cli.launch.states import NEVER, Record, Usage
 from wmss_cli.stages.plan import Step
 
 State = Literal["done", "running", "waiting", "failed", "cancelled", "not sent"]
@@ -33,8 +34,11 @@ class Known:
     def __init__(self, ledger: Ledger, plan: RunPlan) -> None:
         self.ledger = ledger
         self.plan = plan
-        self.submissions = ledger.submissions()
+        entries = ledger.entries()
+        self.submissions = ledger.submissions(entries)
+        self.later = ledger.later(entries)
         self.notes: list[str] = []
+        self.earlier: dict[str, tuple[float, float]] = {}
         self.queue_answers = True
         try:
             self.queue = states.queue()
@@ -53,29 +57,89 @@ class Known:
         if not self.plan.accounting:
             self.notes.append("this cluster keeps no accounts: no GPU-hours, no efficiency")
             return known
-        active = {i for i, record in self.queue.items() if record.state in ACTIVE}
+        active = {i: record for i, record in self.queue.items() if not has_ended(record.state)}
         # What ended may have been requeued by hand.
         known = {i: usage for i, usage in known.items() if i not in active}
-        asked = {
-            job_id
-            for entries in self.submissions.values()
-            for entry in entries
-            for job_id in task_ids(entry)
-            if job_id not in known and job_id not in active
-        }
+        own = {i for sent in self.submissions.values() for entry in sent for i in task_ids(entry)}
+        attempts = Attempts(self.ledger.folder)
+        asked = {i for i in own if i not in known and i not in active}
+        begun = attempts.unknown({i: record for i, record in active.items() if i in own})
         since = min((e.time for sent in self.submissions.values() for e in sent), default=0.0)
-        found = states.accounts(sorted(asked), since)
+        found = states.accounts(sorted(asked | begun), since)
         if found is None:
             self.notes.append("sacct does not answer: no GPU-hours, no efficiency")
             return known
+        attempts.add({i: (active[i], found.get(i)) for i in begun})
+        self.earlier = attempts.seconds
         # sacct answers for whole arrays, also for tasks that have not ended.
-        fresh = {i: found[i] for i in asked & found.keys() if found[i].state not in ACTIVE}
+        fresh = {i: found[i] for i in asked & found.keys() if has_ended(found[i].state)}
         if fresh:
             known |= fresh
             # Where the disk is full, it is asked again.
             with suppress(OSError):
                 files.write_text(path, json.dumps({k: v.model_dump() for k, v in known.items()}))
         return known
+
+
+class Attempts:
+    """What jobs that wait or run used in attempts before this one; sacct is asked once for each.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the ledger.
+
+    Attributes
+    ----------
+    seconds : dict of str to (float, float)
+        By the job's id, seconds of GPUs and of time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "attempts.json"
+        try:
+            rows = json.loads(self._path.read_text("utf-8"))
+            self._known = {
+                i: (str(k), float(gpu), float(time)) for i, (k, gpu, time) in rows.items()
+            }
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):
+            self._known = {}
+        self.seconds: dict[str, tuple[float, float]] = {}
+        self._logs: dict[str, set[str]] = {}
+
+    def unknown(self, active: Mapping[str, Record]) -> set[str]:
+        """Return the jobs that began an attempt which nobody asked about yet."""
+        self._known = {i: row for i, row in self._known.items() if i in active}
+        self.seconds = {i: row[1:] for i, row in self._known.items()}
+        return {
+            i
+            for i, record in active.items()
+            if self._known.get(i, ("",))[0] != _attempt(record) and self._has_log(record)
+        }
+
+    def _has_log(self, record: Record) -> bool:
+        """Say whether a job has begun at some time."""
+        if record.name not in self._logs:
+            with suppress(OSError):
+                self._logs[record.name] = set(os.listdir(self._path.parent / record.name))  # noqa: PTH208
+        return f"{record.job_id}_0_log.out" in self._logs.get(record.name, ())
+
+    def add(self, found: Mapping[str, tuple[Record, Usage | None]]) -> None:
+        """Take what sacct knows of them."""
+        for job_id, (record, usage) in found.items():
+            gpu_s, elapsed_s = usage.earlier if usage is not None else (0.0, 0.0)
+            self._known[job_id] = (_attempt(record), gpu_s, elapsed_s)
+            self.seconds[job_id] = (gpu_s, elapsed_s)
+        if found:
+            with suppress(OSError):
+                files.write_text(self._path, json.dumps(self._known))
+
+
+def _attempt(record: Record) -> str:
+    """Return what tells this attempt of a job from the ones before; estimates do not."""
+    if record.has_begun or record.reason == "BeginTime":
+        return f"{record.has_begun} {record.start}"
+    return "waits"
 
 
 def task_ids(entry: Entry) -> list[str]:
@@ -92,7 +156,8 @@ class Part:
     def __init__(self, link: Link, part: int, sent: tuple[Entry, str] | None, known: Known) -> None:
         self.link = link
         self.job = link.tasks[part].job
-        self.entry: Entry | None = sent[0] if sent else None
+        self.is_later = part in known.later.get(link.name, ())
+        self.entry: Entry | None = sent[0] if sent and not self.is_later else None
         self.job_id: str | None = sent[1] if sent else None
         record = known.queue.get(self.job_id or "")
         # Ids are used again some day.
@@ -106,7 +171,7 @@ class Part:
         if self.entry is None:
             return "not sent"
         if self.record is not None and self.record.is_active:
-            return "waiting" if self.record.state == "PENDING" else "running"
+            return "running" if self.record.has_begun else "waiting"
         if self.is_unknown:
             # Where Slurm does not answer, nothing is over.
             return "waiting"
@@ -203,8 +268,11 @@ def spent(links: Sequence[Link], known: Known) -> tuple[float | None, dict[str, 
                         # Slurm tells the largest process; there are several on a node.
                         most = usage.memory_gib * resources.tasks_per_node
                         memory.append(most / usage.memory_asked_gib)
-                elif record is not None and record.elapsed_s:
-                    gpu_s += resources.gpus * record.elapsed_s
+                else:
+                    # Of a job that was requeued, what it used before.
+                    before, time = known.earlier.get(job_id, (0.0, 0.0))
+                    now = record.elapsed_s if record is not None and record.elapsed_s else 0
+                    gpu_s += (before or resources.gpus * time) + resources.gpus * now
     held = sum(usage.cpu_allocated_s for usage in used)
     efficiency = {
         "cpu_efficiency": round(sum(u.cpu_s for u in used) / held, 3) if held else None,

@@ -11,16 +11,18 @@ from wmss_cli.core.errors import SlurmError
 from wmss_cli.launch import sbatch, slurm, states
 from wmss_cli.launch.chain import Link, absolute, chain
 from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.makers import awaited
 from wmss_cli.launch.profile import Profile
-from wmss_cli.launch.submit import (
-    RunSettings,
-    is_done,
-    missing_parts,
+from wmss_cli.launch.refusals import (
     refuse_busy,
+    refuse_ends,
     refuse_misfits,
     refuse_patterns,
     replaced_reports,
+    superseded_jobs,
 )
+from wmss_cli.launch.sending import is_done, missing_parts
+from wmss_cli.launch.submit import RunSettings
 from wmss_cli.stages.model_checks import check_jobs
 from wmss_cli.stages.plan import Step
 
@@ -58,7 +60,8 @@ def missing_inputs(steps: Sequence[Step]) -> dict[str, list[str]]:
     steps : sequence of Step
         In an order in which they can run.
     """
-    made = tuple({step.job.out for step in steps} | {f"{step.job.out}/" for step in steps})
+    outs = {step.job.out for step in steps} | {out for step in steps for out in step.waits}
+    made = tuple(outs | {f"{out}/" for out in outs})
     found: dict[str, list[str]] = {}
     for step in steps:
         own = [
@@ -98,6 +101,7 @@ def refuse(
         refuse_busy(steps, queue)
     if not adds and Ledger(run.run_dir).folder.is_dir():
         replaced_reports(Ledger(run.run_dir), links, queue)
+    refuse_ends(run.run_dir, superseded_jobs(steps, links, queue), queue)
 
 
 def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[Preview]:
@@ -108,17 +112,22 @@ def preview(steps: Sequence[Step], run_dir: Path, profile: Profile) -> Iterator[
     links = chain(steps, profile, size)
     by_label = {step.label: step for step in steps}
     provisional = missing_inputs(steps)
-    done = dict.fromkeys(provisional, False)
+    asked = here and any(step.waits for step in steps)
+    queue = states.by_name(states.queue().values()) if asked else {}
+    found = {step.label: awaited(step, queue) for step in steps if here or not step.waits}
+    outside = {label: ("LATER",) if one.is_unsent else one.job_ids for label, one in found.items()}
+    done = dict.fromkeys((*provisional, *(name for name, ids in outside.items() if ids)), False)
     for link in links:
         if is_done(by_label[link.step], done):
             continue
         placeholder = {name: name.upper() for name in (*link.needs, link.after or "")}
         needs = [n for n in link.needs if not is_done(by_label[_step_of(n, links)], done)]
-        well = [":".join(("afterok", *(placeholder[n] for n in needs)))] if needs else []
+        ids = [*outside.get(link.step, ()), *(placeholder[n] for n in needs)]
+        well = [":".join(("afterok", *ids))] if ids else []
         after = [f"afterany:{placeholder[link.after]}"] if link.after else []
         dependency = ",".join((*well, *after)) or None
         ready = all(done.get(label, True) for label in by_label[link.step].needs)
-        ready = ready and link.step not in provisional
+        ready = ready and link.step not in provisional and not outside.get(link.step)
         parts = missing_parts(link, ready)
         if not parts:
             continue

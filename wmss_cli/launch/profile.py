@@ -136,6 +136,10 @@ class Profile(Section):
     `--kill-on-bad-exit=1` and `--distribution=block:block`, and win over them."""
     array_limit: Count = 16
     """Tasks of one stage's array that run at once."""
+    max_submitted: Count | None = None
+    """Most jobs and array tasks that you have in the queue at once, those of other runs included,
+    where the site limits them (`MaxSubmitJobs`); the rest is sent as they end, by `--wait` or when
+    the same command is typed again. Null sends all at once."""
     requeue: Literal["scontrol", "chain"] = "scontrol"
     """How training goes on after its time limit: the job requeues itself (`scontrol`), or
     `chained_jobs` successors are sent with it, for compute nodes without scontrol."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
-from wmss_cli.core.files import append_json_line
+from wmss_cli.core.files import append_durably
 from wmss_cli.core.manifest import MANIFEST
 from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import states
@@ -50,7 +51,7 @@ def remember(run_dir: Path, config: Path | None) -> None:
         config=str(config.absolute()) if config else None,
         time=time.time(),
     )
-    append_json_line(folder / _LIST, run.model_dump())
+    append_durably(folder / _LIST, run.model_dump())
 
 
 def known_runs() -> list[Run]:
@@ -65,7 +66,7 @@ def known_runs() -> list[Run]:
                 continue
             found.pop(run.run_dir, None)
             found[run.run_dir] = run
-    return [run for run in reversed(found.values()) if Path(run.run_dir, "slurm").is_dir()]
+    return [run for run in reversed(found.values()) if Ledger(Path(run.run_dir)).has_plan()]
 
 
 def name_of(run_dir: Path) -> str:
@@ -82,6 +83,8 @@ def find_run(name: str | None) -> Ledger:
     ConfigError
         If there is none, or several have that name.
     """
+    if name is not None:
+        _refuse_unreadable(Path(name))
     if name is not None and Path(name, "slurm").is_dir():
         # Of "." the name would be empty.
         return Ledger(Path(name).absolute())
@@ -100,11 +103,32 @@ def find_run(name: str | None) -> Ledger:
     if not same:
         if Path(name, STUDY_FILE).is_file():
             raise ConfigError(
-                f"{name}: was run on this machine, not on a cluster; 'wmss report {name}' shows "
-                "what there is of it"
+                f"{name}: was run on this machine, not on a cluster; 'wmss report "
+                f"{shlex.quote(name)}' shows what there is of it"
             )
         raise ConfigError(f"{name}: no run of this name or folder; 'wmss runs' lists yours")
     return Ledger(Path(same[0].run_dir))
+
+
+def _refuse_unreadable(folder: Path) -> None:
+    """Say whose run it is, where it is another user's and not to be read."""
+    try:
+        next((folder / "slurm").iterdir(), None)
+    except PermissionError:
+        raise ConfigError(
+            f"{folder}: the run of {_owner(folder)}, which you may not read; ask them for access, "
+            "or submit one of your own with another --out"
+        ) from None
+    except OSError:
+        # There is none.
+        return
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return f"user {folder.owner()}"
+    except (KeyError, OSError):
+        return "another user"
 
 
 class Summary(Run):
@@ -115,20 +139,21 @@ class Summary(Run):
     stages, done : int
         How many it has, and how many have their results.
     jobs : int
-        How many jobs and array tasks wait or run; 0 where Slurm does not answer.
+        How many jobs and array tasks wait or run; None where Slurm does not answer.
     """
 
     stages: int
     done: int
-    jobs: int
+    jobs: int | None
 
 
 def summaries(runs: list[Run]) -> list[Summary]:
     """Look at the folders of runs, and once at the queue."""
+    queue: dict[str, list[states.Record]] | None
     try:
         queue = states.by_name(states.queue().values())
     except SlurmError:
-        queue = {}
+        queue = None
     found = []
     for run in runs:
         try:
@@ -141,7 +166,9 @@ def summaries(runs: list[Run]) -> list[Summary]:
                 **run.model_dump(),
                 stages=len(steps),
                 done=sum(_counts(Path(step.job.out)) for step in steps),
-                jobs=sum(len(v) for name, v in queue.items() if name.split(".")[0] in names),
+                jobs=None
+                if queue is None
+                else sum(len(v) for name, v in queue.items() if name.split(".")[0] in names),
             )
         )
     return found

@@ -47,7 +47,7 @@ class SlurmTask:
 
     def __call__(self) -> None:
         """Run the task, and end the process."""
-        order = json.loads(Path(self.order).read_text(encoding="utf-8"))
+        order = read_order(Path(self.order))
         task = order["tasks"][int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
         _describe_ranks()
         os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
@@ -98,8 +98,16 @@ def write_order(path: Path, link: Link, parts: list[int], profile: Profile) -> N
         "tasks": tasks,
         "requeue": profile.requeue,
         "max_requeues": profile.max_requeues,
+        # Not for the job: with what it was sent, when another submission looks at it.
+        "profile": profile.model_dump(mode="json"),
     }
     write_json(path, order)
+
+
+def read_order(path: Path) -> dict[str, Any]:
+    """Return what :func:`write_order` wrote."""
+    order: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return order
 
 
 def control_folder(folder: Path, job_id: str) -> Path:

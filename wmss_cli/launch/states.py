@@ -9,21 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from wmss_cli.core.errors import SlurmError
 from wmss_cli.launch import slurm
-
-ACTIVE = frozenset(
-    {
-        *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED"),
-        *("REQUEUE_HOLD", "SIGNALING", "STAGE_OUT", "RESIZING", "STOPPED", "REQUEUE_FED"),
-    }
-)
-"""States of a job that has not ended."""
+from wmss_cli.launch.job_states import has_ended, meaning
 
 _CLOCKS_S = 3600.0
+
+_TERM = 15
+_LAST_SIGNAL = 64
 
 NEVER = "DependencyNeverSatisfied"
 
@@ -65,7 +62,12 @@ class Record(BaseModel):
     @property
     def is_active(self) -> bool:
         """Whether it waits or runs, and can still come to something."""
-        return self.state in ACTIVE and self.reason != NEVER
+        return not has_ended(self.state) and self.reason != NEVER
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its work runs."""
+        return meaning(self.state).fate == "runs"
 
 
 class Usage(BaseModel):
@@ -81,6 +83,12 @@ class Usage(BaseModel):
         Seconds of GPUs held, of processors used, and of processors held.
     memory_gib, memory_asked_gib : float
         Most that one process used, and what was asked for on a node; 0 if it is not known.
+    signal : int
+        What killed a step of the last attempt; 0 where nothing did.
+    out_of_memory : bool
+        Whether Slurm says so of a step of the last attempt.
+    last_gpu_s, last_elapsed_s : float
+        Of the last attempt alone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,6 +101,17 @@ class Usage(BaseModel):
     cpu_allocated_s: float = 0.0
     memory_gib: float = 0.0
     memory_asked_gib: float = 0.0
+    signal: int = 0
+    out_of_memory: bool = False
+    last_gpu_s: float = 0.0
+    last_elapsed_s: float = 0.0
+
+    @property
+    def earlier(self) -> tuple[float, float]:
+        """Seconds of GPUs, and of time, of the attempts before the one that waits or runs."""
+        if has_ended(self.state) or self.state == "REQUEUED":
+            return self.gpu_s, self.elapsed_s
+        return self.gpu_s - self.last_gpu_s, self.elapsed_s - self.last_elapsed_s
 
 
 def queue() -> dict[str, Record]:
@@ -140,16 +159,27 @@ def accounts(job_ids: Sequence[str], since: float) -> dict[str, Usage] | None:
     """
     if not job_ids:
         return {}
-    whole = sorted({job_id.split("_")[0] for job_id in job_ids}, key=int)
     try:
-        text = slurm.call(
-            "sacct",
-            *("--noheader", "--parsable2", "--duplicates", f"--format={','.join(_ACCOUNTS)}"),
-            f"--jobs={','.join(whole)}",
-            f"--starttime={datetime.fromtimestamp(since - _CLOCKS_S):%Y-%m-%dT%H:%M:%S}",
-        )
+        return ask_accounts(job_ids, since)
     except SlurmError:
         return None
+
+
+def ask_accounts(job_ids: Sequence[str], since: float) -> dict[str, Usage]:
+    """Return what sacct knows, as :func:`accounts`.
+
+    Raises
+    ------
+    SlurmError
+        If it does not answer.
+    """
+    whole = sorted({job_id.split("_")[0] for job_id in job_ids}, key=int)
+    text = slurm.call(
+        "sacct",
+        *("--noheader", "--parsable2", "--duplicates", f"--format={','.join(_ACCOUNTS)}"),
+        f"--jobs={','.join(whole)}",
+        f"--starttime={datetime.fromtimestamp(since - _CLOCKS_S):%Y-%m-%dT%H:%M:%S}",
+    )
     return read_accounts(text)
 
 
@@ -161,10 +191,8 @@ def read_accounts(text: str) -> dict[str, Usage]:
         values = dict(zip(_ACCOUNTS, line.split("|"), strict=True))
         job, _, step = values["JobID"].partition(".")
         if step:
-            memory = gib(values["MaxRSS"])
             for job_id in current:
-                if memory > found[job_id].memory_gib:
-                    found[job_id] = found[job_id].model_copy(update={"memory_gib": memory})
+                found[job_id] = _add_step(found[job_id], values)
             continue
         current = list(expand(job))
         if "[" in job:
@@ -175,17 +203,33 @@ def read_accounts(text: str) -> dict[str, Usage]:
     return found
 
 
+def _add_step(job: Usage, values: dict[str, str]) -> Usage:
+    number = int(values["ExitCode"].partition(":")[2] or 0)
+    changed: dict[str, Any] = {}
+    if gib(values["MaxRSS"]) > job.memory_gib:
+        changed["memory_gib"] = gib(values["MaxRSS"])
+    # The others are told to end when one was killed.
+    if 0 < number <= _LAST_SIGNAL and job.signal in (0, _TERM):
+        changed["signal"] = number
+    if values["State"].startswith("OUT_OF_MEMORY"):
+        changed["out_of_memory"] = True
+    return job.model_copy(update=changed) if changed else job
+
+
 def _add(before: Usage | None, values: dict[str, str]) -> Usage:
     elapsed = float(values["ElapsedRaw"] or 0)
     tres = dict(pair.split("=", 1) for pair in values["AllocTRES"].split(",") if "=" in pair)
     nodes = int(tres.get("node", "1"))
     asked = gib(tres.get("mem", "0")) / max(1, nodes)
     known = before or Usage(state="")
+    gpu_s = elapsed * int(tres.get("gres/gpu", "0"))
     return Usage(
         state=values["State"].split(" ")[0],
         exit_code=values["ExitCode"],
         elapsed_s=known.elapsed_s + elapsed,
-        gpu_s=known.gpu_s + elapsed * int(tres.get("gres/gpu", "0")),
+        gpu_s=known.gpu_s + gpu_s,
+        last_gpu_s=gpu_s,
+        last_elapsed_s=elapsed,
         cpu_s=known.cpu_s + (seconds(values["TotalCPU"]) or 0),
         cpu_allocated_s=known.cpu_allocated_s + float(values["CPUTimeRAW"] or 0),
         memory_gib=known.memory_gib,

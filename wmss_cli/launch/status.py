@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,11 +13,13 @@ from wmss_cli.core.errors import InterruptedRunError
 from wmss_cli.core.progress import Progress
 from wmss_cli.launch import words, worker
 from wmss_cli.launch.chain import Link
-from wmss_cli.launch.ledger import Ledger
+from wmss_cli.launch.deaths import death
+from wmss_cli.launch.job_states import meaning
+from wmss_cli.launch.ledger import Ledger, RunPlan
 from wmss_cli.launch.parts import Known, Part, State, heartbeat, manifest_of, open_parts, spent
 from wmss_cli.launch.runs import name_of
 from wmss_cli.launch.slurm_task import control_folder
-from wmss_cli.launch.states import NEVER
+from wmss_cli.launch.states import NEVER, Usage
 from wmss_cli.launch.tail import tail
 from wmss_cli.stages.plan import Step, select
 
@@ -31,8 +34,8 @@ class Failure(BaseModel):
     ----------
     job_id : str
         Of the job or the task of an array.
-    why : str
-        In plain words.
+    short, why : str
+        In plain words; `why` with what the stage itself reported.
     log : str
         Path of its log.
     tail : list of str
@@ -44,6 +47,7 @@ class Failure(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     job_id: str
+    short: str
     why: str
     log: str
     tail: list[str]
@@ -160,6 +164,9 @@ def run_status(
     for link in plan.links():
         links.setdefault(link.step, []).append(link)
     stages = [_stage(step, links[step.label], known) for step in steps]
+    late = sum(len(found) for found in known.later.values())
+    if late:
+        known.notes.append(_on_later(late, ledger, plan))
     hours = [stage.gpu_hours for stage in stages if stage.gpu_hours is not None]
     order: tuple[State, ...] = ("running", "waiting", "failed", "cancelled", "not sent", "done")
     return RunStatus(
@@ -170,6 +177,14 @@ def run_status(
         gpu_hours=round(sum(hours), 3) if hours else None,
         stages=stages,
     )
+
+
+def _on_later(count: int, ledger: Ledger, plan: RunPlan) -> str:
+    limits = {str(g.profile.max_submitted) for g in plan.groups if g.profile.max_submitted}
+    said = f" (max_submitted: {', '.join(sorted(limits))})" if limits else ""
+    name = shlex.quote(name_of(ledger.run_dir))
+    what = "1 job is" if count == 1 else f"{count} jobs are"
+    return f"{what} sent later{said}; 'wmss retry {name}' sends what fits, with --wait all"
 
 
 def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
@@ -201,6 +216,10 @@ def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
     left = [p.record.left_s for p in running if p.record and p.record.left_s is not None]
     silent = time.time() - progress.updated if progress else None
     failed = [part for part in parts if part.state in ("failed", "cancelled")]
+    failure = _failure(failed, known) if failed else None
+    said = _words(state, alive or parts, silent)
+    if failure is not None and state in ("failed", "cancelled"):
+        said = failure.short
     return StageStatus(
         label=step.label,
         stage=step.job.stage,
@@ -208,7 +227,7 @@ def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
         seeds=step.seeds,
         models=step.models,
         state=state,
-        words=_words(state, alive, failed, silent),
+        words=said,
         jobs=sorted({p.entry.job_id or "" for p in alive or failed if p.entry}),
         tasks=counts,
         progress=progress,
@@ -218,7 +237,7 @@ def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
         limit_left_s=min(left, default=None),
         expected_start=min(starts, default=None),
         gpu_hours=whole,
-        failure=_failure(failed, known) if failed else None,
+        failure=failure,
         **efficiency,
     )
 
@@ -248,16 +267,22 @@ def _state(parts: Sequence[Part], counts: Counts) -> State:
     return "waiting" if counts.waiting else "not sent"
 
 
-def _words(
-    state: State, parts: Sequence[Part], failed: Sequence[Part], silent: float | None
-) -> str:
+def _words(state: State, parts: Sequence[Part], silent: float | None) -> str:
     if state == "waiting":
         if any(part.is_unknown for part in parts):
             return "sent; the queue does not say how it stands"
-        reasons = [part.record.reason for part in parts if part.record is not None]
-        return words.waiting(reasons[0] if reasons else "")
-    if state in ("failed", "cancelled"):
-        return _why(failed[0])
+        records = [part.record for part in parts if part.record is not None]
+        # What someone has to let go is said before what waits by itself.
+        records.sort(key=lambda record: record.state == "PENDING")
+        if not records:
+            return words.waiting("")
+        return words.waiting(records[0].reason, records[0].state, records[0].job_id)
+    if state == "not sent" and any(part.is_later for part in parts):
+        return "is sent later"
+    records = [part.record for part in parts if part.record and part.record.has_begun]
+    odd = [meaning(record.state).words for record in records]
+    if state == "running" and odd and all(odd):
+        return odd[0]
     if state == "running" and silent is not None and silent > _SILENT_AFTER_S:
         return f"running, but no sign of life for {silent / 60:.0f} min"
     return state
@@ -279,20 +304,31 @@ def _failure(parts: Sequence[Part], known: Known) -> Failure:
     if part.state == "failed":
         report = worker.read_error(control_folder(folder, part.job_id))
     log = folder / f"{part.job_id}_0_log.out"
-    why = _why(part)
+    usage = part.usage or Usage(state=part.ended)
+    killed = None
+    if part.state == "failed" and report is None:
+        killed = death(part.ended, part.usage, log)
+    why = short = killed.words if killed is not None else _why(part)
     if report is not None and report["exit_code"] == InterruptedRunError.exit_code:
         why = f"{report['message'].split(';')[0]}, before it was done"
     elif report is not None:
         why = f"{why}: {report['message']}"
     return Failure(
         job_id=part.job_id,
+        short=short,
         why=why,
         log=str(log),
         tail=tail(log, _TAIL_LINES) if part.state == "failed" else [],
         mend=words.mend(
             name_of(known.ledger.run_dir),
-            part.ended,
-            report["exit_code"] if report else None,
+            words.End(
+                part.ended,
+                report["exit_code"] if report else None,
+                killed,
+                usage.memory_gib,
+                usage.memory_asked_gib,
+                is_before_wmss=killed is None and report is None and part.ended == "FAILED",
+            ),
             part.link.kind,
             part.link.resources(known.plan.profile_of(part.link.step)),
         ),

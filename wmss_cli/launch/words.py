@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+from dataclasses import dataclass
 
 from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
+from wmss_cli.launch.deaths import Death, signal_name
+from wmss_cli.launch.job_states import meaning
 from wmss_cli.launch.profile import Resources
 from wmss_cli.launch.states import NEVER
 from wmss_cli.stages.table import Kind
@@ -15,84 +19,134 @@ _REASONS = {
     "Dependency": "waits for its input",
     NEVER: "cannot start: an earlier stage failed",
     "BeginTime": "requeued, waits some two minutes",
-    "JobHeldUser": "held; scontrol release lets it go",
+    "JobHeldUser": "held; 'scontrol release {job}' lets it run",
     "JobHeldAdmin": "held by an administrator",
     "JobArrayTaskLimit": "waits for tasks of its array",
     "PartitionTimeLimit": "cannot start: its time limit is above the partition's",
     "PartitionNodeLimit": "cannot start: more nodes than the partition allows",
     "PartitionDown": "waits: the partition is down",
     "PartitionInactive": "waits: the partition is inactive",
-    "ReqNodeNotAvail": "waits for a node that is down or reserved",
     "Reservation": "waits for its reservation",
     "Licenses": "waits for a licence",
+    "BadConstraints": "cannot start: no node has what its constraint asks for",
+    "InvalidAccount": "cannot start: its account is not valid any more",
+    "InvalidQOS": "cannot start: its QOS is not valid any more",
+    "JobHoldMaxRequeue": "held, requeued too often; 'scontrol release {job}' lets it run",
+    "Cleaning": "requeued, its nodes are being cleaned up",
+    "Prolog": "waits for the cluster's prolog",
+    "WaitingForScheduling": "waits to be looked at",
 }
 _LIMITS = ("QOS", "Assoc", "MaxCpu", "MaxNode", "MaxTRES", "MaxJobs", "MaxSubmit")
-_STATES = {
-    "BOOT_FAIL": "its node did not boot",
-    "CANCELLED": "cancelled",
-    "COMPLETED": "ended without a result",
-    "DEADLINE": "its deadline passed",
-    "FAILED": "failed",
-    "NODE_FAIL": "its node failed",
-    "OUT_OF_MEMORY": "out of memory",
-    "PREEMPTED": "preempted by a job of higher priority",
-    "REVOKED": "revoked",
-    "TIMEOUT": "reached its time limit",
-    "UNKNOWN": "ended without a result",
-}
+_NODES = "Nodes required for job are "
 
 
-def waiting(reason: str) -> str:
+@dataclass(frozen=True)
+class End:
+    """How a job ended that left no result.
+
+    Attributes
+    ----------
+    state : str
+        In Slurm's word.
+    exit_code : int or None
+        What the stage itself reported.
+    death : Death or None
+        What killed it, where it left no report.
+    memory_gib, memory_asked_gib : float
+        Most that a process used, and what the job had on a node; 0 where it is not known.
+    is_before_wmss : bool
+        Whether it ended in the script, before wmss began.
+    """
+
+    state: str
+    exit_code: int | None = None
+    death: Death | None = None
+    memory_gib: float = 0.0
+    memory_asked_gib: float = 0.0
+    is_before_wmss: bool = False
+
+
+def waiting(reason: str, state: str = "PENDING", job_id: str = "") -> str:
     """Say why a job waits.
 
     Parameters
     ----------
-    reason : str
-        As squeue gives it.
+    reason, state : str
+        As squeue gives them.
+    job_id : str
+        For a command that lets it go.
     """
-    name = reason.split(",")[0].strip("()")
+    if state != "PENDING":
+        return meaning(state).words.format(job=job_id)
+    name, _, more = reason.strip("()").partition(",")
+    if name.startswith(_NODES):
+        return "waits for nodes that are down, drained, or kept for jobs of higher priority"
+    if name == "ReqNodeNotAvail":
+        nodes = more.strip().removeprefix("UnavailableNodes:")
+        return "waits for nodes that are down, drained or reserved" + (
+            f": {nodes}" if nodes else ""
+        )
     if name in _REASONS:
-        return _REASONS[name]
+        return _REASONS[name].format(job=job_id)
     if name.startswith(_LIMITS):
         return f"waits for a limit of your account or QOS ({name})"
-    return f"waits: {name}" if name else "waits"
+    return f"waits: {reason.strip('()')}" if name else "waits"
 
 
 def ended(state: str, exit_code: str = "") -> str:
     """Say how a job ended that left no result."""
-    base = state.split(" ")[0]
-    text = _STATES.get(base, base.lower().replace("_", " "))
     code, _, number = exit_code.partition(":")
-    if base == "FAILED" and number not in ("", "0"):
-        return f"killed by signal {number}"
-    if base == "FAILED" and code not in ("", "0"):
-        return f"failed with exit code {code}"
-    return text
+    if state.split(" ")[0] == "FAILED":
+        if number not in ("", "0"):
+            return f"killed by {signal_name(int(number))} (signal {number})"
+        if code not in ("", "0"):
+            return f"failed with exit code {code}"
+    known = meaning(state)
+    # A state that is new, or none: squeue has forgotten the job, and sacct does not know of it.
+    return known.words if known.fate == "ended" else "ended without a result"
 
 
-def mend(run: str, state: str, exit_code: int | None, kind: Kind, resources: Resources) -> str:
-    """Return the command that mends a failure.
+def mend(run: str, end: End, kind: Kind, resources: Resources) -> str:
+    """Return the command that mends a failure, or what to change before it.
 
     Parameters
     ----------
     run : str
         Name of the run.
-    state : str
-        How Slurm says that the job ended.
-    exit_code : int or None
-        What the stage itself reported.
+    end : End
+        How the job ended.
     kind, resources
         What the job had.
     """
     retry = f"wmss retry {shlex.quote(run)}"
     # Training goes on where it stopped; what begins anew has to fit.
-    stopped = exit_code == InterruptedRunError.exit_code and kind != "train"
-    if state == "TIMEOUT" or stopped:
+    stopped = end.exit_code == InterruptedRunError.exit_code and kind != "train"
+    if end.state == "TIMEOUT" or stopped:
         return f"{retry} --slurm {kind}.time_limit_min={2 * resources.time_limit_min}"
-    if state == "OUT_OF_MEMORY" and resources.mem_gb:
-        return f"{retry} --slurm {kind}.mem_gb={2 * resources.mem_gb}"
-    if exit_code == ConfigError.exit_code:
+    if end.death is not None and end.death.likely:
+        return _more_memory(retry, end, kind, resources)
+    if end.exit_code == ConfigError.exit_code:
         return f"mend what the message says, then: {retry}"
-    if exit_code == IntegrityError.exit_code:
+    if end.exit_code == IntegrityError.exit_code:
         return f"redo the stage that wrote it (--force), then: {retry}"
+    if end.is_before_wmss:
+        return f"mend setup or python of the profile (see the log), then: {retry} --profile FILE"
     return retry
+
+
+def _more_memory(retry: str, end: End, kind: Kind, resources: Resources) -> str:
+    """Say how much a job used and had, and what gives it more."""
+    used, had = end.memory_gib, end.memory_asked_gib
+    each = " a process" if resources.tasks_per_node > 1 else ""
+    # As a comment, so that the line can be pasted as it is.
+    text = f"  # it used {used:.1f} GiB{each}, of {had:.1f} on a node" if used and had else ""
+    if resources.mem_gb == 0:
+        less = "or a higher zero_stage" if kind == "train" else "or more shards"
+        return f"it had all memory of its node; take fewer processes on a node, {less}: {retry}"
+    # More than it used, where Slurm saw that.
+    more = max(
+        2 * (resources.mem_gb or math.ceil(had)), math.ceil(1.5 * used * resources.tasks_per_node)
+    )
+    if not more:
+        return f"{retry} --slurm {kind}.mem_gb=…  # more than the partition gives by default"
+    return f"{retry} --slurm {kind}.mem_gb={more}{text}"

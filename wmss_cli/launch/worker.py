@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.endings import close_all, ends_by
 from wmss_cli.core.errors import InterruptedRunError, WmssError, explain
+from wmss_cli.core.files import write_text
 from wmss_cli.launch.leftovers import end_descendants
 from wmss_cli.stages import table
 
@@ -53,8 +54,19 @@ def read_error(control: Path, rank: int | None = None) -> dict[str, Any] | None:
     """
     errors = control.glob("error-*.json" if rank is None else f"error-{rank:05d}.json")
     paths = sorted(errors, key=lambda path: path.stat().st_mtime_ns)
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    reports = [report for path in paths if (report := _read_report(path)) is not None]
     return min(reports, key=lambda report: report["exit_code"] == CRASHED, default=None)
+
+
+def _read_report(path: Path) -> dict[str, Any] | None:
+    """Return a report; None where the disk was full, and it is empty or cut short."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return (
+        report if isinstance(report, dict) and {"message", "exit_code"} <= report.keys() else None
+    )
 
 
 def main(control: Path) -> int:
@@ -121,7 +133,7 @@ def _report(path: Path, error: BaseException, where: str) -> int:
     with suppress(OSError):
         print(where, end="", file=sys.stderr, flush=True)  # noqa: T201
     with suppress(OSError):
-        path.write_text(json.dumps(report), encoding="utf-8")
+        write_text(path, json.dumps(report))
     return code
 
 

@@ -44,6 +44,8 @@ class Step:
         The arms, seeds and base models of a study that use its result; empty where all do.
     called : str or None
         The label under which its jobs were sent first; None where that is `label`.
+    waits : tuple of str
+        Folders that it reads and that jobs of other submissions make.
     """
 
     label: str
@@ -54,6 +56,7 @@ class Step:
     seeds: tuple[int, ...] = ()
     models: tuple[str, ...] = ()
     called: str | None = None
+    waits: tuple[str, ...] = ()
 
 
 class Plan:
