@@ -49,7 +49,9 @@ def obtain(
     sources = {role: external(Path(path)) for role, path in inputs.items()}
     plan.add(stage, stage, section, sources)
     (step,) = plan.steps
-    job = step.job if common.out is None else replace(step.job, out=str(common.out))
+    job = replace(step.job, verify_inputs=resolved.verify_inputs)
+    if common.out is not None:
+        job = replace(job, out=str(common.out))
     run_dir = Path(job.out).parent
     if shard is not None:
         job = shard_job(job, shard)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,8 @@ def submit(
     if launch.dry_run:
         _dry_run(steps, run_dir, profile)
         return False
+    verify = resolved.verify_inputs
+    steps = [replace(step, job=replace(step.job, verify_inputs=verify)) for step in steps]
     display = Display(console.err)
     run_dir = run_dir.absolute()
     run = RunSettings(run_dir, profile, resolved.launch.profile, common.config)
