@@ -12,7 +12,6 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,17 +27,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200 if FULL else 1200)]
 BOUNDARIES = ("rename", "fsync")
 # How many of a stage's places the sample takes: most of those that keep most.
 KILLS = {
-    "m1": 5,
-    "wmss": 4,
-    "score-m1": 2,
-    "tokenize": 2,
-    "curriculum": 2,
+    "m1": 3,
+    "wmss": 3,
+    "score-m1": 1,
+    "tokenize": 1,
+    "curriculum": 1,
     "curate": 1,
     "report": 1,
 }
-AT_RANDOM = {"m1": 2, "wmss": 2, "score-base": 1}
-REFUSALS = {"m1": 4, "wmss": 3, "score-m1": 2, "tokenize": 2, "curriculum": 2, "curate": 1}
-SIZES = {"m1": 3, "tokenize": 2, "curriculum": 1}
+AT_RANDOM = {"m1": 1, "wmss": 1, "score-base": 1}
+REFUSALS = {"m1": 2, "wmss": 2, "score-m1": 1, "tokenize": 1, "curriculum": 1}
+SIZES = {"m1": 2, "tokenize": 1, "curriculum": 1}
+CARDS = ("README.md", "card.md")
 FLIPS_PER_MANIFEST = 30 if FULL else 2
 
 
@@ -98,7 +98,7 @@ def test_a_kill_at_random(runner: Runner, stages: dict[str, Stage], tmp_path: Pa
                 killed += runner.run(job, fault).code == -9 if finished(job) is None else 0
             go_on(runner, stage, job, fault)
     print(f"killed at random: {killed}")
-    assert killed >= 5
+    assert killed >= 3
 
 
 def go_on(runner: Runner, stage: Stage, job: Job, fault: object) -> None:
@@ -127,7 +127,7 @@ def test_a_disk_that_refuses_at_every_place(
             counts[f"refused at {place.call}"] += 1
             go_on(runner, stage, job, fault)
     say(name, counts)
-    assert counts.total() - counts["done all the same"] >= 10
+    assert counts.total() - counts["done all the same"] >= 3
 
 
 def test_a_disk_that_cannot_be_read(
@@ -140,13 +140,14 @@ def test_a_disk_that_cannot_be_read(
         places = [place for place in stage.places if place.call == "read"]
         inputs = tuple(f"{Path(path).name}" for path in stage.job.inputs.values())
         read = sorted({place.path for place in places if place.path.split("/")[0] in inputs})
-        for path in read if FULL else generator.sample(read, min(len(read), 2)):
+        for path in read if FULL else generator.sample(read, 1):
             job = stage.to(fresh(tmp_path / "runs"))
             ended = runner.run(job, Fault(Place("read", path), "5"), root=root)
             assert is_one_line(ended, root / path), (stage.label, path, ended)
             assert "input/output error" in ended.line
             refused += 1
-            go_on(runner, stage, job, path)
+            if FULL:
+                go_on(runner, stage, job, path)
     print(f"reads refused: {refused}")
     assert refused >= 5
 
@@ -178,50 +179,49 @@ def test_a_small_disk_of_any_size(
             resize(disk, "64m")
             go_on(runner, stage, job, kib)
     say("disks", counts)
-    assert counts["too small"] >= 3
+    assert counts["too small"] >= 2
 
 
 def resize(disk: Path, size: str) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
 
 
-@contextmanager
-def flipped(path: Path, generator: random.Random) -> Iterator[None]:
-    """Flip one bit of a file, and put it back."""
+def flip(path: Path, generator: random.Random) -> bytes:
+    """Flip one bit of a file; return its content before."""
     whole = path.read_bytes()
-    place = generator.randrange(len(whole))
     damaged = bytearray(whole)
-    damaged[place] ^= 1 << generator.randrange(8)
+    damaged[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
     path.write_bytes(damaged)
-    try:
-        yield
-    finally:
-        path.write_bytes(whole)
+    return whole
 
 
 def test_a_flipped_bit_in_each_file_of_each_artifact(
     runner: Runner, stages: dict[str, Stage], tmp_path: Path
 ) -> None:
     counts: Counter[str] = Counter()
-    artifacts = {stage.job.out: stage for stage in stages.values()}
+    artifacts = [stage.job.out for stage in stages.values()]
+    seen: set[tuple[str, str]] = set()
     for stage, generator in sample(stages, dict.fromkeys(stages, 0)):
         for given in stage.job.inputs.values():
             made = next((a for a in artifacts if given == a or given.startswith(f"{a}/")), None)
-            if made is None or (made, stage.job.stage) in counts:
+            looked_at = (made, stage.label if FULL else "")
+            if made is None or looked_at in seen:
                 continue
-            counts[(made, stage.job.stage)] = 0
+            seen.add(looked_at)
             for path in sorted(p for p in Path(made).rglob("*") if p.is_file()):
                 if not (str(path).startswith(given) or path.name == MANIFEST):
                     continue
+                if not FULL and path.name in CARDS:
+                    continue
                 for _ in range(FLIPS_PER_MANIFEST if path.name == MANIFEST else 1):
-                    with flipped(path, generator):
-                        counts[look(runner, stage, tmp_path, path)] += 1
+                    whole = flip(path, generator)
+                    counts[look(runner, stage, tmp_path, path)] += 1
+                    path.write_bytes(whole)
             # It goes on as soon as what was damaged is back.
             if FULL:
                 go_on(runner, stage, stage.to(fresh(tmp_path / "runs")), given)
-    found = {name: count for name, count in counts.items() if isinstance(name, str)}
-    say("flipped bits", Counter(found))
-    assert found["found"] >= 20
+    say("flipped bits", counts)
+    assert counts["found"] >= 20
 
 
 def look(runner: Runner, stage: Stage, tmp_path: Path, path: Path) -> str:
@@ -230,7 +230,7 @@ def look(runner: Runner, stage: Stage, tmp_path: Path, path: Path) -> str:
     ended = runner.run(job)
     if ended.code == 0:
         # A card, or white space in a manifest: what no stage reads.
-        assert path.name in ("README.md", "card.md", MANIFEST), (stage.label, path)
+        assert path.name in (*CARDS, MANIFEST), (stage.label, path)
         stage.check(job)
         return "without effect"
     assert ended.code == 6, (stage.label, path, ended)
@@ -247,20 +247,24 @@ def test_a_flipped_bit_in_each_file_of_unfinished_work(
     last = max(p.path for p in stage.places if p.call == "rename" and "/step-" in p.path[-14:])
     assert runner.run(first, Fault(Place("rename", last), "after")).code == -9
     left = partial(Path(first.out))
-    kept = sorted(path.relative_to(left) for path in left.rglob("*") if path.is_file())
+    there = (path for path in left.rglob("*") if path.is_file() and path.stat().st_size)
+    kept = sorted(path.relative_to(left) for path in there)
     generator = random.Random(label)
     counts: Counter[str] = Counter()
-    for name in kept if FULL else generator.sample(kept, min(len(kept), 6)):
+    for name in kept if FULL else generator.sample(kept, 4):
         job = stage.to(fresh(tmp_path / "runs"))
         shutil.copytree(left, partial(Path(job.out)))
-        with flipped(partial(Path(job.out)) / name, generator):
-            ended = runner.run(job)
-            if ended.code == 0:
-                stage.check(job)
-                counts["the same result"] += 1
-                continue
+        path = partial(Path(job.out)) / name
+        whole = flip(path, generator)
+        ended = runner.run(job)
+        if ended.code == 0:
+            stage.check(job)
+            counts["the same result"] += 1
+            continue
         assert is_one_line(ended, partial(Path(job.out))), (name, ended)
         counts["a line"] += 1
+        path.write_bytes(whole)
+        go_on(runner, stage, job, name)
     say(f"flipped bits in {label}.partial", counts)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -190,23 +188,16 @@ def test_processes_of_a_node_read_a_file_once_together(
 
 
 @pytest.mark.slow
-def test_a_gigabyte_is_verified_in_about_a_second_on_two_cores(tmp_path: Path) -> None:
-    # Measured in a process of its own; the bound leaves room for a machine that does other work.
-    script = f"""
-import time
-from pathlib import Path
-from wmss_cli.core.artifact import Job, open_draft
-from wmss_cli.core.contents import check_contents
-with open_draft(Job("sft", {{}}, {{}}, {{}}, {str(tmp_path / "big")!r})) as draft:
-    for part in range(4):
-        (draft.folder / f"part-{{part}}").write_bytes(bytes(2**28))
-    draft.commit({{}})
-checked = check_contents([Path({str(tmp_path / "big")!r})])
-assert checked.bytes == checked.read_bytes == 2**30
-print(checked.bytes / 1e9 / checked.seconds)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    print(f"{float(done.stdout):.2f} GB/s")
-    assert float(done.stdout) > 0.25
+def test_two_cores_verify_more_than_a_gigabyte_a_second(tmp_path: Path) -> None:
+    out = tmp_path / "big"
+    with open_draft(Job("sft", {}, {}, {}, str(out))) as draft:
+        for part in range(4):
+            (draft.folder / f"part-{part}").write_bytes(bytes(2**26))
+        draft.commit({})
+    # The time of the CPU, which does not depend on what else the machine does.
+    before = time.process_time()
+    checked = check_contents([out])
+    seconds = (time.process_time() - before) / (checked.read_bytes / 1e9)
+    print(f"{seconds:.2f} s of a core for each GB: {2 / seconds:.1f} GB/s on two cores")
+    assert checked.read_bytes == 2**28
+    assert seconds < 2
