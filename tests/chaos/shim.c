@@ -9,7 +9,8 @@
    CHAOS_CALL, CHAOS_PATH, CHAOS_NTH   the place to fail at, and at which of its calls, from 1
    CHAOS_FAULT   "before": SIGKILL before the call; "after": SIGKILL after it; "torn": write half,
                  then SIGKILL; a number: the call fails with this errno, and so do all later calls
-                 of this name ("reads" stands for read and pread, "writes" for all others)
+                 of this name, reads of this file only ("reads" stands for read and pread,
+                 "writes" for all others)
    CHAOS_WHO     "self", or "group": the whole process group is killed
 */
 #define _GNU_SOURCE
@@ -131,12 +132,13 @@ static int meet(const char *call, const char *path) {
         int kind = !strcmp(call_wanted, "reads") ? is_read(call)
                    : !strcmp(call_wanted, "writes") ? !is_read(call)
                                                     : !strcmp(call, call_wanted);
-        if (kind && (!path_wanted[0] || !strcmp(path, path_wanted)) && ++seen == nth) {
+        int here = !path_wanted[0] || !strcmp(path, path_wanted);
+        if (kind && here && ++seen == nth) {
             if (number) failing = 1;
             else if (!strcmp(fault, "before")) die();
             else verdict = !strcmp(fault, "torn") ? TORN : AFTER;
         }
-        if (failing && kind) {
+        if (failing && kind && (here || !is_read(call))) {
             verdict = FAIL;
             saved = number;
         }
