@@ -21,6 +21,7 @@ from chaos.runs import Fault, Place, Runner, Stage, fresh, is_one_line
 
 from wmss_cli.core.artifact import Job, finished, partial
 from wmss_cli.core.manifest import MANIFEST
+from wmss_cli.core.progress import PROGRESS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200 if FULL else 1200)]
 
@@ -61,6 +62,11 @@ def chosen(
     return places if FULL else generator.sample(places, min(len(places), counts[stage.label]))
 
 
+def nth(generator: random.Random, stage: Stage, place: Place) -> int:
+    """Return at which call of a place; how often progress is written depends on the time."""
+    return 1 if PROGRESS in place.path else generator.randint(1, stage.places[place])
+
+
 def say(what: str, counts: Counter[str]) -> None:
     print(f"{what}:", ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
 
@@ -73,7 +79,7 @@ def test_a_kill_at_every_boundary_and_within_every_write(
     for stage, generator in sample(stages, KILLS):
         for place in chosen(generator, stage, KILLS, (*BOUNDARIES, "write")):
             what = "torn" if place.call == "write" else generator.choice(("before", "after"))
-            fault = Fault(place, what, generator.randint(1, stage.places[place]), group=True)
+            fault = Fault(place, what, nth(generator, stage, place), group=True)
             job = stage.to(fresh(tmp_path / "runs"))
             ended = runner.run(job, fault)
             assert ended.code in (0, -9), (fault, ended)
@@ -114,7 +120,7 @@ def test_a_disk_that_refuses_at_every_place(
     counts: Counter[str] = Counter()
     for stage, generator in sample(stages, REFUSALS):
         for place in chosen(generator, stage, REFUSALS, ("write", "fsync", "rename", "mkdir")):
-            fault = Fault(place, str(number), generator.randint(1, stage.places[place]))
+            fault = Fault(place, str(number), nth(generator, stage, place))
             job = stage.to(fresh(tmp_path / "runs"))
             ended = runner.run(job, fault)
             if ended.code == 0:
