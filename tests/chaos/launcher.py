@@ -38,6 +38,11 @@ class Launcher:
         return True
 
     @property
+    def works(self) -> bool:
+        """Whether it has a worker now."""
+        return bool(workers_of(self.process.pid))
+
+    @property
     def said(self) -> str:
         self._log.seek(0)
         return self._log.read()
@@ -49,19 +54,26 @@ class Launcher:
 
     def kill(self, who: str) -> None:
         """Kill the ``launcher``, its ``worker``, or ``all``; what it started ends in any case."""
-        workers = children(self.process.pid)
+        workers = workers_of(self.process.pid)
         pids = {"launcher": [self.process.pid], "worker": workers}.get(
             who, [self.process.pid, *workers]
         )
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait(120)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(60)
+            return
+        # The worker was at its end before it could be killed.
+        self.kill("all")
 
 
-def children(pid: int) -> list[int]:
-    """Return the processes that a process has started."""
-    found = Path(f"/proc/{pid}/task/{pid}/children")
-    with suppress(FileNotFoundError):
-        return [int(child) for child in found.read_text().split()]
-    return []
+def workers_of(pid: int) -> list[int]:
+    """Return the workers that a launcher has started."""
+    found = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if b"wmss_cli.launch.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
+    return found

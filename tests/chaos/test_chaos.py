@@ -306,7 +306,7 @@ def test_wmss_run_whoever_of_it_is_killed(
         launcher = Launcher(runner.work / "run.yaml", out)
         # The last one of the sample runs until it is there; nothing behind it is looked at.
         folder = partial(out / Path(stage.job.out).name) if plan else last
-        if launcher.wait_for(lambda folder=folder, stage=stage: has_begun(folder, out, stage)):
+        if launcher.wait_for(lambda one=launcher, folder=folder: folder.is_dir() and one.works):
             time.sleep(generator.random() / 2)
             launcher.kill(who or "all")
             counts[who or "all, when it was done"] += 1
@@ -322,7 +322,3 @@ def test_wmss_run_whoever_of_it_is_killed(
 
 def is_there(out: Path, stage: Stage) -> bool:
     return (out / Path(stage.job.out).name / MANIFEST).is_file()
-
-
-def has_begun(folder: Path, out: Path, stage: Stage) -> bool:
-    return folder.is_dir() or is_there(out, stage)
