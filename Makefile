@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test test-gpu check docs bench clean
+.PHONY: demo test test-chaos test-gpu check docs bench clean
 
 demo: .venv/.installed            ## the whole method on a tiny model, from nothing
 	$(BIN)/wmss demo
@@ -11,6 +11,9 @@ demo: .venv/.installed            ## the whole method on a tiny model, from noth
 test: .venv/.installed            ## the whole suite
 	tests/install.sh
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-chaos: .venv/.installed      ## kill -9, full and failing disks, flipped bits at every place: an hour
+	WMSS_CHAOS=full $(BIN)/python -m pytest -n 0 -s tests/chaos
 
 test-gpu: .venv/.installed        ## what only a GPU can show, in minutes on one; numbers in gpu-results/
 	$(BIN)/python -m pytest -n 0 tests/gpu

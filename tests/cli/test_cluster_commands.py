@@ -561,3 +561,16 @@ def test_no_runs_are_an_empty_list(slurm: FakeSlurm) -> None:
     assert json.loads(ok(invoke("runs", "--json"))) == []
     assert ok(invoke("runs")).split()[:4] == ["run", "sent", "stages", "folder"]
     assert slurm.jobs() == []
+
+
+@pytest.mark.usefixtures("slurm")
+@pytest.mark.parametrize("verify", ["true", "false"])
+def test_the_jobs_know_whether_to_verify_their_inputs(
+    config: Path, monkeypatch: pytest.MonkeyPatch, verify: str
+) -> None:
+    monkeypatch.chdir(config.parent)
+    result = invoke("run", config, "--set", f"verify_inputs={verify}")
+    assert result.exit_code == 0, result.stderr
+    orders = sorted(config.parent.glob("my-run/slurm/*/order-*.json"))
+    tasks = [task for path in orders for task in json.loads(path.read_text())["tasks"]]
+    assert {task["job"]["verify_inputs"] for task in tasks} == {verify == "true"}

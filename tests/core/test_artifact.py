@@ -464,14 +464,14 @@ def test_verify_accepts_what_was_written(tmp_path: Path) -> None:
 def test_verify_finds_a_file_that_changed(tmp_path: Path) -> None:
     write(make_job(tmp_path / "out"), "result")
     (tmp_path / "out" / "result.txt").write_text("resulT")
-    with pytest.raises(IntegrityError, match=r"result\.txt: changed since it was written; redo"):
+    with pytest.raises(IntegrityError, match=r"result\.txt: changed since it was written, by hand"):
         verify(tmp_path / "out")
 
 
 def test_verify_finds_a_file_that_is_gone(tmp_path: Path) -> None:
     write(make_job(tmp_path / "out"))
     (tmp_path / "out" / "result.txt").unlink()
-    with pytest.raises(IntegrityError, match=r"result\.txt: missing from the artifact; redo"):
+    with pytest.raises(IntegrityError, match=r"result\.txt: missing from the artifact; delete"):
         verify(tmp_path / "out")
 
 

@@ -71,3 +71,24 @@ def test_ctrl_c_is_an_interruption() -> None:
 @pytest.mark.parametrize("mistake", [AssertionError("x"), KeyError("x"), OSError("no number")])
 def test_our_own_mistakes_are_not_explained_away(mistake: Exception) -> None:
     assert errors.explain(mistake) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("[enforce fail at inline_container.cc:664] . unexpected pos 704 vs 598", "disk is full"),
+        ("PytorchStreamWriter failed writing file data/12: file write failed", "disk is full"),
+        ("I/O error: Disk quota exceeded (os error 122)", "quota is used up"),
+        ("Error while serializing: Input/output error (os error 5)", "an input/output error"),
+    ],
+)
+def test_a_disk_that_fails_is_recognised_in_the_words_of_libraries(text: str, advice: str) -> None:
+    error = errors.explain(RuntimeError(text), "runs/sft.partial")
+    assert isinstance(error, errors.StorageError)
+    assert str(error).startswith("runs/sft.partial: ")
+    assert advice in str(error)
+
+
+def test_the_file_is_named_that_a_library_names() -> None:
+    wrapped = OSError(errno.EIO, "Error reading '/data/rows.parquet'. Detail: Input/output error")
+    assert str(errors.explain(wrapped, "runs/x")).startswith("/data/rows.parquet: ")

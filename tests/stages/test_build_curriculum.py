@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from wmss_cli.core.errors import ConfigError, DataError, IntegrityError
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import ACTIVE, CURRICULUM, ENTROPY, read_parquet, write_parquet
 from wmss_cli.score.curriculum import weigh
-from wmss_cli.stages import build_curriculum
+from wmss_cli.stages import build_curriculum, table
 
 WEAK = {"a": 1.0, "b": 2.0, "c": 1.0, "d": 0.0}
 STRONG = {"c": 1.5, "a": 0.5, "d": 0.0, "b": 2.0}
@@ -109,3 +110,30 @@ def test_an_input_without_entropies_is_refused(tmp_path: Path) -> None:
     job = Job("build_curriculum", dumped, dumped, inputs, str(tmp_path / "out"))
     with pytest.raises((ConfigError, FileNotFoundError)):
         build_curriculum.run(job)
+
+
+def test_a_flipped_bit_in_an_input_is_found_before_it_is_read(tmp_path: Path) -> None:
+    value = 1.2345678901234567
+    inputs = {
+        role: str(write_entropies(tmp_path / role, WEAK | {"b": value}))
+        for role in ("weak", "strong")
+    }
+    config = CurriculumConfig()
+    job = Job(
+        "build_curriculum", config.model_dump(), config.identity(), inputs, str(tmp_path / "c")
+    )
+    path = tmp_path / "strong" / "entropy.parquet"
+    content = path.read_bytes()
+    # Another number, which the format itself would not notice.
+    place = content.index(np.float64(value).tobytes()) + 5
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.raises(IntegrityError, match=r"strong/entropy.parquet: changed since it was"):
+        table.run(job)
+    assert not (tmp_path / "c.partial").exists()
+    changed = table.run(replace(job, verify_inputs=False))
+    path.write_bytes(content)
+    sound = table.run(replace(job, out=str(tmp_path / "sound")))
+    assert changed is not None
+    assert sound is not None
+    assert changed.digest != sound.digest, "without the check it is believed"
+    assert changed.fingerprint == sound.fingerprint, "which is no part of what is made"

@@ -179,6 +179,9 @@ def _remember(plan: StudyPlan, config: c.Config) -> None:
 
 
 def _show_results(report: Path, as_json: bool) -> None:
+    from wmss_cli.core.manifest import verify
+
+    verify(report)
     found: dict[str, Any] = json.loads((report / "results.json").read_text(encoding="utf-8"))
     if as_json:
         console.print_json(found)
@@ -204,8 +207,9 @@ def _run_steps(steps: Sequence[Step], config: c.Config, display: Display) -> Non
     from wmss_cli.stages import table
 
     for step in steps:
+        job = replace(step.job, verify_inputs=config.verify_inputs)
         with display.stage(step.label) as watch:
-            outcome = run_local(step.job, config.launch.processes, watch=watch, say=display.say)
+            outcome = run_local(job, config.launch.processes, watch=watch, say=display.say)
         if outcome.was_done:
             display.skipped(step.label)
         else:

@@ -59,7 +59,9 @@ def obtain(
     }
     plan.add(stage, stage, section, sources)
     (step,) = plan.steps
-    job = step.job if common.out is None else replace(step.job, out=str(common.out))
+    job = replace(step.job, verify_inputs=resolved.verify_inputs)
+    if common.out is not None:
+        job = replace(job, out=str(common.out))
     check_job(job)
     run_dir = Path(job.out).parent
     if shard is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ def submit(
             "('wmss init --profile' writes one for this cluster)"
         )
     profile = load_profile(resolved.launch.profile, tuple(launch.slurm or ()))
+    verify = resolved.verify_inputs
+    steps = [replace(step, job=replace(step.job, verify_inputs=verify)) for step in steps]
     display = Display(console.err)
     run_dir = run_dir.absolute()
     run = RunSettings(run_dir, profile, resolved.launch.profile, common.config)

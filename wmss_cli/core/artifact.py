@@ -15,7 +15,6 @@ Layout on disk::
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -32,7 +31,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from wmss_cli.core import files
-from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.core.manifest import (
     FORMAT,
     MANIFEST,
@@ -41,9 +40,11 @@ from wmss_cli.core.manifest import (
     fingerprint,
     read_manifest,
     reference,
+    write_manifest,
 )
 from wmss_cli.core.progress import PROGRESS
 from wmss_cli.core.redo import clear_mark, mark_for, restore_mark, write_mark
+from wmss_cli.core.sealed import unseal, write_sealed
 
 lock_timeout_s = 0.0
 """How long to wait for another writer of the same artifact, in seconds."""
@@ -72,6 +73,8 @@ class Job:
         Paths by role.
     out : str
         Folder of the artifact.
+    verify_inputs : bool
+        Whether the hashes of its inputs are checked before it begins.
     """
 
     stage: str
@@ -79,6 +82,7 @@ class Job:
     identity: dict[str, Any]
     inputs: dict[str, str]
     out: str
+    verify_inputs: bool = True
 
 
 def is_done(out: Path, expected: str, inputs: Mapping[str, InputRef]) -> bool:
@@ -148,7 +152,7 @@ class Draft:
             started=datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             seconds=round(time.time() - self.started, 3),
         )
-        files.write_json(self.folder / MANIFEST, manifest.model_dump(mode="json"))
+        write_manifest(self.folder, manifest)
         if self.out.exists():
             # Only a stale or --forced artifact is replaced; it stays whole until the new one is in.
             old = _replaced(self.out)
@@ -327,8 +331,10 @@ def open_draft(job: Job, resumable: bool = False) -> Iterator[Draft]:
         owner = {"fingerprint": print_now, "digests": {r: i.digest for r, i in inputs.items()}}
         attempt = 1
         if state.is_file():
-            before = json.loads(state.read_text(encoding="utf-8"))
-            attempt = before.pop("attempt") + 1
+            before = unseal(state.read_bytes()) or {}
+            if resumable and not before:
+                raise IntegrityError(f"{state}: damaged; --force throws the unfinished work away")
+            attempt = before.pop("attempt", 1) + 1
             if before.pop("redo", None) != mark and mark is not None:
                 # Begun before --force.
                 attempt = 1
@@ -342,7 +348,7 @@ def open_draft(job: Job, resumable: bool = False) -> Iterator[Draft]:
             shutil.rmtree(folder)
             folder.mkdir()
         under = {} if mark is None else {"redo": mark}
-        files.write_json(state, {**owner, **under, "attempt": attempt})
+        write_sealed(state, {**owner, **under, "attempt": attempt})
         yield Draft(job, print_now, inputs, attempt)
 
 

@@ -292,6 +292,9 @@ class Config(Section):
     """What the report shows: `methods` (Table 1), `ablation` (3), `curriculum` (4), `lambda` (5),
     `epochs` (Fig. 3), `logits` (2 and 6); `paper` puts the paper's numbers beside yours where the
     model is the paper's."""
+    verify_inputs: bool = True
+    """Check the hash of every file of an artifact before a stage reads it, once on each node. A
+    damaged file is an error that names it; without the check its content is believed."""
     seed: Seed = 0
     """Seed of every section that does not set its own."""
     curate: CurateConfig = CurateConfig()

@@ -7,6 +7,9 @@ checked by ``assert`` and shows a traceback, because then the mistake is ours.
 from __future__ import annotations
 
 import errno
+import os
+import re
+from typing import Any
 
 
 class WmssError(Exception):
@@ -99,6 +102,11 @@ class InterruptedRunError(WmssError):
 _BY_ERRNO = {
     errno.ENOSPC: "the disk is full; free some space or choose another --out",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another --out",
+    errno.EFBIG: "larger than a file may be here (ulimit -f); choose another --out",
+    errno.EIO: "the disk, or the way to it, reports an input/output error; have it looked at, then "
+    "repeat the command: it continues",
+    errno.ESTALE: "its file system was mounted anew (stale file handle); repeat the command: it "
+    "continues",
     errno.EACCES: "no permission; choose another --out or ask for access",
     errno.EPERM: "no permission; choose another --out or ask for access",
     errno.EROFS: "the file system is read-only; choose another --out",
@@ -106,19 +114,30 @@ _BY_ERRNO = {
     errno.ENOENT: "no such file or folder; check the path",
     errno.ENOTDIR: "a part of this path is a file, not a folder; check the path",
     errno.EISDIR: "this is a folder, a file was expected; check the path",
+    errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
 }
+_BY_TEXT = {
+    "No space left on device": errno.ENOSPC,
+    "Disk quota exceeded": errno.EDQUOT,
+    "Input/output error": errno.EIO,
+    "Stale file handle": errno.ESTALE,
+    # torch does not say why it could not write all of a file; it is hardly ever anything else.
+    "PytorchStreamWriter failed writing": errno.ENOSPC,
+    "unexpected pos": errno.ENOSPC,
+}
+"""What libraries (safetensors, torch) make of the system's errors, in their own words."""
 
 
-_DISK_FULL = ("No space left on device", "PytorchStreamWriter failed writing")
-
-
-def explain(error: BaseException) -> WmssError | None:
+def explain(error: BaseException, where: str = "") -> WmssError | None:
     """Turn an exception into the error that a user should read.
 
     Parameters
     ----------
     error : BaseException
         Anything that was raised.
+    where : str
+        The file or folder that was worked on, for an error of the system that names none.
 
     Returns
     -------
@@ -132,13 +151,24 @@ def explain(error: BaseException) -> WmssError | None:
         if isinstance(seen, KeyboardInterrupt):
             return InterruptedRunError("interrupted; the same command continues")
         if isinstance(seen, OSError) and seen.errno in _BY_ERRNO:
-            where = f"{seen.filename}: " if seen.filename else ""
-            return StorageError(f"{where}{_BY_ERRNO[seen.errno]}")
+            return _storage_error(seen.errno, seen.filename or _named_in(str(seen)) or where)
         seen = seen.__cause__
-    # Libraries (safetensors, torch) wrap the system's error in their own words.
-    if any(sign in text for text in _texts(error) for sign in _DISK_FULL):
-        return StorageError(_BY_ERRNO[errno.ENOSPC])
+    for text in _texts(error):
+        for sign, number in _BY_TEXT.items():
+            if sign in text:
+                return _storage_error(number, _named_in(text) or where)
     return None
+
+
+def _storage_error(number: int, where: Any) -> StorageError:
+    name = os.fsdecode(where) if isinstance(where, str | bytes | os.PathLike) else ""
+    return StorageError(f"{name}: {_BY_ERRNO[number]}" if name else _BY_ERRNO[number])
+
+
+def _named_in(text: str) -> str | None:
+    """Return the path that a library's message has in quotes."""
+    found = re.search(r"'(/[^']+)'", text)
+    return found[1] if found else None
 
 
 def _texts(error: BaseException | None) -> list[str]:

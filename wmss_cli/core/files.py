@@ -7,8 +7,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,17 @@ _SETTLED_NS = 10 * 10**9
 def write_text(path: Path, text: str) -> None:
     """Write a text file aside, flush it to the disk, and rename it into place."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
+    try:
+        with naming(path), aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+    except BaseException:
+        # What fills a full disk may be this very file.
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
     fsync(path.parent)
 
 
@@ -37,14 +43,26 @@ def fsync(path: Path) -> None:
     """Flush a file or a folder's entries to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add the name of a file to an error of the system that has none, as of a read or a write."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal digits."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -94,14 +112,14 @@ def canonical_hash(value: Any) -> str:
 
 def append_json_line(path: Path, value: Any) -> None:
     """Append one line of JSON and flush it."""
-    with path.open("a", encoding="utf-8") as file:
+    with naming(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def append_durably(path: Path, value: Any) -> None:
     """Append one line of JSON and flush it to the disk, in place of a last line cut short."""
     is_new = not path.exists()
-    with path.open("a+b") as file:
+    with naming(path), path.open("a+b") as file:
         whole = file.seek(0, os.SEEK_END)
         while whole:
             file.seek(whole - 1)
@@ -118,8 +136,9 @@ def append_durably(path: Path, value: Any) -> None:
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read all lines of a JSON-lines file; a last line cut short by a crash is left out."""
-    # As bytes: the cut may be inside of a character.
-    lines = path.read_bytes().split(b"\n")
+    with naming(path):
+        # As bytes: the cut may be inside of a character.
+        lines = path.read_bytes().split(b"\n")
     return [json.loads(line) for line in lines[:-1] if line]
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wmss_cli.core import files
 from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.core.sealed import unseal, write_sealed
 
 FORMAT = 1
 """Raised when an older artifact must not count as done any more."""
@@ -85,16 +86,54 @@ def read_manifest(folder: Path) -> Manifest:
         If the manifest is not one of ours.
     """
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        with files.naming(folder / MANIFEST):
+            content = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         what = "has no manifest: unfinished, or no artifact" if folder.exists() else "not found"
         raise ConfigError(f"{folder}: {what}; run the stage that writes it") from None
     try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate(unseal(content))
     except ValidationError:
+        if _looks_like_ours(content):
+            raise IntegrityError(f"{folder / MANIFEST}: damaged; {make_again(folder)}") from None
         raise IntegrityError(
             f"{folder / MANIFEST}: not a manifest of wmss; redo the stage"
         ) from None
+
+
+def _looks_like_ours(content: bytes) -> bool:
+    """Say whether this was a manifest of ours, before a bit or two of it were lost."""
+    return sum(f'"{name}"'.encode() in content for name in Manifest.model_fields) > 5
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of an artifact, with a checksum of its own."""
+    write_sealed(folder / MANIFEST, manifest.model_dump(mode="json"))
+
+
+def make_again(folder: Path) -> str:
+    """Say what to do about an artifact that is damaged."""
+    return f"delete the folder {folder} and repeat the command that made it"
+
+
+def damage(folder: Path, name: str, found: str | None, expected: str) -> IntegrityError:
+    """Return the error about a file of an artifact whose content is not what was written.
+
+    Parameters
+    ----------
+    folder : Path
+        The artifact.
+    name : str
+        Relative path of the file.
+    found, expected : str or None
+        SHA-256; `found` is None where the file is missing.
+    """
+    if found is None:
+        return IntegrityError(f"{folder / name}: missing from the artifact; {make_again(folder)}")
+    return IntegrityError(
+        f"{folder / name}: changed since it was written, by hand or by a faulty disk (SHA-256 "
+        f"{found[:8]}…, {expected[:8]}… in {MANIFEST}); {make_again(folder)}"
+    )
 
 
 def verify(folder: Path) -> Manifest:
@@ -108,10 +147,9 @@ def verify(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         path = folder / name
-        if not path.is_file():
-            raise IntegrityError(f"{path}: missing from the artifact; redo it with --force")
-        if files.sha256(path) != expected:
-            raise IntegrityError(f"{path}: changed since it was written; redo it with --force")
+        found = files.sha256(path) if path.is_file() else None
+        if found != expected:
+            raise damage(folder, name, found, expected)
     return manifest
 
 
@@ -120,7 +158,7 @@ def reference(path: Path) -> InputRef:
     if (path / MANIFEST).is_file():
         manifest = read_manifest(path)
         return InputRef(path=str(path), fingerprint=manifest.fingerprint, digest=manifest.digest)
-    inside = _manifest_over(path)
+    inside = manifest_over(path)
     if inside is not None:
         return InputRef(
             path=str(path),
@@ -138,11 +176,15 @@ def reference(path: Path) -> InputRef:
     return InputRef(path=str(path), fingerprint=digest, digest=digest)
 
 
-def _manifest_over(path: Path) -> Manifest | None:
+def manifest_over(path: Path) -> Manifest | None:
     """Return the manifest of the artifact that a file or folder is a part of, if it is one."""
     try:
         manifest = read_manifest(path.parent)
-    except (ConfigError, IntegrityError):
+    except ConfigError:
+        return None
+    except IntegrityError:
+        if _looks_like_ours((path.parent / MANIFEST).read_bytes()):
+            raise
         # Other tools have a manifest.json too.
         return None
     is_part = any(name.split("/")[0] == path.name for name in manifest.files)

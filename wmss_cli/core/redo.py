@@ -8,13 +8,14 @@ begun before and is thrown away when the new work begins.
 
 from __future__ import annotations
 
-import json
 import uuid
 from pathlib import Path
 from typing import Any
 
 from wmss_cli.core import files
+from wmss_cli.core.errors import IntegrityError
 from wmss_cli.core.manifest import MANIFEST
+from wmss_cli.core.sealed import unseal, write_sealed
 
 
 def mark_path(out: Path) -> Path:
@@ -40,7 +41,7 @@ def write_mark(out: Path, makes: str | None) -> str | None:
     path = mark_path(out)
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     mark = {"id": uuid.uuid4().hex, "makes": makes, "replaces": _manifest_there(out)}
-    files.write_json(path, mark)
+    write_sealed(path, mark)
     return before
 
 
@@ -81,9 +82,11 @@ def is_marked(path: Path) -> bool:
 def _open_mark(out: Path) -> dict[str, Any] | None:
     """Return what the mark says, unless its work is done: then another manifest is there."""
     try:
-        mark: dict[str, Any] = json.loads(mark_path(out).read_text(encoding="utf-8"))
+        mark = unseal(mark_path(out).read_bytes())
     except FileNotFoundError:
         return None
+    if mark is None:
+        raise IntegrityError(f"{mark_path(out)}: damaged; delete it, and give --force again")
     return mark if _manifest_there(out) in (None, mark["replaces"]) else None
 
 

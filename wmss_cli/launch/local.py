@@ -20,6 +20,7 @@ from wmss_cli.core.errors import (
     IntegrityError,
     InterruptedRunError,
     StageError,
+    StorageError,
     WmssError,
 )
 from wmss_cli.core.launchers import without_launchers
@@ -248,6 +249,12 @@ def _failure(job: Job, codes: list[int], workers: _Workers, control: Path, log: 
             # Stopped before it could catch the signal, or a stage that has nothing to save.
             how = f"stopped by {signal.Signals(-first_failure).name}"
             return InterruptedRunError(f"{job.stage}: {how}; the same command continues")
+        if -first_failure == signal.SIGBUS:
+            return StorageError(
+                f"{job.out}: killed by SIGBUS: a file that {job.stage} had mapped could "
+                "not be read or written; the disk of its inputs fails, is full, or they were cut "
+                f"meanwhile: look at it, then repeat the command (see {log})"
+            )
         how = f"exit code {max(codes)}"
         if first_failure < 0:
             how = f"killed by {signal.Signals(-first_failure).name}"

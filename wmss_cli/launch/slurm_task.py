@@ -75,7 +75,7 @@ def _work(job: Job, merge: bool) -> None:
     # Slurm may run a job again that was done: after a node failed, or in a chain.
     if finished(job) is not None:
         return
-    table.load(job.stage, merge)(job)
+    table.run(job, merge)
 
 
 def _wait_for(inputs: Iterable[str]) -> None:

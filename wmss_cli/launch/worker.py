@@ -25,19 +25,22 @@ from typing import Any, NoReturn
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.endings import close_all, ends_by
 from wmss_cli.core.errors import InterruptedRunError, WmssError, explain
-from wmss_cli.core.files import write_text
+from wmss_cli.core.files import naming
 from wmss_cli.launch.leftovers import end_descendants
 from wmss_cli.stages import table
 
 _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_ROOM_BYTES = 16384
 CRASHED = 70
 """Exit code of a worker that met an error which is not a user's doing."""
 
 
 def write_job(control: Path, job: Job) -> None:
     """Write what :func:`main` reads."""
-    (control / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
+    path = control / "job.json"
+    with naming(path):
+        path.write_text(json.dumps(asdict(job)), encoding="utf-8")
 
 
 def read_error(control: Path, rank: int | None = None) -> dict[str, Any] | None:
@@ -61,7 +64,7 @@ def read_error(control: Path, rank: int | None = None) -> dict[str, Any] | None:
 def _read_report(path: Path) -> dict[str, Any] | None:
     """Return a report; None where the disk was full, and it is empty or cut short."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
     return (
@@ -77,7 +80,7 @@ def main(control: Path) -> int:
 
 def _run_job(control: Path) -> None:
     job = Job(**json.loads((control / "job.json").read_text(encoding="utf-8")))
-    table.load(job.stage)(job)
+    table.run(job)
 
 
 def run(
@@ -104,6 +107,10 @@ def run(
         signal.signal(number, _stop)
     path = control / f"error-{int(os.environ.get('RANK', '0')):05d}.json"
     path.unlink(missing_ok=True)
+    room = path.with_suffix(".room")
+    with suppress(OSError):
+        # A disk that is full later has this place for the report.
+        room.write_bytes(b" " * _ROOM_BYTES)
 
     def end(error: WmssError, where: str) -> NoReturn:
         leave(then(_report(path, error, f"{where}{type(error).__name__}: {error}\n"), error))
@@ -116,6 +123,7 @@ def run(
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
         return then(_report(path, error, traceback.format_exc()), error)
+    room.unlink(missing_ok=True)
     return then(0, None)
 
 
@@ -127,13 +135,17 @@ def _report(path: Path, error: BaseException, where: str) -> int:
     report = {
         "message": str(known) if known else f"{type(error).__name__}: {first_line}",
         "exit_code": code,
-        "traceback": where,
+        "traceback": where[-_ROOM_BYTES // 2 :],
     }
     # The log may be on the disk that is full, which must not hide that it is.
     with suppress(OSError):
         print(where, end="", file=sys.stderr, flush=True)  # noqa: T201
     with suppress(OSError):
-        write_text(path, json.dumps(report))
+        room = path.with_suffix(".room")
+        with room.open("r+b" if room.exists() else "wb") as file:
+            # White space behind a report is none of it.
+            file.write(json.dumps(report).encode().ljust(_ROOM_BYTES))
+        room.rename(path)
     return code
 
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import EvalConfig
-from wmss_cli.core.files import append_json_line, read_json_lines, write_json_lines
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import GENERATION, write_parquet
+from wmss_cli.core.sealed import append_sealed_line, read_sealed_lines, write_sealed_lines
 from wmss_cli.data.chat import Renderer
 from wmss_cli.evaluate.choice import Engine
 from wmss_cli.evaluate.generate import Opened, generate, open_engine
@@ -77,7 +77,7 @@ def shard(job: Job) -> Manifest:
         file.parent.mkdir(exist_ok=True)
         there = _read_answers(file)
         # What goes on behind a line that was cut off would be lost with it.
-        write_json_lines(file, there.values())
+        write_sealed_lines(file, there.values())
         left = [one for one in wanted if one.key not in there]
         progress = ProgressWriter(draft.folder, UNIT, len(wanted), len(there))
         engine, seconds = None, 0.0
@@ -185,7 +185,7 @@ def _answer(
                 "prompt": renderer.prompt_text(questions[index]),
                 **asdict(generation),
             }
-            append_json_line(file, row)
+            append_sealed_line(file, row)
             done += 1
             tokens += generation.tokens
             seconds = time.perf_counter() - started
@@ -217,6 +217,6 @@ def _sampling(wanted: Sequence[Wanted], config: EvalConfig) -> Sampling | None:
 
 
 def _read_answers(file: Path) -> dict[Key, Row]:
-    """Return what is there; a line that was cut off is not."""
-    rows = read_json_lines(file) if file.exists() else []
+    """Return what is there; a line that was cut off or damaged is not."""
+    rows = read_sealed_lines(file) if file.exists() else []
     return {(row["task"], row["id"], row["sample"]): row for row in rows}

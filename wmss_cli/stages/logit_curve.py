@@ -21,9 +21,9 @@ from wmss_cli.models.causal import device
 from wmss_cli.models.heads import Head
 from wmss_cli.models.packed import packs
 from wmss_cli.stages.analyze import sampled_rows
+from wmss_cli.train.loop import LOGITS_FILE
 from wmss_cli.train.ranks import Ranks
 
-LOGITS_FILE = "logits.jsonl"
 SAMPLES = 200
 """How many samples are looked at; the same for every training on a token table."""
 

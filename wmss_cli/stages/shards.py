@@ -184,6 +184,7 @@ def shard_job(job: Job, shard: int) -> Job:
         identity={**job.identity, "shard": shard, "shards": shards},
         inputs=job.inputs,
         out=f"{job.out}.shards/{shard:05d}-of-{shards:05d}",
+        verify_inputs=job.verify_inputs,
     )
 
 

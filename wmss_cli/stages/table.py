@@ -8,10 +8,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from wmss_cli.core.artifact import Job
+from wmss_cli.core.artifact import Job, partial
+from wmss_cli.core.contents import check_contents
+from wmss_cli.core.errors import StorageError, explain
 from wmss_cli.core.manifest import Manifest
 
 Kind = Literal["train", "score", "eval", "cpu"]
@@ -201,3 +204,38 @@ def load(name: str, merge: bool = False) -> Run:
     if merge:
         return cast(Run, shards.run_merge)
     return cast(Run, shards.run if name == row.name else shards.run_shard)
+
+
+def run(job: Job, merge: bool = False) -> Manifest | None:
+    """Verify the inputs of a job and run it, as :func:`load` finds it.
+
+    Raises
+    ------
+    IntegrityError
+        If a file of an input is not what was written (see
+        :func:`wmss_cli.core.contents.check_contents`).
+    StorageError
+        If the file system refuses, with the name of a file or of the folder that is written.
+    """
+    try:
+        stage = load(job.stage, merge)
+        if job.verify_inputs:
+            _verify(job, merge)
+        return stage(job)
+    except Exception as error:
+        known = explain(error, str(partial(Path(job.out))))
+        # Any other error keeps its own traceback.
+        if isinstance(known, StorageError) and known is not error:
+            raise known from error
+        raise
+
+
+def _verify(job: Job, merge: bool) -> None:
+    # Those that merge shards read no weights, which may be large; who made them has looked.
+    paths = [Path(path) for role, path in job.inputs.items() if not (merge and role == "model")]
+    checked = check_contents(paths)
+    print(  # noqa: T201 - goes to the log of the stage
+        f"inputs: {checked.files} files, {checked.bytes / 1e9:.2f} GB verified, of which "
+        f"{checked.read_bytes / 1e9:.2f} GB were read, in {checked.seconds:.1f} s",
+        flush=True,
+    )

@@ -38,7 +38,14 @@ from wmss_cli.stages.weak_states import WeakStates, fill_weak_states
 from wmss_cli.train import checkpoint
 from wmss_cli.train.engine import build_engine
 from wmss_cli.train.export import full_state_dict
-from wmss_cli.train.loop import CHECKPOINTS, METRICS_FILE, MicroBatch, TrainState, train
+from wmss_cli.train.loop import (
+    CHECKPOINTS,
+    METRICS_FILE,
+    MicroBatch,
+    TrainState,
+    grown_files,
+    train,
+)
 from wmss_cli.train.meter import StepCost
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks, join
@@ -181,6 +188,9 @@ def run_training(
             say_notes(notes)
         work = partial(Path(job.out))
         found = checkpoint.newest(work / CHECKPOINTS, ranks)
+        if found is not None:
+            saved_at = found[0]
+            ranks.from_first(lambda: checkpoint.restore(saved_at, grown_files(work)))
         # At ZeRO 0 every rank holds the whole state, so any number of ranks can load it.
         universal = (
             found is not None and found[1].world_size != ranks.world_size and config.zero_stage > 0

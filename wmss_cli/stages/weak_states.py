@@ -6,9 +6,9 @@ part. All ranks read all files; the layout is written last, when all are whole.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from wmss_cli.core import files
 from wmss_cli.core.errors import StageError
 from wmss_cli.core.progress import ProgressWriter
+from wmss_cli.core.sealed import unseal, write_sealed
 from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import Precision, device, load_for_inference
@@ -44,7 +45,8 @@ class WeakStates:
     """
 
     def __init__(self, folder: Path, table: TokenTable, rows: NDArray[np.int64]) -> None:
-        layout = json.loads((folder / _LAYOUT).read_text(encoding="utf-8"))
+        layout = _read_layout(folder)
+        assert layout is not None, folder
         self._hidden_size: int = layout["hidden_size"]
         self._bounds = np.array(layout["bounds"])
         self._rows = rows
@@ -107,8 +109,7 @@ def fill_weak_states(
         If the disk has no room for them.
     """
     rows = np.unique(drawn)
-    # Looked at by one rank, so that none sees what another has written since.
-    if not ranks.from_first((folder / _LAYOUT).is_file):
+    if not _are_sound(folder, ranks):
         weak = load_for_inference(model, precision, packed=True)
         hidden_size = int(weak.config.get_text_config().hidden_size)
         counts = _positions(table, rows)
@@ -119,10 +120,39 @@ def fill_weak_states(
         own = slice(*bounds[ranks.rank : ranks.rank + 2])
         path = folder / _part_name(ranks.rank)
         _compute(path, weak, table, rows[own], hidden_size, max_batch_tokens, ranks)
-        ranks.barrier()
-        layout = {"hidden_size": hidden_size, "bounds": bounds.tolist()}
-        ranks.from_first(lambda: files.write_json(folder / _LAYOUT, layout))
+        with ranks.patient():
+            hashes = dict(ranks.gather((path.name, files.sha256(path))))
+        layout = {"hidden_size": hidden_size, "bounds": bounds.tolist(), "files": hashes}
+        ranks.from_first(lambda: write_sealed(folder / _LAYOUT, layout))
     return WeakStates(folder, table, rows)
+
+
+def _are_sound(folder: Path, ranks: Ranks) -> bool:
+    """Say whether all states are there as they were written; each rank looks at a part of them."""
+    # Looked at by one rank, so that none sees what another has written since.
+    layout = ranks.from_first(lambda: _read_layout(folder))
+    if layout is None:
+        return False
+    mine = sorted(layout["files"])[ranks.rank :: ranks.world_size]
+    with ranks.patient():
+        damaged = [name for name in mine if not _is_sound(folder / name, layout["files"][name])]
+    if damaged:
+        print(f"{folder}: {', '.join(damaged)} damaged, computed again", flush=True)  # noqa: T201
+    return not any(ranks.gather(bool(damaged)))
+
+
+def _is_sound(path: Path, expected: str) -> bool:
+    return path.is_file() and files.sha256(path) == expected
+
+
+def _read_layout(folder: Path) -> dict[str, Any] | None:
+    """Return what says where the states are; None where it is missing or damaged."""
+    try:
+        layout = unseal((folder / _LAYOUT).read_bytes())
+    except FileNotFoundError:
+        return None
+    # Earlier versions wrote no hashes.
+    return layout if layout is not None and "files" in layout else None
 
 
 def _compute(

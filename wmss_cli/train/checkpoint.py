@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from torch import nn
 
 from wmss_cli.core import files
 from wmss_cli.core.errors import IntegrityError, StorageError, explain
+from wmss_cli.core.sealed import unseal, write_sealed
 from wmss_cli.train.ranks import Ranks
 from wmss_cli.train.state_files import StateFiles
 
@@ -70,13 +71,23 @@ class Saver:
         The processes that train together.
     keep : int
         How many checkpoints remain.
+    beside : sequence of Path
+        Files that grow with the training; a checkpoint has its own copies of those that are there.
     """
 
-    def __init__(self, engine: DeepSpeedEngine, folder: Path, ranks: Ranks, keep: int) -> None:
+    def __init__(
+        self,
+        engine: DeepSpeedEngine,
+        folder: Path,
+        ranks: Ranks,
+        keep: int,
+        beside: Sequence[Path] = (),
+    ) -> None:
         self._engine = engine
         self._folder = folder
         self._ranks = ranks
         self._keep = keep
+        self._beside = beside
         self._files = StateFiles(_frozen(engine.module))
         engine.checkpoint_engine = self._files
         self._pending: _Pending | None = None
@@ -113,6 +124,9 @@ class Saver:
         def make() -> None:
             shutil.rmtree(saving, ignore_errors=True)
             saving.mkdir(parents=True)
+            for path in self._beside:
+                if path.exists():
+                    shutil.copyfile(path, saving / path.name)
 
         self._ranks.from_first(make)
         self._engine.save_checkpoint(
@@ -156,7 +170,7 @@ class Saver:
         saving = pending.saving
         for name in map(str, files.files_under(saving)):
             if name not in hashes:
-                # DeepSpeed's scripts, which this rank copied.
+                # What this rank copied: DeepSpeed's scripts, and files of the training.
                 files.fsync(saving / name)
                 hashes[name] = files.sha256(saving / name)
         manifest = CheckpointManifest(
@@ -167,7 +181,7 @@ class Saver:
             totals=pending.totals,
         )
         files.fsync(saving / _TAG)
-        files.write_json(saving / _MANIFEST, manifest.model_dump())
+        write_sealed(saving / _MANIFEST, manifest.model_dump())
         final = saving.with_name(saving.name.removesuffix(_SAVING))
         shutil.rmtree(final, ignore_errors=True)
         saving.rename(final)
@@ -228,6 +242,21 @@ def newest(folder: Path, ranks: Ranks) -> tuple[Path, CheckpointManifest] | None
     return None
 
 
+def restore(checkpoint: Path, beside: Sequence[Path]) -> None:
+    """Put the files that grow with a training back to what they were at a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        As :func:`newest` returned it.
+    beside : sequence of Path
+        As of :class:`Saver`. Those without a copy stay as they are: earlier versions made none.
+    """
+    for path in beside:
+        if (checkpoint / path.name).is_file():
+            files.write_text(path, (checkpoint / path.name).read_text(encoding="utf-8"))
+
+
 def load(engine: DeepSpeedEngine, checkpoint: Path, universal: bool) -> None:
     """Load a checkpoint that was verified into an engine.
 
@@ -274,6 +303,10 @@ def universal_form(checkpoint: Path, ranks: Ranks) -> Path:
         command += ["--output_folder", str(universal / _TAG), "--inject_missing_state"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
+            shutil.rmtree(universal, ignore_errors=True)
+            known = explain(RuntimeError(done.stderr), str(universal))
+            if known is not None:
+                raise known
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise IntegrityError(
                 f"{checkpoint}: cannot be converted for {ranks.world_size} processes ({last}); "
@@ -304,8 +337,13 @@ def _owned_candidates(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> CheckpointManifest | None:
     try:
-        return CheckpointManifest.model_validate_json((path / _MANIFEST).read_text("utf-8"))
-    except (OSError, ValidationError):
+        with files.naming(path / _MANIFEST):
+            content = (path / _MANIFEST).read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return CheckpointManifest.model_validate(unseal(content))
+    except ValidationError:
         return None
 
 

@@ -29,7 +29,13 @@ from wmss_cli.train.schedule import learning_rate
 from wmss_cli.train.writers import Report
 
 METRICS_FILE = "metrics.jsonl"
+LOGITS_FILE = "logits.jsonl"
 CHECKPOINTS = "checkpoints"
+
+
+def grown_files(folder: Path) -> list[Path]:
+    """Return the files of a training that grow with its steps; checkpoints have copies of them."""
+    return [folder / METRICS_FILE, folder / LOGITS_FILE]
 
 
 @dataclass(frozen=True)
@@ -120,15 +126,13 @@ def train(
     """
     progress = ProgressWriter(folder, "steps", feed.steps, state.step) if ranks.is_first else None
     _rewind_metrics(folder / METRICS_FILE, state.step, ranks)
-    saver = checkpoint.Saver(engine, folder / CHECKPOINTS, ranks, config.keep_checkpoints)
+    beside = grown_files(folder)
+    saver = checkpoint.Saver(engine, folder / CHECKPOINTS, ranks, config.keep_checkpoints, beside)
     clock = SaveClock(config, state.step)
 
     def save() -> None:
         if clock.saved_at == state.step:
             return
-        if ranks.is_first:
-            # A checkpoint without the metrics up to it would be one that nobody can finish.
-            files.fsync(folder / METRICS_FILE)
         saver.begin(state.step, state.totals)
         clock.saved(state.step)
 
