@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +18,6 @@ trap 'echo USR2 >> {noted}; {on_usr2}' USR2
 echo start >> {noted}
 while true; do sleep 0.2; done
 """
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(cluster: Cluster) -> Iterator[None]:
-    """Free the nodes, whatever became of a test: the tests of other files need them."""
-    yield
-    cluster.run("scancel", "--user", getpass.getuser())
 
 
 def submit_noting(
@@ -113,6 +104,18 @@ def test_a_cluster_that_cannot_start_leaves_nothing(
     assert str(failing.folder) not in listed.stdout
     # The other one does not mind.
     cluster.wait_idle()
+
+
+def test_only_the_jobs_that_a_test_has_sent_are_ended_after_it(cluster: Cluster) -> None:
+    sleeping = ["sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 600"]
+    kept = cluster.run(*sleeping).strip()
+    cluster.wait_state(kept, "RUNNING")
+    before = cluster.active_jobs()
+    assert kept in before
+    cluster.run(*sleeping, "--array=0-2", "--nodes=2")
+    cluster.end_jobs(cluster.active_jobs() - before)
+    assert cluster.active_jobs() == before
+    assert cluster.job(kept)["JobState"] == "RUNNING"
 
 
 def test_no_larger_array_than_is_allowed(cluster: Cluster) -> None:
