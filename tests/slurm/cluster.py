@@ -119,7 +119,7 @@ class Cluster:
             self._start_daemon("slurmctld", "-D", asked=["scontrol", "ping"])
             for node in NODES:
                 self._start_daemon("slurmd", "-D", "-N", node, name=f"slurmd-{node}")
-            self.wait_idle(30)
+            self.wait_idle()
         except BaseException:
             self.stop()
             raise
@@ -149,14 +149,14 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._daemons, self.environment = {}, {}
 
-    def run(self, *command: str, timeout_s: float = 60) -> str:
+    def run(self, *command: str, timeout_s: float = 180) -> str:
         """Run a client command (``squeue``, ``sbatch``, …) and return what it wrote to stdout."""
         done = self._try(*command, timeout_s=timeout_s)
         if done.returncode:
             raise ClusterError(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr}")
         return done.stdout
 
-    def wait_idle(self, timeout_s: float = 60) -> None:
+    def wait_idle(self, timeout_s: float = 180) -> None:
         """Wait until no job has a part of any node."""
 
         def idle() -> bool:
@@ -173,7 +173,7 @@ class Cluster:
         shown = self.run("scontrol", "--oneliner", "show", "job", job_id)
         return dict(word.split("=", 1) for word in shown.split() if "=" in word)
 
-    def wait_state(self, job_id: str, *states: str, timeout_s: float = 30) -> str:
+    def wait_state(self, job_id: str, *states: str, timeout_s: float = 180) -> str:
         """Wait until the state of a job is one of these, and return it."""
         if not _wait(lambda: self.job(job_id)["JobState"] in states, timeout_s):
             raise ClusterError(f"job not {' or '.join(states)}: {self.job(job_id)}")
@@ -183,7 +183,7 @@ class Cluster:
         """Return the ids of the jobs that wait, run or are ending; an array has one id."""
         return set(self.run("squeue", "--noheader", "--format=%F").split())
 
-    def end_jobs(self, job_ids: set[str], timeout_s: float = 60) -> None:
+    def end_jobs(self, job_ids: set[str], timeout_s: float = 180) -> None:
         """Cancel jobs, and wait until they have no part of any node."""
         if job_ids:
             self.run("scancel", *sorted(job_ids))
@@ -271,7 +271,7 @@ class Cluster:
                     return probe.connect_ex(str(listens)) == 0
             return not asked or self._try(*asked).returncode == 0
 
-        if not _wait(answers, 30):
+        if not _wait(answers, 180):
             raise ClusterError(f"{name} does not answer\n{self._logs(name)}")
 
     def _check_daemons(self) -> None:
@@ -292,7 +292,7 @@ class Cluster:
         own = {name: text for name, text in os.environ.items() if not name.startswith("SLURM_")}
         return own | self.environment | {"PATH": search_path()}
 
-    def _try(self, *command: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    def _try(self, *command: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
         """Run a client command, whether or not it succeeds."""
         return subprocess.run(
             command,

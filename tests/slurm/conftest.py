@@ -19,6 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
             item.add_marker(pytest.mark.slow)
+            # A job starts in seconds, or in minutes where the machine is busy.
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 def pytest_report_header() -> str:

@@ -84,5 +84,5 @@ folders = {Path(name).resolve() for name in named if Path(name).is_dir()}
 print(*sorted(f for f in folders if not folders.intersection(f.parents)), sep="\n")
 PYTHON
 )
-# slurmdbd ends ("Number of columns in result") with the libmariadb of Debian 13.
+# slurmdbd ends ("Number of columns in result") with the libmariadb 11.8 of newer trees.
 in_tree "$tree" "$folders" env --chdir="$repository" LD_LIBRARY_PATH=/opt/mariadb "$@"
