@@ -1,14 +1,34 @@
-"""What a worker says about its end, also where the disk has no room for it."""
+"""How a worker ends, and what it says about it, also where the disk has no room for it."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from wmss_cli.core.errors import DataError
+from wmss_cli.core.errors import DataError, InterruptedRunError
 from wmss_cli.launch import worker
+
+# As logging, and imports of what may be missing, catch whatever is raised while they work.
+CATCHING = """\
+import os, signal, sys, time
+from pathlib import Path
+from wmss_cli.launch.worker import run
+
+def work():
+    try:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        time.sleep(60)
+    except Exception:
+        pass
+    print("went on")
+
+sys.exit(run(work, Path(sys.argv[1])))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +70,12 @@ def test_a_report_that_was_cut_off_is_none(tmp_path: Path, monkeypatch: pytest.M
 def test_what_went_well_leaves_nothing(tmp_path: Path) -> None:
     assert worker.run(lambda: None, tmp_path) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_ends_work_that_catches_exceptions(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CATCHING, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == InterruptedRunError.exit_code, done.stderr
+    assert done.stdout == ""
+    report = json.loads((tmp_path / "error-00000.json").read_text())
+    assert report["message"] == "stopped by SIGUSR2; the same command continues"

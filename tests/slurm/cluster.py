@@ -9,18 +9,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import random
 import shutil
 import signal
 import socket
-import stat
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+
+if __name__ == "__main__":
+    # Where the tests' own modules are found, as pytest does.
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from slurm.configuration import NODES, configure, search_path, slurm_version
 
 # By the programs that are started here, the Debian packages that bring them.
 PACKAGES = {
@@ -32,13 +37,6 @@ PACKAGES = {
     "slurmd": "slurm-wlm",
     "sinfo": "slurm-wlm",
 }
-NODES = ("n1", "n2")
-GPUS = 4
-
-
-def search_path() -> str:
-    """Return PATH with the folders where Debian keeps daemons."""
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 class ClusterError(Exception):
@@ -66,6 +64,8 @@ class Cluster:
 
     Attributes
     ----------
+    version
+        The version of Slurm, that of the programs on PATH.
     environment
         What a client needs in its environment.
     """
@@ -80,7 +80,8 @@ class Cluster:
         grace_s: int = 30,
     ) -> None:
         self.accounting = accounting
-        self._options: dict[str, object] = {
+        self.version = slurm_version()
+        self._options = {
             "max_array_size": max_array_size,
             "requeue_wait_s": requeue_wait_s,
             "kill_wait_s": kill_wait_s,
@@ -111,14 +112,14 @@ class Cluster:
         try:
             # Jobs may run as other users.
             self.folder.chmod(0o755)
-            self._configure()
+            configure(self.folder, self.version, accounting=self.accounting, **self._options)
             self._start_munge()
             if self.accounting:
                 self._start_accounting()
             self._start_daemon("slurmctld", "-D", asked=["scontrol", "ping"])
             for node in NODES:
                 self._start_daemon("slurmd", "-D", "-N", node, name=f"slurmd-{node}")
-            self.wait_idle(30)
+            self.wait_idle()
         except BaseException:
             self.stop()
             raise
@@ -148,14 +149,14 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._daemons, self.environment = {}, {}
 
-    def run(self, *command: str, timeout_s: float = 60) -> str:
+    def run(self, *command: str, timeout_s: float = 180) -> str:
         """Run a client command (``squeue``, ``sbatch``, …) and return what it wrote to stdout."""
         done = self._try(*command, timeout_s=timeout_s)
         if done.returncode:
             raise ClusterError(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr}")
         return done.stdout
 
-    def wait_idle(self, timeout_s: float = 60) -> None:
+    def wait_idle(self, timeout_s: float = 180) -> None:
         """Wait until no job has a part of any node."""
 
         def idle() -> bool:
@@ -172,58 +173,22 @@ class Cluster:
         shown = self.run("scontrol", "--oneliner", "show", "job", job_id)
         return dict(word.split("=", 1) for word in shown.split() if "=" in word)
 
-    def wait_state(self, job_id: str, *states: str, timeout_s: float = 30) -> str:
+    def wait_state(self, job_id: str, *states: str, timeout_s: float = 180) -> str:
         """Wait until the state of a job is one of these, and return it."""
         if not _wait(lambda: self.job(job_id)["JobState"] in states, timeout_s):
             raise ClusterError(f"job not {' or '.join(states)}: {self.job(job_id)}")
         return self.job(job_id)["JobState"]
 
-    def _configure(self) -> None:
-        """Write the configuration and make the devices."""
-        host = socket.gethostname().split(".")[0]
-        controller_port, database_port, *node_ports = _free_ports(2 + len(NODES))
-        nodes = "\n".join(
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 "
-            f"RealMemory=8000 Gres=gpu:h800:{GPUS} State=UNKNOWN"
-            for node, port in zip(NODES, node_ports, strict=True)
-        )
-        accounting = "AccountingStorageType=accounting_storage/none"
-        if self.accounting:
-            # The password means the socket of munge.
-            accounting = (
-                "AccountingStorageType=accounting_storage/slurmdbd\n"
-                "AccountingStorageHost=127.0.0.1\n"
-                f"AccountingStoragePort={database_port}\n"
-                f"AccountingStoragePass={self.folder}/munge.socket\n"
-                "AccountingStorageTRES=gres/gpu"
-            )
-        values = self._options | {
-            "folder": self.folder,
-            "host": host,
-            "controller_port": controller_port,
-            "database_port": database_port,
-            "nodes": nodes,
-            "accounting": accounting,
-        }
-        files = {
-            # A count alone is refused: every GPU needs a file.
-            "gres.conf": "NodeName=n[1-2] Name=gpu Type=h800 "
-            f"File={self.folder}/gpu[0-{GPUS - 1}]\n",
-            # Without it slurmd asks for cgroups, which a container may not have.
-            "cgroup.conf": f"CgroupPlugin=cgroup/v1\nCgroupMountpoint={self.folder}/cgroup\n",
-        }
-        for name in ("slurm.conf", "slurmdbd.conf"):
-            template = Path(__file__).with_name(f"{name}.template").read_text()
-            files[name] = template.format(**values)
-        for name, text in files.items():
-            (self.folder / name).write_text(text)
-        (self.folder / "slurmdbd.conf").chmod(0o600)
-        (self.folder / "munge.key").write_bytes(os.urandom(128))
-        (self.folder / "munge.key").chmod(0o400)
-        (self.folder / "state").mkdir()
-        for number in range(GPUS):
-            # The numbers of /dev/null.
-            os.mknod(self.folder / f"gpu{number}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    def active_jobs(self) -> set[str]:
+        """Return the ids of the jobs that wait, run or are ending; an array has one id."""
+        return set(self.run("squeue", "--noheader", "--format=%F").split())
+
+    def end_jobs(self, job_ids: set[str], timeout_s: float = 180) -> None:
+        """Cancel jobs, and wait until they have no part of any node."""
+        if job_ids:
+            self.run("scancel", *sorted(job_ids))
+        if not _wait(lambda: not job_ids & self.active_jobs(), timeout_s):
+            raise ClusterError(f"not ended after {timeout_s} s: {self.run('squeue')}")
 
     def _start_munge(self) -> None:
         munge_socket = self.folder / "munge.socket"
@@ -261,6 +226,9 @@ class Cluster:
             "--skip-networking",
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-log-file-size=8M",
+            # With it newer versions of slurmdbd may end where two transactions meet; older
+            # versions of MariaDB do not know it.
+            "--loose-innodb-snapshot-isolation=OFF",
             listens=database_socket,
         )
         # It cannot be told in slurmdbd.conf; the library that slurmdbd asks with reads it here.
@@ -303,7 +271,7 @@ class Cluster:
                     return probe.connect_ex(str(listens)) == 0
             return not asked or self._try(*asked).returncode == 0
 
-        if not _wait(answers, 30):
+        if not _wait(answers, 180):
             raise ClusterError(f"{name} does not answer\n{self._logs(name)}")
 
     def _check_daemons(self) -> None:
@@ -324,7 +292,7 @@ class Cluster:
         own = {name: text for name, text in os.environ.items() if not name.startswith("SLURM_")}
         return own | self.environment | {"PATH": search_path()}
 
-    def _try(self, *command: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    def _try(self, *command: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
         """Run a client command, whether or not it succeeds."""
         return subprocess.run(
             command,
@@ -362,18 +330,6 @@ def _wait(happened: Callable[[], bool], timeout_s: float) -> bool:
             return False
         time.sleep(0.1)
     return True
-
-
-def _free_ports(count: int) -> list[int]:
-    """Find ports below those that the system gives to clients, who could take them meanwhile."""
-    free: list[int] = []
-    for port in random.sample(range(10000, 32000), 1000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                free.append(port)
-        if len(free) == count:
-            return free
-    raise ClusterError("no free ports")
 
 
 def main() -> None:

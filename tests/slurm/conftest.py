@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm.cluster import PACKAGES, Cluster, search_path
+from slurm.cluster import PACKAGES, Cluster
+from slurm.configuration import search_path, slurm_version
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -18,6 +19,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
             item.add_marker(pytest.mark.slow)
+            # A job starts in seconds, or in minutes where the machine is busy.
+            item.add_marker(pytest.mark.timeout(1800))
+
+
+def pytest_report_header() -> str:
+    """Say which Slurm the tests run on: that of the programs on PATH."""
+    found = shutil.which("slurmctld", path=search_path())
+    return f"slurm: {slurm_version() if found else 'not installed'}"
 
 
 def require_slurm() -> None:
@@ -52,6 +61,17 @@ def cluster_without_accounting() -> Iterator[Cluster]:
     require_slurm()
     with Cluster(accounting=False) as started:
         yield started
+
+
+@pytest.fixture(autouse=True)
+def _no_job_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End what a test leaves on its clusters, however it ends: the next ones need the nodes."""
+    names = {"cluster", "cluster_without_accounting"}.intersection(request.fixturenames)
+    clusters: list[Cluster] = [request.getfixturevalue(name) for name in sorted(names)]
+    before = [one.active_jobs() for one in clusters]
+    yield
+    for one, kept in zip(clusters, before, strict=True):
+        one.end_jobs(one.active_jobs() - kept)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def write_profile(folder: Path, **changes: Any) -> Path:
     return file
 
 
-def wmss(folder: Path, *arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+def wmss(folder: Path, *arguments: str, timeout_s: float = 900) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, without a terminal."""
     return subprocess.run(
         [*WMSS, *arguments],
@@ -110,13 +110,13 @@ def only_stage(ledger: Ledger) -> StageStatus:
     return stage
 
 
-def wait_over(ledger: Ledger, timeout_s: float = 240) -> RunStatus:
+def wait_over(ledger: Ledger, timeout_s: float = 900) -> RunStatus:
     """Wait until nothing of a run waits or runs."""
     wait_until(lambda: run_status(ledger).is_over, timeout_s)
     return run_status(ledger)
 
 
-def wait_until(happened: Callable[[], Any], timeout_s: float = 120) -> None:
+def wait_until(happened: Callable[[], Any], timeout_s: float = 300) -> None:
     end = time.monotonic() + timeout_s
     while not happened():
         assert time.monotonic() < end, "it did not happen in time"

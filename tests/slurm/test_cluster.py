@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +18,6 @@ trap 'echo USR2 >> {noted}; {on_usr2}' USR2
 echo start >> {noted}
 while true; do sleep 0.2; done
 """
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(cluster: Cluster) -> Iterator[None]:
-    """Free the nodes, whatever became of a test: the tests of other files need them."""
-    yield
-    cluster.run("scancel", "--user", getpass.getuser())
 
 
 def submit_noting(
@@ -45,7 +36,7 @@ def submit_noting(
 
 def wait_noted(noted: Path, word: str, count: int) -> None:
     """Wait until the tasks have written a word so many times."""
-    for _ in range(300):
+    for _ in range(1800):
         files = sorted(noted.parent.glob(f"{noted.name}.*"))
         if [word in file.read_text() for file in files].count(True) == count:
             return
@@ -84,7 +75,7 @@ def test_sacct_knows_a_finished_job(cluster: Cluster) -> None:
         cluster.run(*failing)
     job_id = cluster.run(*failing[:-1], "--wrap=true").strip()
     fields = ["--parsable2", "--noheader", "--allocations", "--format=State,ExitCode"]
-    for _ in range(100):
+    for _ in range(1800):
         listed = cluster.run("sacct", f"--jobs={int(job_id) - 1},{job_id}", *fields).splitlines()
         if listed == ["FAILED|3:0", "COMPLETED|0:0"]:
             return
@@ -113,6 +104,18 @@ def test_a_cluster_that_cannot_start_leaves_nothing(
     assert str(failing.folder) not in listed.stdout
     # The other one does not mind.
     cluster.wait_idle()
+
+
+def test_only_the_jobs_that_a_test_has_sent_are_ended_after_it(cluster: Cluster) -> None:
+    sleeping = ["sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 600"]
+    kept = cluster.run(*sleeping).strip()
+    cluster.wait_state(kept, "RUNNING")
+    before = cluster.active_jobs()
+    assert kept in before
+    cluster.run(*sleeping, "--array=0-2", "--nodes=2")
+    cluster.end_jobs(cluster.active_jobs() - before)
+    assert cluster.active_jobs() == before
+    assert cluster.job(kept)["JobState"] == "RUNNING"
 
 
 def test_no_larger_array_than_is_allowed(cluster: Cluster) -> None:
@@ -172,7 +175,7 @@ def test_a_preempted_job_is_requeued_after_its_time_of_grace(
         wait_noted(noted, "TERM", 2)
         assert cluster.job(urgent_id)["JobState"] == "PENDING"
         # Slurm looks for jobs at the end of their time every half minute.
-        cluster.wait_state(urgent_id, "COMPLETED", timeout_s=60)
+        cluster.wait_state(urgent_id, "COMPLETED")
     finally:
         cluster.run("scontrol", "update", "partitionname=gpu", "gracetime=30")
     assert cluster.job(job_id)["JobState"] == "PENDING"

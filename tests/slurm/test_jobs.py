@@ -108,7 +108,7 @@ def test_a_shard_that_crashes_twice_is_retried_alone(score_job: Job, tmp_path: P
     for attempt in (1, 2):
         assert wait_over(ledger).state == "failed"
         # The accounts may come to know the signal a moment after the end.
-        wait_until(lambda: why(ledger) == "killed by SIGKILL (signal 9)", timeout_s=30)
+        wait_until(lambda: why(ledger) == "killed by SIGKILL (signal 9)")
         stage = only_stage(ledger)
         assert stage.tasks.done == 2
         assert stage.failure is not None
@@ -125,7 +125,7 @@ def test_a_shard_that_crashes_twice_is_retried_alone(score_job: Job, tmp_path: P
 def test_what_can_never_start_is_shown_and_not_waited_for(tmp_path: Path) -> None:
     make_project(tmp_path)
     write_profile(tmp_path, setup=["echo no such module", "false", "echo not reached"])
-    done = wmss(tmp_path, "run", "demo.yaml", "--cluster", "slurm", "--wait", timeout_s=120)
+    done = wmss(tmp_path, "run", "demo.yaml", "--cluster", "slurm", "--wait")
     assert done.returncode == 5, done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: curate: failed with exit code 1")
     shown = wmss(tmp_path, "status", "runs")

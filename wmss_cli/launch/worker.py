@@ -90,8 +90,8 @@ def run(
 ) -> int:
     """Do the work and return the exit code; an error leaves its report in `control`.
 
-    A signal raises :class:`InterruptedRunError` wherever the work is, unless the work handles
-    it itself, as training does.
+    A signal ends the work with :class:`InterruptedRunError` wherever it is, unless the work
+    handles it itself, as training does.
 
     Parameters
     ----------
@@ -118,7 +118,8 @@ def run(
     ends_by(end)
     try:
         work()
-    except BaseException as error:
+    except BaseException as raised:
+        error = InterruptedRunError(str(raised)) if isinstance(raised, _Stopped) else raised
         # A second signal must not end what the first one began.
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
@@ -166,10 +167,12 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+class _Stopped(BaseException):
+    """Not an Exception: what catches those, such as an optional import, would go on."""
+
+
 def _stop(number: int, _frame: FrameType | None) -> None:
-    raise InterruptedRunError(
-        f"stopped by {signal.Signals(number).name}; the same command continues"
-    )
+    raise _Stopped(f"stopped by {signal.Signals(number).name}; the same command continues")
 
 
 def _die_with_parent() -> None:
