@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,28 +52,6 @@ def rank_pid(job_id: str, rank: int) -> int:
 def log(job: Job) -> str:
     paths = (Path(job.out).parent / "slurm").glob("*/*_0_log.out")
     return "".join(path.read_text() for path in paths)
-
-
-@pytest.mark.usefixtures("on_cluster")
-def test_a_rank_that_hangs_is_named_and_the_job_begins_again(tmp_path: Path) -> None:
-    job = make_joint_job(
-        tmp_path / "run",
-        **{"epochs": 8.0, "save_every_steps": 20, "zero_stage": 1, "hang_limit_min": 0.25},
-    )
-    ledger, sent = send(job, train=PAIR)
-    wait_until(lambda: steps_taken(job) > 5, timeout_s=_BUSY_S)
-    os.kill(rank_pid(sent.job_ids[0], 1), signal.SIGSTOP)
-    began = time.monotonic()
-    wait_until(lambda: only_stage(ledger).state == "waiting", timeout_s=90)
-    # The limit, the rhythm in which ranks look at each other, and Slurm's own pace.
-    assert time.monotonic() - began < 15 + 60
-    text = log(job)
-    assert "rank 1 (host " in text
-    assert "has not answered for " in text
-    assert "requeued after a hang (1 of at most 20 times)" in text
-    assert wait_over(ledger, _BUSY_S).state == "done"
-    manifest = read_manifest(Path(job.out))
-    assert (manifest.attempt, manifest.job_id) == (2, sent.job_ids[0])
 
 
 @pytest.mark.usefixtures("on_cluster")

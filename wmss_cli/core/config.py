@@ -154,6 +154,9 @@ class EvalConfig(Section):
 
     NEUTRAL: ClassVar[Mapping[str, Any]] = {"template_date": TEMPLATE_DATE}
 
+    # 2: exact numbers are compared exactly, and a program is found by what it defines.
+    RULES = 2
+
     shards: Count | None = None
     """Parts that are answered and graded one by one, or side by side: by `launch.processes` on this
     machine, or as jobs of Slurm. Each is kept when it is done. If null: one a process on this
@@ -213,6 +216,7 @@ class GradeConfig(Section):
     """Grading of answers that are there: what `wmss grade` takes from the section of eval."""
 
     EXECUTION = frozenset({"workers", "unsafe_programs"})
+    RULES = EvalConfig.RULES
 
     unsafe_programs: bool
     """As in `eval`."""
