@@ -64,6 +64,8 @@ def configure(folder: Path, version: str, *, accounting: bool, **options: int) -
         "host": host,
         "controller_port": controller_port,
         "database_port": database_port,
+        # A job's id decides on the port of its ranks, and clusters may run side by side.
+        "first_job_id": random.randrange(1, 60000),
         "nodes": nodes,
         "accounting": storage,
     }

@@ -23,7 +23,8 @@ fail() {
 
 # Changes into a tree for one command: in_tree TREE FOLDERS COMMAND ..., with one folder a line.
 in_tree() {
-  unshare --mount --pid --fork --kill-child bash -euo pipefail -c '
+  # When this script ends, whatever ends it, so does the tree.
+  setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child bash -euo pipefail -c '
     tree=$1 folders=$2
     shift 2
     mount -t proc proc "$tree/proc"
