@@ -43,14 +43,14 @@ _QWEN3_4B = {
     "curriculum": "efce38df3f799d29",
     "joint": "b7f02105ff15fc91",
     "extrapolate": "f189ebcde52bab88",
-    "eval": "43dd687ebfc2d357",
+    "eval": "cec1433c30400e96",
     "analyze": "4a6af5fb5b8da85d",
 }
 _TOY = _QWEN3_4B | {
     "tokenize": "ddbc4cd7884743c2",
     "sft": "0369bd4dca519e4b",
     "joint": "31b3f629172c4adf",
-    "eval": "c787fd795278c3ff",
+    "eval": "e6f878e3092c9963",
 }
 IDENTITIES: dict[str, dict[str, str]] = {
     "controls": _QWEN3_4B,
@@ -69,7 +69,7 @@ IDENTITIES: dict[str, dict[str, str]] = {
         "tokenize": "aa85bcbfb15861b2",
         "sft": "db0854d564fe791b",
         "joint": "e8c8c90acba3d11b",
-        "eval": "c9991659ca07b459",
+        "eval": "6ef85db8fb321405",
         "analyze": "fed2b2e16105a31e",
     },
     "toy-study": _TOY,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from wmss_cli.core.errors import ConfigError
@@ -69,6 +70,8 @@ def test_a_leading_zero_is_an_error_that_says_what_to_write(text: str) -> None:
 
 @given(st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none() | st.text())
 def test_what_a_library_writes_is_read_as_it_was(value: Any) -> None:
+    # PyYAML writes version 1.1, where 0E0, 0o7 and 08 are texts and need no quotes.
+    assume(not (isinstance(value, str) and re.fullmatch(r"[-+]?[\d.][\w.+-]*", value)))
     text = yaml.safe_dump(value, allow_unicode=True).removesuffix("...\n")
     # PyYAML breaks long lines; an option is one line.
     if text.strip():

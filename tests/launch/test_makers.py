@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import error_of, invoke, right_records, write_records
+from commands import error_of, invoke, right_records, write_model, write_records
 from launch.fake_slurm import FakeSlurm
 from launch.plans import finish
 from typer.testing import Result
@@ -22,9 +22,7 @@ SLURM = ("--cluster", "slurm", "--profile", "cpu")
 def hand(tmp_path: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose curation was just sent, as job 1."""
     monkeypatch.chdir(tmp_path)
-    for name, text in (("config.json", "{}"), ("model.safetensors", "")):
-        (tmp_path / "base").mkdir(exist_ok=True)
-        (tmp_path / "base" / name).write_text(text)
+    write_model(tmp_path / "base")
     write_records(tmp_path / "data.jsonl", right_records(4))
     write_records(tmp_path / "problems.jsonl", ['{"id": "1", "question": "1?", "answer": "1"}'])
     assert ok(invoke("curate", "data.jsonl", "-o", "hand/curated", *SLURM))

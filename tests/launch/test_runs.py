@@ -141,8 +141,8 @@ def test_a_summary_needs_no_slurm(tmp_path: Path, slurm: FakeSlurm) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_the_run_of_another_user_is_said_to_be_theirs(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
     theirs = make(tmp_path / "theirs")
     for folder in (theirs, theirs / "slurm"):
         folder.chmod(0o700)

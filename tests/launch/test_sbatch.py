@@ -173,7 +173,8 @@ def test_texts_of_the_profile_are_inert(tmp_path: Path) -> None:
     profile = Profile(
         **places,
         sbatch={"licenses": EVIL},
-        environment={"A": EVIL, "B": "two words", "C": ""},
+        # Variables and ~ are refused there, since a job would get them as they are written.
+        environment={"A": EVIL.replace("$", ""), "B": "two words", "C": ""},
         srun=[f"--x={EVIL}"],
         train=Resources(gpus_per_node=1, gpu_type=EVIL),
     )
@@ -184,7 +185,7 @@ def test_texts_of_the_profile_are_inert(tmp_path: Path) -> None:
     done = bash(text.replace("# command\n", f"{show}\n"), tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     shown = done.stdout.splitlines()
-    assert shown[:3] == [EVIL, "two words", ""]
+    assert shown[:3] == [EVIL.replace("$", ""), "two words", ""]
     assert f"--x={EVIL}" in shown
     assert not (tmp_path / "evil").exists()
 

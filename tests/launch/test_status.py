@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from launch.fake_slurm import FakeSlurm
 from launch.plans import as_sent, finish, finish_shards, settings, small_plan, training_plan
+from manifests import edit_manifest
 
 from wmss_cli.core.artifact import Job, partial, redo
 from wmss_cli.core.progress import PROGRESS, Progress
@@ -238,8 +239,7 @@ def test_what_was_made_by_other_options_is_not_done(
     sent: FakeSlurm, steps: list[Step], look: Look
 ) -> None:
     finish(steps[0].job)
-    manifest = Path(steps[0].job.out) / "manifest.json"
-    manifest.write_text(manifest.read_text().replace(steps[0].fingerprint, "0" * 64))
+    edit_manifest(Path(steps[0].job.out), lambda made: made.update(fingerprint="0" * 64))
     sent.move("1", "COMPLETED")
     assert look()["curate"].state == "failed"
     assert look()["curate"].words == "ended without a result"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from manifests import edit_manifest
 from transformers import AutoModelForCausalLM
 
 from wmss_cli.core import artifact
@@ -271,7 +272,7 @@ def test_an_interrupted_shard_goes_on_behind_the_last_answer(
 ) -> None:
     whole, cut = job(model, files, tmp_path / "whole"), job(model, files, tmp_path / "cut")
     run(whole)
-    written = evaluate.append_json_line
+    written = evaluate.append_sealed_line
     names: list[str] = []
 
     def killed_after_two(path: Path, row: dict[str, Any]) -> None:
@@ -283,7 +284,7 @@ def test_an_interrupted_shard_goes_on_behind_the_last_answer(
                 file.write('{"task": "sums", "id"')
             raise InterruptedRunError("stopped")
 
-    monkeypatch.setattr(evaluate, "append_json_line", killed_after_two)
+    monkeypatch.setattr(evaluate, "append_sealed_line", killed_after_two)
     with pytest.raises(InterruptedRunError):
         run(cut)
     run(cut)
@@ -347,10 +348,7 @@ def test_every_problem_is_joined_exactly_once(sharded: Job, change: Any, message
 
 
 def test_shards_of_two_precisions_are_not_mixed(sharded: Job) -> None:
-    path = answered(sharded)[2] / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["metrics"]["dtype"] = "torch.bfloat16"
-    path.write_text(json.dumps(manifest))
+    edit_manifest(answered(sharded)[2], lambda made: made["metrics"].update(dtype="torch.bfloat16"))
     with pytest.raises(IntegrityError, match=r"set eval\.precision and run eval again"):
         run_merge(sharded)
 

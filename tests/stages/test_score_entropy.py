@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from families import make_family
+from manifests import edit_manifest
 from scipy.special import entr, softmax
 from table import make_token_table
 from tiny import make_tiny_model
@@ -184,10 +184,7 @@ def test_a_shard_that_was_changed_is_an_integrity_error(job: Job) -> None:
 
 
 def test_shards_of_two_precisions_are_not_mixed(job: Job) -> None:
-    path = scored(job)[2] / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["metrics"]["dtype"] = "torch.bfloat16"
-    path.write_text(json.dumps(manifest))
+    edit_manifest(scored(job)[2], lambda made: made["metrics"].update(dtype="torch.bfloat16"))
     with pytest.raises(
         IntegrityError,
         match=r"partly in torch\.bfloat16 and partly in torch\.float32; "
