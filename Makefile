@@ -10,7 +10,7 @@ demo: .venv/.installed            ## the whole method on a tiny model, from noth
 
 test: .venv/.installed            ## the whole suite
 	tests/install.sh
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 80
 
 test-chaos: .venv/.installed      ## kill -9, full and failing disks, flipped bits at every place: an hour
 	WMSS_CHAOS=full $(BIN)/python -m pytest -n 0 -s tests/chaos
