@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,22 @@ def test_a_dry_run_shows_what_it_would_wait_for(hand: Path, slurm: FakeSlurm) ->
     assert "#SBATCH --dependency=afterok:1" in ok(result)
     assert "provisional" not in result.stderr
     assert len(slurm.jobs()) == 1
+
+
+def test_what_was_made_otherwise_meanwhile_is_read(hand: Path, slurm: FakeSlurm) -> None:
+    (curated,) = Ledger(hand).read_plan().plan()
+    slurm.move("1", "FAILED")
+    # By hand, on this machine, with another option.
+    finish(replace(curated.job, identity={"another": True}))
+    ok(tokenize())
+    assert dependency(slurm, "tokens") is None
+
+
+def test_a_model_that_is_made_again_is_not_looked_at(hand: Path, slurm: FakeSlurm) -> None:
+    ok(tokenize())
+    ok(invoke("sft", "-m", "base", "-t", "hand/tokens", "-o", "hand/m1", *SLURM))
+    evaluated = ("eval", "-m", "hand/m1", "--task", "sums=problems.jsonl", "-o", "hand/e", *SLURM)
+    (hand / "m1" / "model").mkdir(parents=True)
+    (hand / "m1" / "model" / "config.json").write_text("{}")
+    ok(invoke(*evaluated))
+    assert dependency(slurm, "e") == "afterok:3"

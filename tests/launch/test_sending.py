@@ -190,12 +190,25 @@ def test_the_rest_is_not_what_failed(tmp_path: Path, slurm: FakeSlurm, steps: li
     # The shards that were never sent, not the one that failed, and so no merge.
     assert slurm.names() == ["curate", "score.0-2", "score.0-2"]
     assert len(slurm.jobs()[2]["tasks"]) == 2
-    assert later(run.run_dir) == {}
+    # It may be a result that is not seen yet, so what needs it is not forgotten.
+    assert later(run.run_dir) == {"score.merge": [0], "curriculum": [0]}
     slurm.move("3", "COMPLETED")
     finish_shards(steps[1], [1, 2])
     # Who asks for it gets it.
     submit(steps, run)
     assert slurm.names()[3:] == ["score.0-2", "score.merge"]
+
+
+def test_what_waits_for_room_alone_is_counted(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
+) -> None:
+    run = settings(tmp_path, Profile(max_submitted=1))
+    submit(steps, run)
+    ledger = Ledger(run.run_dir)
+    assert send_rest(ledger) == 5, "curate is in the only place"
+    slurm.move("1", "FAILED")
+    assert send_rest(ledger) == 0, "what needs it can never start"
+    assert set(later(run.run_dir)) == {"score.0-2", "score.merge", "curriculum"}
 
 
 # Jobs in the queue keep what they were sent with.

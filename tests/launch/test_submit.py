@@ -313,6 +313,19 @@ def end_of(process: BaseProcess) -> int | None:
     return process.exitcode
 
 
+def test_what_is_sent_later_does_not_hide_a_job_without_an_answer(
+    tmp_path: Path, slurm: FakeSlurm, send: Callable[..., list[str]]
+) -> None:
+    slurm.kill_sender("after")
+    assert end_of(sender(tmp_path)) == -signal.SIGKILL
+    ledger = Ledger(tmp_path / "run")
+    (name,) = ledger.open_intents()
+    ledger.append("later", name, None, [0])
+    assert list(ledger.open_intents()) == [name]
+    assert send() == ALL[1:]
+    assert order_of(slurm.last(ALL[0])) == [None]
+
+
 def test_who_dies_before_sbatch_has_sent_nothing(
     tmp_path: Path, slurm: FakeSlurm, send: Callable[..., list[str]]
 ) -> None:

@@ -11,7 +11,7 @@ from rich.live import Live
 
 from wmss_cli.cli import console, options, status_table
 from wmss_cli.cli.display import Display
-from wmss_cli.core.errors import InterruptedRunError, SlurmError, StageError
+from wmss_cli.core.errors import InterruptedRunError, StageError, WmssError
 from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.rest import send_rest
 from wmss_cli.launch.runs import name_of
@@ -82,13 +82,16 @@ class _Rest:
         self._display = display
         self._said = ""
 
-    def send(self) -> None:
+    def send(self) -> int:
+        """Send what there is room for, and return how much waits for room."""
         try:
-            send_rest(self._ledger)
-        except SlurmError as error:
+            return send_rest(self._ledger)
+        except WmssError as error:
+            # One damaged result must not end the watch over all others.
             if str(error) != self._said:
                 self._said = str(error)
                 self._display.say(f"the rest is not sent yet: {error}")
+            return 0
 
 
 def _looks(ledger: Ledger, part: options.Selection, rest: _Rest | None) -> Iterator[RunStatus]:
@@ -96,11 +99,10 @@ def _looks(ledger: Ledger, part: options.Selection, rest: _Rest | None) -> Itera
     pause = _FIRST_S
     over = 0
     while True:
-        if rest is not None:
-            rest.send()
+        to_send = 0 if rest is None else rest.send()
         status = run_status(ledger, part.arm, part.seed, part.model)
         yield status
-        over = over + 1 if status.is_over else 0
+        over = over + 1 if status.is_over and not to_send else 0
         # A shared file system may show a result some seconds after the job has ended.
         if status.state == "done" or over == _SURE:
             return

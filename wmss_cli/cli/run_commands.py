@@ -63,7 +63,7 @@ def run(
     resolved = given.config
     common = options.Common(config, sets, out, force, as_json)
     if resolved.launch.cluster == "slurm":
-        plan = _plan(given, Display(console.err), provisional=launch.dry_run)
+        plan = _plan(given, Display(console.err), provisional=launch.dry_run, force=common.force)
         done = submitting.submit(
             plan.steps,
             Path(resolved.run_dir),
@@ -152,7 +152,9 @@ def _run(given: Resolved, display: Display, force: bool, as_json: bool) -> None:
     _show_results(Path(plan.steps[-1].job.out), as_json)
 
 
-def _plan(given: Resolved, display: Display, provisional: bool = False) -> StudyPlan:
+def _plan(
+    given: Resolved, display: Display, provisional: bool = False, force: bool = False
+) -> StudyPlan:
     """Plan a study, and say which of its arms are the same work."""
     from wmss_cli.evaluate.problems import check_problems
     from wmss_cli.evaluate.tasks import task_inputs
@@ -160,7 +162,7 @@ def _plan(given: Resolved, display: Display, provisional: bool = False) -> Study
 
     config = given.config
     with given.located():
-        plan = plan_pipeline(config, provisional)
+        plan = plan_pipeline(config, provisional, force)
         evaluated = task_inputs(config.tasks, config.task_data, config.eval_files)
         check_problems(evaluated, config.eval.limit, provisional)
         kept_out = task_inputs(config.decontaminate, config.task_data, {})

@@ -62,7 +62,7 @@ def obtain(
     job = replace(step.job, verify_inputs=resolved.verify_inputs)
     if common.out is not None:
         job = replace(job, out=str(common.out))
-    check_job(job)
+    check_job(job, to_come={maker.step.job.out for maker in makers.values() if maker is not None})
     run_dir = Path(job.out).parent
     if shard is not None:
         job = shard_job(job, shard)

@@ -209,7 +209,8 @@ class Ledger:
         for entry in self.entries() if entries is None else entries:
             if entry.event == "intent":
                 found[entry.name] = entry
-            else:
+            elif entry.job_id is not None:
+                # Not by what is sent later: Slurm may have taken a job without an answer.
                 found.pop(entry.name, None)
         return found
 

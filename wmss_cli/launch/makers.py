@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.core.manifest import read_manifest
+from wmss_cli.core.redo import mark_for
 from wmss_cli.launch.ledger import Ledger
-from wmss_cli.launch.parts import manifest_of
 from wmss_cli.launch.states import Record
 from wmss_cli.stages.plan import Output, Step
 
@@ -53,10 +54,20 @@ def maker_of(path: Path) -> Maker | None:
             # Of another version of wmss.
             continue
         step = next((step for step in plan.plan() if step.job.out == str(folder)), None)
-        if step is not None and manifest_of(step) is None:
+        if step is not None and _is_to_come(step):
             names = [link.name for link in plan.links() if link.step == step.label]
             return Maker(ledger.run_dir, step, names[-1])
     return None
+
+
+def _is_to_come(step: Step) -> bool:
+    """Say whether nothing is there, or it is to be made again; by whom it was made is the same."""
+    out = Path(step.job.out)
+    try:
+        read_manifest(out)
+    except (ConfigError, IntegrityError):
+        return True
+    return mark_for(out, step.fingerprint) is not None
 
 
 def model_to_come(reference: str) -> Path | None:

@@ -36,7 +36,8 @@ class Known:
         self.plan = plan
         entries = ledger.entries()
         self.submissions = ledger.submissions(entries)
-        self.later = ledger.later(entries)
+        names = {link.name for link in plan.links()}
+        self.later = {n: parts for n, parts in ledger.later(entries).items() if n in names}
         self.notes: list[str] = []
         self.earlier: dict[str, tuple[float, float]] = {}
         self.queue_answers = True

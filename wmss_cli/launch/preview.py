@@ -22,7 +22,7 @@ from wmss_cli.launch.refusals import (
     superseded_jobs,
 )
 from wmss_cli.launch.sending import is_done, missing_parts
-from wmss_cli.launch.submit import RunSettings
+from wmss_cli.launch.submit import RunSettings, to_come
 from wmss_cli.stages.model_checks import check_jobs
 from wmss_cli.stages.plan import Step
 
@@ -90,7 +90,7 @@ def refuse(
         As a submission raises it. Where there is no Slurm, its nodes and its queue are not asked.
     """
     refuse_patterns(run.run_dir)
-    check_jobs(step.job for step in steps)
+    check_jobs((step.job for step in steps), to_come(steps, force))
     if shutil.which("sbatch") is None:
         return
     steps = [absolute(step) for step in steps]

@@ -108,12 +108,26 @@ class Submission:
         """Whether Slurm took a job."""
         return any(sent.count for sent in self.sent.values())
 
-    def put_off(self, decisions: Sequence[Decision]) -> None:
-        """Write down what of the decisions was not sent."""
-        taken = {name: sent.count for name, sent in self.sent.items()}
-        left = {d.link.name: d.parts[taken.get(d.link.name, 0) :] for d in decisions}
-        # What other submissions have still to send is not theirs to drop.
-        known = {name: parts for name, parts in self.later.items() if name in left}
+    def put_off(self, decisions: Sequence[Decision], adds: bool, rest: bool) -> None:
+        """Write down what of the decisions was not sent.
+
+        Parameters
+        ----------
+        adds : bool
+            What other submissions have still to send stays.
+        rest : bool
+            So does what cannot be sent now, since something that it needs has failed or is not
+            seen yet.
+        """
+        left: dict[str, list[int]] = {}
+        for decision in decisions:
+            name = decision.link.name
+            count = self.sent[name].count if name in self.sent else 0
+            left[name] = decision.parts[count:]
+            if rest and decision.is_dead:
+                now = decision.parts[:count]
+                left[name] = [part for part in self.later.get(name, []) if part not in now]
+        known = {name: parts for name, parts in self.later.items() if not adds or name in left}
         self.ledger.put_off({name: parts for name, parts in left.items() if parts}, known)
 
 

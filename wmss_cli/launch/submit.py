@@ -18,6 +18,7 @@ from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
 from wmss_cli.launch import slurm, states
 from wmss_cli.launch.chain import absolute, chain, unknown_leads
 from wmss_cli.launch.ledger import Group, Ledger, RunPlan
+from wmss_cli.launch.parts import manifest_of
 from wmss_cli.launch.profile import Profile
 from wmss_cli.launch.refusals import (
     refuse_busy,
@@ -108,7 +109,9 @@ def submit(
     links = chain(steps, run.profile, cluster.max_array_size)
     refuse_patterns(run.run_dir)
     refuse_misfits(links, run.profile, run.profile_name)
-    check_jobs(step.job for step in steps)
+    if not rest:
+        # What is sent later was asked before, and each job asks again.
+        check_jobs((step.job for step in steps), to_come(steps, force))
     with ledger.alone():
         if run.run_dir.stat().st_mode & 0o077:
             say(f"{run.run_dir} is open to others; chmod 700 it if they should not read it")
@@ -140,7 +143,7 @@ def submit(
             ledger.write_plan(plan)
             if any(decision.parts for decision in decisions):
                 begins()
-            _send(decisions, state)
+            _send(decisions, state, adds, rest)
             _cancel(reports, state, say, "the report waits for what the study has now")
             _cancel(superseded, state, say, "its stage is cut into other parts now")
         sent = list(state.sent.values())
@@ -176,10 +179,22 @@ def _as_before_if_refused(
         raise
 
 
-def _send(decisions: Sequence[Decision], state: Submission) -> None:
+def to_come(steps: Sequence[Step], force: bool) -> set[str]:
+    """Return the folders that are made, or made again, before a step reads them."""
+    again = {step.job.out for step in steps if force or manifest_of(step) is None}
+    return again.union(*(step.waits for step in steps))
+
+
+def _send(decisions: Sequence[Decision], state: Submission, adds: bool, rest: bool) -> None:
     """Send what was decided, and write down what is left for later."""
     try:
-        send_all(decisions, state)
+        try:
+            send_all(decisions, state)
+        except BaseException:
+            if state.has_sent:
+                state.put_off(decisions, adds, rest)
+            raise
+        state.put_off(decisions, adds, rest)
     except SlurmError as error:
         wanted = sum(bool(decision.parts) for decision in decisions)
         sent = sum(bool(one.count) for one in state.sent.values())
@@ -195,9 +210,6 @@ def _send(decisions: Sequence[Decision], state: Submission) -> None:
         raise PartlySentError(
             f"{error}; {sent} of {wanted} jobs are sent and stay in the queue; {advice}"
         ) from None
-    finally:
-        if state.has_sent or state.room is not None:
-            state.put_off(decisions)
 
 
 def _as_called_before(steps: Sequence[Step], ledger: Ledger) -> list[Step]:

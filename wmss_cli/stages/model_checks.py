@@ -5,7 +5,7 @@ The same function answers for plans, commands, jobs and ``wmss doctor MODEL``, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ _ROLES = {
 """The inputs of each stage that are models."""
 
 
-def check_job(job: Job, tokenizer: Any = None) -> list[str]:
+def check_job(job: Job, tokenizer: Any = None, to_come: Collection[str] = ()) -> list[str]:
     """Refuse models that a job cannot work with, and return what is worth a line in its log.
 
     Parameters
@@ -42,6 +42,9 @@ def check_job(job: Job, tokenizer: Any = None) -> list[str]:
         out, and so is what needs a tokenizer where a model has no ``tokenizer.json``.
     tokenizer : PreTrainedTokenizerBase, optional
         The model's, where transformers has loaded it; else its files are read.
+    to_come : collection of str
+        Folders that will be made, or made again, before the job reads them: what lies there now
+        is not looked at.
 
     Raises
     ------
@@ -55,9 +58,10 @@ def check_job(job: Job, tokenizer: Any = None) -> list[str]:
     # Of a shard, which one it is does not matter here.
     options = {name: value for name, value in job.config.items() if name != "shard"}
     notes: list[str] = []
+    inputs = {r: p for r, p in job.inputs.items() if not {p, str(Path(p).parent)} & {*to_come}}
     for role in _ROLES.get(stage, ()):
-        folder = Path(job.inputs.get(role, ""))
-        if role not in job.inputs or not (folder / "config.json").is_file():
+        folder = Path(inputs.get(role, ""))
+        if role not in inputs or not (folder / "config.json").is_file():
             continue
         facts = examine(folder)
         notes += _notes(facts)
@@ -65,20 +69,20 @@ def check_job(job: Job, tokenizer: Any = None) -> list[str]:
         if stage == "tokenize":
             _check_tokenize(facts, own, TokenizeConfig.model_validate(options))
         elif stage == "eval":
-            _check_eval(facts, own, EvalConfig.model_validate(options), job.inputs)
-        elif "tokens" in job.inputs:
-            _check_table(facts, Path(job.inputs["tokens"]))
+            _check_eval(facts, own, EvalConfig.model_validate(options), inputs)
+        elif "tokens" in inputs:
+            _check_table(facts, Path(inputs["tokens"]))
     return notes
 
 
-def check_jobs(jobs: Iterable[Job]) -> None:
+def check_jobs(jobs: Iterable[Job], to_come: Collection[str] = ()) -> None:
     """Refuse jobs as :func:`check_job` does; equal questions are asked once."""
     asked: set[tuple[object, ...]] = set()
     for job in jobs:
         question = (job.stage, str(job.config), *sorted(job.inputs.items()))
         if question not in asked:
             asked.add(question)
-            check_job(job)
+            check_job(job, to_come=to_come)
 
 
 def say_notes(notes: Iterable[str]) -> None:

@@ -60,7 +60,7 @@ class StudyPlan:
         return select(self.steps, arm, seed, model)
 
 
-def plan_pipeline(config: Config, provisional: bool = False) -> StudyPlan:
+def plan_pipeline(config: Config, provisional: bool = False, force: bool = False) -> StudyPlan:
     """Plan all arms of a configuration, for all of its seeds and base models.
 
     Parameters
@@ -70,6 +70,8 @@ def plan_pipeline(config: Config, provisional: bool = False) -> StudyPlan:
     provisional : bool
         Plan with inputs that are not here, by their names: the fingerprints of what depends on them
         are not those that it will have. Nothing is downloaded.
+    force : bool
+        All that is planned will be made again.
 
     Raises
     ------
@@ -123,7 +125,10 @@ def plan_pipeline(config: Config, provisional: bool = False) -> StudyPlan:
         for label in study.labels()
     }
     plan.add("report", "report", ReportConfig(study=study.model_dump(mode="json")), outputs)
-    check_jobs(step.job for step in plan.steps)
+    # What is made again is not looked at, since it may be damaged for all one knows.
+    check_jobs(
+        (step.job for step in plan.steps), {step.job.out for step in plan.steps} if force else ()
+    )
     return StudyPlan(tuple(_used(plan.steps, study)), study, _same(finals))
 
 
