@@ -226,6 +226,19 @@ RIGHT = [
     (r"\boxed{2\text{ m}}", r"200\text{ cm}"),
     (r"\boxed{60\text{ minutes}}", r"1\text{ hour}"),
     (r"\boxed{\text{50 cents}}", r"\$0.50"),
+    (r"\boxed{3\text{ cm}, 4\text{ cm}}", r"3\text{ cm}, 4\text{ cm}"),
+    (r"\boxed{3/4 cup}", "3/4"),
+    (r"\boxed{3/4个}", "0.75"),
+    (r"\boxed{2 1/2 hours}", "2.5"),
+    (r"\boxed{2\frac12 hours}", "5/2"),
+    (r"\boxed{0.75}", "3/4 cup"),
+    (r"\boxed{1/2 hour}", "30 minutes"),
+    (r"\boxed{2 hundred thousand}", "200000"),
+    (r"\boxed{2\text{ hundred thousand}}", "200000"),
+    ("It is 2 hundred thousand dollars.", "200000"),
+    (r"\boxed{3万亿}", "3000000000000"),
+    (r"\boxed{5\text{ quarters}}", "5"),
+    (r"\boxed{5 months}", "5"),
 ]
 
 WRONG = [
@@ -328,6 +341,23 @@ WRONG = [
     (r"\boxed{2\text{ m}}", r"2\text{ cm}"),
     (r"\boxed{1\text{ hour}}", r"1\text{ minute}"),
     (r"\boxed{\text{50 cents}}", r"\$50"),
+    (r"\boxed{3\text{ cm}} and \boxed{4\text{ cm}}", r"7\text{ cm}"),
+    (r"\boxed{\$40} \boxed{\$24}", "64"),
+    (r"\boxed{7}", "3 cm, 4 cm"),
+    (r"\boxed{2 1/2 hours}", "0.5"),
+    (r"\boxed{3/4 of 8}", "3/4"),
+    (r"\boxed{3/4 million}", "3/4"),
+    (r"\boxed{2 hundred thousand}", "200"),
+    (r"\boxed{2\text{ hundred thousand}}", "200"),
+    (r"\boxed{2 hundred and five}", "200"),
+    (r"\boxed{3 hundred twenty}", "300"),
+    (r"\boxed{2 hundredths}", "200"),
+    (r"\boxed{3 eighths}", "3"),
+    (r"\boxed{3\text{ eighths}}", "3"),
+    (r"\boxed{7 thousandths}", "7"),
+    (r"\boxed{40 degrees below zero}", "40"),
+    (r"\boxed{5 mod seven}", "5"),
+    (r"\boxed{two and three}", "5"),
 ]
 
 

@@ -68,7 +68,7 @@ _MIXED = re.compile(r"\s+\d+\s?/\s?\d+(?![\d/])")
 _ARTICLE = re.compile(r"\s+[A-Za-z]{2}")
 _TRAILING = re.compile(r"(?:\s|[-+*/=<>×÷·±≤≥≠≈:_^,]|\\[,;:! ]|\\(?:times|cdot|div|pm))+$")  # noqa: RUF001
 _SCALE = re.compile(
-    r"\s*(?:(?:hundred|thousand|(?:m|b|tr)illion|dozen)\b|per\s?cent\b|\\?%|[万萬亿億]"
+    r"\s*(?:(?:hundred|thousand|(?:m|b|tr)illion|dozen)\b(?:\s+(?:thousand|(?:m|b|tr)illion)\b)*|per\s?cent\b|\\?%|[万萬亿億]"
     r"|(?<=\d)[半多余餘]|(?:[ap]m|[ap]\.m\.?)(?![A-Za-z]))",
     re.IGNORECASE,
 )
