@@ -38,7 +38,7 @@ _STATEMENT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _HEDGE = re.compile(
-    r"\s*(?:(?:approximately|about|roughly|around|exactly|simply|just|equal\s+to|≈|=)\s*"
+    r"\s*(?:—+\s*)?(?:(?:approximately|about|roughly|around|exactly|simply|just|equal\s+to|≈|=)\s*"
     r"(?=[-$\\\d√π.(]))?",
     re.IGNORECASE,
 )

@@ -123,7 +123,6 @@ _SAME = (
     (r"\varnothing", r"\emptyset"),
     (r"\degree", r"^\circ"),
     ("~", " "),
-    *(("½", " 1/2"), ("⅓", " 1/3"), ("⅔", " 2/3"), ("¼", " 1/4"), ("¾", " 3/4"), ("⅛", " 1/8")),
 )
 # What programs write: 2*pi, x**2.
 _PROGRAM_PI = re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
