@@ -6,18 +6,25 @@ import re
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
-_THOUSANDS = re.compile(r"(?<=\d)(?:\\[,!:; ]|\{,\}|,\\!)\s*(?=\d{3}(?!\d))")
+_THIN = r"(?:\\[,!:; ]|\{,\}|,\\!)\s*"
+# Of decimals in groups, too: 0.123\,456.
+_THOUSANDS = re.compile(rf"(?:(?<![\d.])\d+|(?P<decimals>\.\d{{3}}))(?:{_THIN}\d{{3}})+(?!\d)")
+_GAP = re.compile(_THIN)
 # math-verify reads "x = 1,000" as x = 1 and 0.
 _ASSIGNED_THOUSANDS = re.compile(r"=\s*-?\d{1,3}(?:,\d{3})+(?!\d|,\d)")
+# In India 1,00,000 is a hundred thousand; without a group that begins with 0 it may be a list.
+INDIAN = r"(?<![\d.,])(?=\d{1,2}(?:,\d{2}){0,9},0)\d{1,2}(?:,\d{2}){1,9},\d{3}(?!,?\d)"
+"""A number with groups of two digits before the last three."""
 _PLAIN = re.compile(
-    r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][-+]?\d{1,3})?"
+    rf"[-+]?(?:{INDIAN}|\d{{1,3}}(?:,\d{{3}})+"
+    r"|\d{1,3}(?: \d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][-+]?\d{1,3})?"
 )
 _SCIENTIFIC = re.compile(
     r"(?P<number>[-+]?\d+(?:\.\d+)?)\s*(?:\\times|\\cdot|[×·*xX])\s*10\s*\^\s*"  # noqa: RUF001
     r"(?:\{\s*(?P<long>[-+]?\d{1,3})\s*\}|(?P<short>[-+]?\d{1,3}))"
     r"(?:\s+[A-Za-z]{1,4}(?:/[A-Za-z]{1,4})?)?"
 )
-_DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
+_DECIMAL_COMMA = re.compile(r"([-+]?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d+)),(\d+)")
 _SCALES = {
     "hundred": 2,
     "thousand": 3,
@@ -113,7 +120,7 @@ def join_thousands(text: str) -> str:
     >>> join_thousands(r"1\,800"), join_thousands("1{,}800"), join_thousands(r"x = 1,\!800")
     ('1,800', '1,800', 'x = 1800')
     """
-    text = _THOUSANDS.sub(",", text)
+    text = _THOUSANDS.sub(lambda m: _GAP.sub("" if m["decimals"] else ",", m[0]), text)
     return _ASSIGNED_THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
 
 
@@ -132,10 +139,12 @@ def plain_number(text: str) -> Decimal | None:
 def decimal_comma(text: str) -> str | None:
     """Return the number with a point where the text may be one with a decimal comma.
 
-    ``1,5`` may be 1.5 or a list; ``1,500`` and ``1, 5`` are no decimals.
+    ``1,5`` may be 1.5 or a list, ``1.234,5`` may be 1234.5; ``1,500`` and ``1, 5`` are no decimals.
     """
     match = _DECIMAL_COMMA.fullmatch(text.strip())
-    return f"{match[1]}.{match[2]}" if match and plain_number(text) is None else None
+    if match is None or plain_number(text) is not None:
+        return None
+    return f"{match[1].replace('.', '')}.{match[2]}"
 
 
 def without_unit(text: str) -> str:

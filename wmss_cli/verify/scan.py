@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wmss_cli.verify.number import CURRENCY
+from wmss_cli.verify.number import CURRENCY, INDIAN
 
 MARKED = (
     r"(?:(?<!\\)\$\$(?:[^$\\]|\\.)+\$\$|(?<!\\)\$(?![\s$])(?:[^$\\]|\\.)*(?<!\s)\$(?![\d$])"
@@ -33,7 +33,9 @@ _TOKEN = re.compile(
     r"|(?P<percent>\\?%)"
     r"|(?P<command>\\[A-Za-z]+\d*)"
     # With commas between thousands, or one before decimals.
-    r"|(?P<number>(?<![A-Za-z_])(?:\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?!\d)(?:\.\d+)?"
+    rf"|(?P<number>(?<![A-Za-z_])(?:{INDIAN}"
+    r"|(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3}){1,9},\d{1,2}(?![,.]?\d)"
+    r"|\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?!\d)(?:\.\d+)?"
     r"|(?<!,)\d+,\d+(?![\d,.]*\d)"
     r"|\d+(?:\.\d+)?|\.\d+)"
     r"(?:[eE][-+]?\d+(?![A-Za-z\d])|\s?[xX×]\s?10\s?\^\s?(?:\{[-+]?\d+\}|[-+]?\d+))?)"  # noqa: RUF001
