@@ -217,7 +217,7 @@ def math_places(answer: str) -> Iterator[Found]:
     1. ``statement``: behind the last box, an answer that is stated there.
     2. ``boxed``: the last box; or all boxes together, as a list. Where there is a box, nothing
        else counts.
-    3. ``statement``: what follows the last "the answer is".
+    3. ``statement``: what follows the last "the answer is" with a value, or the words of the last.
     4. ``whole``: all of it, where it is one formula or number and no prose.
     5. ``prose``: the value that its last sentence emphasises, or else the last formula there.
     6. ``last_number``: the last number there.
