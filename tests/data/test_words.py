@@ -85,3 +85,9 @@ def test_words_are_those_of_words_and_signs(text: str) -> None:
 def test_ngrams_are_runs_of_words() -> None:
     assert list(ngrams(["a", "b", "c", "d"], 3)) == ["a b c", "b c d"]
     assert list(ngrams(["a", "b"], 3)) == []
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("end", ["", " {x}", "frac", r"\a"])
+def test_a_long_run_of_backslashes_takes_no_time(end: str) -> None:
+    assert len(words("\\" * 100_000 + end)) <= 1

@@ -18,6 +18,9 @@ from wmss_cli.verify.amounts import amounts_equal
         (r"1\,\text{m}\ 85\,\text{cm}", "1.85"),
         ("1 foot 6 inches", "18 inches"),
         ("1.5 km", "1,500 m"),
+        ("1/2 hour", "30 minutes"),
+        (r"2\frac{1}{2}\text{ hours}", "150 minutes"),
+        ("1 foot 6 1/2 inches", "18.5 inches"),
     ],
 )
 def test_one_amount_in_two_units(answer: str, gold: str) -> None:
@@ -39,7 +42,19 @@ def test_the_number_alone_is_another_amount(answer: str, gold: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "gold"), [("5 cm", "5"), ("5 cm", "6 cm"), ("5 cm", "5 kg"), ("5 apples", "5 cm")]
+    ("answer", "gold"),
+    [
+        ("5 cm", "5"),
+        ("5 cm", "6 cm"),
+        ("5 cm", "5 kg"),
+        ("5 apples", "5 cm"),
+        ("3 cm, 4 cm", "7 cm"),
+        ("3 cm and 4 cm", "7"),
+        (r"\$40, \$24", "64"),
+        ("1/0 cm", "1 mm"),
+        ("40 minutes 2 hours", "160 minutes"),
+        ("9" * 5000 + " cm", "1 mm"),
+    ],
 )
 def test_left_to_the_comparison_of_numbers(answer: str, gold: str) -> None:
     assert amounts_equal(answer, gold, 6) is None

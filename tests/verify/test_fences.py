@@ -100,3 +100,16 @@ def test_any_text_is_taken(text: str) -> None:
 @pytest.mark.parametrize("part", ["```python\nprint(1)\n", "```python\nprint(1\n```\n", "```\n"])
 def test_an_answer_that_repeats_itself_takes_no_time(part: str) -> None:
     assert len(fenced_blocks(part * 4000)) >= 2000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("head", ["```", "```x", ".~~~" * 30_000, "~" * 100_000])
+@pytest.mark.parametrize("end", ["", "`", "``"])
+def test_a_long_line_takes_no_time(head: str, end: str) -> None:
+    assert all(not block.closed for block in fenced_blocks(head + 100_000 * " " + end))
+
+
+@pytest.mark.parametrize("code", ["x = 1", "x", "x = [1,  2]"])
+@pytest.mark.parametrize("blanks", ["", " ", "\t  "])
+def test_blanks_around_code_on_one_line(code: str, blanks: str) -> None:
+    assert fenced_blocks(f"Use ```{blanks}{code}{blanks}``` here.") == [Block(code)]

@@ -36,13 +36,30 @@ def test_a_number_is_read_with_commas_blanks_or_nothing_between_thousands(value:
         ("one hundred and five", 105),
         ("two thousand three hundred", 2300),
         ("twelve million", 12_000_000),
+        ("nineteen hundred", 1900),
+        ("two hundred thousand and six", 200_006),
     ],
 )
 def test_numbers_in_words(text: str, value: int) -> None:
     assert in_words(text) == quantity(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "hundred", "two apples", "one half", "and", "second"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hundred",
+        "two apples",
+        "one half",
+        "and",
+        "second",
+        "two and three",
+        "twenty ten",
+        "five zero",
+        "two thousand three million",
+        "one thousand twelve hundred",
+    ],
+)
 def test_other_words_are_no_numbers(text: str) -> None:
     assert in_words(text) is None
 
@@ -87,6 +104,8 @@ def test_a_comma_is_a_decimal_comma_only_where_it_is_not_between_thousands() -> 
         ("5 miles per hour", "5"),
         ("3 million", "3000000"),
         ("1.5 thousand people", "1500"),
+        ("2 hundred thousand", "200000"),
+        ("3万亿", "3000000000000"),
     ],
 )
 def test_a_quantity_is_its_number(text: str, value: str) -> None:

@@ -77,15 +77,17 @@ _GREEK = re.compile(
     "lambda|mu|nu|xi|pi|rho|sigma|tau|upsilon|phi|chi|psi|omega)"
 )
 _DRAWING = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL)
-_ENVIRONMENT = re.compile(r"\\+(?:begin|end)\s*\{[a-z]+\*?\}(?:\s*\{[clr|@\s]*\})?")
+# One start in a run of backslashes: else a long one is read again from each of them.
+_BACKSLASHES = r"(?<!\\)\\+"
+_ENVIRONMENT = re.compile(_BACKSLASHES + r"(?:begin|end)\s*\{[a-z]+\*?\}(?:\s*\{[clr|@\s]*\})?")
 # A thin space is no space within a number: 24,\!000.
 _THIN_SPACE = re.compile(r"\\!|\{,\}(?=\d{3})")
 _SPACE = re.compile(r"\\[,;:> ]|\\\\+(?![a-z]{2})|~")
 _ARGUMENT = r"\s*(\{[^{}]*\}|[^\W_])"
-_FRACTION = re.compile(rf"\\+[cdt]?frac{_ARGUMENT}{_ARGUMENT}")
-_GROUP = re.compile(r"(\\+(?![cdt]?frac)[a-z]+\*?|\^)\s*\{([^{}]*)\}")
+_FRACTION = re.compile(rf"{_BACKSLASHES}[cdt]?frac{_ARGUMENT}{_ARGUMENT}")
+_GROUP = re.compile(_BACKSLASHES.join(("(", r"(?![cdt]?frac)[a-z]+\*?|\^)\s*\{([^{}]*)\}")))
 _INDEX = re.compile(r"_\{(\w+)\}")
-_COMMAND = re.compile(r"\\+([a-z]+)\*?")
+_COMMAND = re.compile(_BACKSLASHES + r"([a-z]+)\*?")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+")
 _LOWERED = re.compile("[\u2080-\u2089]+")

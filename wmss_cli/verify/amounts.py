@@ -10,7 +10,11 @@ from wmss_cli.verify.equal import decimals_equal
 from wmss_cli.verify.number import exact_value, plain_number
 
 _TEXT = re.compile(r"\\(?:text\w*|mbox|mathrm|rm)\s*\{([^{}]*)\}")
+_FRACTION = re.compile(
+    r"\\[dt]?frac\s*(?:\{\s*(?P<n1>\d+)\s*\}|(?P<n2>\d))\s*(?:\{\s*(?P<d1>\d+)\s*\}|(?P<d2>\d))"
+)
 _SPACE = re.compile(r"(?:\s|\\[ ,;:!]|\\q?quad(?![a-z])|~)+")
+_MOST_CHARACTERS = 4000
 _CENTS = Fraction(1, 100)
 _UNITS: dict[str, tuple[str, Fraction]] = {}
 
@@ -35,7 +39,8 @@ _define("volume", {"ml mL milliliter milliliters": 1, "L l liter liters litre li
 
 _NAME = "|".join(sorted((re.escape(name) for name in _UNITS if name[-1].isalpha()), key=len)[::-1])
 _PIECE = re.compile(
-    r"(?P<currency>\\?\$|[£€¥])?\s*(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+|\d+/\d+)\s*"
+    r"(?P<currency>\\?\$|[£€¥])?\s*"
+    r"(?P<number>(?:(?P<whole>\d+)\s+)?(?P<part>\d+\s*/\s*0*[1-9]\d*)|\d[\d,]*(?:\.\d+)?|\.\d+)\s*"
     rf"(?:(?P<wide>square|sq|cubic)\.?\s+)?(?P<unit>(?:{_NAME})(?![A-Za-z])|¢)?"
     r"(?:\s*\^\s*\{?(?P<power>\d)\}?)?\s*(?:,\s*|and\s+)?"
 )
@@ -82,6 +87,9 @@ def amounts_equal(answer: str, gold: str, decimal_places: int) -> bool | None:
 
 
 def _amount(text: str) -> _Amount | None:
+    if len(text) > _MOST_CHARACTERS:
+        return None
+    text = _FRACTION.sub(r" \g<n1>\g<n2>/\g<d1>\g<d2> ", text)
     text = _SPACE.sub(" ", _TEXT.sub(r" \1", text)).strip().rstrip(".")
     total = Fraction(0)
     sizes: list[Fraction] = []
@@ -94,8 +102,12 @@ def _amount(text: str) -> _Amount | None:
             return None
         dimension, size = _UNITS[name]
         power = int(piece["power"] or _POWERS.get(piece["wide"] or "", 1))
-        number = Fraction(piece["number"].replace(",", ""))
+        number = Fraction((piece["part"] or piece["number"]).replace(",", "").replace(" ", ""))
+        number += int(piece["whole"] or 0)
         total += number * size**power
+        # Two lengths in centimetres are two values, and no sum.
+        if sizes and size**power >= sizes[-1]:
+            return None
         sizes.append(size**power)
         dimensions.add((dimension, power))
         position = piece.end()

@@ -22,8 +22,19 @@ _AREA = re.compile(r"(?<=\d)\s?([ckdm]?m)([²³])")
 _THOUSANDS = re.compile(
     r"(?<![\d.,])(\d{1,3})((?:[\u00a0\u2004-\u200a\u202f\u205f'’]\d{3})+)(?!\d)"  # noqa: RUF001
 )
+# ½ is a fraction, and behind a digit a part of a mixed number.
+_FRACTIONS = {
+    chr(code): unicodedata.normalize("NFKC", chr(code)).replace("\N{FRACTION SLASH}", "/")
+    for code in (*range(0xBC, 0xBF), *range(0x2150, 0x2190))
+    if unicodedata.decomposition(chr(code)).startswith("<fraction>")
+}
+_FRACTION = re.compile(rf"(\d?)([{''.join(_FRACTIONS)}])")
+# Thousands in digits of full width.
+_WIDE_THOUSANDS = re.compile(
+    r"(?<![\d.,，．])[０-９]{1,3}(?:，[０-９]{3})+(?![\d，])"  # noqa: RUF001
+)
 # An en dash stands for a minus only before a value, and where it joins nothing.
-_DASH_MINUS = re.compile(r"(?<![\w)\]}$.%])[–—](?=[\d.√π$\\(])")  # noqa: RUF001
+_DASH_MINUS = re.compile(r"(?<![\w)\]}$.%–—])–(?=[\d.√π$\\(])")  # noqa: RUF001
 _FULL_STOP = re.compile(r"[。｡](?=[^\s\n])")
 _COMMA = re.compile(r"[，、､](?=[^\s\n])")  # noqa: RUF001
 _SAME = {
@@ -58,11 +69,17 @@ def plain_characters(text: str) -> str:
     if text.isascii():
         return text
     text = _THOUSANDS.sub(lambda match: match[1] + re.sub(r"\D", ",", match[2]), text)
+    text = _WIDE_THOUSANDS.sub(lambda match: match[0].replace("，", ","), text)  # noqa: RUF001
+    text = _FRACTION.sub(_written_out, text)
     text = _FULL_STOP.sub(". ", _COMMA.sub(", ", _DASH_MINUS.sub("-", text)))
     text = _AREA.sub(lambda match: rf"\text{{ {match[1]}}}{match[2]}", text)
     text = _SUPERSCRIPT.sub(lambda match: f"^{{{_translated(match[0], _SUPERSCRIPTS)}}}", text)
     text = _SUBSCRIPT.sub(lambda match: f"_{{{_translated(match[0], _SUBSCRIPTS)}}}", text)
     return "".join(map(_plain, text))
+
+
+def _written_out(match: re.Match[str]) -> str:
+    return f"{match[1]} {_FRACTIONS[match[2]]}" if match[1] else _FRACTIONS[match[2]]
 
 
 def _translated(text: str, table: dict[str, str]) -> str:

@@ -32,12 +32,13 @@ _STATEMENT = re.compile(
     r"|^(?:\#+\s*)?(?:the\s+)?(?:final\s+)?answer\s*$"
     r"|\b(?:réponse|respuesta|resposta|risposta|antwort|ответ|odpowiedź|cevap|jawaban)\b"
     r"(?:\s+[^\s.:=]+){0,5}?\s*(?:\b(?:est|es|é|è|ist|lautet|adalah)\b|[:=—–])"  # noqa: RUF001
-    r"|(?:答案|答え|정답|答)\s*(?:应该|應該)?[是为為就は은:\s]*(?=[^\s。])"
+    r"|(?:答案|答え|정답|(?<![回解作应應問问对對])答(?=\s*(?:应该|應該)?[是为為就は:]))\s*(?:应该|應該)?"
+    r"[是为為就は은:\s]*(?=[^\s。])"
     r"|(?:đáp án|उत्तर|الجواب|الإجابة)\s*(?:là|है|هو|هي)?\s*:?",
     re.IGNORECASE | re.MULTILINE,
 )
 _HEDGE = re.compile(
-    r"\s*(?:(?:approximately|about|roughly|around|exactly|simply|just|equal\s+to|≈|=)\s*"
+    r"\s*(?:—+\s*)?(?:(?:approximately|about|roughly|around|exactly|simply|just|equal\s+to|≈|=)\s*"
     r"(?=[-$\\\d√π.(]))?",
     re.IGNORECASE,
 )
@@ -85,6 +86,14 @@ _REMARK = re.compile(
 _LEADS = re.compile(r"\\(?!(?:pi|infty|circ|theta|alpha|beta)\Z)[A-Za-z]+\Z|(?:\bis|[:=])\s*\}?\Z")
 _SUM = re.compile(r"(?:[\d\s.,$%=≈+\-*/×·÷]|\\(?:times|cdot|div|approx|%|\$))+")  # noqa: RUF001
 _SUM_SIGN = re.compile(r"\d\s*(?:[-+*/×·÷=≈]|\\(?:times|cdot|div|approx))\s*\\?\$?[\d.]|%|≈")  # noqa: RUF001
+# Words of a statement about the answer before it; with the first ones it does not hold.
+_WRONG = re.compile(r"(?:wrong|incorrect|false|not)\b", re.IGNORECASE)
+_REMARK_ON_IT = re.compile(
+    r"(?:(?:indeed|also|both|clearly)\s+)?(?:correct|helpful|useful|consistent|reasonable"
+    r"|plausible|verified|confirmed|in\s+agreement)\b",
+    re.IGNORECASE,
+)
+_MOST_STATEMENTS = 20
 
 
 class Found(NamedTuple):
@@ -208,7 +217,7 @@ def math_places(answer: str) -> Iterator[Found]:
     1. ``statement``: behind the last box, an answer that is stated there.
     2. ``boxed``: the last box; or all boxes together, as a list. Where there is a box, nothing
        else counts.
-    3. ``statement``: what follows the last "the answer is".
+    3. ``statement``: what follows the last "the answer is" with a value, or the words of the last.
     4. ``whole``: all of it, where it is one formula or number and no prose.
     5. ``prose``: the value that its last sentence emphasises, or else the last formula there.
     6. ``last_number``: the last number there.
@@ -276,26 +285,48 @@ def _statement_end(text: str) -> int | None:
 
 
 def _stated(passage: Passage, leading: bool) -> str | None:
-    """Return the value of the last statement, or its words; if `leading`, only a value at once."""
-    text = passage.text
-    end = _statement_end(text)
-    if end is None:
-        return None
-    hedge = _HEDGE.match(text, end)
-    begin = hedge.end() if hedge else end
-    line = text[begin:].partition("\n")[0].strip().rstrip(". ")
+    """Return the value of the last statement that has one; if `leading`, only a value at once.
+
+    Words count where no statement has a value: "The answer is 5. I hope this answer is helpful."
+    """
+    words: str | None = None
+    for stated in list(_STATEMENT.finditer(passage.text))[: -_MOST_STATEMENTS - 1 : -1]:
+        hedge = _HEDGE.match(passage.text, stated.end())
+        begin = hedge.end() if hedge else stated.end()
+        if leading:
+            if passage.starts_at(begin):
+                return passage.from_position(begin)
+            continue
+        said, is_value = _said(passage, stated.start(), begin)
+        if is_value:
+            return said
+        is_wrong = said is not None and _WRONG.match(said) is not None
+        if words is None or (said and _REMARK_ON_IT.fullmatch(words) and not is_wrong):
+            words = said
+        if is_wrong:
+            break
+    return words
+
+
+def _said(passage: Passage, start: int, begin: int) -> tuple[str | None, bool]:
+    """Return the value or the words of one statement, and whether nothing before it counts."""
+    line = passage.text[begin:].partition("\n")[0].strip().rstrip(". ")
     if not line:
-        return None
-    value = passage.from_position(begin)
-    if leading:
-        return value if passage.starts_at(begin) else None
+        return None, False
     is_display = line.startswith(("$$", "\\["))
     if not is_display and (not is_prose(line) or in_words(line) is not None):
-        return result(without_remark(line))
-    if passage.gives_up(begin):
-        return None
+        is_word = _WORD.fullmatch(line) is not None and in_words(line) is None
+        if not is_word or not passage.gives_up(start, begin):
+            return result(without_remark(line)), not is_word
+    if passage.gives_up(start, begin):
+        return None, True
     words = passage.words_at(begin)
-    return words if words is not None else value
+    if words is None and (remark := _REMARK_ON_IT.match(passage.text, begin)):
+        words = remark[0]
+    if words is not None:
+        return words, in_words(words) is not None
+    value = passage.from_position(begin)
+    return value, value is not None
 
 
 def _behind_boxes(text: str) -> str:

@@ -14,11 +14,14 @@ from wmss_cli.verify.syntax import parses
 
 # A fence begins its line, perhaps as an item of a list, or stands behind a sentence or a tag.
 _OPENING = re.compile(
-    r"(?P<before>[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?|[^`]*[:>.][ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*"
-    r"(?P<info>[^`]*)"
+    r"(?P<no_ticks>(?=[^`]*\Z))?"  # so that each line is read once, however long it is
+    r"(?P<before>[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?|[^`]*[:>.][ \t]*)"
+    r"(?P<fence>`{3,}|(?(no_ticks)~{3,}(?!~)|(?!)))\s*(?P<info>(?:[^`\s][^`]*)?)"
 )
 _CLOSING = re.compile(r"(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[`~]*(?P<rest>.*)")
-_ONE_LINE = re.compile(r"[^`]*(?P<fence>`{3,})[ \t]*(?P<code>[^`]+?)[ \t]*(?P=fence)[^`]*")
+_ONE_LINE = re.compile(
+    r"[^`]*(?P<fence>`{3,})\s*(?P<code>[^`\s](?:[^`]*[^`\s])?)\s*(?P=fence)[^`]*"
+)
 _LANGUAGE = re.compile(r"[{.\s]*(?P<name>[\w+#-]*)")
 _PYTHON = re.compile(r"i?py(?:thon)?[\d.]*(?:-\w+)?|pycon|pyrepl|(?:jupyter|sage)-?(?:python)?")
 _PYTHON_FILE = re.compile(r"\s*[\w./-]+\.pyw?\b")

@@ -14,7 +14,7 @@ from math_verify import LatexExtractionConfig, parse
 from sympy import Basic, I, MatrixBase
 
 from wmss_cli.verify.intervals import union
-from wmss_cli.verify.number import decimal_comma, without_unit
+from wmss_cli.verify.number import PART_WORDS, decimal_comma, without_unit
 from wmss_cli.verify.writing import both_signs, in_latex
 
 _LATEX = (LatexExtractionConfig(),)
@@ -36,7 +36,8 @@ _TEXT = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}")
 # In words: what makes of a value another one, or none.
 _CHANGES = re.compile(
     r"\b(?:not|no|at\s+(?:least|most)|more|less|fewer|greater|over|under|below|above|between|up\s+to"
-    r"|except|without|squared|cubed|half|halves|than|times|per\s?cent|from|about)\b|\bto\b",
+    r"|except|without|squared|cubed|than|times|per\s?cent|from|about|mod|modulo|minus|negative"
+    rf"|{PART_WORDS})\b|\bto\b",
     re.IGNORECASE,
 )
 _CURRENCY_IN_SUM = re.compile(r"(?<!\\)\$(?=\s?[\d.])")

@@ -6,25 +6,26 @@ import re
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
-_THOUSANDS = re.compile(r"(?<=\d)(?:\\[,!:; ]|\{,\}|,\\!)\s*(?=\d{3}(?!\d))")
+_THIN = r"(?:\\[,!:; ]|\{,\}|,\\!)\s*"
+# Of decimals in groups, too: 0.123\,456.
+_THOUSANDS = re.compile(rf"(?:(?<![\d.])\d+|(?P<decimals>\.\d{{3}}))(?:{_THIN}\d{{3}})+(?!\d)")
+_GAP = re.compile(_THIN)
 # math-verify reads "x = 1,000" as x = 1 and 0.
 _ASSIGNED_THOUSANDS = re.compile(r"=\s*-?\d{1,3}(?:,\d{3})+(?!\d|,\d)")
+# In India 1,00,000 is a hundred thousand; without a group that begins with 0 it may be a list.
+INDIAN = r"(?<![\d.,])(?=\d{1,2}(?:,\d{2}){0,9},0)\d{1,2}(?:,\d{2}){1,9},\d{3}(?!,?\d)"
+"""A number with groups of two digits before the last three."""
 _PLAIN = re.compile(
-    r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][-+]?\d{1,3})?"
-)
-_FRACTION = re.compile(
-    r"(?P<sign>[-+]?)(?:(?P<whole>\d+)(?:\s+|(?=\\)))?(?:\\[dt]?frac\s*"
-    r"(?:\{\s*(?P<minus>-?)\s*(?P<n1>\d+)\s*\}|(?P<n2>\d))\s*(?:\{\s*(?P<d1>\d+)\s*\}|(?P<d2>\d))"
-    r"|(?P<n3>\d+)\s*/\s*(?P<d3>\d+))"
+    rf"[-+]?(?:{INDIAN}|\d{{1,3}}(?:,\d{{3}})+"
+    r"|\d{1,3}(?: \d{3})+|\d+|(?=\.\d))(?:\.\d*)?(?:[eE][-+]?\d{1,3})?"
 )
 _SCIENTIFIC = re.compile(
     r"(?P<number>[-+]?\d+(?:\.\d+)?)\s*(?:\\times|\\cdot|[×·*xX])\s*10\s*\^\s*"  # noqa: RUF001
     r"(?:\{\s*(?P<long>[-+]?\d{1,3})\s*\}|(?P<short>[-+]?\d{1,3}))"
     r"(?:\s+[A-Za-z]{1,4}(?:/[A-Za-z]{1,4})?)?"
 )
-_DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
+_DECIMAL_COMMA = re.compile(r"([-+]?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d+)),(\d+)")
 _SCALES = {
-    "": 0,
     "hundred": 2,
     "thousand": 3,
     "million": 6,
@@ -36,7 +37,10 @@ _SCALES = {
     "亿": 8,
     "億": 8,
 }
+_SCALE = re.compile("|".join(_SCALES))
 _DOZEN = 12
+_HUNDRED = 100
+_TEN_AND_NINE = 19
 _SIGNS = "$€£¥₹₩₽₱฿₫₪₺¢"
 CURRENCY = (
     rf"(?:\b(?:US|CA|AU|NZ|HK|NT|SG|C|A|S|R)\s?\\?\$|\\?[{_SIGNS}]|\\(?:pounds|euro)(?![a-z])"
@@ -48,11 +52,25 @@ SHORT_UNIT = (
     r"(?:[cmk]m|[mk]g|m[lL]|[kcd][lL]|hr|ft|in|yd|mi|lb|oz|pt|qt|ms|[kM]?Hz|kW|kWh|kJ|k?Pa)"
 )
 _POWER = r"(?:\s*\^\s*\{?[23]\}?)"
+_NUMBER_WORDS = (
+    r"zero|one|two|three|four(?:teen)?|five|six(?:teen)?|seven(?:teen)?|eight(?:een)?|nine(?:teen)?|ten"
+    r"|eleven|twelve|thirteen|fifteen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
+)
+# Halves and eighths are another value, and so are hundreds.
+PART_WORDS = (
+    r"half|halves|(?:thir|four|fif|six|seven|eigh|nin|ten|eleven|twelf|(?:thir|four|fif|six|seven|eigh"
+    r"|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)tie|hundred|thousand|(?:m|b|tr)illion)(?:th|d)s?"
+    r"|hundreds?|thousands?|(?:m|b|tr)illions?"
+)
+"""Words that make another number of the one before them."""
+CHANGING_WORDS = rf"{PART_WORDS}|{_NUMBER_WORDS}"
+"""These words, and numbers."""
 # A unit is a word, a known abbreviation, two with a slash, or stands in \text{} or in brackets; a
 # dozen and percent are none, and neither are words that make it another value.
 _NO_UNIT = (
-    r"(?!(?:percent|pct|dozens?|or|and|to|times|plus|minus|of|than|over|squared|cubed|factorial"
-    r"|degrees?\s+[CFK]\b|half|halves|thirds?|quarters?|fifths?|sixths?|tenths?|hundredths?)\b)"
+    r"(?!(?:percent|pct|dozens?|or|and|to|times|plus|minus|of|than|over|squared|cubed|factorial|mod"
+    r"|modulo|negative|below|pi|sqrt|sin|cos|tan|log|quarters?"
+    rf"|degrees?\s+[CFK]\b|{CHANGING_WORDS})\b)"
 )
 _CJK = r"[\u3040-\u9fff\uac00-\ud7af]"
 _LETTER = rf"(?:(?!{_CJK})[^\W\d_])"
@@ -65,9 +83,15 @@ _UNIT = (
 )
 _QUANTITY = re.compile(
     rf"(?P<sign>[-+]?)(?:{CURRENCY}\s*)?(?P<number>[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+))"
-    rf"(?:\s*(?P<scale>{'|'.join(filter(None, _SCALES))})(?![A-Za-z])"
+    rf"(?:(?P<scale>(?:\s*(?:{'|'.join(_SCALES)})(?![A-Za-z]))+)"
     rf"|\s+(?P<dozen>dozens?)\b)?"
     rf"(?:\s*(?:\^\s*\{{?\s*\\circ\s*\}}?|°)(?:\s*(?:\\(?:text|mathrm)\s*\{{\s*)?[CF]\}}?)?|{_UNIT})?(?:\s*{CURRENCY})?\.?"
+)
+_FRACTION = re.compile(
+    r"(?P<sign>[-+]?)(?:(?P<whole>\d+)(?:\s+|(?=\\)))?(?:\\[dt]?frac\s*"
+    r"(?:\{\s*(?P<minus>-?)\s*(?P<n1>\d+)\s*\}|(?P<n2>\d))\s*(?:\{\s*(?P<d1>\d+)\s*\}|(?P<d2>\d))"
+    r"|(?P<n3>\d+)\s*/\s*(?P<d3>\d+))"
+    rf"(?P<unit>{_UNIT})?\.?"
 )
 # fmt: off
 _ONES = (
@@ -96,7 +120,7 @@ def join_thousands(text: str) -> str:
     >>> join_thousands(r"1\,800"), join_thousands("1{,}800"), join_thousands(r"x = 1,\!800")
     ('1,800', '1,800', 'x = 1800')
     """
-    text = _THOUSANDS.sub(",", text)
+    text = _THOUSANDS.sub(lambda m: _GAP.sub("" if m["decimals"] else ",", m[0]), text)
     return _ASSIGNED_THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
 
 
@@ -115,14 +139,19 @@ def plain_number(text: str) -> Decimal | None:
 def decimal_comma(text: str) -> str | None:
     """Return the number with a point where the text may be one with a decimal comma.
 
-    ``1,5`` may be 1.5 or a list; ``1,500`` and ``1, 5`` are no decimals.
+    ``1,5`` may be 1.5 or a list, ``1.234,5`` may be 1234.5; ``1,500`` and ``1, 5`` are no decimals.
     """
     match = _DECIMAL_COMMA.fullmatch(text.strip())
-    return f"{match[1]}.{match[2]}" if match and plain_number(text) is None else None
+    if match is None or plain_number(text) is not None:
+        return None
+    return f"{match[1].replace('.', '')}.{match[2]}"
 
 
 def without_unit(text: str) -> str:
     """Return the number alone where the text is a number with a currency or a unit in words."""
+    fraction = _FRACTION.fullmatch(text.strip())
+    if fraction is not None and fraction["unit"]:
+        return text.strip()[: fraction.start("unit")]
     match = _QUANTITY.fullmatch(text.strip())
     if match is None or match["scale"] or match["dozen"]:
         return text
@@ -147,7 +176,7 @@ def quantity(text: str) -> Decimal | None:
     if match["dozen"]:
         with localcontext(prec=len(number.as_tuple().digits) + 2):
             return number * _DOZEN
-    return _scaled(number, _SCALES[match["scale"] or ""])
+    return _scaled(number, sum(_SCALES[word] for word in _SCALE.findall(match["scale"] or "")))
 
 
 def exact_value(text: str) -> Decimal | Fraction | None:
@@ -196,18 +225,22 @@ def in_words(text: str) -> Decimal | None:
     (Decimal('42'), Decimal('205'), None)
     """
     total = group = 0
+    # Each word is smaller than the one before: "two and three" is a list.
+    room = scale = 10**15
     inside = _TEXT.fullmatch(text.strip())
     words = (inside[1] if inside else text).strip().casefold().rstrip(".")
     for word in _WORD_BREAK.split(words):
-        if word in _WORDS:
-            group += _WORDS[word]
-        elif word == "hundred" and group:
-            group *= 100
-        elif word in _SCALES and word and group:
-            total, group = total + group * 10 ** _SCALES[word], 0
+        value = _WORDS.get(word)
+        if value is not None and value < room and (value or not total + group):
+            group, room = group + value, 10 if value > _TEN_AND_NINE else 0
+        elif word == "hundred" and 0 < group < _HUNDRED:
+            group, room = group * _HUNDRED, _HUNDRED
+        elif value is None and group and word in _SCALES and 10 ** _SCALES[word] < scale:
+            scale = 10 ** _SCALES[word]
+            total, group, room = total + group * scale, 0, scale
         else:
             return None
-    return Decimal(total + group)
+    return Decimal(total + group) if group < scale else None
 
 
 def per_hundred(text: str) -> str | None:

@@ -34,14 +34,21 @@ _NEW_CLAUSE = re.compile(
     r"|gives?|leaves?|or|and\s+(?:he|she|it|they|we|there)|out\s+of)\b"
 )
 _BRACKET = re.compile(r"(?<=[^\s(])[ \t]+\((?:[^()\n]|\([^()\n]*\))*\)")
+_UNSURE = re.compile(
+    r"\b(?:not\s+(?:sure|certain|clear|known)|unsure|uncertain|unclear|no\s+idea"
+    r"|(?:do|does|did)(?:\s+not|n['’]t)\s+know)\b",  # noqa: RUF001
+    re.IGNORECASE,
+)
 _UNKNOWN = re.compile(
-    r"\b(?:not\s+(?:sure|certain|clear|known|possible|enough)|unsure|uncertain|unclear|insufficient"
-    r"|(?:do|does|did)(?:\s+not|n['’]t)\s+know|no\s+idea"  # noqa: RUF001
+    rf"{_UNSURE.pattern}|\b(?:not\s+(?:possible|enough)|insufficient"
     r"|(?:cannot|can\s?not|can['’]?t|could\s+not|couldn['’]t|unable\s+to|impossible\s+to)\s+"  # noqa: RUF001
     r"(?:\w+\s+){0,2}?(?:determined?|find|found|say|know|known|solved?|tell|answer(?:ed)?|conclude"
     r"|compute[d]?|calculate[d]?|decide|give))\b",
     re.IGNORECASE,
 )
+# What comes behind is about the answer again; what comes behind the second takes it back.
+_SO = re.compile(r"\b(?:so|thus|hence|therefore|then|consequently)\b", re.IGNORECASE)
+_BUT = re.compile(r"\b(?:but|though|although|however|yet)\b", re.IGNORECASE)
 _DIGIT = re.compile(r"[\d√π]|\\(?:pi|frac|sqrt)")
 _CJK = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
 _TEXT = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}\d]*)\}")
@@ -100,10 +107,25 @@ class Passage:
         )
         return _joined(group) if is_list else first.text
 
-    def gives_up(self, position: int) -> bool:
-        """Say whether the sentence at a position says that the answer is not known."""
-        begin, end = self._sentence_start(position), self._sentence_end(position)
-        return _UNKNOWN.search(self.text, begin, end) is not None
+    def gives_up(self, start: int, begin: int) -> bool:
+        """Say whether the sentence of a statement says that the answer is not known.
+
+        What is said of something else does not count: "3 are not enough, so the answer is 4, and
+        we cannot find any other".
+        """
+        first, last = self._sentence_start(start), self._sentence_end(begin)
+        if _UNSURE.search(self.text, first, last):
+            return True
+        value = next((value for value in self._values if value.start >= begin), None)
+        said = min(last, value.start) if value else last
+        if _UNKNOWN.search(self.text, self._behind_so(first, start), said):
+            return True
+        but = _BUT.search(self.text, said, last)
+        return but is not None and _UNKNOWN.search(self.text, but.end(), last) is not None
+
+    def _behind_so(self, begin: int, end: int) -> int:
+        """Return where the last "so" between two positions ends, or the first of them."""
+        return max((match.end() for match in _SO.finditer(self.text, begin, end)), default=begin)
 
     def words_at(self, position: int) -> str | None:
         """Return the few words of which a statement consists, where no value is among them."""
@@ -126,7 +148,10 @@ class Passage:
         begin, end = self._sentence_start(final.start), self._sentence_end(final.end)
         if self.text[end:].strip() and _UNKNOWN.search(self.text, end):
             return None
-        if _UNKNOWN.search(self.text[begin:end]) and "answer" in self.text[begin:end]:
+        if "answer" in self.text[begin:end] and (
+            _UNSURE.search(self.text, begin, end)
+            or _UNKNOWN.search(self.text, self._behind_so(begin, final.start), end)
+        ):
             return None
         text = self._chosen(begin, end)
         is_number = text == final.text and not (final.is_marked or final.is_emphasised)

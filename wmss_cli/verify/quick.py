@@ -19,6 +19,7 @@ _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _OPTION = r"(?:[A-H]|\([A-H]\))"
 _OPTIONS = re.compile(rf"{_OPTION}(?:(?:\s*(?:[,;、&]|\band\b)){{0,2}}\s*{_OPTION})+")
 _LETTER = re.compile(r"[A-H]")
+_NOON = 12
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
 
 
@@ -73,8 +74,24 @@ def _amounts(text: str) -> list[tuple[str, str]]:
     return [(n, unit.casefold().rstrip("s")) for n, unit in _AMOUNT.findall(text)]
 
 
-def _is_same_time(first: re.Match[str], second: re.Match[str]) -> bool:
-    """Compare hours and minutes; morning and afternoon only where both name them."""
+def _is_same_time(first: re.Match[str], second: re.Match[str]) -> bool | None:
+    """Compare hours and minutes; morning and afternoon only where both name them.
+
+    Without these 24:30 and 12:15 may be ratios, and are left open.
+    """
     halves = {match[3].casefold() for match in (first, second) if match[3]}
     times = {(int(match[1]), int(match[2] or 0)) for match in (first, second)}
-    return len(halves) == len(times) == 1
+    if len(times) == 1 or len(halves) == 2:
+        return len(halves) <= 1 and len(times) == 1
+    if not halves:
+        has_zero = any(int(match[1]) * int(match[2] or 0) == 0 for match in (first, second))
+        return False if has_zero else None
+    return _of_the_day(first) == _of_the_day(second)
+
+
+def _of_the_day(clock: re.Match[str]) -> tuple[int, int]:
+    """Return hours and minutes of 24 hours."""
+    hour, half = int(clock[1]), (clock[3] or "").casefold()
+    if half and hour <= _NOON:
+        hour = hour % _NOON + (_NOON if half == "p" else 0)
+    return hour, int(clock[2] or 0)

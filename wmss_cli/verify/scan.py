@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wmss_cli.verify.number import CURRENCY
+from wmss_cli.verify.number import CURRENCY, INDIAN
 
 MARKED = (
     r"(?:(?<!\\)\$\$(?:[^$\\]|\\.)+\$\$|(?<!\\)\$(?![\s$])(?:[^$\\]|\\.)*(?<!\s)\$(?![\d$])"
@@ -33,7 +33,9 @@ _TOKEN = re.compile(
     r"|(?P<percent>\\?%)"
     r"|(?P<command>\\[A-Za-z]+\d*)"
     # With commas between thousands, or one before decimals.
-    r"|(?P<number>(?<![A-Za-z_])(?:\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?!\d)(?:\.\d+)?"
+    rf"|(?P<number>(?<![A-Za-z_])(?:{INDIAN}"
+    r"|(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3}){1,9},\d{1,2}(?![,.]?\d)"
+    r"|\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?!\d)(?:\.\d+)?"
     r"|(?<!,)\d+,\d+(?![\d,.]*\d)"
     r"|\d+(?:\.\d+)?|\.\d+)"
     r"(?:[eE][-+]?\d+(?![A-Za-z\d])|\s?[xX×]\s?10\s?\^\s?(?:\{[-+]?\d+\}|[-+]?\d+))?)"  # noqa: RUF001
@@ -68,7 +70,7 @@ _MIXED = re.compile(r"\s+\d+\s?/\s?\d+(?![\d/])")
 _ARTICLE = re.compile(r"\s+[A-Za-z]{2}")
 _TRAILING = re.compile(r"(?:\s|[-+*/=<>×÷·±≤≥≠≈:_^,]|\\[,;:! ]|\\(?:times|cdot|div|pm))+$")  # noqa: RUF001
 _SCALE = re.compile(
-    r"\s*(?:(?:hundred|thousand|(?:m|b|tr)illion|dozen)\b|per\s?cent\b|\\?%|[万萬亿億]"
+    r"\s*(?:(?:hundred|thousand|(?:m|b|tr)illion|dozen)\b(?:\s+(?:thousand|(?:m|b|tr)illion)\b)*|per\s?cent\b|\\?%|[万萬亿億]"
     r"|(?<=\d)[半多余餘]|(?:[ap]m|[ap]\.m\.?)(?![A-Za-z]))",
     re.IGNORECASE,
 )

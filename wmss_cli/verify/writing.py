@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from wmss_cli.verify.characters import plain_characters
-from wmss_cli.verify.number import join_thousands
+from wmss_cli.verify.number import CHANGING_WORDS, join_thousands
 
 _SIGNS = str.maketrans(
     {
@@ -92,7 +92,8 @@ _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°)")
 _PLUS_MINUS, _MINUS_PLUS = (re.compile(rf"\\{name}(?![a-z])") for name in ("pm", "mp"))
 _SCALED = re.compile(
     rf"^(?P<value>.*[\d}})]){_GAPS}(?:{_TEXTS}\s*\{{\s*|\s)"
-    r"(?P<scale>hundred|thousand|(?:m|b|tr)illion|dozen)s?\b[^{}]*\}?$"
+    rf"(?P<scale>hundred|thousand|(?:m|b|tr)illion|dozen)s?\b(?!.*\b(?:{CHANGING_WORDS})\b)"
+    r"[^{}]*\}?$"
 )
 _FACTORS = {
     **{"hundred": "100", "thousand": "1000", "million": "10^{6}", "billion": "10^{9}"},
@@ -122,7 +123,6 @@ _SAME = (
     (r"\varnothing", r"\emptyset"),
     (r"\degree", r"^\circ"),
     ("~", " "),
-    *(("½", " 1/2"), ("⅓", " 1/3"), ("⅔", " 2/3"), ("¼", " 1/4"), ("¾", " 3/4"), ("⅛", " 1/8")),
 )
 # What programs write: 2*pi, x**2.
 _PROGRAM_PI = re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
