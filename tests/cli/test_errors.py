@@ -159,7 +159,7 @@ def test_a_pair_with_different_tokenizers_is_refused(
 def test_an_empty_data_set(tmp_path: Path) -> None:
     empty = write_records(tmp_path / "empty.jsonl", [])
     result = invoke("curate", empty, "--out", tmp_path / "curated")
-    assert result.exit_code == 5
+    assert result.exit_code == 3, "before anything is done"
     assert error_of(result) == f"{empty}: no records; check that this is the right file"
 
 
@@ -169,8 +169,10 @@ def test_nothing_left_after_curation(tmp_path: Path) -> None:
     result = invoke("curate", wrong, "--out", tmp_path / "curated")
     assert result.exit_code == 5
     assert error_of(result) == (
-        f"{wrong}: none of 2 records kept (1 wrong_answer, 1 unreadable); "
-        f"see {tmp_path}/curated.partial/rejected.parquet"
+        f"{wrong}: none of 2 records kept (1 wrong_answer, 1 unreadable): "
+        f"{wrong}:1: wrong_answer, answer '5', reference '4'; "
+        f"{wrong}:2: unreadable, not JSON: Expecting property name enclosed in double quotes at "
+        f"column 2; see {tmp_path}/curated.partial/rejected.parquet"
     )
 
 

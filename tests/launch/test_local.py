@@ -343,7 +343,7 @@ def test_a_killed_worker_ends_the_others_and_what_is_done_stays_done(shared_job:
         # One says what to do; the other is a mistake of ours, which the end of the first worker
         # must not hide.
         ("lock", ConfigError, "00001-of-00002: another process is writing it; wait for it or end"),
-        ("damage", StageError, r"curate: JSONDecodeError: .*; see .*logs/curated\.log"),
+        ("damage", StageError, r"curate: TypeError: .*; see .*logs/curated\.log"),
     ],
 )
 def test_the_error_of_one_shard_ends_the_others_and_reaches_the_caller(
@@ -357,7 +357,7 @@ def test_the_error_of_one_shard_ends_the_others_and_reaches_the_caller(
         lock.acquire()
     else:
         partial(shard).mkdir()
-        (partial(shard) / "fingerprint").write_text("{")
+        (partial(shard) / "fingerprint").write_text('{"attempt": "first"}')
     started = time.monotonic()
     with pytest.raises(error, match=message) as caught:
         run_local(job, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from manifests import edit_manifest
 
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import CurateConfig, JointConfig, SftConfig
@@ -164,9 +166,11 @@ def test_equal_work_gives_equal_bytes_wherever_and_however_it_is_done(
     inputs = {"strong": "Qwen3-4B-Base", "tokens": "elsewhere/tokens"}
     config = SftConfig(epochs=2, micro_batch_tokens=64, save_every_steps=1)
     moved = Job("sft", config.model_dump(mode="json"), config.identity(), inputs, "out")
-    manifest = tmp_path / "elsewhere" / "tokens" / "manifest.json"
-    text = manifest.read_text().replace(str(tmp_path / "run"), str(tmp_path / "elsewhere"))
-    manifest.write_text(text)
+    there, here = str(tmp_path / "run"), str(tmp_path / "elsewhere")
+    edit_manifest(
+        tmp_path / "elsewhere" / "tokens",
+        lambda made: made.update(json.loads(json.dumps(made).replace(there, here))),
+    )
     for row in ROWS:
         monkeypatch.setitem(row, "seconds", 100.0)
     card_of(tmp_path / "second" / "model", moved)

@@ -101,7 +101,10 @@ def test_stages_that_are_sent_by_hand_wait_for_each_other(
     slurm = ("--cluster", "slurm", "--profile", "profile.yaml")
     commands = [
         ("curate", "data/train.jsonl", "-o", "hand/curated"),
-        ("tokenize", "-e", "hand/curated", "-m", "data/init", "-o", "hand/tokens"),
+        (
+            *("tokenize", "-e", "hand/curated", "-m", "data/init", "-o", "hand/tokens"),
+            *("--max-seq-len", "512"),
+        ),
         ("sft", "-m", "data/init", "-t", "hand/tokens", "-o", "hand/m1", "-c", "demo.yaml"),
         (*("eval", "-m", "hand/m1", "--task", "w=data/test.jsonl"), "-o", "hand/eval"),
     ]

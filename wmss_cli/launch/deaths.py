@@ -27,6 +27,8 @@ _NAMES = {
     "Illegal instruction": signal.SIGILL,
     "Floating point exception": signal.SIGFPE,
 }
+_BY_SLURM = ("TIMEOUT", "DEADLINE", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "CANCELLED")
+"""Here Slurm itself ends the processes, by signals that say nothing."""
 # srun ends with the signal's number, a shell with 128 more. 1 to 6 can be a program's own code.
 _BY_CODE = {number: number for number in (6, 7, 8, 9, 11, 15)} | {128 + n: n for n in range(1, 32)}
 
@@ -62,6 +64,8 @@ def death(state: str, usage: Usage | None, log: Path) -> Death | None:
     log : Path
         Of the first process, where srun writes too.
     """
+    if state in _BY_SLURM:
+        return None
     lines = tail(log, _LINES)
     of_memory = state == "OUT_OF_MEMORY" or any(_MEMORY.search(line) for line in lines)
     of_memory = of_memory or (usage is not None and usage.out_of_memory)
