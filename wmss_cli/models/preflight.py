@@ -93,8 +93,7 @@ def _examined(folder: Path, _: tuple[tuple[str, int, int], ...]) -> ModelFacts:
     stored = stored_tensors(folder)
     check_layout(folder, config, stored)
     # Llama 3.2 Vision has rows for images behind those that the head can write.
-    found = (embedding_rows(stored), vocab_size(folder))
-    rows = min((count for count in found if count is not None), default=None)
+    rows = min(embedding_rows(stored) or vocab_size(folder), vocab_size(folder))
     stops = declared_stops(folder)
     check_stops(folder, stops, rows)
     vocabulary = Vocabulary(folder) if has_vocabulary(folder) else None
