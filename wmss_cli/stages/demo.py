@@ -64,7 +64,9 @@ def plan_base(config: Config) -> tuple[Plan, Output, Output]:
     plan = Plan(Path(config.run_dir))
     data = plan.add("data", "demo_data", DemoDataConfig(seed=config.seed), {})
     inputs = {"examples": data, "model": data.part("init")}
-    tokens = plan.add("base-tokens", "tokenize", TokenizeConfig(system_prompt=""), inputs)
+    # The model is made for 512 tokens.
+    tokenize = TokenizeConfig(system_prompt="", max_seq_len=512)
+    tokens = plan.add("base-tokens", "tokenize", tokenize, inputs)
     pretrain = PRETRAIN.model_copy(update={"seed": config.seed})
     inputs = {"strong": data.part("init"), "tokens": tokens}
     return plan, data, plan.add("base", "sft", pretrain, inputs).part("model")
