@@ -129,7 +129,7 @@ CRASHED = Death("", of_memory=False, likely=False)
         (
             End("FAILED", IntegrityError.exit_code),
             ONE_HOUR,
-            f"redo the stage that wrote it (--force), then: {RETRY}",
+            f"mend what the message says, then: {RETRY}",
         ),
         (
             End("FAILED", is_before_wmss=True),

@@ -125,10 +125,8 @@ def mend(run: str, end: End, kind: Kind, resources: Resources) -> str:
         return f"{retry} --slurm {kind}.time_limit_min={2 * resources.time_limit_min}"
     if end.death is not None and end.death.likely:
         return _more_memory(retry, end, kind, resources)
-    if end.exit_code == ConfigError.exit_code:
+    if end.exit_code in (ConfigError.exit_code, IntegrityError.exit_code):
         return f"mend what the message says, then: {retry}"
-    if end.exit_code == IntegrityError.exit_code:
-        return f"redo the stage that wrote it (--force), then: {retry}"
     if end.is_before_wmss:
         return f"mend setup or python of the profile (see the log), then: {retry} --profile FILE"
     return retry
