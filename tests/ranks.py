@@ -2,62 +2,88 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import runpy
 import socket
-import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+_FORKS = multiprocessing.get_context("forkserver")
+_LIBRARIES = [
+    *("deepspeed", "deepspeed.runtime.zero.muon.muon_optimizer", "pandas", "torch"),
+    *("transformers.models.qwen3.modeling_qwen3", "wmss_cli.stages.joint_train"),
+    *("wmss_cli.stages.score_entropy", "wmss_cli.stages.sft", "wmss_cli.stages.logit_curve"),
+]
+"""What every rank imports, for seconds: the server does so once, and forks the ranks."""
 
-def run_ranks(
-    script: Path,
-    arguments: list[str],
-    world_size: int,
-    timeout_s: float = 300,
-    kernels: Path | None = None,
-) -> None:
-    """Run a Python file on every rank; all must end well.
 
-    With `kernels`, a folder with Triton and others' kernels, these run in Triton's interpreter.
-    """
+def rank_environment(rank: int, world_size: int, port: int) -> dict[str, str]:
+    """Return the variables that a launcher gives a rank, but for those that all share."""
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "OMP_NUM_THREADS": 1}
+    own = {name: str(value) for name, value in names.items()}
+    return own | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    here = str(Path(__file__).parent)
-    with ExitStack() as stack:
-        # Not pipes: a rank whose pipe is full while another one's is read would wait for ever.
-        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(world_size)]
-        processes = []
-        for rank in range(world_size):
-            environment = {
-                **os.environ,
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(world_size),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "OMP_NUM_THREADS": "1",
-                # After it, what this process itself was told to import.
-                "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
-            }
-            if kernels is not None:
-                environment["PYTHONPATH"] += f"{os.pathsep}{kernels}"
-                environment["TRITON_INTERPRET"] = "1"
-            command = [sys.executable, str(script), *arguments]
-            processes.append(
-                subprocess.Popen(
-                    command, env=environment, stdout=outputs[rank], stderr=subprocess.STDOUT
-                )
-            )
-        try:
-            codes = [process.wait(timeout=timeout_s) for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-        said = []
-        for output in outputs:
-            output.seek(0)
-            said.append(output.read().decode(errors="replace")[-4000:])
+        return int(probe.getsockname()[1])
+
+
+def start(
+    script: Path, arguments: list[str], environment: dict[str, str], output: Path
+) -> BaseProcess:
+    """Run a Python file as ``__main__`` in a process that has the large libraries already.
+
+    Its `environment` is added to this process' own. What it says goes to the file `output`.
+    """
+    _FORKS.set_forkserver_preload(_LIBRARIES)
+    given = dict(os.environ) | environment
+    process = _FORKS.Process(target=_run, args=(str(script), arguments, given, str(output)))
+    process.start()
+    return process
+
+
+def _run(script: str, arguments: list[str], environment: dict[str, str], output: str) -> None:
+    # The folder of the server's socket is not this process' own to remove.
+    multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
+    with Path(output).open("wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [script, *arguments]
+    runpy.run_path(script, run_name="__main__")
+
+
+def run_ranks(script: Path, arguments: list[str], world_size: int, timeout_s: float = 300) -> None:
+    """Run a Python file on every rank; all must end well."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / str(rank) for rank in range(world_size)]
+        codes = wait(
+            [
+                start(script, arguments, rank_environment(rank, world_size, port), output)
+                for rank, output in enumerate(outputs)
+            ],
+            timeout_s,
+        )
+        said = [output.read_bytes().decode(errors="replace")[-4000:] for output in outputs]
     assert not any(codes), f"exit codes {codes}\n" + "\n".join(said)
+
+
+def wait(processes: list[BaseProcess], timeout_s: float) -> list[int | None]:
+    """Wait for processes and return their exit codes; what does not end in time is killed."""
+    try:
+        for process in processes:
+            process.join(timeout_s)
+        codes = [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert None not in codes, f"not ended within {timeout_s} s: exit codes {codes}"
+    return codes

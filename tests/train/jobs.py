@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ranks import free_port, rank_environment, start, wait
 from table import make_token_table
 from tiny import make_tiny_model
 
 from wmss_cli.core.artifact import Job, partial
 from wmss_cli.core.config import JointConfig, SftConfig, TrainConfig
 from wmss_cli.launch.worker import read_error, write_job
+
+_PATIENCE_S = 200
 
 
 def make_joint_job(work: Path, **options: Any) -> Job:
@@ -72,40 +71,21 @@ def work_folder(job: Job) -> Path:
 
 def run_workers(
     job: Job, control: Path, world_size: int = 1, fault: str = "none", count: int = 0
-) -> tuple[list[int], dict[str, Any] | None]:
+) -> tuple[list[int | None], dict[str, Any] | None]:
     """Run all ranks, the fault in the last one; return exit codes and the reported error."""
     control.mkdir(parents=True)
     write_job(control, job)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = free_port()
+    script = Path(__file__).with_name("faulty_worker.py")
     processes = []
     for rank in range(world_size):
-        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "OMP_NUM_THREADS": 1}
-        environment = {
-            **os.environ,
-            **{name: str(value) for name, value in names.items()},
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-        }
         which = fault if rank == world_size - 1 or fault == "none" else "beside"
-        script = str(Path(__file__).with_name("faulty_worker.py"))
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, script, str(control), which, str(count)],
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=(control / f"stderr-{rank}").open("w"),
-            )
-        )
-    try:
-        last = processes[-1].wait(timeout=200)
+        arguments = [str(control), which, str(count)]
+        environment = rank_environment(rank, world_size, port)
+        processes.append(start(script, arguments, environment, control / f"output-{rank}"))
+    processes[-1].join(_PATIENCE_S)
+    if processes[-1].exitcode == -9:
+        # The others wait for the dead one; a launcher ends them.
         for process in processes[:-1]:
-            if last == -9:
-                # The others wait for the dead one; a launcher ends them.
-                process.kill()
-            process.wait(timeout=200)
-    finally:
-        for process in processes:
             process.kill()
-    return [process.returncode for process in processes], read_error(control)
+    return wait(processes, _PATIENCE_S), read_error(control)

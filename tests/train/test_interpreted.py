@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ranks import run_ranks
+from ranks import free_port, rank_environment
 
 pytestmark = pytest.mark.slow
 Rows = dict[str, dict[str, Any]]
@@ -17,7 +20,16 @@ Rows = dict[str, dict[str, Any]]
 def rows(kernels_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Rows:
     results = tmp_path_factory.mktemp("interpreted") / "results.json"
     worker = Path(__file__).with_name("interpreted_worker.py")
-    run_ranks(worker, [str(results)], 1, kernels=kernels_folder)
+    environment = rank_environment(0, 1, free_port()) | {
+        "TRITON_INTERPRET": "1",
+        "PYTHONPATH": os.pathsep.join((str(worker.parents[1]), str(kernels_folder))),
+    }
+    # Not forked: libraries look for Triton when they are imported.
+    command = [sys.executable, str(worker), str(results)]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     return dict(json.loads(results.read_text()))
 
 
