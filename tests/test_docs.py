@@ -57,8 +57,9 @@ def generate(*arguments: str, folder: Path = DOCS, **environment: str) -> Any:
     )
 
 
-def test_generated_pages_are_current() -> None:
-    done = generate("--check")
+def test_generated_pages_are_current_whatever_the_terminal() -> None:
+    # 'make docs' checks them, too, in a terminal as it is.
+    done = generate("--check", COLUMNS="30", FORCE_COLOR="1")
     assert done.returncode == 0, done.stderr
 
 
@@ -73,13 +74,8 @@ def test_a_stale_page_is_one_line_that_names_it_and_the_command(tmp_path: Path) 
     done = generate("--check", folder=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "stale: docs/cli.md; run 'python docs/generate.py'\n"
-    assert generate(folder=tmp_path).returncode == 0
+    assert generate(folder=tmp_path, NO_COLOR="1").returncode == 0
     assert (tmp_path / "cli.md").read_text() == (DOCS / "cli.md").read_text()
-
-
-@pytest.mark.parametrize("terminal", [{"COLUMNS": "30"}, {"NO_COLOR": "1"}, {"FORCE_COLOR": "1"}])
-def test_generated_pages_do_not_depend_on_the_terminal(terminal: dict[str, str]) -> None:
-    assert generate("--check", **terminal).returncode == 0
 
 
 def test_the_readme_names_the_two_commands() -> None:

@@ -20,7 +20,6 @@ from wmss_cli.cli.bench_commands import _ratios, _ways
         ("loss", ["mixed loss"], {"loss", "gradient"}),
         ("step", ["an AdamW step", "an AdamW step", "a step"], {"loss"}),
         ("score", ["entropy"], {"entropy", "entropy, against a float64 loop"}),
-        ("generate", ["20 answers"], {"share of other answers"}),
         ("cli", ["the help", "a run", "40 mathematical records"], {"right answers"}),
     ],
 )
@@ -65,7 +64,10 @@ def test_generation_is_measured_with_a_model_and_prompts_of_ones_own(
     options = ("--size", "small", "--rounds", "1", "--out", str(tmp_path / "bench"), "--json")
     done = invoke("bench", "generate", "--model", tiny_model, "--tokens", tokens, *options)
     (part,) = Report.model_validate(json.loads(done.stdout)).parts
+    assert part.title.startswith("20 answers")
     assert str(tiny_model) in part.title
+    assert {one.what for one in part.agreements} == {"share of other answers"}
+    assert all(entry.seconds is not None for entry in part.entries)
     alone = invoke("bench", "generate", "--model", tiny_model, *options)
     assert "--model and --tokens go together" in alone.stderr
     loss = invoke("bench", "loss", "--model", tiny_model, "--tokens", tokens, *options)
