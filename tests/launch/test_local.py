@@ -213,7 +213,7 @@ def test_a_worker_that_is_killed_names_the_log(
 ) -> None:
     # A worker with a process of its own, as of an engine.
     python = tmp_path / "python"
-    started = f'sleep 300 & echo $! >"{tmp_path}/started"'
+    started = f'sleep 300 >/dev/null 2>&1 & echo $! >"{tmp_path}/started"'
     python.write_text(f'#!/bin/sh\n{started}\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
