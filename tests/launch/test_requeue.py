@@ -37,7 +37,7 @@ def test_the_first_rank_requeues_the_job(
     assert job.states("1") == ["PENDING"]
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "wmss: saved and requeued (1 of at most 20 times)\n"
+    assert captured.err == "wmss: requeued, to continue (1 of at most 20 times)\n"
 
 
 def test_other_ranks_end_well_and_do_nothing(

@@ -99,7 +99,7 @@ def test_a_signal_saves_requeues_and_ends_in_equal_bits(
     assert wait_over(ledger).state == "done"
     assert digest(here) == undisturbed
     assert "of 220, all saved" in log(here)
-    assert "saved and requeued (1 of at most 20 times)" in log(here)
+    assert "requeued, to continue (1 of at most 20 times)" in log(here)
     assert saved < 220
     assert read_manifest(Path(here.out)).attempt == 2
 
@@ -130,7 +130,7 @@ def test_preemption_saves_requeues_and_ends_in_equal_bits(
     ).strip()
     wait_until(lambda: on_cluster.job(urgent)["JobState"] == "COMPLETED")
     assert wait_over(ledger).state == "done"
-    assert "saved and requeued" in log(here)
+    assert "requeued, to continue" in log(here)
     assert digest(here) == undisturbed
     assert read_manifest(Path(here.out)).job_id == sent.job_ids[0]
 

@@ -38,7 +38,7 @@ def after_interrupt(mode: str, max_requeues: int, resumes: bool) -> int:
     """
     if os.environ.get("RANK", "0") != "0":
         return 0
-    what = "saved and requeued" if resumes else "requeued, to begin anew"
+    what = "requeued, to continue" if resumes else "requeued, to begin anew"
     return 0 if _begins_again(mode, max_requeues, resumes, what) else InterruptedRunError.exit_code
 
 
