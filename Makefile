@@ -10,10 +10,10 @@ demo: .venv/.installed            ## the whole method on a tiny model, from noth
 
 test: .venv/.installed            ## the whole suite
 	tests/install.sh
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 80
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 80
 
 test-chaos: .venv/.installed      ## kill -9, full and failing disks, flipped bits at every place: an hour
-	WMSS_CHAOS=full $(BIN)/python -m pytest -n 0 -s tests/chaos
+	WMSS_CHAOS=full $(BIN)/python -m pytest -n 2 --dist worksteal -rP tests/chaos
 
 test-gpu: .venv/.installed        ## what only a GPU can show, in minutes on one; numbers in gpu-results/
 	$(BIN)/python -m pytest -n 0 tests/gpu

@@ -22,9 +22,35 @@ settings.register_profile("wmss", deadline=None)
 settings.load_profile("wmss")
 
 
+# The longest, in this order, so that at the end no process waits for another one.
+LONGEST = (
+    *("slurm/test_cluster", "slurm/test_faults", "slurm/test_jobs", "slurm/test_pipeline"),
+    *("slurm/test_training", "chaos/test_chaos", "train/test_resume", "train/test_gradients"),
+    *("cli/test_bench", "cli/test_run", "train/test_training", "verify/test_sandbox"),
+    *("verify/test_program", "verify/test_wrappings", "launch/test_local", "test_docs"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest file, so that at the end no process waits for another one."""
-    items.sort(key=lambda item: item.path.name != "test_packaging.py")
+    """Begin with the longest files."""
+    here = Path(__file__).parent
+    place = {here / f"{name}.py": index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Let one process run a file, and one all files with a real Slurm: clusters start once."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return str(Path(file).parent) if file.startswith("tests/slurm/") else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
