@@ -66,7 +66,7 @@ def study(folder: Path) -> Path:
     """Write the demo's study with one seed, on the demo's base model and data; return its file."""
     runs = folder / "runs/demo"
     values = yaml.safe_load((DOCS.parent / "configs/demo.yaml").read_text(encoding="utf-8"))
-    (data,) = runs.glob("demo-data-*[!k]")
+    (data,) = runs.glob("demo-data-*")
     # The first training of the demo makes its base model.
     base = min(runs.glob("sft-*/manifest.json"), key=lambda file: file.stat().st_mtime).parent
     values |= {
