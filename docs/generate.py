@@ -39,40 +39,40 @@ _BOUNDS = {
 
 _CONFIGURATION = """# Configuration
 
-All options stand in one YAML file, a section for each stage. `wmss init` writes examples;
-`wmss config show -c FILE` prints every option, its value and where it came from.
+All options are in one YAML file, with a section for each stage. `wmss init` writes examples;
+`wmss config show -c FILE` prints every option, its value and where it comes from.
 
 ## Which value counts
 
 The strongest source wins:
 
 1. options of the command, such as `--learning-rate 3e-5`;
-2. `--set KEY=VALUE`, such as `--set sft.learning_rate=3e-5`; of several, the last one;
+2. `--set KEY=VALUE`, such as `--set sft.learning_rate=3e-5`; the last one, if there are several;
 3. the YAML file;
 4. the defaults on this page.
 
 - Keys are dotted: `sft.epochs` is `epochs` in the section `sft`.
 - The value of `--set` is read as YAML: `--set data=[a.jsonl,b.jsonl.zst]`, `--set model=null`.
-  Nothing (`--set eval.system_prompt=''`) is the empty text.
+  An empty value (`--set eval.system_prompt=''`) is the empty text.
 - `run_dir`, `model`, `models`, `data`, `task_data`, `eval_files` and YAML files among `tasks` and
   `decontaminate` are paths. In a YAML file they are relative to that file, on the command line to
   the current folder. In both, `~` is your home folder and `$NAME` or `${NAME}` a variable of your
-  shell; one that is not set, or empty, is an error. A `model` of the form `owner/name` in a YAML
-  file is a hub id, unless there is such a folder beside the file; so is an entry of `data`.
+  shell; a variable that is not set, or empty, is an error. A `model` of the form `owner/name` in a
+  YAML file is a hub id, unless such a folder exists beside the file; the same applies to `data`.
 - The file is read as YAML 1.2: `true` and `false` alone are booleans (`yes`, `no`, `on` and `off`
   are texts), dates and `1:30` are texts, and a number with a leading zero is an error. Anchors and
-  merges (`<<: *NAME`) work; a key at the top that begins with `x-` only holds anchors. A section
-  with nothing in it has its defaults.
-- An unknown key, a key that stands twice and a value of the wrong type are errors (exit code 3)
-  that name the file and the line.
-- A top-level `seed` goes to every section with a seed that the sources do not set. With `seeds`
-  there is one run with each of them; then `sft`, `curriculum`, `joint` and `eval` may not set their
+  merges (`<<: *NAME`) work; a top-level key that begins with `x-` is ignored except for its
+  anchors. An empty section has its default values.
+- An unknown key, a duplicate key and a value of the wrong type are errors (exit code 3) that name
+  the file and the line.
+- A top-level `seed` applies to every section whose seed is not set by any source. With `seeds`
+  there is one run for each of them, and `sft`, `curriculum`, `joint` and `eval` may not set their
   own.
 
 ## Arms, seeds and models
 
 A configuration is a study: each of its `arms`, with each of its `seeds`, from each of its `models`.
-[Arms, seeds and models](arms.md) has the catalogue, what is shared, and what is refused.
+[Arms, seeds and models](arms.md) explains the catalogue, what is shared, and what is refused.
 
 ```yaml
 model: Qwen3-4B-Base                       # or models: {4b: Qwen3-4B-Base, 8b: Qwen3-8B-Base}
@@ -82,85 +82,86 @@ arms: [sft, wmss, continued_sft]           # names of the catalogue; or, below e
 #   lam42: {like: wmss, joint.mix_lambda: 0.42}
 seeds: [0, 1, 2]                           # empty: once, with 'seed'
 compare_with: continued_sft                # the arm that differences are taken from
-tables: [methods, logits]                  # what the report lays out
+tables: [methods, logits]                  # what the report shows
 ```
 
 On the command line: `--set seeds=[0]`, `--set "arms=[m1, wmss]"`,
-`--set "arms={lam42: {like: wmss, joint.mix_lambda: 0.42}}"`. The list or mapping replaces the whole
-one of the file.
+`--set "arms={lam42: {like: wmss, joint.mix_lambda: 0.42}}"`. The list or mapping replaces that of
+the file completely.
 
 ## What makes a result another one
 
-The column *in fingerprint* says whether an option is a part of the
+The column *in fingerprint* says whether an option is part of the
 [fingerprint](artifacts.md#fingerprint-and-digest) of its stage. **no** marks options that change
-how a stage runs but not what it makes: with another value, finished work still counts as done.
+how a stage runs but not its result: with another value, finished work still counts as done.
 
 """
 
 _RULES = """## Rules between options
 
-- `global_batch_size` is at least the number of processes. How many micro-batches make a step
+- `global_batch_size` is at least the number of processes. The number of micro-batches in a step
   follows from `micro_batch_tokens` and the lengths of the samples.
 - `precision: bf16` needs `zero_stage` 1, 2 or 3, which keep fp32 master weights. `auto` is bf16 on
-  a GPU: set one of these there, too.
-- `joint.mix_lambda` 0 is refused: the strong model would get no gradient.
+  a GPU, so it needs one of these there too.
+- `joint.mix_lambda` 0 is refused, because the strong model would get no gradient.
 - With `iterations` above 1, `joint.next_weak: cotrained` needs `joint.weak_mode: cotrain` and
   `joint.weak_logits: model`.
 - `wmss run` needs `model` or `models` (not both), `data`, and `tasks` or `eval_files`.
 - An arm may set `iterations` and options of `sft`, `curriculum`, `joint` and `extrapolate`, but no
   seed.
 - `joint.weak_logits` `shuffled` and `noise` need `joint.weak_mode: frozen`. `joint.cache_weak`
-  needs `joint.weak_mode: frozen` and `joint.weak_logits: model`. Arms of the catalogue set what
-  they need.
-- `compare_with` names an arm that is run; no seed is given twice.
+  needs `joint.weak_mode: frozen` and `joint.weak_logits: model`. Arms of the catalogue set these
+  as needed.
+- `compare_with` names one of the arms; no seed is given twice.
 - `eval.samples` above 1 and `eval.top_p` below 1 need an `eval.temperature` above 0.
-- `tokenize.system_prompt` and `eval.system_prompt` are two options: change both together.
+- `tokenize.system_prompt` and `eval.system_prompt` are separate options: change both together.
 """
 
-_TOP_LEVEL = """No fingerprint holds these as they are: `model`, `models`, `data`,
-`tasks`, `decontaminate` and `eval_files` count by their content, `seed` and `seeds` through the
-sections, and the others decide where results go and which steps there are.
+_TOP_LEVEL = """No fingerprint contains these options directly: `model`, `models`, `data`, `tasks`,
+`decontaminate` and `eval_files` count by their content, `seed` and `seeds` through the sections,
+and the others decide where results go and which steps a run has.
 
 """
 
 _CLI = """# Commands
 
 Results go to stdout; progress, summaries and errors go to stderr. `--json` prints JSON to stdout
-instead of a table. Where a help text names a key in brackets, such as `[launch.processes]`, that is
-the option in the [configuration](configuration.md). Exit codes are listed under
-[Artifacts](artifacts.md#exit-codes).
+instead of a table. A key in brackets in a help text, such as `[launch.processes]`, is the option in
+the [configuration](configuration.md). [Artifacts](artifacts.md#exit-codes) lists the exit codes.
 
 """
 
 
 _PROFILE = """# Profiles
 
-A profile says what the jobs of a run ask of a Slurm cluster. `--profile h800:8b` is the variant
-`8b` of a profile that ships with wmss, `--profile cluster.yaml` is a file. `wmss init --profile`
-writes one for the cluster that it sees; [On a cluster](slurm.md#profiles) says more of the values.
+A profile says what the jobs of a run request from a Slurm cluster. `--profile h800:8b` selects the
+variant `8b` of a profile that ships with wmss, and `--profile cluster.yaml` selects a file.
+`wmss init --profile` writes one for the cluster that it finds. [On a cluster](slurm.md#profiles)
+explains the values further.
 
-The strongest source wins: `--slurm KEY=VALUE` (of several for the same key, the last one), the
-values of the variant, the YAML file, the defaults on this page. Nothing here is a part of a
-fingerprint: with another profile, finished work still counts as done.
+The strongest source wins: `--slurm KEY=VALUE` (the last one, if there are several for a key), the
+values of the variant, the YAML file, the defaults on this page. No value is part of a fingerprint:
+with another profile, finished work still counts as done.
 
 """
 
 _SHARED_DEFAULTS = """The four sections have the same keys and the same defaults: `train.nodes`,
-`eval.time_limit_min` and so on. Stages that are one process get `nodes` 1 and `tasks_per_node` 1,
+`eval.time_limit_min` and so on. Stages with a single process get `nodes` 1 and `tasks_per_node` 1,
 whatever their section says.
 
 """
 
 _PROFILE_RULES = """## Rules between values
 
-- `tasks_per_node` is at most `gpus_per_node`, where that is above 0: each process needs a GPU.
-- `signal_lead_s` and 60 s more fit into `time_limit_min`.
+- `tasks_per_node` is at most `gpus_per_node`, if that is above 0: each process needs a GPU.
+- `signal_lead_s` plus 60 s fits into `time_limit_min`.
 - `global_batch_size` of the [configuration](configuration.md) is at least `train.nodes` times
   `train.tasks_per_node`.
-- A control character (a line break, too) in any text is refused.
-- A name in `environment` that looks like a secret is refused: its value would stand in a script.
-- `sbatch` takes long names in lower case, without dashes in front. These are refused, since wmss
-  sets them itself, most of them from the fields above:
+- Control characters, including line breaks, are refused in any text.
+- A name in `environment` that looks like a secret is refused, because its value would be written
+  into a script.
+- `sbatch` accepts long option names in lower case, without leading dashes. These are refused,
+  because wmss sets them itself, most of them from the fields above:
 """
 
 
@@ -170,7 +171,7 @@ def configuration_page() -> str:
     page = _NOTICE + _CONFIGURATION
     page += f"## Top level\n\n{Config.__doc__}\n\n{_TOP_LEVEL}{_table(Config, '', sections)}\n"
     for name, section in sections.items():
-        # Where a stage runs is no part of what it makes.
+        # Where a stage runs does not change its result.
         execution = section.model_fields if name == "launch" else section.EXECUTION
         page += f"## `{name}`\n\n{section.__doc__}\n\n"
         page += _table(section, f"{name}.", execution=execution) + "\n"
@@ -205,7 +206,7 @@ def _table(
     leave_out: Collection[str] = (),
     execution: Collection[str] | None = None,
 ) -> str:
-    """Return a row for each field; where `execution` is given, with what is no part of results."""
+    """Return a row for each field; `execution` adds whether it is part of the fingerprint."""
     columns = ["key", "type", "default", "meaning", "allowed"]
     if execution is not None:
         columns.append("in fingerprint")
@@ -272,7 +273,7 @@ def cli_page() -> str:
 
 
 def plan_page() -> str:
-    """Return ``plan.md`` with its tables made anew; its text is written by hand."""
+    """Return ``plan.md`` with new tables; its text is written by hand."""
     page = (DOCS / "plan.md").read_text(encoding="utf-8")
     for name, rows in plan_tables.tables().items():
         begin, end = f"<!-- {name}: written by {COMMAND} -->\n", f"<!-- end of {name} -->\n"

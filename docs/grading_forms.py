@@ -2,7 +2,7 @@ r"""How many answers are graded right, by the way in which they are written.
 
 ``python docs/grading_forms.py math500.jsonl [GOLDS]`` writes each reference of a file in the forms
 below, once as it is and once with one digit or sign changed, and prints a table: how many of the
-first are accepted, and how many of the second are refused.
+first are accepted, and how many of the second are rejected.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def _sentence(form: str) -> Callable[[str], str | None]:
 FORMS: dict[str, Callable[[str], str | None]] = {
     "bare": lambda gold: gold,
     "boxed": lambda gold: rf"So it is $\boxed{{{gold}}}$.",
-    "bold, words behind": _sentence("The answer is **GOLD** when we count all 7 of them."),
+    "bold, followed by words": _sentence("The answer is **GOLD** when we count all 7 of them."),
     "Chinese sentence": _sentence("因此，答案是 GOLD。"),  # noqa: RUF001
     "unit": _number(r"\boxed{GOLD\text{ cm}}"),
     "Unicode minus": lambda gold: f"So the value is {_plain(gold).replace('-', chr(0x2212))}.",
-    "brackets behind": _sentence("**Answer:** GOLD (the sum of 3 and 4)"),
+    "followed by brackets": _sentence("**Answer:** GOLD (the sum of 3 and 4)"),
     "code marks": lambda gold: f"The answer is `{gold}`.",
     r"`\text`": lambda gold: (
         rf"\boxed{{\text{{{gold}}}}}"
@@ -126,7 +126,7 @@ def read_golds(path: Path) -> list[str]:
 
 
 def _table(answers: list[tuple[Written, Verdict]]) -> Iterator[str]:
-    yield "| form | right | accepted | changed | refused |"
+    yield "| form | correct | accepted | changed | rejected |"
     yield "| --- | --- | --- | --- | --- |"
     total: Counter[tuple[str, bool]] = Counter()
     good: Counter[tuple[str, bool]] = Counter()

@@ -61,8 +61,8 @@ def memory_rows() -> list[list[str]]:
 
 def work_rows() -> list[list[str]]:
     """Return time and disk space of each pair, with recomputed activations."""
-    head = ["pair", "GPUs", "ZeRO", "FLOPs", "recomputed", "passes a step", "filled", "hours"]
-    rows = [[*head, "of it products", "communication", "GPU-hours", "MFU", "disk"]]
+    head = ["pair", "GPUs", "ZeRO", "FLOPs", "recomputed", "passes per step", "filled", "hours"]
+    rows = [[*head, "of which products", "communication", "GPU-hours", "MFU", "disk"]]
     for name, checkpointing, first in _forecasts():
         if checkpointing:
             use = first.trainings[1].use_zero_stage
@@ -106,12 +106,12 @@ def configuration_rows() -> list[list[str]]:
         "configuration",
         "GPUs",
         "ZeRO",
-        "tokens a pass",
+        "tokens per pass",
         "peak, GB",
-        "of at most",
-        "passes a step",
+        "largest that fits",
+        "passes per step",
     ]
-    rows = [[*head, "MFU", "sft, h", "joint-train, h", "GPU-hours of all", "start to end, h"]]
+    rows = [[*head, "MFU", "sft, h", "joint-train, h", "GPU-hours in total", "start to end, h"]]
     for name in CONFIGURATIONS:
         config = resolve(packaged("configs") / f"{name}.yaml").config
         assert config.launch.profile is not None

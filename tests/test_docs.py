@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from wmss_cli.cli.main import app
 from wmss_cli.core import errors, schema
 from wmss_cli.core.config import Config
 from wmss_cli.core.manifest import Manifest
@@ -25,8 +27,7 @@ from wmss_cli.launch.profile import Profile
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-SECTIONS = ("curate", "tokenize", "sft", "score_entropy", "curriculum", "joint", "eval", "launch")
-KINDS_OF_JOBS = ("train", "score", "eval", "cpu")
+COMMANDS = typer.main.get_command(app)
 
 
 def code_spans(page: Path) -> list[str]:
@@ -104,13 +105,26 @@ def test_names_of_code_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_are_named_exist(page: Path) -> None:
     known = flatten(Config()) | flatten(Profile())
-    sections = "|".join((*SECTIONS, *KINDS_OF_JOBS))
+    sections = "|".join({key.partition(".")[0] for key in known if "." in key})
     for span in code_spans(page):
         key = re.fullmatch(
             rf"(?:--set |--slurm )?((?:{sections})\.(?!parquet|jsonl)\w+)(?:[:=].*)?", span
         )
         if key is not None:
             assert key[1] in known, span
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    text = re.sub(r"\\\n", " ", page.read_text(encoding="utf-8"))
+    for line in re.findall(r"^\$ wmss (.*)$", text, flags=re.M):
+        command: Any = COMMANDS
+        words = line.partition("#")[0].split()
+        while words and hasattr(command, "commands") and words[0][0] not in "-[":
+            command = command.commands[words.pop(0)]
+        known = {name for option in command.params for name in option.opts + option.secondary_opts}
+        named = {word.partition("=")[0] for word in words if re.match(r"--\w", word)}
+        assert named <= known | {"--help"}, line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -147,6 +161,12 @@ def test_internal_links_lead_somewhere(page: Path) -> None:
 def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     assert sorted(re.findall(r"[\w-]+\.md", navigation)) == [p.name for p in PAGES[1:]]
+
+
+@pytest.mark.parametrize("front", [ROOT / "README.md", DOCS / "index.md"], ids=lambda p: p.name)
+def test_every_page_is_linked_from_the_front_pages(front: Path) -> None:
+    linked = {target.name for target, _ in links(front)}
+    assert {page.name for page in DOCS.glob("*.md")} - linked <= {"index.md"}
 
 
 def test_every_column_and_field_of_an_artifact_is_explained() -> None:
