@@ -1,8 +1,8 @@
 """Write the pages that are made from the code: ``python docs/generate.py [--check]``.
 
 ``configuration.md`` comes from the models in :mod:`wmss_cli.core.config`, ``profile.md`` from
-those in :mod:`wmss_cli.launch.profile`, ``cli.md`` from the help of the commands, and the tables in
-``plan.md`` from :mod:`wmss_cli.launch.forecast`. With ``--check`` nothing is written; where a page
+those in :mod:`wmss_cli.slurm.profile`, ``cli.md`` from the help of the commands, and the tables in
+``plan.md`` from :mod:`wmss_cli.preflight.forecast`. With ``--check`` nothing is written; where a page
 is stale, one line says so and the exit code is 1.
 """
 
@@ -22,7 +22,7 @@ from typer.cli import get_docs_for_click
 
 from wmss_cli.cli.main import app
 from wmss_cli.core.config import Config, Section
-from wmss_cli.launch.profile import OWNED, Profile, Resources
+from wmss_cli.slurm.profile import OWNED, Profile, Resources
 
 DOCS = Path(__file__).parent
 COMMAND = "python docs/generate.py"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from launch.fake_slurm import FakeSlurm
+    from slurm.fake_slurm import FakeSlurm
 
 # Threads that wait for each other make tiny tensors a hundred times slower on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,10 +22,16 @@ settings.register_profile("wmss", deadline=None)
 settings.load_profile("wmss")
 
 
-# The longest, in this order, so that at the end no process waits for another one.
-LONGEST = (
+ON_CLUSTER = (
     *("slurm/test_cluster", "slurm/test_faults", "slurm/test_jobs", "slurm/test_pipeline"),
-    *("slurm/test_training", "chaos/test_chaos", "train/test_resume", "train/test_gradients"),
+    "slurm/test_training",
+)
+"""Files whose tests use a real Slurm."""
+
+# In this order, so that at the end no process waits for another one.
+LONGEST = (
+    *ON_CLUSTER,
+    *("chaos/test_chaos", "train/test_resume", "train/test_gradients"),
     *("cli/test_bench", "cli/test_run", "train/test_training", "verify/test_sandbox"),
     *("verify/test_program", "verify/test_wrappings", "launch/test_local", "test_docs"),
 )
@@ -48,7 +54,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return str(Path(file).parent) if file.startswith("tests/slurm/") else file
+            name = file.removeprefix("tests/").removesuffix(".py")
+            return "cluster" if name in ON_CLUSTER else file
 
     return ByFile(config, log)
 
@@ -135,7 +142,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     """Put Slurm's commands first on PATH: fakes, whose jobs never run by themselves."""
-    from launch.fake_slurm import FakeSlurm
+    from slurm.fake_slurm import FakeSlurm
 
     fake = FakeSlurm(tmp_path / "cluster")
     monkeypatch.setenv("PATH", str(fake.bin), prepend=os.pathsep)

@@ -21,6 +21,8 @@ LAYERS = (
     ("bench",),
     ("stages",),
     ("launch",),
+    ("slurm",),
+    ("preflight",),
     ("cli",),
 )
 """From the lowest to the highest; packages of one layer do not import each other."""
@@ -30,7 +32,7 @@ HEIGHT = {package: height for height, layer in enumerate(LAYERS) for package in 
 HEAVY = {"torch", "transformers", "datasets", "deepspeed"}
 """Seconds to import; only what runs inside a job may do so."""
 
-LIGHT_PACKAGES = ("cli", "core", "launch")
+LIGHT_PACKAGES = ("cli", "core", "launch", "preflight", "slurm")
 LIGHT_MODULES = (
     "wmss_cli.bench.plot",
     "wmss_cli.bench.results",
@@ -46,7 +48,7 @@ LIGHT_MODULES = (
     "wmss_cli.models.context",
     "wmss_cli.models.folder",
     "wmss_cli.models.layout",
-    "wmss_cli.models.preflight",
+    "wmss_cli.models.consistency",
     "wmss_cli.models.published",
     "wmss_cli.models.shape",
     "wmss_cli.models.stops",

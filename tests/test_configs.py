@@ -18,10 +18,10 @@ from wmss_cli.core.config import Config
 from wmss_cli.core.files import canonical_hash
 from wmss_cli.core.resolve import resolve
 from wmss_cli.evaluate.tasks import shipped
-from wmss_cli.launch.forecast import forecast
-from wmss_cli.launch.forecast_inputs import answers_of, gpus_of
-from wmss_cli.launch.profile import load_profile
-from wmss_cli.launch.workload import workload
+from wmss_cli.preflight.forecast import forecast
+from wmss_cli.preflight.inputs import answers_of, gpus_of
+from wmss_cli.preflight.workload import workload
+from wmss_cli.slurm.profile import load_profile
 from wmss_cli.stages.catalogue import CATALOGUE
 from wmss_cli.stages.demo import demo_config, plan_base
 from wmss_cli.stages.pipeline import StudyPlan, plan_pipeline

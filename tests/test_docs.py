@@ -22,7 +22,7 @@ from wmss_cli.core import errors, schema
 from wmss_cli.core.config import Config
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.resolve import flatten
-from wmss_cli.launch.profile import Profile
+from wmss_cli.slurm.profile import Profile
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -20,7 +20,7 @@ from wmss_cli.cli.main import app
 from wmss_cli.core.config import Config
 from wmss_cli.core.manifest import read_manifest
 from wmss_cli.core.resolve import flatten, resolve
-from wmss_cli.launch.profile import load_profile
+from wmss_cli.slurm.profile import load_profile
 
 ESCAPE = "\x1b"
 RED = re.compile(r"\x1b\[[\d;]*31m")
@@ -268,7 +268,7 @@ def test_doctor_as_json() -> None:
 
 def test_doctor_ends_with_3_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "wmss_cli.launch.doctor.metadata.requires", lambda _: ["wmss-no-such-package>=1.2"]
+        "wmss_cli.preflight.doctor.metadata.requires", lambda _: ["wmss-no-such-package>=1.2"]
     )
     result = invoke("doctor")
     assert result.exit_code == 3

@@ -11,17 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 from commands import MODEL_CONFIG, error_of, invoke, right_records, wmss, write_model, write_records
-from launch.fake_slurm import FakeSlurm
-from launch.plans import as_sent, finish, finish_shards, small_plan, training_plan, work
+from slurm.fake_slurm import FakeSlurm
+from slurm.plans import as_sent, finish, finish_shards, send_plan, small_plan, training_plan, work
 from typer.testing import Result
 
 from wmss_cli.cli import following
 from wmss_cli.core.artifact import partial
 from wmss_cli.core.progress import PROGRESS, Progress
-from wmss_cli.launch.ledger import Ledger
-from wmss_cli.launch.profile import Profile, Resources
-from wmss_cli.launch.runs import remember
-from wmss_cli.launch.submit import RunSettings, submit
+from wmss_cli.slurm.ledger import Ledger
+from wmss_cli.slurm.profile import Profile, Resources
+from wmss_cli.slurm.runs import remember
 from wmss_cli.stages.plan import Step
 
 GPU = Resources(gpus_per_node=1, mem_gb=4)
@@ -51,7 +50,7 @@ def steps(tmp_path: Path) -> list[Step]:
 def run(tmp_path: Path, slurm: FakeSlurm, steps: list[Step]) -> Path:
     """A small run that was sent: jobs 1 (curate), 2 (shards), 3 (merge), 4 (curriculum)."""
     folder = tmp_path / "run"
-    as_sent(slurm, steps, RunSettings(folder, Profile(score=GPU), "cpu"))
+    as_sent(slurm, steps, folder, Profile(score=GPU))
     remember(folder, None)
     return folder
 
@@ -215,7 +214,7 @@ def test_what_may_not_be_submitted_yet_is_sent_by_wait(
 ) -> None:
     """Let the first job that waits be done at each look."""
     few = ("--slurm", "max_submitted=2")
-    submit(steps, RunSettings(tmp_path / "run", Profile(max_submitted=2), "cpu"))
+    send_plan(steps, tmp_path, Profile(max_submitted=2))
     remember(tmp_path / "run", None)
     shown = ok(invoke("status", "run"))
     assert row(shown, "curriculum") == "curriculum is sent later"
@@ -233,7 +232,7 @@ def test_what_may_not_be_submitted_yet_is_sent_by_wait(
 def test_what_is_not_sent_yet_can_be_cancelled(
     tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
 ) -> None:
-    submit(steps, RunSettings(tmp_path / "run", Profile(max_submitted=2), "cpu"))
+    send_plan(steps, tmp_path, Profile(max_submitted=2))
     result = invoke("cancel", tmp_path / "run", "--yes")
     assert result.stderr.startswith("Cancelled 2 jobs, and 3 that were not sent yet. 'wmss retry")
     assert Ledger(tmp_path / "run").later() == {}
@@ -307,7 +306,7 @@ def test_status_shows_a_row_for_each_stage(slurm: FakeSlurm, steps: list[Step]) 
 def test_status_says_how_a_training_goes(tmp_path: Path, slurm: FakeSlurm) -> None:
     now = time.time()
     steps = training_plan(tmp_path)
-    as_sent(slurm, steps, RunSettings(tmp_path / "run", Profile(), "cpu"))
+    as_sent(slurm, steps, tmp_path / "run")
     remember(tmp_path / "run", None)
     slurm.move("2", "RUNNING", start=datetime.fromtimestamp(now - 99).isoformat("T", "seconds"))
     folder = partial(Path(steps[1].job.out))
@@ -545,7 +544,7 @@ def test_retry_is_for_jobs(run: Path) -> None:
 def test_runs_lists_them_the_newest_first(tmp_path: Path, run: Path, slurm: FakeSlurm) -> None:
     other = tmp_path / "[b]old"
     other.mkdir()
-    as_sent(slurm, small_plan(other), RunSettings(other, Profile(), "cpu"))
+    as_sent(slurm, small_plan(other), other)
     remember(other, None)
     before = len(slurm.calls("squeue"))
     shown = ok(invoke("runs"))
@@ -572,5 +571,5 @@ def test_the_jobs_know_whether_to_verify_their_inputs(
     result = invoke("run", config, "--set", f"verify_inputs={verify}")
     assert result.exit_code == 0, result.stderr
     orders = sorted(config.parent.glob("my-run/slurm/*/order-*.json"))
-    tasks = [task for path in orders for task in json.loads(path.read_text())["tasks"]]
-    assert {task["job"]["verify_inputs"] for task in tasks} == {verify == "true"}
+    jobs = [job for path in orders for job in json.loads(path.read_text())["jobs"]]
+    assert {job["verify_inputs"] for job in jobs} == {verify == "true"}

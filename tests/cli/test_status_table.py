@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from wmss_cli.cli.status_table import hours, render, show
-from wmss_cli.launch.parts import State
-from wmss_cli.launch.status import Counts, Failure, RunStatus, StageStatus
+from wmss_cli.slurm.job_status import State
+from wmss_cli.slurm.status import Counts, Failure, RunStatus, StageStatus
 
 STATES = get_args(State)
 

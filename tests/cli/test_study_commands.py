@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 from commands import invoke, right_records, write_model, write_records
-from launch.fake_slurm import FakeSlurm
-from launch.plans import as_sent, finish
+from slurm.fake_slurm import FakeSlurm
+from slurm.plans import as_sent, finish
 from typer.testing import Result
 
 from wmss_cli.core.config import Config
 from wmss_cli.core.errors import StageError
-from wmss_cli.launch.ledger import Ledger
-from wmss_cli.launch.profile import Profile
-from wmss_cli.launch.runs import remember
-from wmss_cli.launch.submit import RunSettings
 from wmss_cli.results.study import write_study
+from wmss_cli.slurm.ledger import Ledger
+from wmss_cli.slurm.runs import remember
 from wmss_cli.stages.catalogue import CATALOGUE
 from wmss_cli.stages.pipeline import StudyPlan, plan_pipeline
 
@@ -47,7 +45,7 @@ def files(tmp_path: Path) -> dict[str, object]:
 def study(tmp_path: Path, slurm: FakeSlurm, files: dict[str, object]) -> StudyPlan:
     """Three arms and two seeds that were sent."""
     plan = plan_pipeline(Config(**files, arms=["base", "continued_sft", "wmss"], seeds=[0, 1]))
-    as_sent(slurm, plan.steps, RunSettings(tmp_path / "study", Profile(), "cpu"))
+    as_sent(slurm, plan.steps, tmp_path / "study")
     remember(tmp_path / "study", None)
     return plan
 
@@ -107,6 +105,26 @@ def test_retry_of_an_arm_sends_what_that_arm_needs(study: StudyPlan, slurm: Fake
     assert labels() == [step.label for step in study.steps], "the plan is still the whole study"
 
 
+def test_an_arm_with_another_profile_and_the_rest_still_wait_for_each_other(
+    study: StudyPlan, slurm: FakeSlurm
+) -> None:
+    ok(invoke("cancel", "study", "--yes"))
+    ok(invoke("retry", "study", "--arm", "wmss", "--seed", "0", "--slurm", "cpu.mem_gb=9"))
+    # The rest needs what that arm has sent: curation, the model M1.
+    before = len(slurm.jobs())
+    ok(invoke("retry", "study"))
+    new = {job["name"]: job["options"] for job in slurm.jobs()[before:]}
+    ids = {job["name"].rsplit("-", 1)[0]: job["id"] for job in slurm.jobs()}
+    assert set(labels()) == {step.label for step in study.steps}
+    trained = next(options for name, options in new.items() if "continued_sft-s0" in name)
+    assert ids["wmss-m1-s0"] in trained["dependency"].split(":")
+    assert not [name for name in new if name.startswith(("wmss-curate", "wmss-m1-s0"))]
+    # All of it is in the queue once.
+    before = len(slurm.jobs())
+    ok(invoke("retry", "study"))
+    assert len(slurm.jobs()) == before
+
+
 @pytest.mark.usefixtures("study")
 def test_the_log_of_an_arms_training(slurm: FakeSlurm, tmp_path: Path) -> None:
     job = slurm.last("wmss-s1")
@@ -148,7 +166,7 @@ def test_a_large_study_is_a_table_of_arms_and_seeds(
     begin = time.monotonic()
     plan = plan_pipeline(Config(**files, models=models, arms=list(CATALOGUE), seeds=[0, 1, 2]))
     assert time.monotonic() - begin < 5, "of seconds that nobody should wait for a plan"
-    as_sent(slurm, plan.steps, RunSettings(tmp_path / "study", Profile(), "cpu"))
+    as_sent(slurm, plan.steps, tmp_path / "study")
     remember(tmp_path / "study", None)
     finish(plan.steps[0].job)
     begin = time.monotonic()
@@ -182,7 +200,7 @@ def test_an_arm_that_is_added_while_jobs_wait_is_all_that_is_sent(
     reports = [job for job in slurm.jobs() if job["name"].startswith("wmss-report-")]
     assert [slurm.states(job["id"]) for job in reports] == [["CANCELLED"], ["PENDING"]]
     assert "is cancelled: the report waits for what the study has now" in result.stderr
-    assert Ledger(tmp_path / "study").read_plan().plan()[-1].label == "report"
+    assert Ledger(tmp_path / "study").read_plan().steps()[-1].label == "report"
 
 
 def test_jobs_are_known_again_whatever_their_steps_are_called_now(
@@ -274,7 +292,7 @@ def test_an_arm_may_be_called_like_a_seed(
     tmp_path: Path, slurm: FakeSlurm, files: dict[str, object]
 ) -> None:
     plan = plan_pipeline(Config(**files, arms={"s1": {"like": "ceda"}}))
-    as_sent(slurm, plan.steps, RunSettings(tmp_path / "study", Profile(), "cpu"))
+    as_sent(slurm, plan.steps, tmp_path / "study")
     remember(tmp_path / "study", None)
     assert "s1: no log yet" in invoke("logs", "study", "s1").stderr
     assert "wmss: no such stage" in invoke("logs", "study", "wmss").stderr

@@ -11,7 +11,7 @@ from tiny import make_tiny_model
 
 from wmss_cli.evaluate.choice import Engine, choose, flash_problem, vllm_problem
 from wmss_cli.evaluate.generate import open_engine
-from wmss_cli.launch.processes import visible_gpus
+from wmss_cli.launch.local import visible_gpus
 
 PROMPTS = [[3, 5, 7, 11], [20, 40], [9] * 30, [6]]
 STOP = 319

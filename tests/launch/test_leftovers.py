@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wmss_cli.launch.leftovers import end_session
+from wmss_cli.launch.worker import end_session
 
 STAGE = """
 import subprocess, sys, time

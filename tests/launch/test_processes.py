@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.launch.processes import count_processes, name_gpus, visible_gpus
+from wmss_cli.launch.local import count_processes, name_gpus, visible_gpus
 
 
 def job(stage: str, **config: Any) -> Job:

@@ -1,22 +1,23 @@
-"""Real Slurm clusters for the tests in this folder, which are all marked ``slurm`` and ``slow``."""
+"""Real Slurm clusters; the tests that use one are marked ``slurm`` and ``slow``."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from slurm.cluster import PACKAGES, Cluster
 from slurm.configuration import search_path, slurm_version
+
+_CLUSTERS = {"cluster", "cluster_without_accounting"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Every item of the session comes by here.
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if _CLUSTERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slurm)
             item.add_marker(pytest.mark.slow)
             # A job starts in seconds, or in minutes where the machine is busy.
@@ -66,7 +67,7 @@ def cluster_without_accounting() -> Iterator[Cluster]:
 @pytest.fixture(autouse=True)
 def _no_job_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """End what a test leaves on its clusters, however it ends: the next ones need the nodes."""
-    names = {"cluster", "cluster_without_accounting"}.intersection(request.fixturenames)
+    names = _CLUSTERS.intersection(request.fixturenames)
     clusters: list[Cluster] = [request.getfixturevalue(name) for name in sorted(names)]
     before = [one.active_jobs() for one in clusters]
     yield

@@ -17,11 +17,12 @@ from slurm.cluster import Cluster, ClusterError
 
 from wmss_cli.core.artifact import Job, describe
 from wmss_cli.core.resources import packaged
-from wmss_cli.launch.ledger import Ledger
-from wmss_cli.launch.profile import Profile
-from wmss_cli.launch.sending import Sent
-from wmss_cli.launch.status import RunStatus, StageStatus, run_status
-from wmss_cli.launch.submit import RunSettings, submit
+from wmss_cli.slurm.chain import Group
+from wmss_cli.slurm.decide import Decision
+from wmss_cli.slurm.ledger import Ledger
+from wmss_cli.slurm.profile import Profile
+from wmss_cli.slurm.send import submit
+from wmss_cli.slurm.status import RunStatus, StageStatus, run_status
 from wmss_cli.stages import demo_data
 from wmss_cli.stages.demo import DemoDataConfig
 from wmss_cli.stages.plan import Step
@@ -91,12 +92,13 @@ def wmss(folder: Path, *arguments: str, timeout_s: float = 900) -> subprocess.Co
     )
 
 
-def send(job: Job, label: str = "joint", **changes: Any) -> tuple[Ledger, Sent]:
+def send(job: Job, label: str = "joint", **changes: Any) -> tuple[Ledger, Decision]:
     """Submit one job as a run of its own, and return its ledger and what was sent last."""
     run_dir = Path(job.out).parent
     step = Step(label, job, describe(job)[0], ())
     profile = Profile.model_validate(PROFILE | changes)
-    sent = submit([step], RunSettings(run_dir, profile, "test"))
+    group = Group(steps=[step], profile=profile, profile_name="test", max_array_size=1)
+    sent = submit(run_dir, [group])
     return Ledger(run_dir), sent[-1]
 
 

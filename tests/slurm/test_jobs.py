@@ -33,8 +33,8 @@ from tiny import make_tiny_model
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import CurateConfig, ScoreConfig
 from wmss_cli.core.manifest import read_manifest
-from wmss_cli.launch.ledger import Ledger
 from wmss_cli.launch.local import run_local
+from wmss_cli.slurm.ledger import Ledger
 from wmss_cli.stages.plan import Plan, external
 
 pytestmark = pytest.mark.usefixtures("on_cluster")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from commands import error_of, invoke, right_records, write_records
-from launch.fake_slurm import FakeSlurm
 from safetensors.torch import load_file, save_file
+from slurm.fake_slurm import FakeSlurm
 from table import make_token_table
 from tiny import END, make_tiny_model, make_tiny_tokenizer
 from tokenizers import AddedToken

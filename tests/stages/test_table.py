@@ -12,7 +12,7 @@ import pytest
 
 from wmss_cli.core.config import Config
 from wmss_cli.core.section import Section
-from wmss_cli.launch.profile import Profile, Resources
+from wmss_cli.slurm.profile import Profile, Resources
 from wmss_cli.stages import shards, table
 from wmss_cli.stages.shards import Sharded
 from wmss_cli.stages.table import STAGES, Stage

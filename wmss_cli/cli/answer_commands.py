@@ -147,8 +147,8 @@ def report(
 
 def _failures(run_dir: Path) -> dict[str, str]:
     """Return why stages of a run failed on a cluster; nothing where none was sent to one."""
-    from wmss_cli.launch.ledger import Ledger
-    from wmss_cli.launch.status import run_status
+    from wmss_cli.slurm.ledger import Ledger
+    from wmss_cli.slurm.status import run_status
 
     ledger = Ledger(run_dir)
     if not ledger.has_plan():

@@ -46,8 +46,8 @@ def status(
     the command that mends it. A large study is a table of arms and seeds.
     """
     from wmss_cli.cli import following, status_table
-    from wmss_cli.launch.runs import find_run
-    from wmss_cli.launch.status import run_status
+    from wmss_cli.slurm.runs import find_run
+    from wmss_cli.slurm.status import run_status
 
     ledger = find_run(run)
     if watch and not as_json:
@@ -57,7 +57,7 @@ def status(
             return
         if console.err.is_terminal:
             if found.state == "done":
-                _show_findings(ledger.read_plan().plan())
+                _show_findings(ledger.read_plan().steps())
             return
     else:
         found = run_status(ledger, selection.arm, selection.seed, selection.model)
@@ -66,7 +66,7 @@ def status(
     else:
         status_table.show(found, console.out, whole=all_ or not selection.is_whole)
         if found.state == "done":
-            _show_findings(ledger.read_plan().plan())
+            _show_findings(ledger.read_plan().steps())
 
 
 def _show_findings(steps: Sequence[Step]) -> None:
@@ -109,9 +109,9 @@ def logs(
 
     Prints the log of the newest job of a stage.
     """
-    from wmss_cli.launch.logs import find_log, find_stage, follow_log
-    from wmss_cli.launch.runs import find_run
-    from wmss_cli.launch.tail import tail
+    from wmss_cli.slurm.logs import find_log, find_stage, follow_log
+    from wmss_cli.slurm.runs import find_run
+    from wmss_cli.slurm.words import tail
 
     ledger = find_run(run)
     label = find_stage(ledger, stage, selection.arm, selection.seed, selection.model)
@@ -143,14 +143,13 @@ def cancel(
     Training saves first, if Slurm gives it the time; 'wmss retry' continues from there. Of an arm
     or a seed only those jobs are cancelled that nothing else in the study needs.
     """
-    from wmss_cli.launch.cancel import active_jobs, cancel, later_jobs
-    from wmss_cli.launch.runs import find_run
+    from wmss_cli.slurm.runs import active_jobs, cancel, find_run, later_jobs
     from wmss_cli.stages.plan import only_of
 
     ledger = find_run(run)
     wanted = list(stages or [])
     if not selection.is_whole:
-        plan = ledger.read_plan().plan()
+        plan = ledger.read_plan().steps()
         own = only_of(plan, selection.arm, selection.seed, selection.model)
         wanted = [step.label for step in own if not wanted or step.label in wanted]
         if not wanted:
@@ -188,7 +187,7 @@ def retry(
     they wait for what failed. The profile is that of the run, unless one is given.
     """
     from wmss_cli.cli.submitting import resubmit
-    from wmss_cli.launch.runs import find_run
+    from wmss_cli.slurm.runs import find_run
 
     if launch.cluster == "local":
         raise ConfigError("retry is for submitted runs; run the command again without --cluster")
@@ -201,7 +200,7 @@ def runs(as_json: Json = False) -> None:
 
     Every run that was submitted by this user and whose folder is still there.
     """
-    from wmss_cli.launch.runs import known_runs, summaries
+    from wmss_cli.slurm.runs import known_runs, summaries
 
     found = summaries(known_runs())
     if as_json:

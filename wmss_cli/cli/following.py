@@ -12,10 +12,10 @@ from rich.live import Live
 from wmss_cli.cli import console, options, status_table
 from wmss_cli.cli.display import Display
 from wmss_cli.core.errors import InterruptedRunError, StageError, WmssError
-from wmss_cli.launch.ledger import Ledger
-from wmss_cli.launch.rest import send_rest
-from wmss_cli.launch.runs import name_of
-from wmss_cli.launch.status import RunStatus, run_status
+from wmss_cli.slurm.ledger import Ledger
+from wmss_cli.slurm.runs import name_of
+from wmss_cli.slurm.send import send_rest
+from wmss_cli.slurm.status import RunStatus, run_status
 
 _FIRST_S = 10.0
 _LONGEST_S = 60.0

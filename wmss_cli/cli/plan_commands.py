@@ -124,11 +124,11 @@ def plan(
     tasks, if they are there; what is not is assumed, and said.
     """
     from wmss_cli.cli import plan_tables
-    from wmss_cli.launch.forecast import forecast
-    from wmss_cli.launch.forecast_inputs import Rates, answers_of, gpus_of
-    from wmss_cli.launch.profile import load_profile
-    from wmss_cli.launch.study_forecast import Chosen
-    from wmss_cli.launch.workload import workload
+    from wmss_cli.preflight.forecast import forecast
+    from wmss_cli.preflight.inputs import Rates, answers_of, gpus_of
+    from wmss_cli.preflight.study import Chosen
+    from wmss_cli.preflight.workload import workload
+    from wmss_cli.slurm.profile import load_profile
 
     given = options.configure(config, sets, {"launch.profile": ("--profile", profile)})
     resolved = given.config

@@ -11,11 +11,10 @@ from rich.table import Table
 from wmss_cli.cli import console
 
 if TYPE_CHECKING:
-    from wmss_cli.launch.forecast import Forecast, TrainingForecast
-    from wmss_cli.launch.memory_forecast import StageMemory
-    from wmss_cli.launch.pipeline_time import PipelineTime
-    from wmss_cli.launch.power_forecast import Detectable, PowerForecast
-    from wmss_cli.launch.study_forecast import StudyForecast
+    from wmss_cli.preflight.forecast import Forecast, TrainingForecast
+    from wmss_cli.preflight.memory import StageMemory
+    from wmss_cli.preflight.power import Detectable, PowerForecast
+    from wmss_cli.preflight.study import PipelineTime, StudyForecast
 
 MEMORY_COLUMNS = (
     *("ZeRO", "weights", "grads", "optim", "buffers", "batch", "step", "peak"),

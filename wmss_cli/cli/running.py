@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wmss_cli.core import config as c
     from wmss_cli.core.artifact import Job
     from wmss_cli.core.manifest import Manifest
-    from wmss_cli.launch.makers import Maker
+    from wmss_cli.slurm.makers import Maker
 
 
 def obtain(
@@ -50,7 +50,7 @@ def obtain(
     plan = Plan(Path(resolved.run_dir))
     makers: dict[str, Maker | None] = dict.fromkeys(inputs)
     if resolved.launch.cluster == "slurm":
-        from wmss_cli.launch.makers import maker_of
+        from wmss_cli.slurm.makers import maker_of
 
         makers = {role: maker_of(Path(path)) for role, path in inputs.items()}
     sources = {

@@ -60,8 +60,8 @@ def _write(texts: Mapping[Path, str], force: bool) -> None:
 
 
 def _seen_profile() -> str:
-    from wmss_cli.launch.cluster import partitions, render, suggest
-    from wmss_cli.launch.slurm import cluster_config
+    from wmss_cli.slurm.commands import cluster_config
+    from wmss_cli.slurm.partitions import partitions, render, suggest
 
     name = cluster_config().name
     return render(
@@ -104,12 +104,12 @@ def doctor(
     if submit and profile is None:
         raise ConfigError("--submit needs to know what to ask for; add --profile NAME")
     if model is not None:
-        from wmss_cli.launch.model_doctor import examine_model
+        from wmss_cli.preflight.doctor import examine_model
 
         own = options.configure(config, sets, {}).config
         findings = examine_model(model, own.tokenize, own.eval)
     else:
-        from wmss_cli.launch.doctor import examine
+        from wmss_cli.preflight.doctor import examine
 
         findings = examine()
         if profile is not None or which("sinfo"):
@@ -133,8 +133,8 @@ def doctor(
 
 
 def _examine_cluster(name: str | None, changes: tuple[str, ...], submit: bool) -> list[Any]:
-    from wmss_cli.launch.cluster_doctor import examine_cluster, examine_jobs
-    from wmss_cli.launch.profile import load_profile
+    from wmss_cli.preflight.cluster_doctor import examine_cluster, examine_jobs
+    from wmss_cli.slurm.profile import load_profile
 
     profile = None if name is None else load_profile(name, changes)
     findings = examine_cluster(profile)

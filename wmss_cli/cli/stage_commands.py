@@ -348,7 +348,7 @@ def _model(reference: str | None, resolved: c.Config) -> str:
     if reference is None:
         raise ConfigError("no model: give --model, or set model in the YAML file")
     if resolved.launch.cluster == "slurm":
-        from wmss_cli.launch.makers import model_to_come
+        from wmss_cli.slurm.makers import model_to_come
 
         coming = model_to_come(reference)
         if coming is not None:

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from wmss_cli.launch.status import StageStatus
+from wmss_cli.slurm.status import StageStatus
 
 _STYLES = {"failed": "red", "cancelled": "red", "running": "cyan", "done": "green"}
 _ORDER = ("failed", "cancelled", "running", "waiting", "not sent", "done")

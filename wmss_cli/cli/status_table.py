@@ -16,7 +16,7 @@ from rich.text import Text
 
 from wmss_cli.cli import status_matrix
 from wmss_cli.cli.display import detail, duration, left, number, pace
-from wmss_cli.launch.status import Failure, RunStatus, StageStatus
+from wmss_cli.slurm.status import Failure, RunStatus, StageStatus
 
 _STYLES = {
     "done": "green",

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
@@ -17,6 +17,11 @@ from wmss_cli.core.errors import ConfigError, SlurmError
 
 if TYPE_CHECKING:
     from wmss_cli.core import config as c
+    from wmss_cli.slurm.chain import Group
+    from wmss_cli.slurm.decide import Decision
+    from wmss_cli.slurm.ledger import Ledger
+    from wmss_cli.slurm.profile import Resources
+    from wmss_cli.stages.plan import Step
 
 
 def refuse_without_slurm(launch: options.Launch) -> None:
@@ -27,7 +32,7 @@ def refuse_without_slurm(launch: options.Launch) -> None:
 
 
 def submit(
-    steps: Sequence[Any],
+    steps: Sequence[Step],
     run_dir: Path,
     resolved: c.Config,
     launch: options.Launch,
@@ -50,27 +55,30 @@ def submit(
         Is called when jobs are sent, before they are waited for; not where all was refused.
     """
     # Here, because they bring submitit, which other commands do without.
-    from wmss_cli.launch.profile import load_profile
-    from wmss_cli.launch.submit import PartlySentError, RunSettings, submit
+    from wmss_cli.slurm.chain import Group
+    from wmss_cli.slurm.profile import load_profile
+    from wmss_cli.slurm.send import PartlySentError, submit
 
-    if resolved.launch.profile is None:
+    name = resolved.launch.profile
+    if name is None:
         raise ConfigError(
             "--cluster slurm needs a profile: --profile h800:8b, generic-gpu, cpu or a YAML file "
             "('wmss init --profile' writes one for this cluster)"
         )
-    profile = load_profile(resolved.launch.profile, tuple(launch.slurm or ()))
+    profile = load_profile(name, tuple(launch.slurm or ()))
     verify = resolved.verify_inputs
     steps = [replace(step, job=replace(step.job, verify_inputs=verify)) for step in steps]
+    groups = [Group(steps=steps, profile=profile, profile_name=name, max_array_size=1)]
     display = Display(console.err)
     run_dir = run_dir.absolute()
-    run = RunSettings(run_dir, profile, resolved.launch.profile, common.config)
     if launch.dry_run:
-        _dry_run(steps, run, adds, common.force)
+        _dry_run(run_dir, groups, adds, common.force)
         return False
     try:
-        sent = submit(
-            steps,
-            run,
+        decisions = submit(
+            run_dir,
+            groups,
+            common.config,
             adds=adds,
             force=common.force,
             say=display.say,
@@ -80,11 +88,11 @@ def submit(
         begun()
         raise
     begun()
-    if all(link.state == "done" for link in sent):
+    if all(decision.state == "done" for decision in decisions):
         return True
     # One JSON document: what was waited for, not what was sent.
     if not (launch.wait and common.as_json):
-        _show(sent, profile, run_dir, common.as_json)
+        _show(decisions, run_dir, common.as_json)
     if launch.wait:
         from wmss_cli.cli.following import follow
 
@@ -93,11 +101,11 @@ def submit(
 
 
 def resubmit(
-    ledger: Any, launch: options.Launch, selection: options.Selection, as_json: bool
+    ledger: Ledger, launch: options.Launch, selection: options.Selection, as_json: bool
 ) -> None:
     """Submit what failed or is missing of a run, as it was submitted or with another profile."""
-    from wmss_cli.launch.profile import change_profile, load_profile
-    from wmss_cli.launch.submit import RunSettings, submit
+    from wmss_cli.slurm.profile import change_profile, load_profile
+    from wmss_cli.slurm.send import submit
     from wmss_cli.stages.plan import select
 
     plan = ledger.read_plan()
@@ -105,46 +113,44 @@ def resubmit(
     display = Display(console.err)
     run_dir = ledger.run_dir.absolute()
     config = Path(plan.config) if plan.config else None
-    sent: list[Any] = []
-    # Stages that were sent one by one may have profiles of their own.
-    part = select(plan.plan(), selection.arm, selection.seed, selection.model)
+    part = select(plan.steps(), selection.arm, selection.seed, selection.model)
     wanted = {step.label for step in part}
+    groups = []
+    # Stages that were sent one by one may have profiles of their own.
     for group in plan.groups:
         steps = [step for step in group.steps if step.label in wanted]
-        if not steps:
-            continue
         name = launch.profile or group.profile_name
         profile = (
             load_profile(name, changes)
             if launch.profile
             else change_profile(group.profile, changes)
         )
-        run = RunSettings(run_dir, profile, name, config)
-        if launch.dry_run:
-            _dry_run(steps, run, adds=True, force=False)
-            continue
-        new = submit(
-            steps,
-            run,
-            adds=True,
-            say=display.say,
-            begins=lambda: _remember(run_dir, config, display),
-        )
-        sent += new
-        if any(link.state != "done" for link in new):
-            _show(new, profile, run_dir, as_json)
+        changed = {"steps": steps, "profile": profile, "profile_name": name}
+        if steps:
+            groups.append(group.model_copy(update=changed))
     if launch.dry_run:
+        _dry_run(run_dir, groups, adds=True, force=False)
         return
-    if all(link.state == "done" for link in sent):
+    decisions = submit(
+        run_dir,
+        groups,
+        config,
+        adds=True,
+        say=display.say,
+        begins=lambda: _remember(run_dir, config, display),
+    )
+    if all(decision.state == "done" for decision in decisions):
         display.say("All is done; nothing to submit.")
-    elif launch.wait:
+        return
+    _show(decisions, run_dir, as_json)
+    if launch.wait:
         from wmss_cli.cli.following import follow
 
         follow(run_dir, display)
 
 
 def _remember(run_dir: Path, config: Path | None, display: Display) -> None:
-    from wmss_cli.launch.runs import remember
+    from wmss_cli.slurm.runs import remember
 
     try:
         remember(run_dir, config)
@@ -153,24 +159,30 @@ def _remember(run_dir: Path, config: Path | None, display: Display) -> None:
         display.say(f"the list of runs cannot be written ({error}): name this one by its folder")
 
 
-def _dry_run(steps: Sequence[Any], run: Any, adds: bool, force: bool) -> None:
-    from wmss_cli.launch.preview import missing_inputs, preview, refuse
+def _dry_run(run_dir: Path, groups: Sequence[Group], adds: bool, force: bool) -> None:
+    from wmss_cli.slurm.dry_run import missing_inputs, preview
 
-    refuse(steps, run, adds, force)
     refused = 0
-    for shown in preview(steps, run.run_dir, run.profile):
-        mark = " (provisional)" if shown.provisional else ""
-        console.err.print(f"[bold]{shown.name}[/]{mark}", highlight=False, soft_wrap=True)
-        console.print_line(shown.script)
+    for shown in preview(run_dir, groups, adds=adds, force=force):
+        decision = shown.decision
+        marks = " (provisional)" if shown.provisional else ""
+        if decision.kept:
+            marks += f" (queued before: {_few(decision.kept)})"
+        if decision.later:
+            marks += f" ({len(decision.later)} sent later: max_submitted)"
+        console.err.print(f"[bold]{decision.link.name}[/]{marks}", highlight=False, soft_wrap=True)
+        if shown.script is not None:
+            console.print_line(shown.script)
         if shown.verdict is not None:
             refused += shown.refused
             style = "red" if shown.refused else "green"
             console.err.print(f"[{style}]sbatch --test-only:[/] ", end="", highlight=False)
             console.err.print(shown.verdict, markup=False, highlight=False, soft_wrap=True)
-    missing = sorted({path for paths in missing_inputs(steps).values() for path in paths})
-    if missing:
+    missing = missing_inputs([step for group in groups for step in group.steps])
+    paths = sorted({path for own in missing.values() for path in own})
+    if paths:
         console.err.print(
-            f"Not here yet: {', '.join(missing)}. What is made from it is marked as provisional: "
+            f"Not here yet: {', '.join(paths)}. What is made from it is marked as provisional: "
             "its names and folders will end in other fingerprints.",
             markup=False,
             highlight=False,
@@ -181,58 +193,60 @@ def _dry_run(steps: Sequence[Any], run: Any, adds: bool, force: bool) -> None:
         raise SlurmError(f"Slurm would refuse {refused} of these jobs; change the profile")
 
 
-def _show(sent: Sequence[Any], profile: Any, run_dir: Path, as_json: bool) -> None:
-    from wmss_cli.launch.runs import name_of
+def _show(decisions: Sequence[Decision], run_dir: Path, as_json: bool) -> None:
+    from wmss_cli.slurm.runs import name_of
 
     if as_json:
         console.print_json(
             [
                 {
-                    "name": link.link.name,
-                    "stage": link.link.step,
-                    "state": link.state,
-                    "jobs": list(link.job_ids),
-                    "tasks": len(link.link.tasks),
-                    "later": link.later,
+                    "name": decision.link.name,
+                    "stage": decision.link.step.label,
+                    "state": decision.state,
+                    "jobs": list(decision.job_ids),
+                    "tasks": len(decision.link.jobs),
+                    "later": len(decision.later),
                 }
-                for link in sent
+                for decision in decisions
             ]
         )
         return
-    steps = {link.link.name: link.link.step for link in sent}
+    labels = {decision.link.name: decision.link.step.label for decision in decisions}
     # What is too long for the terminal is cut in the last column.
-    widest = max(map(len, steps.values()))
+    widest = max(map(len, labels.values()))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage", no_wrap=True, min_width=widest)
     table.add_column("job", justify="right", no_wrap=True, min_width=len("123, 124 +1"))
     table.add_column("asks for", no_wrap=True, min_width=len("queued before"))
     table.add_column("limit", justify="right", no_wrap=True, min_width=len("120 min"))
     table.add_column("waits for", overflow="ellipsis", no_wrap=True)
-    waited = {link.link.name for link in sent if link.job_ids}
-    for step in dict.fromkeys(steps.values()):
-        own = [link for link in sent if link.link.step == step]
-        new = [link for link in own if link.state == "sent"]
-        ids = dict.fromkeys(i.split("_")[0] for link in own for i in link.job_ids)
+    waited = {decision.link.name for decision in decisions if decision.job_ids}
+    for label in dict.fromkeys(labels.values()):
+        own = [decision for decision in decisions if decision.link.step.label == label]
+        new = [decision for decision in own if decision.now]
+        ids = dict.fromkeys(i.split("_")[0] for one in own for i in one.job_ids)
         if not new:
-            state = "sent later" if any(link.later for link in own) else "done before"
-            table.add_row(step, _few(list(ids)), "queued before" if ids else state, "", "")
+            state = "sent later" if any(one.later for one in own) else "done before"
+            table.add_row(label, _few(list(ids)), "queued before" if ids else state, "", "")
             continue
-        resources = new[0].link.resources(profile)
+        resources = new[0].link.resources
         needs = dict.fromkeys(
-            steps[name] for link in own for name in link.link.needs if name in waited
+            labels[name] for one in own for name in one.link.needs if name in waited
         )
         table.add_row(
-            step,
+            label,
             _few(list(ids)),
-            _asks(resources, sum(link.count for link in new if not link.link.tasks[0].merge)),
+            _asks(resources, sum(len(one.now) for one in new if not one.link.merges)),
             _limit(resources.time_limit_min),
-            _few([need for need in needs if need != step]),
+            _few([need for need in needs if need != label]),
         )
     console.out.print(table)
-    later = sum(link.later for link in sent)
+    later = sum(len(decision.later) for decision in decisions)
     if later:
+        limits = {decision.link.profile.max_submitted for decision in decisions if decision.later}
+        most = min((limit for limit in limits if limit is not None), default=None)
         said = (
-            f"{number(later, 'job')} will be sent later (max_submitted: {profile.max_submitted}): "
+            f"{number(later, 'job')} will be sent later (max_submitted: {most}): "
             "by --wait as others end, or when the same is typed again"
         )
         console.err.print(said, highlight=False, soft_wrap=True)
@@ -253,7 +267,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:2]) + more
 
 
-def _asks(resources: Any, tasks: int) -> str:
+def _asks(resources: Resources, tasks: int) -> str:
     """Say what a job or an array asks for: ``2 nodes x 8 GPUs``, ``40 x 1 GPU``, ``4 CPUs``."""
     if resources.gpus_per_node:
         plural = "s" if resources.gpus_per_node > 1 else ""

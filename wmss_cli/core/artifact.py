@@ -200,7 +200,7 @@ def finished(job: Job) -> Manifest | None:
     out = Path(job.out)
     if is_done(out, expected, inputs):
         return read_manifest(out)
-    _refuse_what_is_no_artifact(out)
+    refuse_foreign_folder(out)
     if (out / MANIFEST).is_file() and mark_for(out, expected) is None:
         there = read_manifest(out)
         if there.fingerprint != expected:
@@ -211,7 +211,14 @@ def finished(job: Job) -> Manifest | None:
     return None
 
 
-def _refuse_what_is_no_artifact(out: Path) -> None:
+def refuse_foreign_folder(out: Path) -> None:
+    """Refuse a folder that holds other files than those of an artifact.
+
+    Raises
+    ------
+    ConfigError
+        If it does, or is a file.
+    """
     if (out / MANIFEST).is_file():
         return
     if out.is_dir() and any(out.iterdir()):
@@ -250,7 +257,7 @@ def redo(works: Mapping[Path, str]) -> Callable[[], None]:
 
     try:
         for out, makes in works.items():
-            _refuse_what_is_no_artifact(out)
+            refuse_foreign_folder(out)
             for folder, wanted in ((out, makes), *((shard, None) for shard in _shards(out))):
                 if folder.is_dir() or partial(folder).is_dir():
                     with _alone(folder):

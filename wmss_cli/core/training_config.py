@@ -158,6 +158,11 @@ class TrainConfig(Section):
         return MICRO_BATCH_TOKENS if auto else int(self.micro_batch_tokens)
 
     @property
+    def second_model(self) -> Literal["cotrain", "frozen"] | None:
+        """How a second model takes part; None where there is none."""
+        return None
+
+    @property
     def epochs_kept(self) -> range:
         """The epochs whose models are kept beside the last one."""
         return range(1, math.ceil(self.epochs) if self.keep_epochs else 1)
@@ -214,6 +219,11 @@ class SftConfig(TrainConfig):
             _check_backend(self.loss_backend, f"objective {self.objective}")
         return self
 
+    @property
+    def second_model(self) -> Literal["cotrain", "frozen"] | None:
+        """How the reference takes part, the model that it starts from; None where there is none."""
+        return "frozen" if self.objective == "undial_kd" else None
+
     def unused(self) -> frozenset[str]:
         """Return the parameters of other objectives."""
         wanted = {
@@ -255,6 +265,11 @@ class JointConfig(TrainConfig):
         if self.weak_logits in ("shuffled", "noise"):
             _check_backend(self.loss_backend, f"weak_logits {self.weak_logits}")
         return self
+
+    @property
+    def second_model(self) -> Literal["cotrain", "frozen"] | None:
+        """How the weak model takes part; None where there is none."""
+        return None if self.weak_logits == "uniform" else self.weak_mode
 
     def identity(self) -> dict[str, Any]:
         """Return what decides on the result; where no weak model is there, it has no mode."""

@@ -14,24 +14,27 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.endings import close_all, ends_by
 from wmss_cli.core.errors import InterruptedRunError, WmssError, explain
 from wmss_cli.core.files import naming
-from wmss_cli.launch.leftovers import end_descendants
 from wmss_cli.stages import table
 
 _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _ROOM_BYTES = 16384
+_ROUNDS = 5
+# What is killed may just have started another one.
+_TRACKER = b"multiprocessing.resource_tracker"
+# It ends by itself when the others have, and removes what they left in shared memory.
 CRASHED = 70
 """Exit code of a worker that met an error which is not a user's doing."""
 
@@ -179,6 +182,52 @@ def _die_with_parent() -> None:
     """Ask the kernel for SIGTERM when the launcher is gone: no rank goes on without it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class _Process(NamedTuple):
+    pid: int
+    parent: int
+    session: int
+
+
+def end_descendants() -> None:
+    """Kill all processes that this one has started, and those that they have started."""
+    for _ in range(_ROUNDS):
+        if not _kill(_below(os.getpid(), list(_running()))):
+            return
+
+
+def end_session(leader: int) -> None:
+    """Kill what is left of the session of a process that has ended."""
+    for _ in range(_ROUNDS):
+        if not _kill(process.pid for process in _running() if process.session == leader):
+            return
+
+
+def _kill(pids: Iterator[int]) -> bool:
+    killed = False
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+            killed = True
+    return killed
+
+
+def _below(pid: int, running: list[_Process]) -> Iterator[int]:
+    for process in running:
+        if process.parent == pid:
+            yield process.pid
+            yield from _below(process.pid, running)
+
+
+def _running() -> Iterator[_Process]:
+    """Yield the processes of this machine, on Linux, without the dead that nobody waited for."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # The name may hold spaces and brackets; what follows it does not.
+            words = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if words[0] not in "ZX" and _TRACKER not in (folder / "cmdline").read_bytes():
+                yield _Process(int(folder.name), int(words[1]), int(words[3]))
 
 
 if __name__ == "__main__":

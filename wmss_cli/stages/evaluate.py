@@ -22,7 +22,7 @@ from wmss_cli.evaluate.problems import Problem, read_problems
 from wmss_cli.evaluate.sampling import Sampling, seed_of
 from wmss_cli.evaluate.tasks import Task, read_tasks
 from wmss_cli.models.causal import Precision, dtype_of
-from wmss_cli.models.preflight import examine
+from wmss_cli.models.consistency import examine
 from wmss_cli.models.tokenizer import load_tokenizer
 from wmss_cli.results.summary import summarize
 from wmss_cli.stages.grading import grade

@@ -17,7 +17,7 @@ from wmss_cli.data.chat import TAGS, Renderer, Tokenizer
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import read_tasks
-from wmss_cli.models.preflight import ModelFacts, check_ids, check_length, examine
+from wmss_cli.models.consistency import ModelFacts, check_ids, check_length, examine
 from wmss_cli.stages import table as stages
 
 _ROLES = {
@@ -49,7 +49,7 @@ def check_job(job: Job, tokenizer: Any = None, to_come: Collection[str] = ()) ->
     Raises
     ------
     ConfigError
-        If the files of a model do not fit each other (:func:`wmss_cli.models.preflight.examine`),
+        If the files of a model do not fit each other (:func:`wmss_cli.models.consistency.examine`),
         a text would be longer than the model was made for, or the chat template loses a text.
     IntegrityError
         If a file of weights is cut or damaged.

@@ -20,7 +20,7 @@ from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import write_parquet
 from wmss_cli.data.chat import Renderer
 from wmss_cli.data.tokens import TOKENS_FILE, cut, write_tokens
-from wmss_cli.models.preflight import examine
+from wmss_cli.models.consistency import examine
 from wmss_cli.models.tokenizer import load_tokenizer, tokenizer_fingerprint
 from wmss_cli.stages.model_checks import check_job, check_prompts, say_notes
 

@@ -1,0 +1,1 @@
+"""Before anything is sent: what machine, cluster and model have, and what a run will cost."""

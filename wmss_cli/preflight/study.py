@@ -1,0 +1,357 @@
+"""What a study costs: every arm alone, what it adds to the others, and all of them.
+
+The steps are those that :mod:`wmss_cli.stages.pipeline` plans, with equal work once. They are
+planned here without looking at data or weights: a forecast is wanted before these exist.
+Curation and tokenisation are among them; the report is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from wmss_cli.core.config import Config, JointConfig, SftConfig
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.preflight.prices import KINDS, Kind, Prices, StepPrice, drawn_rows
+from wmss_cli.results.study import Study, StudyRun
+from wmss_cli.stages import table
+from wmss_cli.stages.arms import arms_of
+from wmss_cli.stages.plan import Output, Plan, Step
+from wmss_cli.stages.ways import Ways
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ArmPrice(_Result):
+    """One arm, over all seeds and base models that are priced."""
+
+    arm: str
+    trainings: int
+    """On its way from M0, the first phase included."""
+    steps: int
+    """Of the optimizer, in these trainings."""
+    flops: int
+    """Of all its work, alone, without what is recomputed."""
+    gpu_hours: float
+    """Alone: with what it shares with others."""
+    added_flops: int
+    """Of the work that no other arm of the study needs."""
+    added_gpu_hours: float
+
+
+class StudyForecast(_Result):
+    """What a study costs."""
+
+    models: list[str]
+    """Names of the base models; one without a choice has the empty name."""
+    seeds: list[int]
+    generation_share: float
+    """Fraction of the GPUs' peak FLOP/s at which answers are written."""
+    problems: dict[str, int]
+    """By benchmark."""
+    samples: int
+    """Answers to each problem."""
+    mean_prompt_tokens: int
+    mean_answer_tokens: int
+    """Before it is cut at a benchmark's limit."""
+    arms: list[ArmPrice]
+    shared_gpu_hours: float
+    """Of the work that several arms need."""
+    kinds: dict[Kind, float]
+    """GPU-hours by kind of work on GPUs."""
+    trainings: int
+    steps: int
+    flops: int
+    recomputed_flops: int
+    gpu_hours: float
+    pipeline: PipelineTime
+    work: list[StepPrice]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The steps of a study.
+
+    Attributes
+    ----------
+    config : Config
+        Of the study.
+    steps : tuple of Step
+        As in the plan, without the report. Their fingerprints are not those of the artifacts: no
+        input was read.
+    runs : tuple of StudyRun
+        Each arm with each seed and base model.
+    models : mapping of str to str
+        The base model of each step, by label.
+    """
+
+    config: Config
+    steps: tuple[Step, ...]
+    runs: tuple[StudyRun, ...]
+    models: Mapping[str, str]
+
+    def trainings(self) -> Iterable[tuple[Step, SftConfig | JointConfig]]:
+        """Yield the steps that train, each with what it is trained with."""
+        for step in self.steps:
+            if step.job.stage == "sft":
+                yield step, SftConfig.model_validate(step.job.config)
+            elif step.job.stage == "joint_train":
+                yield step, JointConfig.model_validate(step.job.config)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The part of a study that is priced; None stands for all.
+
+    Attributes
+    ----------
+    arm, model : str or None
+        By name.
+    seed : int or None
+        One of the study's.
+    """
+
+    arm: str | None = None
+    seed: int | None = None
+    model: str | None = None
+
+
+WHOLE = Chosen()
+
+
+def base_models(config: Config) -> dict[str, str]:
+    """Return the base models by name; a single one has no name.
+
+    Raises
+    ------
+    ConfigError
+        If none is set, or both `model` and `models` are.
+    """
+    if config.models and config.model is not None:
+        raise ConfigError("model and models are both set; keep one of them")
+    if config.models:
+        return dict(config.models)
+    if config.model is None:
+        raise ConfigError("model is not set; 'wmss plan' needs its config.json (--set model=…)")
+    return {"": config.model}
+
+
+def plan_study(config: Config, models: Mapping[str, str], chosen: Chosen = WHOLE) -> Planned:
+    """Plan the steps of a study, or of a part of it, without reading any input.
+
+    Parameters
+    ----------
+    config : Config
+        Of the study.
+    models : mapping of str to str
+        What tells the base models apart, by name.
+    chosen : Chosen
+        The part.
+
+    Raises
+    ------
+    ConfigError
+        If an arm cannot be trained, or the study has no such arm, seed or model.
+    """
+    arms = arms_of(config)
+    names = _chosen("arm", chosen.arm, [arm.name for arm in arms])
+    seeds = _chosen("seed", chosen.seed, config.seeds or [config.seed])
+    kept = _chosen("model", chosen.model, [name for name in models if name]) or list(models)
+    plan = Plan(Path(config.run_dir))
+    runs: list[StudyRun] = []
+    owners: dict[str, str] = {}
+    for model in kept:
+        base = Output(models[model], f"model {models[model]}")
+        data = {f"data-{i:04d}": Output(path, path) for i, path in enumerate(config.data)}
+        examples = plan.add("curate", "curate", config.curate, data)
+        made_from = {"examples": examples, "model": base}
+        label = f"{model}/tokenize" if model else "tokenize"
+        tokens = plan.add(label, "tokenize", config.tokenize, made_from)
+        for seed in seeds:
+            ways = Ways(plan, config, model, seed, base, tokens, {})
+            for arm in arms:
+                if arm.name in names:
+                    ways.check_overrides(arm)
+                    run, _ = ways.run(arm)
+                    runs += [run] if run not in runs else []
+        for step in plan.steps[len(owners) :]:
+            owners[step.label] = model
+    return Planned(config, tuple(plan.steps), tuple(runs), owners)
+
+
+_T = TypeVar("_T", str, int)
+
+
+def _chosen(name: str, value: _T | None, known: Sequence[_T]) -> list[_T]:
+    if value is None:
+        return list(known)
+    if value not in known:
+        listed = ", ".join(str(one) for one in sorted(known)) or f"no {name}s"
+        raise ConfigError(f"--{name} {value}: the study has {listed}")
+    return [value]
+
+
+def price_study(planned: Planned, prices: Prices) -> StudyForecast:
+    """Price every step of a study once, and the arms by what they need.
+
+    Parameters
+    ----------
+    planned : Planned
+        The steps.
+    prices : Prices
+        What they are priced with.
+    """
+    users = _users(planned)
+    answers = prices.answers
+    work = [
+        prices.of(
+            step,
+            planned.models[step.label],
+            users[step.label],
+            drawn_rows(step, planned.steps, prices.work.samples),
+        )
+        for step in planned.steps
+        if answers.benchmarks or step.job.stage != "eval"
+    ]
+    arms = list(dict.fromkeys(run.arm for run in planned.runs))
+    kinds = dict.fromkeys(KINDS.values(), 0.0)
+    for step in work:
+        if step.kind in kinds:
+            kinds[step.kind] += step.gpu_hours
+    total = sum(step.gpu_hours for step in work)
+    trained = [step for step in work if step.kind == "training"]
+    return StudyForecast(
+        models=list(dict.fromkeys(run.model for run in planned.runs)),
+        seeds=list(dict.fromkeys(run.seed for run in planned.runs if run.seed is not None)),
+        generation_share=prices.rates.generation,
+        problems={benchmark.name: benchmark.problems for benchmark in answers.benchmarks},
+        samples=answers.samples,
+        mean_prompt_tokens=answers.prompt_tokens,
+        mean_answer_tokens=answers.answer_tokens,
+        arms=[_arm(name, work) for name in arms],
+        shared_gpu_hours=sum(step.gpu_hours for step in work if len(step.arms) > 1),
+        kinds=kinds,
+        trainings=len(trained),
+        steps=sum(step.steps for step in trained),
+        flops=sum(step.flops for step in work),
+        recomputed_flops=sum(step.recomputed_flops for step in work),
+        gpu_hours=total,
+        pipeline=pipeline_time(planned.steps, {step.label: step for step in work}),
+        work=work,
+    )
+
+
+def _users(planned: Planned) -> dict[str, list[StudyRun]]:
+    """Return which runs need each step, by label."""
+    needs = {step.label: step.needs for step in planned.steps}
+    users: dict[str, list[StudyRun]] = {label: [] for label in needs}
+    for run in planned.runs:
+        named = Study(models={}, arms=[], seeds=[], compare_with=None, tables=[], runs=[run])
+        waiting = named.labels()
+        seen: set[str] = set()
+        while waiting:
+            label = waiting.pop()
+            if label not in seen:
+                seen.add(label)
+                users[label].append(run)
+                waiting += needs[label]
+    return users
+
+
+def _arm(name: str, work: Sequence[StepPrice]) -> ArmPrice:
+    needed = [step for step in work if name in step.arms]
+    own = [step for step in needed if step.arms == [name]]
+    trained = [step for step in needed if step.kind == "training"]
+    return ArmPrice(
+        arm=name,
+        trainings=len(trained),
+        steps=sum(step.steps for step in trained),
+        flops=sum(step.flops for step in needed),
+        gpu_hours=sum(step.gpu_hours for step in needed),
+        added_flops=sum(step.flops for step in own),
+        added_gpu_hours=sum(step.gpu_hours for step in own),
+    )
+
+
+class StageTime(_Result):
+    """All steps of one stage."""
+
+    stage: str
+    """As its command is called."""
+    steps: int
+    """How many the study has."""
+    gpu_hours: float
+    longest_hours: float
+    """Of its longest step, by the clock."""
+    path_hours: float
+    """Of its steps on the longest way."""
+
+
+class PipelineTime(_Result):
+    """From curation to the report."""
+
+    stages: list[StageTime]
+    gpu_hours: float
+    path_hours: float
+    """Of the longest way through the steps, if all that can run at the same time does."""
+    serial_hours: float
+    """One step after another."""
+
+
+def pipeline_time(steps: Sequence[Step], prices: Mapping[str, StepPrice]) -> PipelineTime:
+    """Add up a study by stage.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        In an order in which they can run.
+    prices : mapping of str to StepPrice
+        Of the steps that are priced, by label.
+    """
+    priced = [step for step in steps if step.label in prices]
+    way = _longest_way(priced, prices)
+    stages = {
+        row.name: [prices[step.label] for step in priced if step.job.stage == row.name]
+        for row in table.STAGES
+    }
+    lines = [
+        StageTime(
+            stage=stage.replace("_", "-"),
+            steps=len(own),
+            gpu_hours=sum(one.gpu_hours for one in own),
+            longest_hours=max(one.hours for one in own),
+            path_hours=sum(one.hours for one in own if one.label in way),
+        )
+        for stage, own in stages.items()
+        if own
+    ]
+    return PipelineTime(
+        stages=lines,
+        gpu_hours=sum(line.gpu_hours for line in lines),
+        path_hours=sum(line.path_hours for line in lines),
+        serial_hours=sum(one.hours for one in prices.values()),
+    )
+
+
+def _longest_way(steps: Sequence[Step], prices: Mapping[str, StepPrice]) -> set[str]:
+    """Return the labels of the steps that nothing but more speed makes end earlier."""
+    ends: dict[str, float] = {}
+    before: dict[str, str] = {}
+    for step in steps:
+        needs = [label for label in step.needs if label in ends]
+        last = max(needs, key=ends.__getitem__, default=None)
+        if last is not None:
+            before[step.label] = last
+        ends[step.label] = prices[step.label].hours + (0.0 if last is None else ends[last])
+    way: set[str] = set()
+    label: str | None = max(ends, key=ends.__getitem__, default=None)
+    while label is not None:
+        way.add(label)
+        label = before.get(label)
+    return way

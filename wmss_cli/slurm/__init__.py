@@ -1,0 +1,1 @@
+"""Jobs on a Slurm cluster: what is sent, what becomes of it."""

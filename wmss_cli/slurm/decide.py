@@ -1,0 +1,373 @@
+"""What is to be sent: decided for each link from the chain, the ledger and the queue.
+
+Deciding changes nothing. What is done is left out, and a job of this name that waits or runs is
+kept. A job that others replace is cancelled only after its successor was sent, so that a refusal
+of sbatch leaves it where it is.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from wmss_cli.core.artifact import finished, refuse_foreign_folder
+from wmss_cli.core.config import check_ranks
+from wmss_cli.core.errors import ConfigError
+from wmss_cli.slurm.chain import Link, job_name
+from wmss_cli.slurm.ledger import Entry, Ledger
+from wmss_cli.slurm.makers import Awaited, awaited
+from wmss_cli.slurm.partitions import misfit, partitions
+from wmss_cli.slurm.queue import Record
+from wmss_cli.stages.plan import Step
+
+Queue = Mapping[str, Sequence[Record]]
+"""What waits or runs, by the job's name."""
+
+_PATTERN = re.compile(r"[\x00-\x1f\x7f%\\]")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done with a link, and what was done.
+
+    Attributes
+    ----------
+    link : Link
+        The job or the array.
+    kept : tuple of str
+        Jobs of it that wait or run, and stay.
+    entries : tuple of Entry
+        What the ledger knows of them.
+    adopted : tuple of Entry
+        Jobs in the queue that the ledger does not know yet, since their sender died.
+    ends : tuple of str
+        Jobs that wait for what is made again: they are cancelled when their successor is sent.
+    now, later : list of int
+        Tasks that are to be sent, and those for which there is no room yet.
+    outside : Awaited
+        What other submissions make of what it reads.
+    is_dead : bool
+        Whether something of it failed that is not sent again: what needs it cannot start.
+    sent : str or None
+        Id of the job that was sent.
+    """
+
+    link: Link
+    kept: tuple[str, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    adopted: tuple[Entry, ...] = ()
+    ends: tuple[str, ...] = ()
+    now: Sequence[int] = ()
+    later: Sequence[int] = ()
+    outside: Awaited = field(default_factory=Awaited)
+    is_dead: bool = False
+    sent: str | None = None
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """What a dependent waits for."""
+        return self.kept if self.sent is None else (*self.kept, self.sent)
+
+    @property
+    def state(self) -> Literal["done", "queued", "sent", "later"]:
+        """``done`` before, ``queued`` before, ``sent`` now, at least in part, or ``later``."""
+        if self.now:
+            return "sent"
+        if self.later:
+            return "later"
+        return "queued" if self.kept else "done"
+
+
+def decide(
+    links: Sequence[Link],
+    ledger: Ledger,
+    queue: Queue,
+    room: int | None = None,
+    *,
+    rest: bool = False,
+    again: Collection[str] = (),
+) -> list[Decision]:
+    """Return what is to be done with each link, in their order.
+
+    Parameters
+    ----------
+    links : sequence of Link
+        The chain.
+    ledger : Ledger
+        What was sent before.
+    queue : mapping
+        What waits or runs.
+    room : int, optional
+        That many tasks can be sent now; None is no limit.
+    rest : bool
+        Send nothing but what an earlier submission left for later; what failed is left alone.
+    again : collection of str
+        Labels of steps that count as not done, whatever exists.
+
+    Raises
+    ------
+    ConfigError
+        If a job in the queue belongs to a ledger that is lost, or a folder holds something else.
+    """
+    entries = ledger.entries()
+    sent = ledger.submissions(entries)
+    intents = ledger.open_intents(entries)
+    only = ledger.later(entries) if rest else None
+    done: dict[str, bool] = {}
+    found: dict[str, Decision] = {}
+    for link in links:
+        step = link.step
+        try:
+            outside = awaited(step, queue)
+        except ConfigError:
+            if not rest:
+                raise
+            found[link.name] = Decision(link, is_dead=True)
+            done[step.label] = False
+            continue
+        if step.label in again:
+            refuse_foreign_folder(Path(step.job.out))
+        if outside != Awaited() or step.label in again:
+            done[step.label] = False
+        if _is_done(step, done) or _is_over(link, links, queue):
+            found[link.name] = Decision(link)
+            continue
+        ready = outside == Awaited() and step.label not in again
+        ready = ready and all(done.get(label, True) for label in step.needs)
+        adopted = _adopted(link, ledger, queue, sent.get(link.name, []), intents.get(link.name))
+        known = (*sent.get(link.name, ()), *adopted)
+        decision = _decide(link, queue, known, found, ready, only)
+        waits = [found[name] for name in (*link.needs, *([link.after] if link.after else []))]
+        parts, fits = decision.now, room
+        if outside.is_unsent or any(other.later for other in waits):
+            fits = 0
+        count = len(parts) if fits is None else max(0, min(fits, len(parts)))
+        if room is not None:
+            room -= count
+            room += sum(r.job_id.split("_")[0] in decision.ends for r in queue.get(link.name, ()))
+        found[link.name] = replace(
+            decision, adopted=adopted, now=parts[:count], later=parts[count:], outside=outside
+        )
+    return list(found.values())
+
+
+def _is_done(step: Step, known: dict[str, bool]) -> bool:
+    """Say whether a step's result exists and is as new as its inputs, which must exist too."""
+    if step.label not in known:
+        ready = all(known.get(label, True) for label in step.needs)
+        known[step.label] = ready and finished(step.job) is not None
+    return known[step.label]
+
+
+def _is_over(link: Link, links: Sequence[Link], queue: Queue) -> bool:
+    """Say whether a later job of the same requeue chain waits or runs, and this one does not."""
+    if link.name in queue or link.profile.requeue != "chain":
+        return False
+    same = [other for other in links if other.step.label == link.step.label]
+    names = [other.name for other in same]
+    is_chain = any(other.after for other in same)
+    return is_chain and any(name in queue for name in names[names.index(link.name) :])
+
+
+def _decide(
+    link: Link,
+    queue: Queue,
+    known: Sequence[Entry],
+    before: Mapping[str, Decision],
+    ready: bool,
+    only: Mapping[str, Sequence[int]] | None,
+) -> Decision:
+    """Decide on a link as if there were room for all of it."""
+    by_id = {entry.job_id: entry for entry in known}
+    live: dict[str, dict[str, int]] = {}
+    for record in queue.get(link.name, ()):
+        base, _, index = record.job_id.partition("_")
+        live.setdefault(base, {})[record.job_id] = by_id[base].parts[int(index or 0)]
+    ends = _repeated(live, queue.get(link.name, ()))
+    if any(before[name].now or before[name].later for name in link.needs):
+        # It waits for jobs that are no more: those that replace them are sent now.
+        ends = tuple(sorted(live))
+    live = {base: tasks for base, tasks in live.items() if base not in ends}
+    covered = {part for tasks in live.values() for part in tasks.values()}
+    # Where its inputs are not ready, no shard counts as done.
+    missing = [
+        part
+        for part, job in enumerate(link.jobs)
+        if part not in covered and (len(link.jobs) == 1 or not ready or finished(job) is None)
+    ]
+    parts = missing
+    if only is not None:
+        can = not any(before[name].is_dead for name in link.needs)
+        parts = [part for part in missing if can and part in only.get(link.name, ())]
+    # An array of which a part has failed cannot be waited for as a whole.
+    kept = tuple(
+        job_id
+        for base, tasks in live.items()
+        for job_id in ((base,) if len(tasks) == len(by_id[base].parts) else tasks)
+    )
+    entries = tuple(by_id[base] for base in live)
+    return Decision(link, kept, entries, (), ends, parts, is_dead=len(parts) < len(missing))
+
+
+def _repeated(live: Mapping[str, Mapping[str, int]], records: Sequence[Record]) -> tuple[str, ...]:
+    """Return waiting jobs whose tasks newer ones have: their sender died before it ended them."""
+    started = {r.job_id.split("_")[0] for r in records if r.has_begun}
+    seen: set[int] = set()
+    found = []
+    for base in sorted(live, key=int, reverse=True):
+        parts = set(live[base].values())
+        if parts <= seen and base not in started:
+            found.append(base)
+        seen |= parts
+    return tuple(found)
+
+
+def _adopted(
+    link: Link, ledger: Ledger, queue: Queue, sent: Sequence[Entry], intent: Entry | None
+) -> tuple[Entry, ...]:
+    """Return entries for the jobs of a link in the queue that the ledger does not know."""
+    known = {entry.job_id for entry in sent}
+    found: dict[str, Entry] = {}
+    for record in queue.get(link.name, ()):
+        base = record.job_id.partition("_")[0]
+        if base in known or base in found:
+            continue
+        was_sent = (ledger.folder / link.name / f"{base}_submitted.pkl").exists()
+        if intent is None and (len(link.jobs) > 1 or not was_sent):
+            raise ConfigError(
+                f"{link.name}: job {base} is in the queue, but {ledger.folder} does not "
+                f"know what its tasks do; scancel {base}, and submit again"
+            )
+        parts, order = (intent.parts, intent.order) if intent is not None else ([0], "")
+        found[base] = Entry(
+            event="adopted", name=link.name, job_id=base, parts=parts, order=order, time=0.0
+        )
+        intent = None
+    return tuple(found.values())
+
+
+def refuse_patterns(run_dir: Path) -> None:
+    """Refuse a folder whose name sbatch would read as a pattern.
+
+    Raises
+    ------
+    ConfigError
+        If there is a character that must not be in a path of a log.
+    """
+    if _PATTERN.search(str(run_dir)):
+        raise ConfigError(
+            f"{str(run_dir)!r}: sbatch reads % and \\ in a path as patterns, and no control "
+            "character is safe there; choose another run_dir"
+        )
+
+
+def refuse_misfits(links: Sequence[Link]) -> None:
+    """Refuse what can never start.
+
+    Raises
+    ------
+    ConfigError
+        If no node has what a profile asks for, or there are more processes than samples.
+    """
+    seen = partitions()
+    for link in {(link.kind, id(link.group)): link for link in links}.values():
+        problem = misfit(link.kind, link.profile, seen)
+        if problem is not None:
+            found, advice = problem
+            name = link.group.profile_name
+            raise ConfigError(f"profile {name}: {link.kind} jobs: {found}; {advice}")
+    for link in links:
+        sizes = link.jobs[0].config
+        if "global_batch_size" in sizes:
+            try:
+                check_ranks(sizes["global_batch_size"], link.resources.tasks)
+            except ConfigError as error:
+                raise ConfigError(f"{link.step.label}: {error}") from None
+
+
+def refuse_busy(links: Sequence[Link], queue: Queue) -> None:
+    """Refuse to do again what waits or runs, however it was cut into jobs.
+
+    Raises
+    ------
+    ConfigError
+        If there is such a job.
+    """
+    names = {job_name(link.step) for link in links}
+    busy = [name for name in queue if name.split(".")[0] in names]
+    if busy:
+        raise ConfigError(f"--force: {busy[0]} is still in the queue; 'wmss cancel' it first")
+
+
+def refuse_ends(run_dir: Path, ends: Mapping[str, Sequence[str]], queue: Queue) -> None:
+    """Refuse to cancel what runs: that is for its user to say.
+
+    Parameters
+    ----------
+    run_dir : Path
+        Of the run.
+    ends : mapping of str to sequence of str
+        Jobs that others would replace, by name.
+    queue : mapping
+        What waits or runs.
+
+    Raises
+    ------
+    ConfigError
+        If one of them has begun.
+    """
+    for name, job_ids in ends.items():
+        for record in queue[name]:
+            if record.job_id.split("_")[0] in job_ids and record.has_begun:
+                raise ConfigError(
+                    f"{name}: job {record.job_id} runs, and would be cancelled, since what it "
+                    "reads or how it is cut has changed; let it end, or 'wmss cancel "
+                    f"{shlex.quote(str(run_dir))}' first"
+                )
+
+
+def replaced_reports(
+    ledger: Ledger, links: Sequence[Link], queue: Queue
+) -> dict[str, tuple[str, ...]]:
+    """Return the jobs in the queue that this plan replaces: reports on fewer arms or seeds.
+
+    Raises
+    ------
+    ConfigError
+        If other jobs of an earlier plan would continue unseen.
+    """
+    steps = {job_name(link.step) for link in links}
+    orphans = [n for n in ledger.submissions() if n in queue and n.split(".")[0] not in steps]
+    if not orphans:
+        return {}
+    before = ledger.read_plan().steps() if ledger.has_plan() else []
+    reports = {job_name(step) for step in before if step.job.stage == "report"}
+    others = [name for name in orphans if name not in reports]
+    if others:
+        what = (
+            "1 job of another configuration is"
+            if len(others) == 1
+            else f"{len(others)} jobs of another configuration are"
+        )
+        raise ConfigError(
+            f"{ledger.run_dir}: {what} in the queue ({others[0]}); 'wmss cancel "
+            f"{shlex.quote(str(ledger.run_dir))}' first, or choose another --out"
+        )
+    # One that has begun ends by itself, and is no part of what the study is now.
+    waiting = [name for name in orphans if not any(r.has_begun for r in queue[name])]
+    return {name: tuple(sorted({r.job_id for r in queue[name]})) for name in waiting}
+
+
+def superseded_jobs(links: Sequence[Link], queue: Queue) -> dict[str, tuple[str, ...]]:
+    """Return jobs of the same steps that were cut otherwise: other shards, another chain."""
+    wanted = {link.name for link in links}
+    prefixes = tuple({f"{job_name(link.step)}." for link in links})
+    return {
+        name: tuple(sorted({record.job_id.split("_")[0] for record in queue[name]}))
+        for name in sorted(queue.keys() - wanted)
+        if name.startswith(prefixes)
+    }

@@ -1,0 +1,127 @@
+"""The dry run: what a submission would do now, with the scripts and what Slurm says of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wmss_cli.core.errors import SlurmError
+from wmss_cli.slurm import commands, script
+from wmss_cli.slurm.chain import Group, chain
+from wmss_cli.slurm.decide import (
+    Decision,
+    Queue,
+    decide,
+    refuse_ends,
+    refuse_misfits,
+    refuse_patterns,
+)
+from wmss_cli.slurm.ledger import Ledger
+from wmss_cli.slurm.queue import ask_queue, by_name
+from wmss_cli.slurm.send import check_models, dependency_of, prepared, replaced_jobs, room_left
+from wmss_cli.stages.plan import Step
+
+_USUAL_ARRAY_SIZE = 1001
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a submission would do with a link.
+
+    Attributes
+    ----------
+    decision : Decision
+        What it decides now.
+    script : str or None
+        As sbatch would get it, with all tasks that are missing; the ids of jobs that do not exist
+        yet are names in capitals. None where all of it is in the queue.
+    verdict : str or None
+        What ``sbatch --test-only`` says; None where there is no Slurm.
+    refused : bool
+        Whether Slurm would refuse it.
+    provisional : bool
+        Whether its name will be another one, since something that it is made from does not exist
+        yet.
+    """
+
+    decision: Decision
+    script: str | None = None
+    verdict: str | None = None
+    refused: bool = False
+    provisional: bool = False
+
+
+def preview(
+    run_dir: Path, groups: Sequence[Group], *, adds: bool = False, force: bool = False
+) -> Iterator[Preview]:
+    """Yield what a submission would do now with all that is not done; nothing is changed.
+
+    Raises
+    ------
+    ConfigError
+        As a submission raises it. Where there is no Slurm, its nodes and its queue are not asked.
+    """
+    here = shutil.which("sbatch") is not None
+    ledger = Ledger(run_dir)
+    size = commands.cluster_config().max_array_size if here else _USUAL_ARRAY_SIZE
+    groups = [prepared(group, ledger, size) for group in groups]
+    provisional = missing_inputs([step for group in groups for step in group.steps])
+    refuse_patterns(run_dir)
+    check_models(groups, force)
+    queue: Queue = {}
+    if here:
+        refuse_misfits(chain(groups))
+        queue = by_name(ask_queue().values())
+        replaced_jobs(ledger, chain(groups), queue, adds, force)
+    else:
+        groups = [
+            g.model_copy(update={"steps": [replace(s, waits=()) for s in g.steps]}) for g in groups
+        ]
+    links = chain(groups)
+    again = {link.step.label for link in links if force or link.step.label in provisional}
+    decisions = decide(links, ledger, queue, room_left(groups, queue), again=again)
+    refuse_ends(run_dir, {d.link.name: d.ends for d in decisions if d.ends}, queue)
+    ids: dict[str, Sequence[str]] = {}
+    for decision in decisions:
+        link, parts = decision.link, (*decision.now, *decision.later)
+        ids[link.name] = (*decision.kept, *([link.name.upper()] if parts else []))
+        if not parts:
+            if decision.kept:
+                yield Preview(decision)
+            continue
+        if decision.outside.is_unsent:
+            outside = replace(decision.outside, job_ids=("LATER",))
+            decision = replace(decision, outside=outside)
+        folder, dependency = ledger.folder / link.name, dependency_of(decision, ids)
+        text = script.render(link, folder, len(parts), dependency)
+        verdict, refused = None, False
+        if here:
+            try:
+                verdict = script.test_only(text)
+            except SlurmError as error:
+                verdict, refused = str(error), True
+        yield Preview(decision, text, verdict, refused, link.step.label in provisional)
+
+
+def missing_inputs(steps: Sequence[Step]) -> dict[str, list[str]]:
+    """Return the steps whose inputs do not exist, by label, each with the paths of its own.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        In an order in which they can run.
+    """
+    outs = {step.job.out for step in steps} | {out for step in steps for out in step.waits}
+    made = tuple(outs | {f"{out}/" for out in outs})
+    found: dict[str, list[str]] = {}
+    for step in steps:
+        own = [
+            path
+            for path in step.job.inputs.values()
+            if not path.startswith(made) and not Path(path).exists()
+        ]
+        if own or any(label in found for label in step.needs):
+            found[step.label] = own
+    return found

@@ -1,0 +1,141 @@
+"""Who makes what is not there yet: a step that was submitted, and whose job waits or runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmss_cli.core.errors import ConfigError, IntegrityError
+from wmss_cli.core.manifest import read_manifest
+from wmss_cli.core.redo import mark_for
+from wmss_cli.slurm.ledger import Ledger
+from wmss_cli.slurm.queue import Record
+from wmss_cli.stages.plan import Output, Step
+
+_MODELS = ("sft", "joint_train", "extrapolate")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A step that was submitted and is not done.
+
+    Attributes
+    ----------
+    run_dir : Path
+        Of its run.
+    step : Step
+        What is made.
+    name : str
+        Of the job that ends it.
+    """
+
+    run_dir: Path
+    step: Step
+    name: str
+
+    def output(self, path: Path) -> Output:
+        """Return a folder that it makes, or a part of it, with the fingerprint it will have."""
+        whole = Output(self.step.job.out, self.step.fingerprint)
+        return whole if str(path) == whole.path else whole.part(path.name)
+
+
+def maker_of(path: Path) -> Maker | None:
+    """Return who makes an artifact, or what is in it; None where nobody does, or it is done."""
+    path = path.absolute()
+    for folder in (path, path.parent):
+        ledger = Ledger(folder.parent)
+        if not ledger.has_plan():
+            continue
+        try:
+            plan = ledger.read_plan()
+        except IntegrityError:
+            # Of another version of wmss.
+            continue
+        step = next((step for step in plan.steps() if step.job.out == str(folder)), None)
+        if step is not None and _is_to_come(step):
+            names = [link.name for link in plan.links() if link.step.label == step.label]
+            return Maker(ledger.run_dir, step, names[-1])
+    return None
+
+
+def _is_to_come(step: Step) -> bool:
+    """Say whether nothing is there, or it is to be made again; by whom it was made is the same."""
+    out = Path(step.job.out)
+    try:
+        read_manifest(out)
+    except (ConfigError, IntegrityError):
+        return True
+    return mark_for(out, step.fingerprint) is not None
+
+
+def model_to_come(reference: str) -> Path | None:
+    """Return the folder of a model that a submitted job makes; None where none makes it.
+
+    Parameters
+    ----------
+    reference : str
+        The folder of the artifact, or of the model in it.
+
+    Raises
+    ------
+    ConfigError
+        If what is made there is no model.
+    """
+    path = Path(reference).absolute()
+    maker = maker_of(path)
+    if maker is None:
+        return None
+    if maker.step.job.stage not in _MODELS:
+        raise ConfigError(f"{reference}: is made by {maker.step.job.stage}, which makes no model")
+    return path / "model" if str(path) == maker.step.job.out else path
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """What a step waits for that other submissions make.
+
+    Attributes
+    ----------
+    job_ids : tuple of str
+        Jobs that wait or run.
+    is_unsent : bool
+        Whether something of it is still to be sent (`max_submitted`).
+    """
+
+    job_ids: tuple[str, ...] = ()
+    is_unsent: bool = False
+
+
+def awaited(step: Step, queue: Mapping[str, Sequence[Record]]) -> Awaited:
+    """Return what a step waits for that other submissions make.
+
+    Parameters
+    ----------
+    step : Step
+        Its `waits` are the folders of what it reads.
+    queue : mapping
+        What waits or runs, by the job's name.
+
+    Raises
+    ------
+    ConfigError
+        If something is neither there nor on its way.
+    """
+    found: list[str] = []
+    is_unsent = False
+    for out in step.waits:
+        maker = maker_of(Path(out))
+        if maker is None:
+            continue
+        ids = sorted({record.job_id for record in queue.get(maker.name, ())})
+        later = maker.name in Ledger(maker.run_dir).later()
+        if not ids and not later:
+            raise ConfigError(
+                f"{step.label}: {out} is not there, and no job that makes it waits or runs; 'wmss "
+                f"retry {shlex.quote(str(maker.run_dir))}' first"
+            )
+        found += ids
+        is_unsent = is_unsent or later
+    return Awaited(tuple(found), is_unsent)

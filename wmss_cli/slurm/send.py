@@ -1,0 +1,384 @@
+"""Submit a plan: refuse first, decide next, then write down, send, and cancel last.
+
+Under the run's lock, for each link in order: what is done is left out; a job of this name that
+waits or runs is kept; for the rest an intent is written, then sbatch called, then the ledger. If a
+sender is killed in between, the intent remains, and the next one finds the job by its name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wmss_cli.core.artifact import redo
+from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
+from wmss_cli.slurm import commands, script
+from wmss_cli.slurm.chain import Group, Link, absolute, chain, unknown_leads
+from wmss_cli.slurm.decide import (
+    Decision,
+    Queue,
+    decide,
+    refuse_busy,
+    refuse_ends,
+    refuse_misfits,
+    refuse_patterns,
+    replaced_reports,
+    superseded_jobs,
+)
+from wmss_cli.slurm.job_status import manifest_of
+from wmss_cli.slurm.ledger import Entry, Ledger, RunPlan
+from wmss_cli.slurm.queue import ask_queue, by_name
+from wmss_cli.slurm.task import read_order, write_order
+from wmss_cli.stages.model_checks import check_jobs
+from wmss_cli.stages.plan import Step
+
+_SUBMIT_LIMIT = re.compile(r"Submit\w*Limit")
+# They concern all jobs; the sections do the jobs of their kind.
+_KINDS = ("train", "score", "eval", "cpu")
+_NOT_OF_A_JOB = ("variants", "max_submitted", "gpu_mem_gb", "gpu_tflops")
+
+Ends = Mapping[str, Sequence[str]]
+"""Jobs to cancel, by name."""
+
+
+class PartlySentError(SlurmError):
+    """Slurm refused a job after it took others, which stay in the queue."""
+
+
+def submit(
+    run_dir: Path,
+    groups: Sequence[Group],
+    config: Path | None = None,
+    *,
+    adds: bool = False,
+    force: bool = False,
+    rest: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    begins: Callable[[], None] = lambda: None,
+) -> list[Decision]:
+    """Send all steps that are neither done nor on their way, as many as the profiles allow.
+
+    Parameters
+    ----------
+    run_dir : Path
+        Absolute; gets the folder ``slurm``.
+    groups : sequence of Group
+        What is to be done, and how it is sent. The cluster says how long an array may be.
+    config : Path, optional
+        Where the options came from.
+    adds : bool
+        Keep what was sent from this folder before in the run's plan.
+    force : bool
+        Make again what exists. Nothing is removed: each result stays until its successor is
+        whole, and what was marked but not sent is sent by the next submission.
+    rest : bool
+        Send nothing but what an earlier submission left for later; what failed is left alone.
+    say : callable
+        Is given a line where the user should know something.
+    begins : callable
+        Is called when nothing is refused and something is to be sent, before the first job is.
+
+    Raises
+    ------
+    SlurmError
+        If Slurm refuses the first job. Then nothing is changed.
+    PartlySentError
+        If it refuses a later one; those before it stay in the queue.
+    ConfigError
+        If a running job would be cancelled, or `force` meets a job that waits or runs, or a
+        process that writes one of the results.
+    """
+    cluster = commands.cluster_config()
+    for name in commands.overriding_variables():
+        say(f"{name} is not used: jobs are sent as the profile says")
+    ledger = Ledger(run_dir)
+    groups = [prepared(group, ledger, cluster.max_array_size) for group in groups]
+    links = chain(groups)
+    refuse_patterns(run_dir)
+    refuse_misfits(links)
+    if not rest:
+        # What is sent later was asked before, and each job asks again.
+        check_models(groups, force)
+    with ledger.alone():
+        if run_dir.stat().st_mode & 0o077:
+            say(f"{run_dir} is open to others; chmod 700 it if they should not read it")
+        queue = by_name(ask_queue().values())
+        reports, superseded = replaced_jobs(ledger, links, queue, adds, force)
+        plan = RunPlan(
+            groups=ledger.read_plan().adding(groups) if adds and ledger.has_plan() else groups,
+            accounting=cluster.accounting,
+            config=str(config) if config else None,
+        )
+        sent: list[Decision] = []
+        with _as_before_if_refused(groups, ledger, sent, force, say):
+            decisions = decide(links, ledger, queue, room_left(groups, queue), rest=rest)
+            refuse_ends(run_dir, {d.link.name: d.ends for d in decisions if d.ends}, queue)
+            ignored = unapplied(decisions, ledger)
+            if ignored is not None:
+                say(ignored)
+            ledger.write_plan(plan)
+            if any(decision.now or decision.later for decision in decisions):
+                begins()
+            _send(decisions, ledger, sent, adds, rest)
+            _cancel(reports, ledger, say, "the report waits for what the study has now")
+            _cancel(superseded, ledger, say, "its stage is cut into other parts now")
+        unknown = unknown_leads([decision.link for decision in sent if decision.now])
+        if unknown is not None:
+            say(unknown)
+        return sent
+
+
+def send_rest(ledger: Ledger) -> int:
+    """Send what an earlier submission left for later, as far as there is room.
+
+    What failed meanwhile is left alone, and so is what needs it.
+
+    Returns
+    -------
+    int
+        Jobs and array tasks that only wait for room.
+
+    Raises
+    ------
+    SlurmError
+        If Slurm refuses, or does not answer.
+    """
+    later = ledger.later()
+    if not later:
+        return 0
+    plan = ledger.read_plan()
+    if not any(link.name in later for link in plan.links()):
+        # Of another configuration, or cut otherwise.
+        return 0
+    config = Path(plan.config) if plan.config else None
+    sent = submit(ledger.run_dir, plan.groups, config, adds=True, rest=True)
+    return sum(len(decision.later) for decision in sent)
+
+
+def prepared(group: Group, ledger: Ledger, max_array_size: int) -> Group:
+    """Fit a group to this cluster and this run: absolute paths, and jobs called as before."""
+    steps = _as_called_before([absolute(step) for step in group.steps], ledger)
+    return group.model_copy(update={"steps": steps, "max_array_size": max_array_size})
+
+
+def _as_called_before(steps: Sequence[Step], ledger: Ledger) -> list[Step]:
+    """Keep the names of jobs, though an arm or a seed more may change the labels of steps."""
+    try:
+        before = ledger.read_plan().steps()
+    except (ConfigError, IntegrityError):
+        # Nothing was sent, or by another version of wmss.
+        before = []
+    names = {(step.job.out, step.fingerprint): step.called or step.label for step in before}
+    return [
+        replace(step, called=names.get((step.job.out, step.fingerprint), step.called))
+        for step in steps
+    ]
+
+
+def check_models(groups: Sequence[Group], force: bool) -> None:
+    """Refuse stages that cannot work with their models, as far as those exist."""
+    steps = [step for group in groups for step in group.steps]
+    made = {step.job.out for step in steps if force or manifest_of(step) is None}
+    check_jobs((step.job for step in steps), made.union(*(step.waits for step in steps)))
+
+
+def replaced_jobs(
+    ledger: Ledger, links: Sequence[Link], queue: Queue, adds: bool, force: bool
+) -> tuple[Ends, Ends]:
+    """Return the reports and the jobs cut otherwise that a submission replaces, or refuse it."""
+    if force:
+        refuse_busy(links, queue)
+    reports = {} if adds else replaced_reports(ledger, links, queue)
+    superseded = superseded_jobs(links, queue)
+    refuse_ends(ledger.run_dir, superseded, queue)
+    return reports, superseded
+
+
+def room_left(groups: Sequence[Group], queue: Queue) -> int | None:
+    """Return how many more tasks may be sent now; all jobs of the user count."""
+    limits = [g.profile.max_submitted for g in groups if g.profile.max_submitted is not None]
+    return min(limits) - sum(map(len, queue.values())) if limits else None
+
+
+@contextmanager
+def _as_before_if_refused(
+    groups: Sequence[Group],
+    ledger: Ledger,
+    sent: Sequence[Decision],
+    force: bool,
+    say: Callable[[str], None],
+) -> Iterator[None]:
+    """Mark results as to be made again (`force`); where no job can be sent, all is as before."""
+    before = ledger.plan_text()
+    steps = [step for group in groups for step in group.steps]
+    works = {Path(step.job.out): step.fingerprint for step in steps} if force else {}
+    take_back = redo(works)
+    try:
+        yield
+    except BaseException:
+        has_sent = any(decision.sent for decision in sent)
+        if has_sent and force:
+            say("the rest of what --force marked is sent by the next 'wmss run' without it")
+        elif not has_sent:
+            take_back()
+            ledger.restore_plan(before)
+        raise
+
+
+def _send(
+    decisions: Sequence[Decision], ledger: Ledger, sent: list[Decision], adds: bool, rest: bool
+) -> None:
+    """Carry decisions out, add each to `sent` when that is done, and write down what is left."""
+    try:
+        try:
+            for decision in decisions:
+                sent.append(_carry_out(decision, ledger, sent))
+        except BaseException:
+            if any(decision.sent for decision in sent):
+                _put_off(decisions, ledger, sent, adds, rest)
+            raise
+        _put_off(decisions, ledger, sent, adds, rest)
+    except SlurmError as error:
+        wanted = sum(bool(decision.now or decision.later) for decision in decisions)
+        count = sum(decision.sent is not None for decision in sent)
+        advice = "the same command sends the rest, once this is mended"
+        if _SUBMIT_LIMIT.search(str(error)):
+            advice = (
+                "the same command sends more when some have ended; with max_submitted in the "
+                "profile, --wait does"
+            )
+            error = SlurmError(f"{error}: so many jobs may not be in the queue at once")
+        if not count:
+            raise error from None
+        raise PartlySentError(
+            f"{error}; {count} of {wanted} jobs are sent and stay in the queue; {advice}"
+        ) from None
+
+
+def _carry_out(decision: Decision, ledger: Ledger, sent: Sequence[Decision]) -> Decision:
+    """Adopt, send and cancel the jobs of a link, and return the decision with what was sent."""
+    name = decision.link.name
+    for entry in decision.adopted:
+        if entry.order:
+            order = ledger.link_folder(name) / entry.order
+            script.mend_pickles(order, entry.job_id or "", len(entry.parts))
+        ledger.append("adopted", name, entry.job_id, entry.parts, entry.order)
+    if decision.now:
+        ids = {other.link.name: other.job_ids for other in sent}
+        job_id = _send_tasks(decision, dependency_of(decision, ids), ledger)
+        decision = replace(decision, sent=job_id)
+    if decision.ends:
+        _cancel({name: decision.ends}, ledger)
+    return decision
+
+
+def _send_tasks(decision: Decision, dependency: str | None, ledger: Ledger) -> str:
+    link, parts = decision.link, list(decision.now)
+    folder = ledger.link_folder(link.name)
+    order = folder / f"order-{uuid.uuid4().hex[:12]}.json"
+    write_order(order, link, parts)
+    ledger.append("intent", link.name, None, parts, order.name)
+    job_id = script.send(link, folder, order, len(parts), dependency)
+    ledger.append("sent", link.name, job_id, parts, order.name)
+    return job_id
+
+
+def dependency_of(decision: Decision, ids: Mapping[str, Sequence[str]]) -> str | None:
+    """Return what sbatch is told to wait for; `ids` are the jobs of each link before this one."""
+    link = decision.link
+    well = [*decision.outside.job_ids, *(i for name in link.needs for i in ids.get(name, ()))]
+    parts = [":".join(("afterok", *well))] if well else []
+    if link.after is not None and ids.get(link.after):
+        parts.append(":".join(("afterany", *ids[link.after])))
+    return ",".join(parts) or None
+
+
+def _put_off(
+    decisions: Sequence[Decision],
+    ledger: Ledger,
+    sent: Sequence[Decision],
+    adds: bool,
+    rest: bool,
+) -> None:
+    """Write down what of the decisions was not sent.
+
+    What other submissions have still to send stays (`adds`); so does what cannot be sent now, since
+    something that it needs has failed or is not seen yet (`rest`).
+    """
+    before = ledger.later()
+    done = {decision.link.name for decision in sent}
+    left: dict[str, list[int]] = {}
+    for decision in decisions:
+        name = decision.link.name
+        left[name] = [*(() if name in done else decision.now), *decision.later]
+        if rest and decision.is_dead:
+            left[name] = before.get(name, [])
+    known = {name: parts for name, parts in before.items() if not adds or name in left}
+    ledger.put_off({name: parts for name, parts in left.items() if parts}, known)
+
+
+def _cancel(
+    jobs: Ends, ledger: Ledger, say: Callable[[str], None] = lambda _: None, why: str = ""
+) -> None:
+    """Cancel jobs that others replace, by their names."""
+    for name, job_ids in jobs.items():
+        commands.call("scancel", *job_ids)
+        for job_id in job_ids:
+            ledger.append("cancelled", name, job_id)
+        say(f"job {', '.join(job_ids)} is cancelled: {why}")
+
+
+def unapplied(decisions: Sequence[Decision], ledger: Ledger) -> str | None:
+    """Say which changed values jobs in the queue do not take; None where there are none.
+
+    They keep what they were sent with.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for decision in decisions:
+        for entry in decision.entries:
+            if entry.order:
+                try:
+                    order = read_order(ledger.folder / entry.name / entry.order)
+                except (OSError, ValueError):
+                    # Someone tidied up; the job has read it, or will say so.
+                    continue
+                for value in _changes(order, decision.link, entry):
+                    found.setdefault(value, {})[decision.link.step.label] = None
+    if not found:
+        return None
+    values = ", ".join(f"{value} ({_few(list(steps))})" for value, steps in found.items())
+    return (
+        f"not applied to jobs that are in the queue already: {values}; 'wmss cancel' and then "
+        "'wmss retry' send them anew"
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _changes(order: Mapping[str, Any], link: Link, entry: Entry) -> Iterator[str]:
+    before, now = order.get("profile"), json.loads(link.profile.model_dump_json())
+    if before is not None:
+        yield from _differing(before, now, (*_KINDS, *_NOT_OF_A_JOB))
+        for name in _differing(before[link.kind], now[link.kind], ()):
+            yield f"{link.kind}.{name}"
+    # Another version of wmss wrote down other things.
+    if "jobs" in order and entry.parts[0] < len(link.jobs):
+        config = link.jobs[entry.parts[0]].config
+        yield from _differing(order["jobs"][0]["config"], config, ())
+
+
+def _differing(
+    before: Mapping[str, Any], now: Mapping[str, Any], apart: Sequence[str]
+) -> Iterator[str]:
+    for name, value in now.items():
+        if name not in apart and name in before and before[name] != value:
+            yield name
