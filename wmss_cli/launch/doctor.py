@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from pydantic import BaseModel, ConfigDict
 
 from wmss_cli.core.errors import SandboxError
-from wmss_cli.verify.sandbox import find_level, reaches
+from wmss_cli.programs.sandbox import find_level, reaches
 
 _GIB = 2**30
 _LITTLE_DISK_GIB = 20
