@@ -20,9 +20,9 @@ from wmss_cli.programs.cases import (
     Tests,
     needs_pytest,
 )
+from wmss_cli.programs.completion import joined
 from wmss_cli.programs.definitions import supplied_code
 from wmss_cli.programs.negative_checks import MIXED, with_negative_checks
-from wmss_cli.programs.pieces import joined
 from wmss_cli.programs.sandbox import Limits, Outcome, Run, run_sandboxed
 from wmss_cli.programs.syntax import long_integers
 
