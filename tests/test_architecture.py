@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("core",),
     ("models",),
-    ("data", "score", "train", "answers", "programs", "evaluate", "analyze", "results"),
+    ("data", "score", "train", "answers", "programs", "evaluate", "results"),
     ("bench",),
     ("stages",),
     ("launch",),

@@ -19,7 +19,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from wmss_cli.analyze.card import write_card
 from wmss_cli.answers.graders import check_answer
 from wmss_cli.answers.pool import Check
 from wmss_cli.core.artifact import Draft, Job, open_draft
@@ -30,6 +29,7 @@ from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.rows import stem
 from wmss_cli.core.schema import EXAMPLE, JUDGED, REJECTED, example_id
 from wmss_cli.core.verdict import REASONS, Level, Reason, Refusal, Verdict
+from wmss_cli.data.card import write_card
 from wmss_cli.data.contamination import Benchmarks, Meeting, Question
 from wmss_cli.data.copies import find_copies
 from wmss_cli.data.filters import check_format

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wmss_cli.analyze.card import write_card
+from wmss_cli.data.card import write_card
 
 METRICS = {
     "records": 200,

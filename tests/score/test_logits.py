@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from wmss_cli.analyze.logits import STATISTICS, logit_statistics
+from wmss_cli.score.logits import STATISTICS, logit_statistics
 
 
 def test_each_statistic_of_one_token() -> None:
