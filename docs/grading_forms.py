@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from wmss_cli.verify.answer import Verdict
-from wmss_cli.verify.graders import grader
-from wmss_cli.verify.pool import Check, run_checks
+from wmss_cli.answers.graders import grader
+from wmss_cli.answers.pool import Check, run_checks
+from wmss_cli.core.verdict import Verdict
 
 
 class Written(NamedTuple):

@@ -15,12 +15,12 @@ from wmss_cli.cli.plan_tables import (
 from wmss_cli.core.config import Config, JointConfig
 from wmss_cli.core.resolve import resolve
 from wmss_cli.core.resources import packaged
+from wmss_cli.models.published import shape_of
 from wmss_cli.preflight.forecast import Forecast, forecast, forecast_shapes
 from wmss_cli.preflight.inputs import Answers, answers_of, gpus_of
 from wmss_cli.preflight.power import forecast_power
-from wmss_cli.slurm.profile import load_profile
 from wmss_cli.preflight.workload import COMPLETION_TOKENS, MEAN_TOKENS, SAMPLES, Workload, spread
-from wmss_cli.models.published import shape_of
+from wmss_cli.slurm.profile import load_profile
 
 MODELS = {"Qwen3-4B": "Qwen/Qwen3-4B-Base", "Qwen3-8B": "Qwen/Qwen3-8B-Base"}
 CONFIGURATIONS = ("qwen2.5-3b", "qwen3-4b", "qwen3-8b", "gemma-3-4b", "qwen3.5-4b")

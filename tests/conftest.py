@@ -32,8 +32,8 @@ ON_CLUSTER = (
 LONGEST = (
     *ON_CLUSTER,
     *("chaos/test_chaos", "train/test_resume", "train/test_gradients"),
-    *("cli/test_bench", "cli/test_run", "train/test_training", "verify/test_sandbox"),
-    *("verify/test_program", "verify/test_wrappings", "launch/test_local", "test_docs"),
+    *("cli/test_bench", "cli/test_run", "train/test_training", "programs/test_sandbox"),
+    *("programs/test_check", "programs/test_wrappings", "launch/test_local", "test_docs"),
 )
 
 

@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("core",),
     ("models",),
-    ("data", "score", "train", "verify", "evaluate", "analyze", "results"),
+    ("data", "score", "train", "answers", "programs", "evaluate", "results"),
     ("bench",),
     ("stages",),
     ("launch",),
@@ -39,6 +39,7 @@ LIGHT_MODULES = (
     "wmss_cli.data.chat",
     "wmss_cli.data.packing",
     "wmss_cli.data.tokens",
+    "wmss_cli.programs.sandbox",
     "wmss_cli.results.comparison",
     "wmss_cli.results.power",
     "wmss_cli.evaluate.problems",
@@ -66,7 +67,6 @@ LIGHT_MODULES = (
     "wmss_cli.train.buckets",
     "wmss_cli.train.fitting",
     "wmss_cli.train.memory",
-    "wmss_cli.verify.sandbox",
 )
 
 MAX_LINES = 400

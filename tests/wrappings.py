@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmss_cli.verify.cases import CodeTests, humaneval_tests, mbpp_tests
-from wmss_cli.verify.completion import complete, extract_code
-from wmss_cli.verify.program import ProgramVerdict, check_programs
-from wmss_cli.verify.sandbox import find_level, limits_of
+from wmss_cli.core.verdict import Verdict
+from wmss_cli.programs.cases import CodeTests, humaneval_tests, mbpp_tests
+from wmss_cli.programs.check import Trial, check_programs
+from wmss_cli.programs.completion import complete, extract_code
+from wmss_cli.programs.sandbox import find_level, limits_of
 
 COUNTS = {"humaneval": 164, "mbpp": 500, "mbpp_sanitized": 257}
 TIMEOUT_S = 20.0
@@ -269,13 +270,15 @@ def wrapped(
 
 def verdicts(
     items: Iterator[tuple[tuple[str, str], str | None, CodeTests]], workers: int = 2
-) -> dict[tuple[str, str], ProgramVerdict]:
+) -> dict[tuple[str, str], Verdict]:
     """Run what was found; what is the same as before is not run again."""
-    known: dict[tuple[str | None, str], ProgramVerdict] = {}
+    known: dict[tuple[str | None, str], Verdict] = {}
     wanted = [(key, program, tests) for key, program, tests in items]
     new = {(program, tests.code): (program, tests) for _, program, tests in wanted}
-    runs = ((key, *run) for key, run in new.items())
-    known.update(check_programs(runs, workers, limits_of(TIMEOUT_S), find_level()))
+    trials = ((key, Trial(*run)) for key, run in new.items())
+    for key, verdict in check_programs(trials, workers, limits_of(TIMEOUT_S), find_level()):
+        assert verdict is not None
+        known[key] = verdict
     return {key: known[program, tests.code] for key, program, tests in wanted}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from wmss_cli.answers.graders import check_math
 from wmss_cli.bench.curate import check_alone, write_records
-from wmss_cli.verify.answer import check_math
 
 
 def test_all_answers_are_right_for_the_stage_and_for_the_plain_loop(tmp_path: Path) -> None:

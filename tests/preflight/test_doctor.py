@@ -9,8 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from wmss_cli.preflight import cluster_doctor, doctor
+from wmss_cli.programs import sandbox
 from wmss_cli.stages.probe import adapters
-from wmss_cli.verify import sandbox
 
 
 def test_looks_at_all_that_wmss_needs() -> None:

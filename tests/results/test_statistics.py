@@ -126,6 +126,17 @@ def test_the_bootstrap_interval_is_near_the_normal_one() -> None:
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=1e-3)
 
 
+def test_one_problem_has_no_interval_to_speak_of() -> None:
+    assert bootstrap_interval(np.array([0.5])) == (0.5, 0.5)
+
+
+def test_the_bootstrap_interval_is_that_of_its_definition() -> None:
+    values = np.random.default_rng(3).binomial(4, 0.6, 50) / 4
+    drawn = np.random.default_rng(0).integers(0, 50, (10_000, 50))
+    expected = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
+    assert bootstrap_interval(values) == tuple(expected)
+
+
 def test_the_bootstrap_interval_is_the_same_every_time() -> None:
     values = np.array([0.0, 1.0, 0.25, 0.5])
     assert bootstrap_interval(values) == bootstrap_interval(values)

@@ -11,13 +11,13 @@ import torch
 from table import make_token_table
 from tiny import make_tiny_model
 
-from wmss_cli.analyze.logits import STATISTICS, logit_statistics
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import AnalyzeConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.schema import LOSSES, read_parquet
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import load_for_inference
+from wmss_cli.score.logits import STATISTICS, logit_statistics
 from wmss_cli.stages import analyze
 
 # The second has no prompt, so nothing predicts its first token; the last spans two chunks.

@@ -21,9 +21,9 @@ from wmss_cli.core.config import CurateConfig
 from wmss_cli.core.errors import ConfigError, DataError, IntegrityError
 from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.schema import EXAMPLE, REJECTED, example_id, read_parquet
-from wmss_cli.data.filters import REASONS
+from wmss_cli.core.verdict import REASONS
+from wmss_cli.programs.sandbox import find_level
 from wmss_cli.stages.shards import run, run_merge, run_shard, shard_jobs
-from wmss_cli.verify.sandbox import find_level
 
 Row = dict[str, Any]
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from jobs import make_joint_job, run_workers, to
 
-from wmss_cli.analyze.logits import STATISTICS
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import AnalyzeConfig, JointConfig
 from wmss_cli.core.files import read_json_lines
 from wmss_cli.core.manifest import read_manifest
+from wmss_cli.score.logits import STATISTICS
 from wmss_cli.stages import analyze
 from wmss_cli.train.meter import TIMING
 

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import END
 
-from wmss_cli.analyze.card import LENGTHS_FILE
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import TokenizeConfig
 from wmss_cli.core.errors import DataError
 from wmss_cli.core.manifest import Manifest, verify
 from wmss_cli.core.schema import EXAMPLE, example_id, write_parquet
+from wmss_cli.data.card import LENGTHS_FILE
 from wmss_cli.data.chat import Renderer
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models import template

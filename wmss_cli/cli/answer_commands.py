@@ -15,7 +15,7 @@ from wmss_cli.cli import console, options
 from wmss_cli.cli.running import run_stage
 
 if TYPE_CHECKING:
-    from wmss_cli.results.comparison import Comparison, SeedComparison
+    from wmss_cli.results.comparison import ModelComparison, SeedComparison
 
 app = typer.Typer()
 
@@ -162,11 +162,11 @@ def _folders(text: str) -> list[Path]:
     return [Path(text)] if Path(text).exists() else [Path(part) for part in text.split(",")]
 
 
-def _plain(row: Comparison | SeedComparison) -> dict[str, Any]:
+def _plain(row: ModelComparison | SeedComparison) -> dict[str, Any]:
     return {**asdict(row), "is_significant": row.is_significant}
 
 
-def _table(rows: list[Comparison]) -> Table:
+def _table(rows: list[ModelComparison]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,

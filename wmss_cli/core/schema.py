@@ -32,7 +32,7 @@ REJECTED = pa.schema(
         pa.field("file", pa.string(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),  # line or row of that file, from 1
         pa.field("source", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),  # one of data.filters.REASONS
+        pa.field("reason", pa.string(), nullable=False),  # one of core.verdict.REASONS
         pa.field("detail", pa.string(), nullable=False),  # what was found, for people
         pa.field("line", pa.binary()),  # as it stands in a file of lines; null if it was readable
     ]

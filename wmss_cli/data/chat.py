@@ -12,13 +12,12 @@ from jinja2 import TemplateError
 
 from wmss_cli.core.config import TEMPLATE_DATE
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.tags import TAGS
 from wmss_cli.models.template import ChatTemplate, default_of
 
 _MARK = "wmss-completion"
 _QUESTION = "wmss-question"
 _SYSTEM_ADVICE = "set tokenize.system_prompt and eval.system_prompt to ''"
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-"""Of the method itself: they may be tokens of their own, special or not."""
 _STAND_INS = [chr(code) for code in range(0xE000, 0xE100)]
 """Characters that no language uses."""
 

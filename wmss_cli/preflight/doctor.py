@@ -23,8 +23,8 @@ from wmss_cli.models.consistency import ModelFacts
 from wmss_cli.models.consistency import examine as examine_files
 from wmss_cli.models.folder import find_model
 from wmss_cli.models.vocabulary import Vocabulary
+from wmss_cli.programs.sandbox import find_level, reaches
 from wmss_cli.stages.model_checks import check_prompts
-from wmss_cli.verify.sandbox import find_level, reaches
 
 _GIB = 2**30
 _LITTLE_DISK_GIB = 20

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -22,27 +23,31 @@ Shares = dict[str, dict[str, float]]
 """By task and problem: the share of right answers."""
 
 
+A = TypeVar("A", float, Estimate)
+D = TypeVar("D", Difference, SeedDifference)
+
+
 @dataclass(frozen=True)
-class Comparison:
-    """Two models on one task.
+class Comparison(Generic[A, D]):
+    """Two models on one task, or two arms with several seeds each.
 
     Attributes
     ----------
     task : str
-        Its name, or :data:`ALL`.
-    first, second : float
-        Accuracies (mean@n).
-    difference : Difference
-        Of the second to the first.
+        Its name; :data:`ALL`, or of arms :data:`MEAN`, where each task counts as one.
+    first, second : float or Estimate
+        Accuracies (mean@n); of arms with an interval.
+    difference : Difference or SeedDifference
+        Of the second to the first; of arms paired by problem and seed.
     p : float
         Of the difference; corrected by Holm's method for the number of tasks, but for
-        :data:`ALL`, which is one question of its own.
+        :data:`ALL` and :data:`MEAN`, each of which is one question of its own.
     """
 
     task: str
-    first: float
-    second: float
-    difference: Difference
+    first: A
+    second: A
+    difference: D
     p: float
 
     @property
@@ -51,33 +56,8 @@ class Comparison:
         return self.p < SIGNIFICANT
 
 
-@dataclass(frozen=True)
-class SeedComparison:
-    """Two arms on one task, each with several seeds.
-
-    Attributes
-    ----------
-    task : str
-        Its name, or :data:`MEAN`, where each task counts as one.
-    first, second : Estimate
-        Accuracies (mean@n).
-    difference : SeedDifference
-        Of the second to the first, paired by problem and seed.
-    p : float
-        Of the difference; corrected by Holm's method for the number of tasks, but for
-        :data:`MEAN`, which is one question of its own.
-    """
-
-    task: str
-    first: Estimate
-    second: Estimate
-    difference: SeedDifference
-    p: float
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether it is more than noise, at the level of 5 %."""
-        return self.p < SIGNIFICANT
+ModelComparison = Comparison[float, Difference]
+SeedComparison = Comparison[Estimate, SeedDifference]
 
 
 def read_shares(folder: Path) -> Shares:
@@ -101,7 +81,7 @@ def read_shares(folder: Path) -> Shares:
     }
 
 
-def compare(first: Shares, second: Shares) -> list[Comparison]:
+def compare(first: Shares, second: Shares) -> list[ModelComparison]:
     """Compare two evaluations by task, and over all problems.
 
     Raises
@@ -196,7 +176,7 @@ def _rows(seeds: Mapping[str, Shares], task: str, problems: Sequence[str]) -> Fl
     return np.array([[own[task][problem] for problem in problems] for own in seeds.values()])
 
 
-def _paired(task: str, first: Mapping[str, float], second: Mapping[str, float]) -> Comparison:
+def _paired(task: str, first: Mapping[str, float], second: Mapping[str, float]) -> ModelComparison:
     a = np.array([first[problem] for problem in first])
     b = np.array([second[problem] for problem in first])
     difference = paired_difference(a, b)

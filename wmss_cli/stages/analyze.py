@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from wmss_cli.analyze.logits import STATISTICS, logit_statistics
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.config import AnalyzeConfig
 from wmss_cli.core.manifest import Manifest
@@ -26,6 +25,7 @@ from wmss_cli.models.heads import Head, head_of
 from wmss_cli.models.packed import PackedBatch, hidden_states, packs
 from wmss_cli.models.tokenizer import load_tokenizer_of
 from wmss_cli.score.entropy import mean_by_row
+from wmss_cli.score.logits import STATISTICS, logit_statistics
 from wmss_cli.stages.model_checks import check_job, say_notes
 
 LOSSES_FILE = "losses.parquet"
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
     Attributes
     ----------
     sums : dict of str to float
-        Of :data:`~wmss_cli.analyze.logits.STATISTICS`, over the completion tokens.
+        Of :data:`~wmss_cli.score.logits.STATISTICS`, over the completion tokens.
     losses : Tensor
         ``[documents]``, float64: mean over the document's completion tokens, in nats.
     tokens : Tensor

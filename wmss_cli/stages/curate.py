@@ -14,13 +14,13 @@ from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from wmss_cli.analyze.card import write_card
+from wmss_cli.answers.graders import check_answer
+from wmss_cli.answers.pool import Check
 from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import CurateConfig
 from wmss_cli.core.errors import ConfigError, DataError
@@ -28,23 +28,22 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.rows import stem
 from wmss_cli.core.schema import EXAMPLE, JUDGED, REJECTED, example_id
+from wmss_cli.core.verdict import REASONS, Level, Reason, Refusal, Verdict
+from wmss_cli.data.card import write_card
 from wmss_cli.data.contamination import Benchmarks, Meeting, Question
 from wmss_cli.data.copies import find_copies
-from wmss_cli.data.filters import REASONS, check_format
+from wmss_cli.data.filters import check_format
 from wmss_cli.data.rare_phrases import Contaminated, find_contaminated
 from wmss_cli.data.sources import DATA_ROLE, Record, read_records
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import TASK_ROLE, read_tasks
+from wmss_cli.programs.cases import read_tests
+from wmss_cli.programs.check import Trial
+from wmss_cli.programs.completion import extract_from_answer
+from wmss_cli.stages.judge import judge
 from wmss_cli.stages.judged import Decision, content_key_of, judged_row
 from wmss_cli.stages.shards import check_shards, read_options, shard_jobs
 from wmss_cli.stages.tables import TableWriter
-from wmss_cli.verify.answer import Verdict
-from wmss_cli.verify.cases import read_tests
-from wmss_cli.verify.completion import extract_from_answer
-from wmss_cli.verify.graders import check_answer
-from wmss_cli.verify.pool import Check, run_checks
-from wmss_cli.verify.program import check_programs
-from wmss_cli.verify.sandbox import find_level, limits_of
 
 JUDGED_FILE = "judged.parquet"
 EXAMPLES_FILE = "examples.parquet"
@@ -87,7 +86,7 @@ def shard(job: Job) -> Manifest:
     records = read_records(paths, config.limit, part, parts)
     benchmarks = _benchmarks(job.inputs)
     done = kept = 0
-    ran_programs = False
+    level: Level | None = None
     with open_draft(job) as draft:
         progress = ProgressWriter(draft.folder, UNIT, None)
         with (
@@ -97,10 +96,9 @@ def shard(job: Job) -> Manifest:
             for decision in decisions:
                 done += 1
                 kept += decision.reason is None
-                ran_programs |= decision.tests is not None
+                level = level or decision.level
                 table.append(judged_row(decision, labels[decision.record.file], config))
                 progress.update(done, kept=kept)
-        level = find_level(config.unsafe_programs) if ran_programs else None
         return draft.commit({"records": done, "sandbox": level})
 
 
@@ -173,73 +171,64 @@ def _decide(
     records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
 ) -> Generator[Decision, None, None]:
     """Yield what becomes of each record, in their order."""
-    candidates = _run_programs(_candidates(records, config, benchmarks), config)
-    for decision, verdict in run_checks(candidates, config.workers, config.verify_timeout_s):
-        if verdict is None or verdict.correct:
+    for decision, verdict in judge(_candidates(records, config, benchmarks), config):
+        if verdict is None:
             yield decision
+        elif verdict.correct:
+            yield replace(decision, level=verdict.level)
         else:
-            yield replace(decision, reason=verdict.reason, detail=_detail(decision, verdict))
+            reason, detail = _rejection(decision, verdict)
+            yield replace(decision, reason=reason, detail=detail, level=verdict.level)
 
 
-def _run_programs(
-    candidates: Iterator[tuple[Decision, Check | None]], config: CurateConfig
-) -> Iterator[tuple[Decision, Check | None]]:
-    """Decide on the records that bring tests for a program; pass the others on, in their order."""
-    for first in candidates:
-        if first[0].tests is not None:
-            break
-        yield first
-    else:
-        return
-    # Only now: mathematics needs no sandbox.
-    level = find_level(config.unsafe_programs)
-    items = ((one, _program(one[0]), one[0].tests) for one in chain([first], candidates))
-    limits = limits_of(config.verify_timeout_s)
-    for (decision, check), verdict in check_programs(items, config.workers, limits, level):
-        if decision.tests is None or verdict.correct:
-            yield decision, check
-        else:
-            reason = "bad_reference" if verdict.reason == "bad_tests" else verdict.reason
-            yield replace(decision, reason=reason, detail=verdict.detail), None
-
-
-def _program(decision: Decision) -> str | None:
-    if decision.tests is None:
-        return None
-    return extract_from_answer(decision.record.completion, decision.tests.entry_point)
+def _rejection(decision: Decision, verdict: Verdict) -> tuple[Reason, str]:
+    """Return why a record is rejected whose answer or program is not right, and the detail."""
+    if verdict.level is not None:
+        # To curation the tests of a record are its reference.
+        return "bad_reference" if verdict.reason == "bad_tests" else verdict.reason, verdict.detail
+    expected = f"reference {_short(decision.record.reference_answer)}"
+    if verdict.extracted is None:
+        return verdict.reason, expected
+    return verdict.reason, f"answer {_short(verdict.extracted)}, {expected}"
 
 
 def _candidates(
     records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
-) -> Iterator[tuple[Decision, Check | None]]:
-    """Apply the cheap checks; what passes them comes with the check that is left to do."""
+) -> Iterator[tuple[Decision, Check | Trial | None]]:
+    """Apply the cheap checks; what passes them comes with what is left to be judged."""
     for record in records:
         if record.problem is not None:
             yield Decision(record, None, reason="unreadable", detail=record.problem), None
             continue
         identity = example_id(record.prompt, record.completion)
         reason, detail, met = _refusal(record, config, benchmarks)
-        tests = None
-        if reason is None and record.reference_answer is None:
+        item: Check | Trial | None = None
+        if reason is None:
             try:
-                tests = read_tests(record.test_case)
+                item = _item(record)
             except DataError as error:
                 reason, detail = "bad_reference", str(error)
             else:
-                if tests is None and config.unverifiable == "reject":
+                if item is None and config.unverifiable == "reject":
                     reason = "no_reference"
         if reason is not None:
             yield Decision(record, identity, met, reason=reason, detail=detail), None
-            continue
-        key = content_key_of(record, config)
-        gold = record.reference_answer
-        check = None if gold is None else Check(check_answer, record.completion, gold)
-        yield Decision(record, identity, met, key, tests), check
+        else:
+            yield Decision(record, identity, met, content_key_of(record, config)), item
+
+
+def _item(record: Record) -> Check | Trial | None:
+    """Return what there is to judge of a record; None where nothing is."""
+    if record.reference_answer is not None:
+        return Check(check_answer, record.completion, record.reference_answer)
+    if (tests := read_tests(record.test_case)) is None:
+        return None
+    return Trial(extract_from_answer(record.completion, tests.entry_point), tests)
 
 
 def _refusal(
     record: Record, config: CurateConfig, benchmarks: Benchmarks | None
-) -> tuple[str | None, str, Meeting | None]:
+) -> tuple[Reason | Refusal | None, str, Meeting | None]:
     """Return why a record is rejected that need not be verified, what was found, and whom it met.
 
     Phrases that it shares with benchmarks are no reason yet: they may be common.
@@ -252,13 +241,6 @@ def _refusal(
     if met.whole is not None:
         return "contaminated", f"{met.whole.task} {met.whole.id}: {met.whole.how}", None
     return None, "", met
-
-
-def _detail(decision: Decision, verdict: Verdict) -> str:
-    expected = f"reference {_short(decision.record.reference_answer)}"
-    if verdict.extracted is None:
-        return expected
-    return f"answer {_short(verdict.extracted)}, {expected}"
 
 
 def _short(text: str | None) -> str:

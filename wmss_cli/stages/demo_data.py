@@ -18,12 +18,12 @@ from wmss_cli.core import files
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import EXAMPLE, example_id, write_parquet
+from wmss_cli.core.tags import TAGS
 from wmss_cli.data import arithmetic
 from wmss_cli.stages.demo import DemoDataConfig
 
 TRAIN, TEST, INIT = "train.jsonl", "test.jsonl", "init"
 END = "<|end|>"
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 _LARGEST_VOCABULARY = 400
 _POSITIONS = 512

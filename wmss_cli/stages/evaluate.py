@@ -25,7 +25,7 @@ from wmss_cli.models.causal import Precision, dtype_of
 from wmss_cli.models.consistency import examine
 from wmss_cli.models.tokenizer import load_tokenizer
 from wmss_cli.results.summary import summarize
-from wmss_cli.stages.grading import grade
+from wmss_cli.stages.judge import grade
 from wmss_cli.stages.model_checks import check_job, check_prompts, say_notes
 from wmss_cli.stages.shards import read_options, read_shards
 

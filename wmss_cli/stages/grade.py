@@ -15,7 +15,7 @@ from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import Task, read_tasks
 from wmss_cli.results.summary import summarize
 from wmss_cli.stages.evaluate import GENERATIONS_FILE
-from wmss_cli.stages.grading import grade
+from wmss_cli.stages.judge import grade
 
 
 def run(job: Job) -> Manifest:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from wmss_cli.core.config import CurateConfig
+from wmss_cli.core.verdict import Level, Reason, Refusal
 from wmss_cli.data.contamination import Meeting
 from wmss_cli.data.duplicates import content_key, problem_key, signature
 from wmss_cli.data.sources import Record
-from wmss_cli.verify.cases import Tests
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Decision:
     example_id: str | None
     met: Meeting | None = None
     content_key: bytes | None = None
-    tests: Tests | None = None
-    reason: str | None = None
+    reason: Reason | Refusal | None = None
     detail: str = ""
+    level: Level | None = None
 
 
 def judged_row(decision: Decision, label: str, config: CurateConfig) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 
-from wmss_cli.analyze.logits import STATISTICS, logit_statistics
 from wmss_cli.core import files
 from wmss_cli.data.batches import collate
 from wmss_cli.data.packing import pack, pack_rows
@@ -20,6 +19,7 @@ from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device
 from wmss_cli.models.heads import Head
 from wmss_cli.models.packed import packs
+from wmss_cli.score.logits import STATISTICS, logit_statistics
 from wmss_cli.stages.analyze import sampled_rows
 from wmss_cli.train.loop import LOGITS_FILE
 from wmss_cli.train.ranks import Ranks
@@ -36,7 +36,7 @@ class LogitCurve:
     """Write a row of ``logits.jsonl`` every few steps.
 
     Each row has the ``step``, and the mean of each of
-    :data:`~wmss_cli.analyze.logits.STATISTICS` over the samples' completion tokens. The methods
+    :data:`~wmss_cli.score.logits.STATISTICS` over the samples' completion tokens. The methods
     must be called on all ranks, since each looks at its part of the samples.
 
     Parameters

@@ -13,7 +13,8 @@ from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import EvalConfig, TokenizeConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import MANIFEST, read_manifest
-from wmss_cli.data.chat import TAGS, Renderer, Tokenizer
+from wmss_cli.core.tags import TAGS
+from wmss_cli.data.chat import Renderer, Tokenizer
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import read_tasks

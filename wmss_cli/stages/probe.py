@@ -18,9 +18,9 @@ from wmss_cli.core.files import write_json
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.evaluate.choice import choose
 from wmss_cli.models.causal import device
+from wmss_cli.programs.sandbox import reaches
 from wmss_cli.stages.probe_config import RANKS_FILE, ProbeConfig
 from wmss_cli.train.ranks import Ranks, join
-from wmss_cli.verify.sandbox import reaches
 
 _GPU_MIB, _CPU_MIB = 256, 32
 _ROUNDS = 5

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wmss_cli.analyze.card import LENGTHS_FILE, plot_lengths
 from wmss_cli.core.artifact import Draft, Job, open_draft
 from wmss_cli.core.config import TokenizeConfig
 from wmss_cli.core.errors import ConfigError, DataError
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import write_parquet
+from wmss_cli.data.card import LENGTHS_FILE, plot_lengths
 from wmss_cli.data.chat import Renderer
 from wmss_cli.data.tokens import TOKENS_FILE, cut, write_tokens
 from wmss_cli.models.consistency import examine

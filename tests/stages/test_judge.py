@@ -1,0 +1,65 @@
+"""Answers of every kind of task get the verdict of their grader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from wmss_cli.core.config import GradeConfig
+from wmss_cli.evaluate.problems import Problem, read_problems
+from wmss_cli.evaluate.tasks import Task, read_spec, shipped
+from wmss_cli.stages.judge import grade
+
+CONFIG = GradeConfig(verify_timeout_s=10.0, workers=2, unsafe_programs=False)
+
+
+def problems(shared_data: Path, name: str, count: int) -> list[tuple[Task, Problem]]:
+    task = read_spec(shipped()[name])
+    return [(task, one) for one in read_problems(task, shared_data / f"{name}.jsonl", count)]
+
+
+def graded(answers: list[tuple[tuple[Task, Problem], str]]) -> list[dict[str, Any]]:
+    rows = [{"task": p.task, "id": p.id, "text": text} for (_, p), text in answers]
+    known = {(p.task, p.id): (task, p) for (task, p), _ in answers}
+    return grade(rows, known, CONFIG)
+
+
+def test_programs_and_texts_stay_in_their_order(shared_data: Path) -> None:
+    (function,) = problems(shared_data, "humaneval", 1)
+    (script,) = problems(shared_data, "mbpp", 1)
+    (sum_,) = problems(shared_data, "gsm8k", 1)
+    (letter,) = problems(shared_data, "aqua", 1)
+    rows = graded(
+        [
+            (sum_, f"<answer>{sum_[1].answer}</answer>"),
+            (function, function[1].row["canonical_solution"]),
+            (letter, f"The answer is ({letter[1].answer})."),
+            (script, f"Here:\n```python\n{script[1].row['code']}\n```\nDone."),
+        ]
+    )
+    assert [row["task"] for row in rows] == ["gsm8k", "humaneval", "aqua", "mbpp"]
+    assert [row["reason"] for row in rows] == ["correct"] * 4
+    assert [row["sandbox"] is None for row in rows] == [True, False, True, False]
+    assert rows[0]["found_in"] == "whole"
+
+
+def test_wrong_programs_say_why(shared_data: Path) -> None:
+    (one,) = problems(shared_data, "mbpp", 1)
+    name = one[1].row["test_list"][0].split("(")[0].removeprefix("assert ")
+    texts = [
+        f"def {name}(*args):\n    return None",
+        f"def {name}(*args):\n    import os\n    os._exit(0)",
+        "I do not know.",
+    ]
+    rows = [graded([(one, text)])[0] for text in texts]
+    assert [row["reason"] for row in rows] == ["failed", "exit_early", "no_code"]
+    assert not any(row["correct"] for row in rows)
+
+
+def test_thinking_is_not_run(shared_data: Path) -> None:
+    (one,) = problems(shared_data, "humaneval", 1)
+    right = json.dumps(one[1].row["canonical_solution"])
+    draft = f"<think>```python\n{right}\n```</think><answer>```python\nx = 1\n```</answer>"
+    (row,) = graded([(one, draft)])
+    assert not row["correct"]

@@ -1,1 +1,0 @@
-"""Logit statistics, and the card of a data set."""

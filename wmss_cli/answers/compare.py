@@ -1,0 +1,180 @@
+"""Compare an answer with a reference: by writing, as amounts and numbers, by math-verify.
+
+Nothing here limits the time: :mod:`wmss_cli.answers.pool` runs it in processes that it can kill.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from math_verify import parse
+from sympy import Basic, MatrixBase
+
+from wmss_cli.answers.extract import boxes, is_delimited
+from wmss_cli.answers.formula import number_of, readings, values_equal
+from wmss_cli.answers.number import decimals_equal, exact_value, per_hundred
+from wmss_cli.answers.plain import amounts_equal, decide
+from wmss_cli.answers.writing import congruence, in_radians, tidy
+
+# It warns in every process that its own time limit is off; the pool has the limit.
+logging.getLogger("math_verify").setLevel(logging.ERROR)
+
+# A formula in dollars or LaTeX brackets, and nothing else.
+_ONE_MARKED = re.compile(
+    r"\$\$((?:[^$\\]|\\.)+)\$\$|\$((?:[^$\\]|\\.)+)\$"
+    r"|\\\(((?:[^\\]|\\[^()])+)\\\)|\\\[((?:[^\\]|\\[^\[\]])+)\\\]"
+)
+_BOX_START = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
+# More words between two boxes of a reference, and the first one is a step.
+_WORDS_BETWEEN = 4
+_WORD = re.compile(r"[^\W_]")
+_TUPLE = re.compile(r"\((?=[^()]*,)[^()]*\)")
+_COMMANDS = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}|\\[A-Za-z]+")
+_VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+
+DECIMAL_PLACES = 6
+"""Decimals to which an answer is compared where one side is a decimal number."""
+
+
+def is_equal(answer: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> bool:
+    """Say whether two formulas, numbers or words are the same."""
+    return compare(answer, gold, decimal_places) is True
+
+
+def compare(answer: str, gold: str, decimal_places: int) -> bool | None:
+    """Compare by the cheapest way that decides.
+
+    Returns
+    -------
+    bool or None
+        None where the reference cannot be read.
+    """
+    answer, gold = tidy(answer), tidy(gold)
+    if is_delimited(answer):
+        answer = _undelimited(answer)
+    if (equal := amounts_equal(answer, gold, decimal_places)) is not None:
+        return equal
+    percent, expected_percent = per_hundred(answer), per_hundred(gold)
+    if percent is None and expected_percent is None:
+        return _compare_values(answer, gold, decimal_places)
+    if percent is not None and expected_percent is not None:
+        return _compare_values(percent, expected_percent, decimal_places)
+    if expected_percent is not None:
+        either = (expected_percent, _hundredth(expected_percent))
+        return any(_compare_values(answer, value, decimal_places) for value in either)
+    assert percent is not None
+    if _compare_values(_hundredth(percent), gold, decimal_places):
+        return True
+    # 18 % for 18 leaves out the sign; 1/2 % for 1/2 is another value.
+    return not _is_small(percent) and _compare_values(percent, gold, decimal_places)
+
+
+def _compare_values(answer: str, gold: str, decimal_places: int) -> bool | None:
+    if (equal := decide(answer, gold, decimal_places)) is not None:
+        return equal
+    if (expected_congruence := congruence(gold)) != (found_congruence := congruence(answer)):
+        if found_congruence is None or expected_congruence is not None:
+            return False
+        return _compare_values(found_congruence[0], gold, decimal_places)
+    radians, expected_radians = in_radians(answer), in_radians(gold)
+    if radians is not None and expected_radians is None and r"\pi" in gold:
+        answer = radians
+    elif expected_radians is not None and radians is None and r"\pi" in answer:
+        gold = expected_radians
+    expected = _parse_reference(gold)
+    if not expected:
+        return None
+    if _is_tuple_for_list(answer, gold) or _is_other_case(answer, gold):
+        return False
+    written = [exact_value(side) for side in (answer, gold)]
+    for found in readings(answer):
+        for value in found:
+            for reference in expected:
+                if _values_equal(value, reference, written, decimal_places):
+                    return True
+    return False
+
+
+def _values_equal(
+    value: Any, reference: Any, written: Sequence[Decimal | Fraction | None], decimal_places: int
+) -> bool:
+    """Compare two values; a plain number is taken with the digits that are written."""
+    if (written[0] is None) != (written[1] is None):
+        numbers = [number_of(value), number_of(reference)]
+        sides = [
+            number if exact is None else exact
+            for exact, number in zip(written, numbers, strict=True)
+        ]
+        if sides[0] is not None and sides[1] is not None:
+            from_decimal = [side for side in written if isinstance(side, Decimal)]
+            if from_decimal and from_decimal[0] != from_decimal[0].to_integral_value():
+                return decimals_equal(sides[0], sides[1], decimal_places)
+    return values_equal(reference, value, decimal_places)
+
+
+@lru_cache(maxsize=16)
+def _parse_reference(gold: str) -> list[Any]:
+    """Return all that a reference may mean; it is read again for each place of an answer."""
+    if boxes(gold):
+        found = [value for reading in readings(tidy(_last_boxes(gold))) for value in reading]
+    elif is_delimited(gold) and is_delimited(_undelimited(gold)):
+        found = list(parse(gold, parsing_timeout=None))
+    else:
+        found = [value for reading in readings(_undelimited(gold)) for value in reading]
+    return [value for value in found if isinstance(value, Basic | MatrixBase)]
+
+
+def _last_boxes(gold: str) -> str:
+    """Return the last boxes of a reference that follow one another but for a few words."""
+    parts = _BOX_START.split(gold)
+    found = boxes(gold)
+    count = 1
+    for part, content in zip(parts[-2:0:-1], found[-2::-1], strict=True):
+        if len(part.partition(content)[2].split()) > _WORDS_BETWEEN:
+            break
+        count += 1
+    return ", ".join(found[-count:])
+
+
+def can_be_read(gold: str) -> bool:
+    """Say whether anything can be compared with a reference: a value, or the words of it."""
+    return bool(_parse_reference(per_hundred(gold) or gold)) or _WORD.search(gold) is not None
+
+
+def _undelimited(text: str) -> str:
+    """Return the formula alone where a text is one marked formula."""
+    match = _ONE_MARKED.fullmatch(text.strip())
+    return tidy(next(filter(None, match.groups()))) if match else text
+
+
+def _hundredth(value: str) -> str:
+    exact = exact_value(value)
+    if isinstance(exact, Decimal):
+        sign, digits, exponent = exact.as_tuple()
+        return f"{Decimal((sign, digits, int(exponent) - 2)):f}"
+    return rf"\frac{{{value}}}{{100}}"
+
+
+def _is_small(value: str) -> bool:
+    exact = exact_value(value)
+    number = number_of(next(readings(value), [None])[0]) if exact is None else Fraction(exact)
+    return number is not None and abs(number) < 1
+
+
+def _is_tuple_for_list(answer: str, gold: str) -> bool:
+    """Say whether an ordered pair stands where values are listed, as (1, -2) for 1, -2."""
+    is_tuple = _TUPLE.fullmatch(answer) is not None
+    return is_tuple and "," in gold and not re.search(r"[=(\[\\{;]", gold)
+
+
+def _is_other_case(answer: str, gold: str) -> bool:
+    """Say whether a variable is a capital in one and small in the other; math-verify ignores it."""
+    one, other = (set(_VARIABLE.findall(_COMMANDS.sub(" ", side))) for side in (answer, gold))
+    folded = {name.lower() for name in one}, {name.lower() for name in other}
+    return one != other and folded[0] == folded[1]

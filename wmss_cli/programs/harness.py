@@ -1,0 +1,360 @@
+"""What runs inside the sandbox: a supervisor, and a runner for each run of the program.
+
+The supervisor never runs foreign code. For each run it forks a runner, which gives up its rights
+and runs the program. The runner has no pipe to anybody: what it reads and writes are files in
+memory. The supervisor ends it at the time limit, and reports all runs at the end with a token
+that it reads only then, so that no runner ever held it.
+
+A start is paid for each program: nothing here imports what takes milliseconds (json, re, typing).
+"""
+
+from __future__ import annotations
+
+import builtins
+import marshal
+import os
+import select
+import sys
+import time
+from types import FunctionType, ModuleType
+
+from wmss_cli.programs import confine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+TOKEN_BYTES = 32
+_RESULT_FD = 3
+_SIGKILL, _SIGXCPU = 9, 24
+PATIENCE = 10
+"""How much longer than its limit a run may take where the processors are busy with others."""
+# How often the time is taken that a run used; a smaller share of it computing is waiting.
+_LOOK_S = 0.5
+_COMPUTING = 0.05
+_PROGRAM_FILE = "solution.py"
+_TESTS_FILE = "test_solution.py"
+_INPUT_FILE = ".stdin"  # to which /dev/stdin is a link where there is no /proc
+_DETAIL_CHARACTERS = 300
+
+
+def main() -> None:
+    """Read a request from the standard input, do its runs, write the report."""
+    confine.hide_memory()
+    confine.die_with_parent()
+    request = _read_frame()
+    sys.path[:] = request["import_path"]
+    reports: list[dict[str, Any]] = []
+    left_s = request["total_s"]
+    for _ in range(request["runs"]):
+        run = _read_frame()
+        reports.append(_supervise(run, request, min(request["timeout_s"], left_s)))
+        left_s -= reports[-1]["used_s"]
+        if reports[-1]["status"] != 0 and request["stop_at_failure"]:
+            break
+    os.lseek(0, -TOKEN_BYTES, os.SEEK_END)
+    token = os.read(0, TOKEN_BYTES)
+    _write_all(1, token + marshal.dumps(reports))
+    os._exit(0)  # an orderly end would take as long as all of this
+
+
+def frame(value: dict[str, Any]) -> bytes:
+    """Return a part of a request. Both ends are the same Python, so that marshal will do."""
+    data = marshal.dumps(value)
+    return len(data).to_bytes(8, "little") + data
+
+
+def _read_frame() -> Any:
+    size = int.from_bytes(_read(8), "little")
+    return marshal.loads(_read(size))
+
+
+def _read(size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = os.read(0, size - len(data))
+        assert part, "the request is cut off"
+        data += part
+    return data
+
+
+def _supervise(run: dict[str, Any], request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """Do one run in a process of its own, and say how it ended."""
+    names = ("input", "result", "output", "errors")
+    files = [os.memfd_create(name) for name in names]
+    _write_all(files[0], run["stdin"])
+    os.lseek(files[0], 0, os.SEEK_SET)
+    started = time.monotonic()
+    runner = os.fork()
+    if runner == 0:
+        _be_runner(run, request, files)
+    timed_out, used_s = _wait(runner, timeout_s)
+    if timed_out:
+        os.kill(runner, _SIGKILL)
+    _, status, used = os.wait4(runner, 0)
+    cpu_s = used.ru_utime + used.ru_stime
+    code = os.waitstatus_to_exitcode(status)
+    limit = request["output_kb"] * 1024
+    report = {
+        "status": code,
+        "timed_out": timed_out or code == -_SIGXCPU or cpu_s >= request["limits"]["cpu_s"],
+        "wall_s": time.monotonic() - started,
+        "used_s": used_s,
+        "too_long": any(os.fstat(file).st_size > limit for file in files[1:]),
+    }
+    for name, file in zip(names[1:], files[1:], strict=True):
+        report[name] = os.pread(file, limit, 0)
+    for file in files:
+        os.close(file)
+    return report
+
+
+def _wait(process: int, limit_s: float) -> tuple[bool, float]:
+    """Wait until a process ends or has used its time; say whether it has, and how much it used.
+
+    Time counts in which it computes, or waits for something else than a processor: what a busy
+    machine takes from a program is not held against it.
+    """
+    handle = os.pidfd_open(process)
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    clock = ~process << 3 | 2  # the processor time of a process, as clock_getcpuclockid has it
+    used_s = cpu_s = 0.0
+    last = time.monotonic()
+    deadline = last + PATIENCE * limit_s
+    while True:
+        ended = poll.poll(min(max(limit_s - used_s, 0.0), _LOOK_S) * 1000)
+        now = time.monotonic()
+        wall_s, last = now - last, now
+        try:
+            before_s, cpu_s = cpu_s, time.clock_gettime(clock)
+            computed_s = cpu_s - before_s
+        except OSError:  # it has just ended
+            computed_s = wall_s
+        used_s += min(wall_s, computed_s) if computed_s >= _COMPUTING * wall_s else wall_s
+        if ended or used_s >= limit_s or now >= deadline:
+            os.close(handle)
+            return not ended, used_s
+
+
+def _write_all(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+# The runner.
+
+
+def _be_runner(run: dict[str, Any], request: dict[str, Any], files: list[int]) -> None:
+    """Confine this process, run the program, and end. Foreign code begins in `_run`."""
+    # What a program may put its own functions in place of is taken now.
+    end, truncate, write = os._exit, os.ftruncate, os.pwrite
+    outcome, detail = "crash", ""
+    try:
+        confine.die_with_parent()
+        _take_files(files)
+        _confine(request)
+        for name in [name for name in sys.modules if name.startswith("wmss_cli")]:
+            del sys.modules[name]
+        sys.argv = [_PROGRAM_FILE]
+        outcome, detail = _run(run)
+    except BaseException as error:
+        detail = _describe(error)
+    finally:
+        try:
+            truncate(_RESULT_FD, 0)
+            write(_RESULT_FD, f"{outcome}\n{detail}".encode(errors="replace"), 0)
+        finally:  # whatever the program did to its files, it does not go on as the supervisor
+            end(0 if outcome == "passed" else 1)
+
+
+def _take_files(files: list[int]) -> None:
+    """Make the files 0 to 3 those of this run, and close all others."""
+    copies = [os.dup(file) for file in files]
+    for number, copy in zip((0, _RESULT_FD, 1, 2), copies, strict=True):
+        os.dup2(copy, number)
+    os.closerange(_RESULT_FD + 1, 1024)
+
+
+def _confine(request: dict[str, Any]) -> None:
+    limits = request["limits"]
+    confine.limit_resources(**limits)
+    if request["level"] == "none":
+        return
+    confine.gain_no_privileges()
+    if request["level"] == "landlock":
+        confine.drop_capabilities()
+        confine.restrict_files(request["readable"], request["writable"])
+    confine.filter_system_calls(shares_files=request["level"] == "landlock")
+
+
+def _run(run: dict[str, Any]) -> tuple[str, str]:
+    """Run the program as the request says; return what became of it, and why."""
+    # Programs call exit(), which the module site would have added.
+    import site
+
+    site.setquit()
+    clean = dict(vars(builtins))
+    _write_file(_PROGRAM_FILE, run["program"].encode(errors="replace"))
+    _write_file(_INPUT_FILE, run["stdin"])
+    kind = run["kind"]
+    try:
+        if kind == "script":
+            _run_script(run)
+        elif kind == "calls":
+            return "passed", _call_all(run)
+        elif kind == "pytest":
+            return _run_pytest(run, clean)
+        else:
+            _execute(run, "solution")
+            _run_tests(run, clean)
+    except SystemExit as error:
+        if kind == "script" and error.code in (None, 0):
+            return "passed", ""
+        return "exit_early", _describe(error)
+    except MemoryError as error:
+        return "memory", _describe(error)
+    except AssertionError as error:
+        return "failed", _describe(error)
+    except BaseException as error:
+        return "error", _describe(error)
+    finally:
+        _flush()
+    return "passed", ""
+
+
+def _write_file(name: str, data: bytes) -> None:
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    _write_all(file, data)
+    os.close(file)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__):
+        try:
+            stream.flush()  # type: ignore[union-attr]
+        except BaseException:  # a program may have put anything in their place
+            continue
+
+
+def _run_script(run: dict[str, Any]) -> None:
+    """Run a program as Python does, to the end: its threads, what it registered, its files."""
+    try:
+        _execute(run, "__main__")
+    finally:
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()
+        if "atexit" in sys.modules:
+            sys.modules["atexit"]._run_exitfuncs()
+        # Files that it left open are flushed as they go.
+        sys.modules["__main__"].__dict__.clear()
+
+
+def _execute(run: dict[str, Any], name: str) -> dict[str, Any]:
+    """Run a program as the module `name`, with what is supplied; return its names."""
+    module = ModuleType(name)
+    module.__file__ = _PROGRAM_FILE
+    sys.modules[name] = module
+    exec(compile(run["supplied"], "supplied.py", "exec", dont_inherit=True), module.__dict__)
+    exec(compile(run["program"], _PROGRAM_FILE, "exec", dont_inherit=True), module.__dict__)
+    return module.__dict__
+
+
+def _imports(run: dict[str, Any], clean: dict[str, Any]) -> str:
+    """Return the beginning of a test file: all names of the program, but none of Python's own.
+
+    Of 100 test files of KodCode 39 import nothing of the program. One that defines ``abs``
+    must not have the tests use it, unless it is what they test.
+    """
+    sys.modules["plain_builtins"] = plain = ModuleType("plain_builtins")
+    plain.__dict__.update(clean)
+    line = "from solution import *; from plain_builtins import *\n"
+    if run["entry_point"].isidentifier():
+        line += f"try: from solution import {run['entry_point']}\nexcept ImportError: pass\n"
+    return line
+
+
+def _test_file(run: dict[str, Any], clean: dict[str, Any]) -> str:
+    """Return the tests behind the import of the program; only future imports come before that."""
+    lines = run["tests"].splitlines(keepends=True)
+    first = 0
+    for number, line in enumerate(lines):
+        if line.startswith("from __future__ "):
+            first = number + 1
+    return "".join(lines[:first]) + _imports(run, clean) + "".join(lines[first:])
+
+
+def _run_tests(run: dict[str, Any], clean: dict[str, Any]) -> None:
+    """Run test code and its functions ``test…``, as pytest would."""
+    # The tests have builtins of their own, which the program cannot have changed.
+    names: dict[str, Any] = {"__name__": "test_solution", "__builtins__": clean}
+    exec(compile(_test_file(run, clean), _TESTS_FILE, "exec", dont_inherit=True), names)
+    for name, value in list(names.items()):
+        defined_here = isinstance(value, FunctionType) and value.__globals__ is names
+        if defined_here and name.startswith("test"):
+            value()
+
+
+def _run_pytest(run: dict[str, Any], clean: dict[str, Any]) -> tuple[str, str]:
+    _write_file(_TESTS_FILE, _test_file(run, clean).encode(errors="replace"))
+    _write_file("pytest.ini", b"")  # it looks for one no further
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    import pytest
+
+    options = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
+    options += ["-p", "no:faulthandler", "-c", "pytest.ini"]
+    skips = _Skips()
+    code = pytest.main([*options, _TESTS_FILE], plugins=[skips])
+    if skips.count and "skip" not in run["tests"] and "xfail" not in run["tests"]:
+        return "failed", "the program skipped a test"
+    return ("passed" if code == 0 else "failed"), f"pytest ended with {int(code)}"
+
+
+class _Skips:
+    """Counts tests that were given up while they ran."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self.count += report.when == "call" and report.outcome == "skipped"
+
+
+def _call_all(run: dict[str, Any]) -> str:
+    """Call the entry point with the arguments of each case; return the results as JSON."""
+    import json
+
+    names = _execute(run, "solution")
+    # Each at once, since the next call may change what this one returned.
+    results = [
+        json.dumps(_entry_point(names, run["entry_point"])(*case), default=_plain)
+        for case in json.loads(run["calls"])
+    ]
+    return f"[{', '.join(results)}]"
+
+
+def _entry_point(names: dict[str, Any], name: str) -> Any:
+    """Find a function, or a method of ``Solution`` as sites for programming tasks have it."""
+    solution = names.get("Solution")
+    if isinstance(solution, type) and hasattr(solution, name):
+        return getattr(solution(), name)
+    return names[name]
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or an array of numpy as JSON has them."""
+    return value.tolist()
+
+
+def _describe(error: BaseException) -> str:
+    """Return the exception in one line, with the last line of the program in it."""
+    try:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    except BaseException:  # an exception of the program may itself raise
+        text = type(error).__name__
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == _PROGRAM_FILE:
+            place = f" ({_PROGRAM_FILE}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return text[:_DETAIL_CHARACTERS] + place

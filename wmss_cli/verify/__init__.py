@@ -1,1 +1,0 @@
-"""Is this answer right? Used by curation and by evaluation alike."""
