@@ -2,8 +2,8 @@
 
 ``configuration.md`` comes from the models in :mod:`wmss_cli.core.config`, ``profile.md`` from
 those in :mod:`wmss_cli.slurm.profile`, ``cli.md`` from the help of the commands, and the tables in
-``plan.md`` from :mod:`wmss_cli.preflight.forecast`. With ``--check`` nothing is written; where a page
-is stale, one line says so and the exit code is 1.
+``plan.md`` from :mod:`wmss_cli.preflight.forecast`. With ``--check`` nothing is written; if a
+page is stale, one line says so and the exit code is 1.
 """
 
 from __future__ import annotations
