@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from tiny import make_tiny_model
 
+from wmss_cli import __version__
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -46,6 +48,12 @@ def test_every_subpackage_is_packaged() -> None:
     for folder in (ROOT / "wmss_cli").iterdir():
         if (folder / "__init__.py").is_file():
             assert f'"wmss_cli.{folder.name}"' in listed
+
+
+def test_citation_and_changelog_name_the_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+)", changelog, flags=re.M)[0] == __version__
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def imported() -> set[str]:

@@ -1,3 +1,3 @@
 """wmss: post-training of language models by Weak-Driven Learning."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
