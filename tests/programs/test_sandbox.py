@@ -315,7 +315,8 @@ def test_a_bomb_of_threads_is_contained(level: Level) -> None:
         "except (RuntimeError, MemoryError): print(count)"
     )
     outcome = run(program, level, Limits(timeout_s=10.0, memory_mb=256, threads=32))
-    assert 0 < int(outcome.stdout) < 256
+    # Where memory ends while a thread starts, Python waits for that thread until its time is over.
+    assert outcome.reason == "timeout" or 0 < int(outcome.stdout) < 256
 
 
 def test_small_files_fill_a_small_disk_only(level: Level) -> None:

@@ -6,10 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from wmss_cli.answers.graders import check_answer
+from wmss_cli.answers.pool import Check
 from wmss_cli.core.config import GradeConfig
 from wmss_cli.evaluate.problems import Problem, read_problems
 from wmss_cli.evaluate.tasks import Task, read_spec, shipped
-from wmss_cli.stages.judge import grade
+from wmss_cli.programs.cases import CodeTests
+from wmss_cli.programs.check import Trial
+from wmss_cli.stages import judge as module
+from wmss_cli.stages.judge import grade, judge
 
 CONFIG = GradeConfig(verify_timeout_s=10.0, workers=2, unsafe_programs=False)
 
@@ -23,6 +30,25 @@ def graded(answers: list[tuple[tuple[Task, Problem], str]]) -> list[dict[str, An
     rows = [{"task": p.task, "id": p.id, "text": text} for (_, p), text in answers]
     known = {(p.task, p.id): (task, p) for (task, p), _ in answers}
     return grade(rows, known, CONFIG)
+
+
+DOUBLE = Trial("def double(x): return 2 * x", CodeTests("assert double(2) == 4", "double"))
+
+
+def test_answers_programs_and_what_is_neither_keep_their_places() -> None:
+    four = Check(check_answer, r"\boxed{4}", "4")
+    items = list(enumerate([four, None, DOUBLE, four._replace(gold="5"), DOUBLE, None]))
+    found = [(key, verdict and verdict.reason) for key, verdict in judge(items, CONFIG)]
+    reasons = ["correct", None, "correct", "wrong_answer", "correct", None]
+    assert found == list(enumerate(reasons))
+
+
+def test_answers_need_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_level", lambda _: pytest.fail("a sandbox"))
+    ((_, verdict),) = judge([(0, Check(check_answer, "4", "4"))], CONFIG)
+    assert verdict is not None
+    assert verdict.correct
+    assert verdict.level is None
 
 
 def test_programs_and_texts_stay_in_their_order(shared_data: Path) -> None:

@@ -6,26 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Reason = Literal[
-    "correct",
-    # answers
-    "wrong_answer",
-    "no_answer",
-    "bad_reference",
-    # programs
-    "no_code",
-    "failed",
-    "error",
-    "exit_early",
-    "memory",
-    "output",
-    "forged",
-    "no_tests",
-    "bad_tests",
-    # both
-    "timeout",
-    "crash",
-]
+_OfAnswers = Literal["wrong_answer", "no_answer", "bad_reference"]
+_OfPrograms = Literal["no_code", "failed", "error", "exit_early", "memory", "output", "forged"]
+_OfTests = Literal["no_tests", "bad_tests"]
+Reason = Literal["correct", _OfAnswers, _OfPrograms, _OfTests, "timeout", "crash"]
 """Why a verdict is what it is."""
 
 Refusal = Literal[

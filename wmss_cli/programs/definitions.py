@@ -16,6 +16,7 @@ from functools import cached_property
 
 from wmss_cli.programs.syntax import (
     DEFINITIONS,
+    FUNCTIONS,
     Statement,
     bound_names,
     global_names,
@@ -24,7 +25,6 @@ from wmss_cli.programs.syntax import (
     symbols,
 )
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _BLOCKS = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 # With these a function can reach what it does not name.
 _REACHING = frozenset({"globals", "vars", "eval", "exec"})
@@ -198,7 +198,7 @@ class Program:
     def methods(self) -> frozenset[str]:
         """Names of the methods of its classes."""
         classes = (s.node for s in self.statements if isinstance(s.node, ast.ClassDef))
-        return frozenset(n.name for c in classes for n in c.body if isinstance(n, _FUNCTIONS))
+        return frozenset(n.name for c in classes for n in c.body if isinstance(n, FUNCTIONS))
 
     @cached_property
     def definitions(self) -> dict[str, list[Statement]]:

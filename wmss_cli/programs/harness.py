@@ -22,7 +22,48 @@ from wmss_cli.programs import confine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypedDict
+
+    class Request(TypedDict):
+        """What holds for all runs of a sandbox."""
+
+        level: str
+        runs: int
+        stop_at_failure: bool
+        total_s: float
+        timeout_s: float
+        output_kb: int
+        cpu_s: int
+        memory_mb: int
+        file_mb: int
+        threads: int | None
+        import_path: list[str]
+        readable: list[str]
+        writable: list[str]
+
+    class Program(TypedDict):
+        """One run: the fields of :class:`wmss_cli.programs.sandbox.Run`."""
+
+        program: str
+        kind: str
+        stdin: bytes
+        tests: str
+        entry_point: str
+        calls: str
+        supplied: str
+
+    class Report(TypedDict):
+        """How a run ended, and what it wrote."""
+
+        status: int
+        timed_out: bool
+        wall_s: float
+        used_s: float
+        too_long: bool
+        result: bytes
+        output: bytes
+        errors: bytes
+
 
 TOKEN_BYTES = 32
 _RESULT_FD = 3
@@ -44,7 +85,7 @@ def main() -> None:
     confine.die_with_parent()
     request = _read_frame()
     sys.path[:] = request["import_path"]
-    reports: list[dict[str, Any]] = []
+    reports: list[Report] = []
     left_s = request["total_s"]
     for _ in range(request["runs"]):
         run = _read_frame()
@@ -53,20 +94,18 @@ def main() -> None:
         if reports[-1]["status"] != 0 and request["stop_at_failure"]:
             break
     os.lseek(0, -TOKEN_BYTES, os.SEEK_END)
-    token = os.read(0, TOKEN_BYTES)
-    _write_all(1, token + marshal.dumps(reports))
+    _write_all(1, os.read(0, TOKEN_BYTES) + marshal.dumps(reports))
     os._exit(0)  # an orderly end would take as long as all of this
 
 
-def frame(value: dict[str, Any]) -> bytes:
+def frame(value: Request | Program) -> bytes:
     """Return a part of a request. Both ends are the same Python, so that marshal will do."""
-    data = marshal.dumps(value)
+    data = marshal.dumps(value)  # type: ignore[arg-type]  # to mypy a TypedDict is no dict
     return len(data).to_bytes(8, "little") + data
 
 
 def _read_frame() -> Any:
-    size = int.from_bytes(_read(8), "little")
-    return marshal.loads(_read(size))
+    return marshal.loads(_read(int.from_bytes(_read(8), "little")))
 
 
 def _read(size: int) -> bytes:
@@ -78,10 +117,9 @@ def _read(size: int) -> bytes:
     return data
 
 
-def _supervise(run: dict[str, Any], request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+def _supervise(run: Program, request: Request, timeout_s: float) -> Report:
     """Do one run in a process of its own, and say how it ended."""
-    names = ("input", "result", "output", "errors")
-    files = [os.memfd_create(name) for name in names]
+    files = [os.memfd_create(name) for name in ("input", "result", "output", "errors")]
     _write_all(files[0], run["stdin"])
     os.lseek(files[0], 0, os.SEEK_SET)
     started = time.monotonic()
@@ -95,18 +133,20 @@ def _supervise(run: dict[str, Any], request: dict[str, Any], timeout_s: float) -
     cpu_s = used.ru_utime + used.ru_stime
     code = os.waitstatus_to_exitcode(status)
     limit = request["output_kb"] * 1024
-    report = {
-        "status": code,
-        "timed_out": timed_out or code == -_SIGXCPU or cpu_s >= request["limits"]["cpu_s"],
-        "wall_s": time.monotonic() - started,
-        "used_s": used_s,
-        "too_long": any(os.fstat(file).st_size > limit for file in files[1:]),
-    }
-    for name, file in zip(names[1:], files[1:], strict=True):
-        report[name] = os.pread(file, limit, 0)
+    too_long = any(os.fstat(file).st_size > limit for file in files[1:])
+    result, output, errors = (os.pread(file, limit, 0) for file in files[1:])
     for file in files:
         os.close(file)
-    return report
+    return {
+        "status": code,
+        "timed_out": timed_out or code == -_SIGXCPU or cpu_s >= request["cpu_s"],
+        "wall_s": time.monotonic() - started,
+        "used_s": used_s,
+        "too_long": too_long,
+        "result": result,
+        "output": output,
+        "errors": errors,
+    }
 
 
 def _wait(process: int, limit_s: float) -> tuple[bool, float]:
@@ -145,7 +185,7 @@ def _write_all(file: int, data: bytes) -> None:
 # The runner.
 
 
-def _be_runner(run: dict[str, Any], request: dict[str, Any], files: list[int]) -> None:
+def _be_runner(run: Program, request: Request, files: list[int]) -> None:
     """Confine this process, run the program, and end. Foreign code begins in `_run`."""
     # What a program may put its own functions in place of is taken now.
     end, truncate, write = os._exit, os.ftruncate, os.pwrite
@@ -176,9 +216,9 @@ def _take_files(files: list[int]) -> None:
     os.closerange(_RESULT_FD + 1, 1024)
 
 
-def _confine(request: dict[str, Any]) -> None:
-    limits = request["limits"]
-    confine.limit_resources(**limits)
+def _confine(request: Request) -> None:
+    memory_mb, file_mb, threads = request["memory_mb"], request["file_mb"], request["threads"]
+    confine.limit_resources(request["cpu_s"], memory_mb, file_mb, threads)
     if request["level"] == "none":
         return
     confine.gain_no_privileges()
@@ -188,7 +228,7 @@ def _confine(request: dict[str, Any]) -> None:
     confine.filter_system_calls(shares_files=request["level"] == "landlock")
 
 
-def _run(run: dict[str, Any]) -> tuple[str, str]:
+def _run(run: Program) -> tuple[str, str]:
     """Run the program as the request says; return what became of it, and why."""
     # Programs call exit(), which the module site would have added.
     import site
@@ -237,7 +277,7 @@ def _flush() -> None:
             continue
 
 
-def _run_script(run: dict[str, Any]) -> None:
+def _run_script(run: Program) -> None:
     """Run a program as Python does, to the end: its threads, what it registered, its files."""
     try:
         _execute(run, "__main__")
@@ -250,7 +290,7 @@ def _run_script(run: dict[str, Any]) -> None:
         sys.modules["__main__"].__dict__.clear()
 
 
-def _execute(run: dict[str, Any], name: str) -> dict[str, Any]:
+def _execute(run: Program, name: str) -> dict[str, Any]:
     """Run a program as the module `name`, with what is supplied; return its names."""
     module = ModuleType(name)
     module.__file__ = _PROGRAM_FILE
@@ -260,7 +300,7 @@ def _execute(run: dict[str, Any], name: str) -> dict[str, Any]:
     return module.__dict__
 
 
-def _imports(run: dict[str, Any], clean: dict[str, Any]) -> str:
+def _imports(run: Program, clean: dict[str, Any]) -> str:
     """Return the beginning of a test file: all names of the program, but none of Python's own.
 
     Of 100 test files of KodCode 39 import nothing of the program. One that defines ``abs``
@@ -274,7 +314,7 @@ def _imports(run: dict[str, Any], clean: dict[str, Any]) -> str:
     return line
 
 
-def _test_file(run: dict[str, Any], clean: dict[str, Any]) -> str:
+def _test_file(run: Program, clean: dict[str, Any]) -> str:
     """Return the tests behind the import of the program; only future imports come before that."""
     lines = run["tests"].splitlines(keepends=True)
     first = 0
@@ -284,7 +324,7 @@ def _test_file(run: dict[str, Any], clean: dict[str, Any]) -> str:
     return "".join(lines[:first]) + _imports(run, clean) + "".join(lines[first:])
 
 
-def _run_tests(run: dict[str, Any], clean: dict[str, Any]) -> None:
+def _run_tests(run: Program, clean: dict[str, Any]) -> None:
     """Run test code and its functions ``test…``, as pytest would."""
     # The tests have builtins of their own, which the program cannot have changed.
     names: dict[str, Any] = {"__name__": "test_solution", "__builtins__": clean}
@@ -295,7 +335,7 @@ def _run_tests(run: dict[str, Any], clean: dict[str, Any]) -> None:
             value()
 
 
-def _run_pytest(run: dict[str, Any], clean: dict[str, Any]) -> tuple[str, str]:
+def _run_pytest(run: Program, clean: dict[str, Any]) -> tuple[str, str]:
     _write_file(_TESTS_FILE, _test_file(run, clean).encode(errors="replace"))
     _write_file("pytest.ini", b"")  # it looks for one no further
     sys.path.insert(0, os.getcwd())  # noqa: PTH109
@@ -313,14 +353,13 @@ def _run_pytest(run: dict[str, Any], clean: dict[str, Any]) -> tuple[str, str]:
 class _Skips:
     """Counts tests that were given up while they ran."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    count = 0
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.count += report.when == "call" and report.outcome == "skipped"
 
 
-def _call_all(run: dict[str, Any]) -> str:
+def _call_all(run: Program) -> str:
     """Call the entry point with the arguments of each case; return the results as JSON."""
     import json
 

@@ -21,12 +21,15 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from wmss_cli.core.errors import SandboxError
 from wmss_cli.core.verdict import Level
 from wmss_cli.programs.command import DEVICES, harness_code, import_path, python_command, readable
 from wmss_cli.programs.harness import PATIENCE, TOKEN_BYTES, frame
+
+if TYPE_CHECKING:
+    from wmss_cli.programs.harness import Program, Report, Request
 
 LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock", "none")
 """From the safest to none at all."""
@@ -193,17 +196,20 @@ def run_sandboxed(
         if level != "bubblewrap":
             scratch = tempfile.mkdtemp(prefix="wmss-program-")
             stack.callback(_remove, scratch)
-        head = {
+        head: Request = {
             "level": level,
             "runs": len(runs),
             "stop_at_failure": stop_at_failure,
             "total_s": total_s,
             "timeout_s": limits.timeout_s,
             "output_kb": limits.output_kb,
-            "limits": _resource_limits(limits, level),
+            "cpu_s": limits.cpu_s,
+            "memory_mb": limits.memory_mb,
+            "file_mb": limits.file_mb,
+            "threads": limits.threads if _counts_threads_apart(level) else None,
             "import_path": import_path(),
             "readable": [*readable(), "/usr", "/bin", "/lib", "/lib64", *DEVICES],
-            "writable": [scratch, "/dev/null"],
+            "writable": ["/dev/null"] if scratch is None else [scratch, "/dev/null"],
         }
         request = harness_code() + frame(head)
         request += b"".join(frame(_plain(run)) for run in runs) + token
@@ -263,21 +269,22 @@ def find_level(unsafe: bool = False) -> Level:
     )
 
 
-def _resource_limits(limits: Limits, level: Level) -> dict[str, int | None]:
+def _counts_threads_apart(level: Level) -> bool:
     kernel = tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2])
-    apart = level == "bubblewrap" and kernel >= _COUNTS_THREADS_APART
+    return level == "bubblewrap" and kernel >= _COUNTS_THREADS_APART
+
+
+def _plain(run: Run) -> Program:
     return {
-        "cpu_s": limits.cpu_s,
-        "memory_mb": limits.memory_mb,
-        "file_mb": limits.file_mb,
-        "threads": limits.threads if apart else None,
+        "program": run.program,
+        "kind": run.kind,
+        # A lone surrogate, as JSON may hold, cannot be encoded.
+        "stdin": run.stdin.encode(errors="replace"),
+        "tests": run.tests,
+        "entry_point": run.entry_point,
+        "calls": run.calls,
+        "supplied": run.supplied,
     }
-
-
-def _plain(run: Run) -> dict[str, Any]:
-    fields = {name: value for name, value in vars(run).items() if name != "stdin"}
-    # A lone surrogate, as JSON may hold, cannot be encoded.
-    return fields | {"stdin": run.stdin.encode(errors="replace")}
 
 
 def _start(
@@ -337,7 +344,7 @@ def _wait(process: int, timeout_s: float) -> None:
         os.close(handle)
 
 
-def _outcome(report: dict[str, Any], level: Level) -> Outcome:
+def _outcome(report: Report, level: Level) -> Outcome:
     said, _, detail = report["result"].decode(errors="replace").partition("\n")
     status = report["status"]
     reason: Ending

@@ -11,16 +11,19 @@ import symtable
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # CPython 3.11 counts the nesting of all threads' trees as one: now and then a SystemError.
 _ONE_AT_A_TIME = threading.RLock()
 # Python refuses 4,300, since reading a number takes time with the square of its length: 0.1 s here.
 _MOST_DIGITS = 100_000
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _CHAIN = (ast.Attribute, ast.Subscript, ast.Starred)
 # Methods that change their object, wherever in a statement they are called.
@@ -62,12 +65,7 @@ def parse(code: str) -> ast.Module:
     SyntaxError
         It is no Python, or nested too deeply.
     """
-    with long_integers(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(code)
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise SyntaxError(str(error) or type(error).__name__) from None
+    return _read(lambda: ast.parse(code))
 
 
 def parses(code: str) -> bool:
@@ -87,10 +85,14 @@ def symbols(code: str) -> symtable.SymbolTable:
     SyntaxError
         It is no Python, nested too deeply, or its names cannot be resolved.
     """
+    return _read(lambda: symtable.symtable(code, "solution.py", "exec"))
+
+
+def _read(reader: Callable[[], T]) -> T:
     with long_integers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return symtable.symtable(code, "solution.py", "exec")
+            return reader()
         except (ValueError, RecursionError, MemoryError) as error:
             raise SyntaxError(str(error) or type(error).__name__) from None
 
@@ -273,7 +275,7 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
     while left:
         node = left.pop()
         yield node
-        body = node.body if isinstance(node, _FUNCTIONS) else ()
+        body = node.body if isinstance(node, FUNCTIONS) else ()
         left += [child for child in ast.iter_child_nodes(node) if child not in body]
 
 

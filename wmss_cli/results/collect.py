@@ -239,15 +239,7 @@ class _Reader:
 
 
 def _interval(scores: Scores) -> Interval:
-    found = estimate(scores)
-    return Interval(
-        mean=found.mean,
-        low=found.low,
-        high=found.high,
-        seeds=found.seeds,
-        problems=found.problems,
-        covers_seeds=found.covers_seeds,
-    )
+    return Interval.model_validate(estimate(scores), from_attributes=True)
 
 
 def _manifests(sources: Sources, labels: Sequence[str]) -> list[Manifest]:
@@ -269,14 +261,7 @@ def _curation(sources: Sources) -> Curation | None:
     manifest = sources.manifest(sources.study.shared.get("curate"))
     if manifest is None:
         return None
-    metrics = manifest.metrics
-    return Curation(
-        records=metrics["records"],
-        kept=metrics["kept"],
-        rejected=metrics["rejected"],
-        by_source=metrics["by_source"],
-        decontaminated_against=metrics["decontaminated_against"],
-    )
+    return Curation.model_validate(manifest.metrics)
 
 
 def _first_phases(sources: Sources) -> list[Curve]:

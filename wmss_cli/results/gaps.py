@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -91,19 +91,7 @@ def with_gaps(
 def _corrected(found: Mapping[Any, SeedDifference]) -> dict[Any, Gap]:
     corrected = holm([one.p for one in found.values()])
     return {
-        key: Gap(
-            mean=one.mean,
-            low=one.low,
-            high=one.high,
-            p=one.p,
-            corrected=p,
-            detectable=_detectable(one),
-            seeds=one.seeds,
-            problems=one.problems,
-            covers_seeds=one.covers_seeds,
-            seeds_won=one.seeds_won,
-            seeds_lost=one.seeds_lost,
-        )
+        key: Gap.model_validate({**asdict(one), "corrected": p, "detectable": _detectable(one)})
         for (key, one), p in zip(found.items(), corrected, strict=True)
     }
 

@@ -25,10 +25,11 @@ Row = dict[str, Any]
 Problems = Mapping[tuple[str, str], tuple[Task, Problem]]
 """By task and id."""
 
+_Config = CurateConfig | EvalConfig | GradeConfig
+
 
 def judge(
-    items: Iterable[tuple[K, Check | Trial | None]],
-    config: CurateConfig | EvalConfig | GradeConfig,
+    items: Iterable[tuple[K, Check | Trial | None]], config: _Config
 ) -> Generator[tuple[K, Verdict | None], None, None]:
     """Compare answers and run programs.
 
@@ -56,8 +57,7 @@ def judge(
 
 
 def _run_programs(
-    items: Iterable[tuple[K, Check | Trial | None]],
-    config: CurateConfig | EvalConfig | GradeConfig,
+    items: Iterable[tuple[K, Check | Trial | None]], config: _Config
 ) -> Iterator[tuple[tuple[K, Verdict | None], Check | None]]:
     """Judge the programs; pass the others on, in their order."""
     left = iter(items)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -223,15 +223,7 @@ def _base(model: str, provisional: bool) -> Output:
 
 
 def _described(arm: Arm) -> StudyArm:
-    return StudyArm(
-        name=arm.name,
-        start=arm.start,
-        samples=arm.samples,
-        objective=arm.rule.words,
-        purpose=arm.purpose,
-        like=arm.like,
-        overrides=dict(arm.overrides),
-    )
+    return StudyArm.model_validate({**asdict(arm), "objective": arm.rule.words})
 
 
 def _used(steps: Sequence[Step], study: Study) -> Iterator[Step]:
