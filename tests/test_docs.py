@@ -24,7 +24,10 @@ from wmss_cli.launch.profile import Profile
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted(DOCS.glob("*.md")),
+]
 SECTIONS = ("curate", "tokenize", "sft", "score_entropy", "curriculum", "joint", "eval", "launch")
 KINDS_OF_JOBS = ("train", "score", "eval", "cpu")
 
