@@ -3,7 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test test-chaos test-gpu check docs bench clean
+FAST := --numprocesses 3 --dist loadfile --no-loadscope-reorder -m 'not slow and not slurm and not gpu'
+
+.PHONY: demo test test-fast test-chaos test-gpu check docs bench clean
 
 demo: .venv/.installed            ## the whole method on a tiny model, from nothing
 	$(BIN)/wmss demo
@@ -11,6 +13,9 @@ demo: .venv/.installed            ## the whole method on a tiny model, from noth
 test: .venv/.installed            ## the whole suite
 	tests/install.sh
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 80
+
+test-fast: .venv/.installed       ## what needs no Slurm, sandbox, browser or GPU, and takes seconds
+	$(BIN)/python -m pytest $(FAST)
 
 test-chaos: .venv/.installed      ## kill -9, full and failing disks, flipped bits at every place: an hour
 	WMSS_CHAOS=full $(BIN)/python -m pytest -n 2 --dist worksteal -rP tests/chaos

@@ -186,6 +186,7 @@ def test_a_warning_names_its_stage(config: Path) -> None:
     assert "sft: global_batch_size 32 is less than 64 GPUs; sft will not start\n" in shown
 
 
+@pytest.mark.slow
 def test_it_needs_no_torch(config: Path, tiny_model: Path) -> None:
     make_token_table(token_table(resolve(config).config), tiny_model, [(4, 6)])
     command = [sys.executable, "-X", "importtime", *WMSS[1:], "plan", str(config), *GPUS]

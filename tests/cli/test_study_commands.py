@@ -157,6 +157,7 @@ def test_a_report_of_an_unfinished_study_says_what_failed(
     assert missing["wmss/s0"]["state"] == "not begun"
 
 
+@pytest.mark.slow
 def test_a_large_study_is_a_table_of_arms_and_seeds(
     tmp_path: Path, slurm: FakeSlurm, files: dict[str, object]
 ) -> None:

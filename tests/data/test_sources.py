@@ -267,6 +267,7 @@ def peak_memory(path: Path) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", WRITERS)
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, ending: str) -> None:
     # Random letters, so that no file is small by compression; Parquet gets one large row group.

@@ -24,6 +24,7 @@ def model(request: pytest.FixtureRequest, tiny_model: Path) -> PreTrainedModel:
     return make_model(request.param, tiny_model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [None, 2])
 def test_writes_what_one_prompt_at_a_time_gives(model: PreTrainedModel, slots: int | None) -> None:
     expected = dict(write_plain(model, MIXED, 12, [STOP]))
@@ -35,6 +36,7 @@ def test_writes_what_one_prompt_at_a_time_gives(model: PreTrainedModel, slots: i
         assert dict(written) == dict(write_plain(model, MIXED, 12, stop_token_ids))
 
 
+@pytest.mark.slow
 def test_the_model_s_own_generation_settings_have_no_say(model: PreTrainedModel) -> None:
     before = sorted(write_continuous(model, MIXED, 8, [STOP]))
     own = model.generation_config

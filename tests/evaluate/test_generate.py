@@ -112,7 +112,9 @@ def test_special_tokens_are_counted_but_not_shown(
     assert answers == [Generation(tokenizer.decode(shown), 5, "length")]
 
 
-@pytest.mark.parametrize("engine", ["static", "continuous", "plain"])
+@pytest.mark.parametrize(
+    "engine", ["static", pytest.param("continuous", marks=pytest.mark.slow), "plain"]
+)
 def test_what_is_drawn_is_the_same_for_the_same_seeds(
     tokenizer: PreTrainedTokenizerBase, ids: list[list[int]], tiny_model: Path, engine: Engine
 ) -> None:

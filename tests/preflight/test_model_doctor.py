@@ -75,6 +75,7 @@ def test_a_model_and_a_cluster_are_two_questions(folder: Path) -> None:
     assert "MODEL and --profile are looked at one by one" in error_of(result)
 
 
+@pytest.mark.slow
 def test_it_needs_no_torch(folder: Path) -> None:
     # As on a login node that has none.
     code = f"""

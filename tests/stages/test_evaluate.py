@@ -389,7 +389,9 @@ def test_a_shard_that_is_a_job_of_its_own_counts_for_itself(
     assert seen[1][1].metrics["tokens_per_s"] > 0
 
 
-@pytest.mark.parametrize("engine", ["static", "continuous", "plain"])
+@pytest.mark.parametrize(
+    "engine", ["static", pytest.param("continuous", marks=pytest.mark.slow), "plain"]
+)
 def test_every_stop_token_of_the_model_ends_an_answer(
     model: Path, files: dict[str, Path], tmp_path: Path, engine: str
 ) -> None:
