@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the Slurm tests on the Slurm of a newer Debian, in a tree of its own, as root on Debian:
 #
-#   tests/slurm/newer.sh trixie                    # all of tests/slurm
+#   tests/slurm/newer.sh trixie                    # all tests that use a cluster
 #   tests/slurm/newer.sh forky COMMAND ...         # another command, in the repository
 #
 # The tree is made once, in $WMSS_TREES (/var/tmp/wmss-trees), from the mirror that apt uses here.
@@ -11,7 +11,7 @@ set -euo pipefail
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 suite=${1:?which Debian: tests/slurm/newer.sh SUITE, for example trixie}
 shift
-[ $# -gt 0 ] || set -- .venv/bin/python -m pytest -n 0 tests/slurm
+[ $# -gt 0 ] || set -- .venv/bin/python -m pytest -n 0 -m slurm tests/slurm
 tree=${WMSS_TREES:-/var/tmp/wmss-trees}/$suite
 python=$repository/.venv/bin/python
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin WMSS_REQUIRE_SLURM=1
