@@ -334,9 +334,9 @@ def test_status_through_a_pipe_has_no_escape_codes_and_fits(run: Path, slurm: Fa
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     # What is copied stays whole, all else fits.
-    whole = [line for line in done.stdout.splitlines() if line.startswith(("  log:", "  mend:"))]
+    whole = [line for line in done.stdout.splitlines() if line.startswith(("  log:", "  fix:"))]
     assert whole[0] == f"  log:  {log}"
-    assert whole[1].startswith("  mend: mend setup or python of the profile (see the log), then: ")
+    assert whole[1].startswith("  fix: fix setup or python of the profile (see the log), then: ")
     others = [line for line in lines(done.stdout) if not line.startswith("  ")]
     assert max(map(len, others)) <= 80, done.stdout
 
@@ -348,7 +348,7 @@ def test_status_as_json(run: Path, slurm: FakeSlurm) -> None:
     curate, score, _ = found["stages"]
     assert (curate["label"], curate["state"], curate["jobs"]) == ("curate", "failed", ["1"])
     assert curate["failure"]["why"] == "out of memory"
-    assert curate["failure"]["mend"].startswith("wmss retry run --slurm cpu.mem_gb=")
+    assert curate["failure"]["fix"].startswith("wmss retry run --slurm cpu.mem_gb=")
     assert score["state"] == "cancelled"
 
 
@@ -357,9 +357,9 @@ def test_status_says_what_mends_a_failure(slurm: FakeSlurm) -> None:
     slurm.move("2", "TIMEOUT", elapsed_s=3600)
     shown = ok(invoke("status"))
     assert "score (job 2_0): reached its time limit" in shown
-    assert "mend: wmss retry run --slurm score.time_limit_min=120" in shown
-    # What could not start because of it needs no mending of its own.
-    assert shown.count("mend:") == 1
+    assert "fix: wmss retry run --slurm score.time_limit_min=120" in shown
+    # What could not start because of it needs no fixing of its own.
+    assert shown.count("fix:") == 1
 
 
 @pytest.mark.usefixtures("run")
@@ -419,7 +419,7 @@ def test_wait_ends_with_the_exit_code_of_a_failed_stage(
     assert result.exit_code == 5
     last = lines(result.stderr)[-1]
     assert last == (
-        "error: curated: failed with exit code 1; mend setup or python of the profile (see the "
+        "error: curated: failed with exit code 1; fix setup or python of the profile (see the "
         "log), then: wmss retry my-run --profile FILE"
     )
 

@@ -24,11 +24,11 @@ def stage(label: str, state: State, failure: Failure | None = None) -> StageStat
     )
 
 
-def failed(label: str, mend: str = "wmss retry run") -> StageStatus:
+def failed(label: str, fix: str = "wmss retry run") -> StageStatus:
     tail = [f"{label} line {i}" for i in range(5)]
     failure = Failure(
         **{"job_id": "7", "short": "failed", "why": "failed with exit code 5: no data"},
-        **{"log": "/nowhere", "tail": tail, "mend": mend},
+        **{"log": "/nowhere", "tail": tail, "fix": fix},
     )
     return stage(label, "failed", failure)
 
@@ -84,7 +84,7 @@ def test_more_than_fits_of_what_runs_is_counted_and_failures_come_first() -> Non
     assert len(lines) < 16
     assert any(line.startswith(" late ") for line in lines)
     assert any("more that run or failed" in line for line in lines)
-    assert any("mend: wmss retry run" in line for line in lines)
+    assert any("fix: wmss retry run" in line for line in lines)
 
 
 def test_stages_that_one_command_mends_are_told_it_once() -> None:
@@ -93,8 +93,8 @@ def test_stages_that_one_command_mends_are_told_it_once() -> None:
     show(status(*many, failed("m1", "wmss retry run --slurm train.mem_gb=64")), console)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert text.count("mend: wmss retry run\n") == 1
-    assert text.count("mend: ") == 2
+    assert text.count("fix: wmss retry run\n") == 1
+    assert text.count("fix: ") == 2
     assert all(f"eval-{i} (job 7): failed with exit code 5: no data" in text for i in range(8))
     # The logs of all would hide what they have in common.
     assert text.count("line 4") == 3

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from wmss_cli.slurm.deaths import death
 from wmss_cli.slurm.queue import Usage, read_accounts
-from wmss_cli.slurm.words import death
 
 OVER_MEMORY = """\
 slurmstepd-n1: error: StepId=1.0 exceeded memory limit (344317952 > 314572800), being killed

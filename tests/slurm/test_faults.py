@@ -69,7 +69,7 @@ def test_a_rank_that_is_killed_is_named(tmp_path: Path) -> None:
     assert why().startswith("killed by SIGKILL (signal 9): process 1 on n")
     failure = only_stage(ledger).failure
     assert failure is not None
-    assert "--slurm train.mem_gb=" in failure.mend
+    assert "--slurm train.mem_gb=" in failure.fix
 
 
 def test_a_job_that_is_held_after_its_end_is_cancelled_and_not_sent_twice(

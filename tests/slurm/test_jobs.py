@@ -112,7 +112,7 @@ def test_a_shard_that_crashes_twice_is_retried_alone(score_job: Job, tmp_path: P
         stage = only_stage(ledger)
         assert stage.tasks.done == 2
         assert stage.failure is not None
-        assert stage.failure.mend.startswith("wmss retry ")
+        assert stage.failure.fix.startswith("wmss retry ")
         assert len(list((tmp_path / "crashes").iterdir())) == attempt
         retried = wmss(tmp_path, "retry", "run")
         assert retried.returncode == 0, retried.stderr
@@ -132,7 +132,7 @@ def test_what_can_never_start_is_shown_and_not_waited_for(tmp_path: Path) -> Non
     assert "| no such module" in shown.stdout
     assert "not reached" not in shown.stdout
     assert (
-        "mend: mend setup or python of the profile (see the log), then: wmss retry runs"
+        "fix: fix setup or python of the profile (see the log), then: wmss retry runs"
         in shown.stdout
     )
     assert "\x1b" not in shown.stdout
@@ -298,7 +298,7 @@ def test_status_works_without_accounts(
 ) -> None:
     assert not on_cluster_without_accounting.accounting
     here = elsewhere(score_job, tmp_path / "run")
-    crash = f"[ ${{SLURM_ARRAY_TASK_ID:-0}} = 0 ] || [ -e {tmp_path}/mended ]"
+    crash = f"[ ${{SLURM_ARRAY_TASK_ID:-0}} = 0 ] || [ -e {tmp_path}/fixed ]"
     ledger, _ = send(here, "scores", setup=[crash])
     assert wait_over(ledger).state == "failed"
     status: dict[str, Any] = json.loads(wmss(tmp_path, "status", "run", "--json").stdout)
@@ -313,7 +313,7 @@ def test_status_works_without_accounts(
         "total": 4,
     }
     assert stage["failure"]["why"] == "failed"
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     assert wmss(tmp_path, "retry", "run").returncode == 0
     assert wait_over(ledger).state == "done"
     assert only_stage(ledger).tasks.done == 4
@@ -328,4 +328,4 @@ def test_a_job_that_reaches_its_time_limit_is_shown_as_such(
     failure = only_stage(sleeper).failure
     assert failure is not None
     assert failure.why == "reached its time limit"
-    assert failure.mend == f"wmss retry {sleeper.run_dir} --slurm cpu.time_limit_min=4"
+    assert failure.fix == f"wmss retry {sleeper.run_dir} --slurm cpu.time_limit_min=4"

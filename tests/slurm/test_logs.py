@@ -13,9 +13,9 @@ from slurm.plans import as_sent, finish, send_plan, small_plan
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.slurm import logs
+from wmss_cli.slurm.deaths import tail
 from wmss_cli.slurm.ledger import Ledger
 from wmss_cli.slurm.logs import find_log, follow_log
-from wmss_cli.slurm.words import tail
 
 
 @pytest.fixture

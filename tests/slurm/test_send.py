@@ -401,7 +401,7 @@ def test_where_slurm_refuses_a_job_those_before_it_stay(
     assert str(caught.value).startswith("sbatch: wmss-score-")
     assert str(caught.value).endswith(
         ".0-2: Invalid account or account/partition combination specified; 1 of 4 jobs are sent "
-        "and stay in the queue; the same command sends the rest, once this is mended"
+        "and stay in the queue; the same command sends the rest, once this is fixed"
     )
     assert caught.value.exit_code == 4
     assert slurm.names() == ["curate"]

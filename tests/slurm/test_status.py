@@ -270,7 +270,7 @@ def fail(slurm: FakeSlurm, job_id: str, state: str, code: str = "0:0") -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "code", "words", "mend"),
+    ("state", "code", "words", "fix"),
     [
         ("TIMEOUT", "0:0", "reached its time limit", " --slurm score.time_limit_min=120"),
         ("OUT_OF_MEMORY", "0:125", "out of memory", f" --slurm score.mem_gb=8{USED}"),
@@ -281,14 +281,14 @@ def fail(slurm: FakeSlurm, job_id: str, state: str, code: str = "0:0") -> None:
     ],
 )
 def test_why_it_failed_and_what_mends_it(
-    sent: FakeSlurm, look: Look, state: str, code: str, words: str, mend: str
+    sent: FakeSlurm, look: Look, state: str, code: str, words: str, fix: str
 ) -> None:
     fail(sent, "2", state, code)
     score = look()["score"]
     assert (score.state, score.words) == ("failed", words)
     assert score.failure is not None
     assert (score.failure.job_id, score.failure.why) == ("2_0", words)
-    assert score.failure.mend == f"wmss retry run{mend}"
+    assert score.failure.fix == f"wmss retry run{fix}"
 
 
 def test_a_failure_shows_the_end_of_its_log_and_its_own_report(
@@ -306,7 +306,7 @@ def test_a_failure_shows_the_end_of_its_log_and_its_own_report(
     assert failure.why == "failed with exit code 3: none of 3 records kept"
     assert failure.log == str(log)
     assert failure.tail == [*(f"line {i}" for i in range(9996, 10_000)), "the last"]
-    assert failure.mend == "mend what the message says, then: wmss retry run"
+    assert failure.fix == "fix what the message says, then: wmss retry run"
 
 
 def test_a_failed_shard_is_shown_while_others_run(

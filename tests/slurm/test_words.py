@@ -1,13 +1,14 @@
-"""Slurm's states and reasons as a person reads them, and the command that mends a failure."""
+"""Slurm's states and reasons as a person reads them, and the command that fixes a failure."""
 
 from __future__ import annotations
 
 import pytest
 
 from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
+from wmss_cli.slurm.deaths import Death
 from wmss_cli.slurm.profile import Resources
 from wmss_cli.slurm.queue import has_ended
-from wmss_cli.slurm.words import Death, End, ended, mend, waiting
+from wmss_cli.slurm.words import End, ended, fix, waiting
 
 
 @pytest.mark.parametrize(
@@ -123,28 +124,28 @@ CRASHED = Death("", of_memory=False, likely=False)
         (
             End("FAILED", ConfigError.exit_code),
             ONE_HOUR,
-            f"mend what the message says, then: {RETRY}",
+            f"fix what the message says, then: {RETRY}",
         ),
         (
             End("FAILED", IntegrityError.exit_code),
             ONE_HOUR,
-            f"mend what the message says, then: {RETRY}",
+            f"fix what the message says, then: {RETRY}",
         ),
         (
             End("FAILED", is_before_wmss=True),
             ONE_HOUR,
-            f"mend setup or python of the profile (see the log), then: {RETRY} --profile FILE",
+            f"fix setup or python of the profile (see the log), then: {RETRY} --profile FILE",
         ),
     ],
 )
 def test_what_mends_it(end: End, resources: Resources, command: str) -> None:
-    assert mend("my-run", end, "score", resources) == command
+    assert fix("my-run", end, "score", resources) == command
 
 
 def test_training_that_was_stopped_goes_on() -> None:
     stopped = End("FAILED", InterruptedRunError.exit_code)
-    assert mend("my-run", stopped, "train", ONE_HOUR) == RETRY
+    assert fix("my-run", stopped, "train", ONE_HOUR) == RETRY
 
 
 def test_a_name_with_spaces_is_quoted() -> None:
-    assert mend("my run", End("FAILED", 5), "cpu", Resources()) == "wmss retry 'my run'"
+    assert fix("my run", End("FAILED", 5), "cpu", Resources()) == "wmss retry 'my run'"

@@ -43,7 +43,7 @@ def status(
 
     Stages, jobs and arrays; step, loss and speed from the stage's own heartbeat; Slurm's estimate
     for what waits; GPU-hours and efficiency of what ended; for a failure the end of its log and
-    the command that mends it. A large study is a table of arms and seeds.
+    the command that fixes it. A large study is a table of arms and seeds.
     """
     from wmss_cli.cli import following, status_table
     from wmss_cli.slurm.runs import find_run
@@ -109,9 +109,9 @@ def logs(
 
     Prints the log of the newest job of a stage.
     """
+    from wmss_cli.slurm.deaths import tail
     from wmss_cli.slurm.logs import find_log, find_stage, follow_log
     from wmss_cli.slurm.runs import find_run
-    from wmss_cli.slurm.words import tail
 
     ledger = find_run(run)
     label = find_stage(ledger, stage, selection.arm, selection.seed, selection.model)

@@ -42,7 +42,7 @@ def follow(run_dir: Path, display: Display) -> bool:
         ) from None
     for stage in status.stages:
         if stage.failure is not None:
-            raise StageError(f"{stage.label}: {stage.failure.why}; {stage.failure.mend}")
+            raise StageError(f"{stage.label}: {stage.failure.why}; {stage.failure.fix}")
     if status.state != "done":
         raise StageError(f"the run is {status.state}; wmss retry {shlex.quote(name_of(run_dir))}")
     return True

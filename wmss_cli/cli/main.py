@@ -29,7 +29,7 @@ _DEBUG = "--debug"
 
 
 class _Group(TyperGroup):
-    """Shows an error that a user can mend as one line, and ends with its exit code."""
+    """Shows an error that a user can fix as one line, and ends with its exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -241,14 +241,14 @@ def _use(stage: StageStatus) -> str:
 
 
 def _failures(status: RunStatus, is_brief: bool) -> Iterator[Text]:
-    """Yield what failed, and each way to mend it once, however many stages it mends."""
+    """Yield what failed, and each way to fix it once, however many stages it fixes."""
     failures = [(stage, stage.failure) for stage in status.stages if stage.failure is not None]
     # What was cancelled because of another failure needs no fix of its own.
     failed = [pair for pair in failures if pair[0].state == "failed"] or failures[:1]
-    mends: dict[str, list[tuple[StageStatus, Failure]]] = {}
+    fixes: dict[str, list[tuple[StageStatus, Failure]]] = {}
     for stage, failure in failed:
-        mends.setdefault(failure.mend, []).append((stage, failure))
-    for mend, several in mends.items():
+        fixes.setdefault(failure.fix, []).append((stage, failure))
+    for fix, several in fixes.items():
         text = Text()
         for stage, failure in several[: 1 if is_brief else None]:
             text.append(f"{stage.label} (job {failure.job_id}): {failure.why}\n", style="red")
@@ -261,7 +261,7 @@ def _failures(status: RunStatus, is_brief: bool) -> Iterator[Text]:
                 text.append(f"  log:  {failure.log}\n")
         if is_brief and len(several) > 1:
             text.append(f"  and {number(len(several) - 1, 'stage')} more\n", style="red")
-        text.append(f"  mend: {mend}" + ("" if is_brief else "\n"))
+        text.append(f"  fix: {fix}" + ("" if is_brief else "\n"))
         yield text
 
 

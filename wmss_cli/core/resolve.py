@@ -237,7 +237,7 @@ def _bad_value(where: str) -> Iterator[None]:
         yield
     except (yaml.YAMLError, ValueError) as error:
         problem = getattr(error, "problem", None) or str(error)
-        advice = "" if ";" in problem else "; mend or quote it"
+        advice = "" if ";" in problem else "; fix or quote it"
         raise ConfigError(f"{where}: bad YAML value: {problem}{advice}") from None
 
 

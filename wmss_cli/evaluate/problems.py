@@ -166,14 +166,14 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
 
 def _row(value: Any, where: str) -> Row:
     if isinstance(value, Broken):
-        raise ConfigError(f"{where}: {value.problem}; mend or remove the row")
+        raise ConfigError(f"{where}: {value.problem}; fix or remove the row")
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: not a JSON object; expected columns such as id and question")
     try:
         # JSON can spell half of a surrogate pair, which no file can hold.
         json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{where}: half of a surrogate pair; mend or remove the row") from None
+        raise ConfigError(f"{where}: half of a surrogate pair; fix or remove the row") from None
     return value
 
 

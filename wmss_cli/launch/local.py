@@ -35,6 +35,19 @@ _POLL_S = 0.1
 _GRACE_S = 20.0
 _ERRORS = {error.exit_code: error for error in (ConfigError, IntegrityError, InterruptedRunError)}
 _FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+# The driver itself, since it alone knows what CUDA_VISIBLE_DEVICES means; in a process of its own,
+# since it keeps the GPUs open in the one that asks.
+_COUNT_GPUS = """
+import ctypes
+try:
+    driver = ctypes.CDLL("libcuda.so.1")
+except OSError:
+    print(0)
+else:
+    found = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(found))
+    print(0 if failed else found.value)
+"""
 
 
 @dataclass(frozen=True)
@@ -269,21 +282,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-# The driver itself, since it alone knows what CUDA_VISIBLE_DEVICES means; in a process of its own,
-# since it keeps the GPUs open in the one that asks.
-_COUNT_GPUS = """
-import ctypes
-try:
-    driver = ctypes.CDLL("libcuda.so.1")
-except OSError:
-    print(0)
-else:
-    found = ctypes.c_int()
-    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(found))
-    print(0 if failed else found.value)
-"""
 
 
 def visible_gpus() -> list[str]:

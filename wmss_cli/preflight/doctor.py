@@ -1,4 +1,4 @@
-"""What this machine has of what wmss needs."""
+"""What this machine has of what wmss needs, and whether a model can be used (``wmss doctor``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fits on the GPUs of a training: each ZeRO stage, and what to do where none does."""
+"""What the ranks of a training hold, which ZeRO stages fit, and what to do if none does."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from wmss_cli.preflight.inputs import Gpus
 from wmss_cli.preflight.workload import Workload
 from wmss_cli.train.fitting import fitted, is_open, trained_by
 from wmss_cli.train.memory import STAGES, Memory, Trained, largest_micro_batch, memory
+
+Training = TypeVar("Training", bound=SftConfig | JointConfig)
 
 MOST_TOKENS = 2**20
 """Where the search for the largest micro-batch ends."""
@@ -117,9 +119,6 @@ def fits(held: Trained, zero_stage: int, gpus: Gpus, tokens: int) -> bool:
     if zero_stage == 0 and held.bf16:
         return False
     return memory(held, zero_stage, gpus.count, tokens).peak <= gpus.usable
-
-
-Training = TypeVar("Training", bound=SftConfig | JointConfig)
 
 
 def decided(config: Training, shape: ModelShape, gpus: Gpus, work: Workload) -> Training:

@@ -100,7 +100,7 @@ def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str
     Returns
     -------
     tuple of str, or None
-        What is wrong and what mends it; None where the jobs fit.
+        What is wrong and what fixes it; None where the jobs fit.
     """
     resources = profile.resources(kind)
     there = destination(kind, profile, seen)

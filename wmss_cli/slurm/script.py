@@ -168,7 +168,7 @@ def send(link: Link, folder: Path, order: Path, count: int, dependency: str | No
     return str(jobs[0].job_id).split("_")[0]
 
 
-def mend_pickles(order: Path, job_id: str, count: int) -> None:
+def restore_pickles(order: Path, job_id: str, count: int) -> None:
     """Put the pickles of a job in place whose sender died before it could do so.
 
     They have no job's id yet and name this order; those of a sender that never came to sbatch

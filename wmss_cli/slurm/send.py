@@ -247,7 +247,7 @@ def _send(
     except SlurmError as error:
         wanted = sum(bool(decision.now or decision.later) for decision in decisions)
         count = sum(decision.sent is not None for decision in sent)
-        advice = "the same command sends the rest, once this is mended"
+        advice = "the same command sends the rest, once this is fixed"
         if _SUBMIT_LIMIT.search(str(error)):
             advice = (
                 "the same command sends more when some have ended; with max_submitted in the "
@@ -267,7 +267,7 @@ def _carry_out(decision: Decision, ledger: Ledger, sent: Sequence[Decision]) -> 
     for entry in decision.adopted:
         if entry.order:
             order = ledger.link_folder(name) / entry.order
-            script.mend_pickles(order, entry.job_id or "", len(entry.parts))
+            script.restore_pickles(order, entry.job_id or "", len(entry.parts))
         ledger.append("adopted", name, entry.job_id, entry.parts, entry.order)
     if decision.now:
         ids = {other.link.name: other.job_ids for other in sent}

@@ -14,6 +14,7 @@ from wmss_cli.core.progress import Progress
 from wmss_cli.launch import worker
 from wmss_cli.slurm import words
 from wmss_cli.slurm.chain import Link
+from wmss_cli.slurm.deaths import death, tail
 from wmss_cli.slurm.job_status import (
     JobStatus,
     Known,
@@ -27,7 +28,6 @@ from wmss_cli.slurm.ledger import Ledger, RunPlan
 from wmss_cli.slurm.queue import NEVER, Usage, meaning
 from wmss_cli.slurm.runs import name_of
 from wmss_cli.slurm.task import control_folder
-from wmss_cli.slurm.words import death, tail
 from wmss_cli.stages.plan import Step, select
 
 _TAIL_LINES = 5
@@ -47,7 +47,7 @@ class Failure(BaseModel):
         Path of its log.
     tail : list of str
         The last lines of it.
-    mend : str
+    fix : str
         A command.
     """
 
@@ -58,7 +58,7 @@ class Failure(BaseModel):
     why: str
     log: str
     tail: list[str]
-    mend: str
+    fix: str
 
 
 class Counts(BaseModel):
@@ -326,7 +326,7 @@ def _failure(jobs: Sequence[JobStatus], known: Known) -> Failure:
         why=why,
         log=str(log),
         tail=tail(log, _TAIL_LINES) if job.state == "failed" else [],
-        mend=words.mend(
+        fix=words.fix(
             name_of(known.ledger.run_dir),
             words.End(
                 job.ended,

@@ -2,6 +2,8 @@
 
 It holds one string, the path of a file that says what to do. submitit starts it; submitit's
 result pickle is never written, since the process ends here: the manifest is the truth.
+
+A job that was told to stop requeues itself, or leaves the rest to a successor.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from wmss_cli.stages import table
 CONTROL = "control"
 _LOCK_TIMEOUT_S = 300.0
 _LATE_S = 60.0
+_REQUEUE_S = 60.0
 
 
 class SlurmTask:
@@ -127,9 +130,6 @@ def _describe_ranks() -> None:
         return
     # Slurm's name of the first node means nothing to the network: the address that srun gives.
     os.environ["MASTER_ADDR"] = os.environ["SLURM_LAUNCH_NODE_IPADDR"]
-
-
-_REQUEUE_S = 60.0
 
 
 def job_id() -> str:
