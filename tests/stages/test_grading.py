@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from wmss_cli.core.config import GradeConfig
 from wmss_cli.evaluate.problems import Problem, read_problems
 from wmss_cli.evaluate.tasks import Task, read_spec, shipped
@@ -25,6 +27,7 @@ def graded(answers: list[tuple[tuple[Task, Problem], str]]) -> list[dict[str, An
     return grade(rows, known, CONFIG)
 
 
+@pytest.mark.slow
 def test_programs_and_texts_stay_in_their_order(shared_data: Path) -> None:
     (function,) = problems(shared_data, "humaneval", 1)
     (script,) = problems(shared_data, "mbpp", 1)
@@ -44,6 +47,7 @@ def test_programs_and_texts_stay_in_their_order(shared_data: Path) -> None:
     assert rows[0]["found_in"] == "whole"
 
 
+@pytest.mark.slow
 def test_wrong_programs_say_why(shared_data: Path) -> None:
     (one,) = problems(shared_data, "mbpp", 1)
     name = one[1].row["test_list"][0].split("(")[0].removeprefix("assert ")
@@ -57,6 +61,7 @@ def test_wrong_programs_say_why(shared_data: Path) -> None:
     assert not any(row["correct"] for row in rows)
 
 
+@pytest.mark.slow
 def test_thinking_is_not_run(shared_data: Path) -> None:
     (one,) = problems(shared_data, "humaneval", 1)
     right = json.dumps(one[1].row["canonical_solution"])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import pytest
+
 from wmss_cli.verify.sandbox import Level, Limits, Run, run_sandboxed
 
 
+@pytest.mark.slow
 def test_the_harness_works_where_its_files_cannot_be_read(level: Level) -> None:
     spec = find_spec("wmss_cli.verify.harness")
     assert spec is not None
