@@ -5,7 +5,7 @@ export HF_HUB_OFFLINE ?= 1
 
 FAST := --numprocesses 3 --dist loadfile --no-loadscope-reorder -m 'not slow and not slurm and not gpu'
 
-.PHONY: demo test test-fast test-chaos test-gpu check docs bench clean
+.PHONY: demo test test-fast coverage test-chaos test-gpu check docs bench clean
 
 demo: .venv/.installed            ## the whole method on a tiny model, from nothing
 	$(BIN)/wmss demo
@@ -16,6 +16,13 @@ test: .venv/.installed            ## the whole suite
 
 test-fast: .venv/.installed       ## what needs no Slurm, sandbox, browser or GPU, and takes seconds
 	$(BIN)/python -m pytest $(FAST)
+
+coverage: .venv/.installed        ## the share of lines that the fast tests and two trainings run
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest $(FAST)
+	$(BIN)/python -m coverage run -m pytest tests/train/test_training.py -k 'manifest or bf16_and'
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
 test-chaos: .venv/.installed      ## kill -9, full and failing disks, flipped bits at every place: an hour
 	WMSS_CHAOS=full $(BIN)/python -m pytest -n 2 --dist worksteal -rP tests/chaos

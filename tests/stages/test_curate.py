@@ -75,6 +75,7 @@ def write_jsonl(path: Path, rows: Iterable[Row | str]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_keeps_the_right_and_says_why_not_the_rest(tmp_path: Path) -> None:
     unformatted = record("5 + 5?", "10", "10")
     unformatted["messages"][1]["content"] = "It is 10."
@@ -324,6 +325,7 @@ def test_copies_and_benchmark_questions_go(mixed: Path, ducks: Path, tmp_path: P
     assert (out / "lengths.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_what_is_rejected_makes_no_other_record_superfluous(tmp_path: Path) -> None:
     broken = "def f():\nreturn 1"
     rows = [
@@ -411,6 +413,7 @@ def test_a_record_that_goes_for_a_phrase_makes_no_other_one_superfluous(
     assert [row["reason"] for row in rejected_rows(out)] == ["contaminated"]
 
 
+@pytest.mark.slow
 def test_near_copies_stay_if_they_answer_another_question(tmp_path: Path) -> None:
     thoughts = " ".join(f"step {word} follows from what was said before" for word in "abcdefghijk")
 

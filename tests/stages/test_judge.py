@@ -35,6 +35,7 @@ def graded(answers: list[tuple[tuple[Task, Problem], str]]) -> list[dict[str, An
 DOUBLE = Trial("def double(x): return 2 * x", CodeTests("assert double(2) == 4", "double"))
 
 
+@pytest.mark.slow
 def test_answers_programs_and_what_is_neither_keep_their_places() -> None:
     four = Check(check_answer, r"\boxed{4}", "4")
     items = list(enumerate([four, None, DOUBLE, four._replace(gold="5"), DOUBLE, None]))
@@ -51,6 +52,7 @@ def test_answers_need_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     assert verdict.level is None
 
 
+@pytest.mark.slow
 def test_programs_and_texts_stay_in_their_order(shared_data: Path) -> None:
     (function,) = problems(shared_data, "humaneval", 1)
     (script,) = problems(shared_data, "mbpp", 1)
@@ -70,6 +72,7 @@ def test_programs_and_texts_stay_in_their_order(shared_data: Path) -> None:
     assert rows[0]["found_in"] == "whole"
 
 
+@pytest.mark.slow
 def test_wrong_programs_say_why(shared_data: Path) -> None:
     (one,) = problems(shared_data, "mbpp", 1)
     name = one[1].row["test_list"][0].split("(")[0].removeprefix("assert ")
@@ -83,6 +86,7 @@ def test_wrong_programs_say_why(shared_data: Path) -> None:
     assert not any(row["correct"] for row in rows)
 
 
+@pytest.mark.slow
 def test_thinking_is_not_run(shared_data: Path) -> None:
     (one,) = problems(shared_data, "humaneval", 1)
     right = json.dumps(one[1].row["canonical_solution"])
