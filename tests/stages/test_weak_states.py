@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,11 @@ def table(tiny_model: Path, tmp_path: Path) -> TokenTable:
 def fill(work: Path, model: Path, max_batch_tokens: int = 20) -> WeakStates:
     """Fill and open, as a rank of those that the environment describes."""
     table = TokenTable(work / "tokens")
-    return weak_states.fill_weak_states(
-        work / "states", model, "fp32", table, DRAWN, max_batch_tokens, join()
-    )
+    # The first rank serves what the others read: it waits for them before it ends.
+    with closing(join()) as ranks:
+        return weak_states.fill_weak_states(
+            work / "states", model, "fp32", table, DRAWN, max_batch_tokens, ranks
+        )
 
 
 @pytest.mark.slow

@@ -24,3 +24,4 @@ if __name__ == "__main__":
     own = round(peak_memory_bytes(torch.device("cpu")) / 2**30, 3)
     found = {"rate": meter.rate_flops_per_s, "told": told, "own_gb": own}
     (folder / str(ranks.rank)).write_text(json.dumps(found))
+    ranks.barrier()
