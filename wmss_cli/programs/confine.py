@@ -205,7 +205,13 @@ _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 
 
 def filter_program(shares_files: bool) -> bytes:
-    """Return the filter as classic BPF, for this process and this machine."""
+    """Return the filter as classic BPF, for this process and this machine.
+
+    Raises
+    ------
+    OSError
+        If the system calls of this machine are not listed.
+    """
     machine = os.uname().machine
     if machine not in _ARCHITECTURES or sys.byteorder != "little":
         raise OSError(errno.ENOSYS, f"no list of system calls for {machine}")
