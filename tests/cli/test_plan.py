@@ -40,7 +40,7 @@ def test_for_people_it_fits_into_80_columns(
     result = invoke("plan", config, "--profile", "h800:8b", *SIZES, *sets)
     assert result.exit_code == 0
     assert result.stderr == ""
-    assert "16 GPUs of 80 GB, of which 72 GB are planned with, and 989 TFLOP/s." in result.stdout
+    assert "16 GPUs of 80 GB, of which 72 GB are planned for use, and 989 TFLOP/s." in result.stdout
     assert "1,000 samples of 500 tokens, 500 of them completion; from options." in result.stdout
     for stage in ("sft", "joint-train"):
         assert f"{stage}: GB on each GPU, bf16, micro-batches of 8,192 tokens" in result.stdout
@@ -88,7 +88,7 @@ def test_aime_alone_cannot_show_5_points(config: Path) -> None:
         "A difference of 5 points cannot be shown on aime2025 (30 problems), even as the only "
         "comparison." in text
     )
-    assert "one seed, so that seeds are not covered." in text
+    assert "one seed, so the spread over seeds is not covered." in text
 
 
 def test_a_part_of_a_study(config: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_template_that_loses_texts_is_missing(folder: Path) -> None:
 def test_a_model_and_a_cluster_are_two_questions(folder: Path) -> None:
     result = invoke("doctor", folder, "--profile", "cpu")
     assert result.exit_code == 3
-    assert "MODEL and --profile are looked at one by one" in error_of(result)
+    assert "MODEL and --profile are checked separately" in error_of(result)
 
 
 @pytest.mark.slow
