@@ -145,8 +145,8 @@ def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str
         ("MFU", f"{mfu}, as given" if found.mfu is not None else mfu),
         (
             "disk",
-            f"{training.disk_bytes / _GB:,.0f} GB, {training.checkpoint_bytes / _GB:,.0f} "
-            "GB per checkpoint",
+            f"{training.disk_bytes / _GB:,.0f} GB, {training.checkpoint_bytes / _GB:,.0f} GB per "
+            "checkpoint",
         ),
         ("saving", f"a Slurm job is told {training.signal_lead_s} s before its limit"),
     ]
@@ -218,8 +218,7 @@ def _show_study(study: StudyForecast, found: Forecast) -> None:
     _say(f"GPU-hours: {kinds}.")
     _say(
         f"FLOP/s: {100 * found.computing_share:g} % of the data sheet's rate while a pass "
-        "computes, "
-        f"{100 * study.generation_share:g} % while answers are written."
+        f"computes, {100 * study.generation_share:g} % while answers are written."
     )
     if study.problems:
         times = "once" if study.samples == 1 else f"{study.samples} times"

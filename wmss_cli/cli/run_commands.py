@@ -138,9 +138,8 @@ def demo(
     with_base = replace(given, config=demo_config(given.config, data, base))
     _run(with_base, display, force, as_json)
     console.err.print(
-        "This shows the pipeline at work on a toy; it does not reproduce the paper. With "
-        "six base models, mixed logits beat neither continued fine-tuning nor softening: "
-        "docs/results.md.",
+        "This shows the pipeline at work on a toy; it does not reproduce the paper. With six base "
+        "models, mixed logits beat neither continued fine-tuning nor softening: docs/results.md.",
     )
 
 
