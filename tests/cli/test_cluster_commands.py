@@ -217,8 +217,8 @@ def test_what_may_not_be_submitted_yet_is_sent_by_wait(
     send_plan(steps, tmp_path, Profile(max_submitted=2))
     remember(tmp_path / "run", None)
     shown = ok(invoke("status", "run"))
-    assert row(shown, "curriculum") == "curriculum is sent later"
-    assert "note: 4 jobs are sent later (max_submitted: 2)" in " ".join(shown.split())
+    assert row(shown, "curriculum") == "curriculum will be sent later"
+    assert "note: 4 jobs will be sent later (max_submitted: 2)" in " ".join(shown.split())
     result = invoke("retry", "run", *few)
     assert "4 jobs will be sent later (max_submitted: 2): by --wait" in result.stderr
     shards = iter(range(3))

@@ -139,7 +139,7 @@ def test_a_signal_stops_what_would_begin_anew_for_good(tmp_path: Path, slurm: Fa
         process.send_signal(signal.SIGUSR2)
         _, said = process.communicate(timeout=60)
     assert process.returncode == InterruptedRunError.exit_code, said
-    assert "stopped; it did not fit its time limit, and would begin anew" in said
+    assert "stopped; it did not fit its time limit, and would start again" in said
     assert slurm.states("1") == ["RUNNING"]
     report = worker.read_error(control_folder(order.parent, "1"))
     assert report is not None

@@ -27,7 +27,7 @@ _HEARTBEATS = 200
 
 
 class Known:
-    """The answers of Slurm, asked once for all stages."""
+    """What is known about a run's jobs, asked once for all stages."""
 
     def __init__(self, ledger: Ledger, plan: RunPlan) -> None:
         self.ledger = ledger
