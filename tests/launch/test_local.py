@@ -118,7 +118,7 @@ def test_a_forced_stage_that_fails_leaves_the_old_result(tmp_path: Path) -> None
     old = run_local(job).manifest
     # Another artifact in its place, of data that cannot work.
     other = curate_job(tmp_path, [record("2 + 2?", "5", "4")])
-    with pytest.raises(ConfigError, match="holds another artifact"):
+    with pytest.raises(ConfigError, match="contains another artifact"):
         run_local(other)
     with pytest.raises(StageError, match="none of 1 records kept"):
         run_local(other, force=True)

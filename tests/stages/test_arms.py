@@ -91,7 +91,7 @@ def test_an_arm_may_be_made_of_its_parts() -> None:
         ({"a": {"lik": "wmss"}}, r"a: there is no lik; did you mean like\?"),
         (
             {"a": {"like": "wmss", "joint.mix_lambda": 0.1, "joint": {"mix_lambda": 0.2}}},
-            "a: joint.mix_lambda stands twice; remove one",
+            "a: joint.mix_lambda is given twice; remove one",
         ),
     ],
 )

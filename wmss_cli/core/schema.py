@@ -1,4 +1,4 @@
-"""What the tables of wmss hold: one Arrow schema each, with the meaning of every column.
+"""What the tables of wmss contain: one Arrow schema each, with the meaning of every column.
 
 Rows are joined by ``example_id``, never by row number.
 """
@@ -133,13 +133,13 @@ def read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
     Raises
     ------
     ConfigError
-        If the file is not there.
+        If the file does not exist.
     IntegrityError
         If columns or their types differ.
     """
     if not path.is_file():
         raise ConfigError(
-            f"{path}: not there; is {path.parent} the artifact that this stage reads?"
+            f"{path}: not found; is {path.parent} the artifact that this stage reads?"
         )
     try:
         table = pq.read_table(path)

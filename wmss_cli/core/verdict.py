@@ -15,7 +15,7 @@ Reason = Literal["correct", _OfAnswers, _OfPrograms, _OfTests, "timeout", "crash
 Refusal = Literal[
     "unreadable", "format", "no_reference", "contaminated", "duplicate", "near_duplicate"
 ]
-"""Why curation rejects a record whatever its answer is."""
+"""Why curation rejects a record, whatever its answer."""
 
 REASONS: Mapping[Reason | Refusal, str] = {
     "correct": "the answer equals the reference, or the program passes all tests",
@@ -58,12 +58,12 @@ class Verdict:
     reason : str
         One of :data:`REASONS`.
     extracted : str or None
-        What was compared with the reference, or the program that was run; None where the
-        completion holds neither.
+        What was compared with the reference, or the program that was run; None if the completion
+        contains neither.
     found_in : str or None
         Where an answer was found.
     detail : str
-        Of a program: one line for a person.
+        For a program: one line for a person.
     level : str or None
         How a program was confined; None for an answer.
     """
@@ -76,5 +76,5 @@ class Verdict:
 
     @property
     def correct(self) -> bool:
-        """True only where the comparison or all tests accepted it."""
+        """True only if the comparison or all tests accepted it."""
         return self.reason == "correct"

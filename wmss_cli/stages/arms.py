@@ -142,7 +142,7 @@ def _flat(value: Any, arm: str) -> dict[str, Any]:
         named = {f"{key}.{name}": one for name, one in inner.items()} if inside else {key: inner}
         for dotted, one in named.items():
             if dotted in flat:
-                raise _wrong(f"{arm}: {dotted} stands twice; remove one", arm)
+                raise _wrong(f"{arm}: {dotted} is given twice; remove one", arm)
             flat[str(dotted)] = one
     return flat
 
