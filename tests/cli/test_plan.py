@@ -121,7 +121,7 @@ def test_of_a_file_that_is_not_there_yet_the_number_of_problems_is_assumed(confi
     files = ("--set", "eval_files={own: later.jsonl}", "--json")
     found = json.loads(invoke("plan", config, *GPUS, *SIZES, *files).stdout)
     assert found["study"]["problems"] == {"own": 500}
-    assert "500 problems of own, not here yet; --problems replaces it" in found["assumed"]
+    assert "500 problems of own, which do not exist yet; --problems replaces it" in found["assumed"]
     given = invoke("plan", config, *GPUS, *SIZES, *files, "--problems", "70")
     assert json.loads(given.stdout)["study"]["problems"] == {"own": 70}
 
@@ -148,7 +148,7 @@ def test_before_data_and_weights_are_there(tmp_path: Path) -> None:
     text = " ".join(result.stdout.split())
     assert "assumed: the sizes of Qwen/Qwen3-8B-Base as published;" in text
     assert "assumed: 215,000 samples, as of AM-1.4M; --samples replaces it." in text
-    assert "assumed: 4,096 tokens a sample, 3,840 of them completion; --mean-tokens" in text
+    assert "assumed: 4,096 tokens per sample, 3,840 of them completion; --mean-tokens" in text
     assert list(tmp_path.iterdir()) == [path]
 
 
