@@ -181,7 +181,7 @@ def test_a_workers_error_reaches_the_caller_as_its_type(tmp_path: Path) -> None:
     config = CurriculumConfig()
     dumped = config.model_dump(mode="json")
     job = Job("build_curriculum", dumped, config.identity(), inputs, str(tmp_path / "curriculum"))
-    with pytest.raises(IntegrityError, match="hold different samples; score both") as caught:
+    with pytest.raises(IntegrityError, match="contain different samples; score both") as caught:
         run_local(job)
     assert "\n" not in str(caught.value)
     # The traceback travels along for --debug, and stands in the log.
