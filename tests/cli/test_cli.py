@@ -239,7 +239,7 @@ def test_init_does_not_overwrite(tmp_path: Path) -> None:
     refused = invoke("init", tmp_path)
     assert refused.exit_code == 3
     assert error_of(refused) == (
-        f"{tmp_path}/demo.yaml: would be replaced; choose another folder or --force"
+        f"{tmp_path}/demo.yaml: already here; choose another folder or --force"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["demo.yaml"]
     assert (tmp_path / "demo.yaml").read_text() == "mine"

@@ -147,7 +147,7 @@ def test_before_data_and_weights_are_there(tmp_path: Path) -> None:
     assert result.exit_code == 0
     text = " ".join(result.stdout.split())
     assert "assumed: the sizes of Qwen/Qwen3-8B-Base as published;" in text
-    assert "assumed: 215,000 samples, as of AM-1.4M; --samples replaces it." in text
+    assert "assumed: 215,000 samples, as in AM-1.4M; --samples replaces it." in text
     assert "assumed: 4,096 tokens per sample, 3,840 of them completion; --mean-tokens" in text
     assert list(tmp_path.iterdir()) == [path]
 

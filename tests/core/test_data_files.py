@@ -132,7 +132,7 @@ def test_what_is_not_here(tmp_path: Path) -> None:
     folder("deep/down", "a.jsonl")
     for reference in ("nowhere", "nowhere.jsonl", "deep/down/b.jsonl", "no/where.jsonl", "/x/y"):
         assert refusal(reference) == f"{reference}: no such file or folder; check the path"
-    assert "only a shell expands wildcards" in refusal("deep/down/*.jsonl")
+    assert "only shells expand wildcards" in refusal("deep/down/*.jsonl")
     said = refusal("owner/other")
     assert said.startswith("owner/other: neither a file or folder here nor a data set on the hub")
     Path("empty").mkdir()

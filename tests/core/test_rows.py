@@ -237,7 +237,7 @@ def test_csv_that_is_none(tmp_path: Path) -> None:
     path.write_text('a,b\n1,"2\n3,4\n')
     assert damaged(path).startswith("damaged after row 0 (unexpected end of data)")
     path.write_text("a,a\n1,2\n")
-    assert damaged(path) == "the column 'a' is there twice; rename one"
+    assert damaged(path) == "the column 'a' is given twice; rename one"
 
 
 def test_long_fields_of_csv(tmp_path: Path) -> None:

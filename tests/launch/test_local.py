@@ -222,7 +222,7 @@ def test_a_worker_that_is_killed_names_the_log(
         (pid,) = worker_pids()
         os.kill(pid, signal.SIGKILL)
 
-    message = r"curate: its process ended without an error message \(killed by SIGKILL\); see .*log"
+    message = r"curate: its process ended without a message \(killed by SIGKILL\); see .*log"
     with pytest.raises(StageError, match=message):
         run_local(long_job, watch=when_working(kill))
     assert gone([int((tmp_path / "started").read_text())]), "nothing outlives the stage"
@@ -311,7 +311,7 @@ def test_a_killed_worker_ends_the_others_and_what_is_done_stays_done(shared_job:
             os.kill(pids[0], signal.SIGKILL)
 
     with pytest.raises(
-        StageError, match=r"curate: its process ended without an error message \(killed by"
+        StageError, match=r"curate: its process ended without a message \(killed by"
     ):
         run_local(shared_job, 2, watch=kill_one_when_a_shard_is_done)
     assert [pid for pid in at_work if Path(f"/proc/{pid}/exe").exists()] == [], (
@@ -402,7 +402,7 @@ def test_more_processes_than_shards_are_not_started(tmp_path: Path) -> None:
     assert max(started) == 1
     assert said == [
         "curate: 2 processes, but shards: 1, so some do nothing; "
-        "curate.shards=2 makes all shards again, for all of them"
+        "curate.shards=2 makes all again, for all of them"
     ]
 
 

@@ -103,7 +103,7 @@ def test_without_a_token_table_samples_are_assumed_and_said(tmp_path: Path) -> N
     assert (work.samples, work.mean_tokens, work.completion_tokens) == (215_000, 4096, 3840)
     assert work.source == "assumptions"
     samples, tokens, _ = work.assumed
-    assert samples == "215,000 samples, as of AM-1.4M; --samples replaces it"
+    assert samples == "215,000 samples, as in AM-1.4M; --samples replaces it"
     assert tokens.endswith("--mean-tokens and --mean-completion-tokens replace it")
     short = workload(Config.model_validate({"tokenize": {"max_seq_len": 128}}), samples=10)
     assert (short.samples, short.mean_tokens, max(short.lengths)) == (10, 128, 128)
@@ -162,7 +162,7 @@ def test_where_nothing_fits_it_says_what_would() -> None:
     fewer = joint(Gpus(1, more - 2, 48, 300), gradient_checkpointing=True)
     assert fewer.use_zero_stage is None
     (warning,) = joint(Gpus(1, 8, 8, 300)).warnings
-    assert "more GPUs do not help either" in warning
+    assert "more GPUs do not help" in warning
 
 
 def test_a_pass_is_as_long_as_the_longest_sample() -> None:

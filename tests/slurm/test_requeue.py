@@ -122,7 +122,7 @@ def test_where_scontrol_is_missing_it_says_what_to_do(
         assert after_interrupt("scontrol", 20, resumes=True) == STOPPED
     said = capsys.readouterr().err
     assert said.startswith("wmss: cannot requeue: scontrol: not found")
-    assert said.endswith("; set requeue: chain in the profile, then wmss retry continues\n")
+    assert said.endswith("; set requeue: chain in the profile, then wmss retry\n")
 
 
 def test_where_slurm_refuses_it_says_so(job: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> None:

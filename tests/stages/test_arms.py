@@ -87,7 +87,7 @@ def test_an_arm_may_be_made_of_its_parts() -> None:
         ({"a": {"like": "wmss", "samples": "-"}}, "exclude each other"),
         ({"a": {"like": "wmss", "steps": "flops"}}, "steps flops is for plain training"),
         ({"a": 7}, "expected 'key: value' lines"),
-        ({"a": {"like": ["wmss"]}}, r"a: like is \['wmss'\]; it has to be the name of another arm"),
+        ({"a": {"like": ["wmss"]}}, r"a: like is \['wmss'\]; it must name another arm"),
         ({"a": {"lik": "wmss"}}, r"a: there is no lik; did you mean like\?"),
         (
             {"a": {"like": "wmss", "joint.mix_lambda": 0.1, "joint": {"mix_lambda": 0.2}}},

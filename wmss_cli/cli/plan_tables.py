@@ -224,7 +224,7 @@ def _show_study(study: StudyForecast, found: Forecast) -> None:
         times = "once" if study.samples == 1 else f"{study.samples} times"
         _say(
             f"Each model answers {sum(study.problems.values()):,} problems {times}. An answer has "
-            f"{study.mean_answer_tokens:,} tokens, or the task's limit where that is less; a "
+            f"{study.mean_answer_tokens:,} tokens, or the task's limit if that is less; a "
             f"prompt has {study.mean_prompt_tokens:,}."
         )
     else:

@@ -35,8 +35,7 @@ def init(
     """Example: wmss init my-project
 
     Prints the files that it writes: configurations, and profiles in slurm_templates/. With
-    --profile it writes only one for this cluster, from what sinfo says about its partitions, GPUs
-    and limits.
+    --profile, only one for this cluster, from what sinfo says of its partitions, GPUs and limits.
     """
     if profile:
         _write({folder / "cluster.yaml": _seen_profile()}, force)
@@ -53,9 +52,7 @@ def init(
 def _write(texts: Mapping[Path, str], force: bool) -> None:
     there = [str(target) for target in sorted(texts) if target.exists()]
     if there and not force:
-        raise ConfigError(
-            f"{', '.join(there)}: would be replaced; choose another folder or --force"
-        )
+        raise ConfigError(f"{', '.join(there)}: already here; choose another folder or --force")
     for target, text in sorted(texts.items()):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")

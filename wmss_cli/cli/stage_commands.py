@@ -65,7 +65,7 @@ def curate(
 
     Reads records in the AM-1.4M format, keeps well-formed samples whose answer is right (compared
     by math-verify, or run against its tests in a sandbox), removes copies and near copies, and
-    writes every rejected row's id and reason beside the kept ones, with a data card. Prints the
+    writes every rejected row's id and reason next to the kept ones, with a data card. Prints the
     folder.
     """
     from wmss_cli.data.sources import data_inputs

@@ -156,9 +156,7 @@ def _remember(run_dir: Path, config: Path | None, display: Display) -> None:
         remember(run_dir, config)
     except OSError as error:
         # The jobs are sent anyway.
-        display.say(
-            f"the list of runs cannot be written ({error}): refer to this one by its folder"
-        )
+        display.say(f"the list of runs cannot be written ({error}): refer to it by its folder")
 
 
 def _dry_run(run_dir: Path, groups: Sequence[Group], adds: bool, force: bool) -> None:

@@ -27,9 +27,8 @@ def find_data(reference: str, download: bool = True) -> list[Path]:
     Parameters
     ----------
     reference : str
-        A file; a folder that ``datasets`` saved to the disk or that is laid out as on the hub; an
-        artifact of curate; or a hub id. A configuration and a split may follow a folder or a hub
-        id.
+        A file; a folder that ``datasets`` saved, or laid out as on the hub; an artifact of curate;
+        or a hub id. A configuration and a split may follow a folder or a hub id.
     download : bool
         Whether the hub may be asked, or only the local cache.
 
@@ -51,8 +50,7 @@ def find_data(reference: str, download: bool = True) -> list[Path]:
         return _in_folder(_from_hub(f"{owner}/{name}", download), rest, reference)
     if any(sign in reference for sign in "*?["):
         raise ConfigError(
-            f"{reference}: no such file; only a shell expands wildcards, so name the folder or the "
-            "files"
+            f"{reference}: no such file; only shells expand wildcards: name the folder or the files"
         )
     raise ConfigError(f"{reference}: no such file or folder; check the path")
 
@@ -98,9 +96,7 @@ def _examples(folder: Path) -> Path:
     if (folder / _EXAMPLES).is_file():
         return folder / _EXAMPLES
     stage = read_manifest(folder).stage
-    raise ConfigError(
-        f"{folder}: made by {stage}, so it has no records; name a folder that curate made"
-    )
+    raise ConfigError(f"{folder}: made by {stage}, without records; name a folder that curate made")
 
 
 def _as_the_hub_has_it(folder: Path, chosen: Sequence[str], reference: str) -> list[Path]:

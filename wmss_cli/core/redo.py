@@ -2,8 +2,8 @@
 
 ``.OUT.redo`` next to an artifact says that it no longer counts as done, though it is complete and
 can be read. It names the manifest that is to be replaced, so it is void as soon as another manifest
-is there, and it has an id that new work carries: unfinished work without that id was begun before
-and is deleted when the new work begins.
+exists, and it has an id that new work carries: unfinished work without that id was begun before and
+is deleted when the new work begins.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def is_marked(path: Path) -> bool:
 
 
 def _open_mark(out: Path) -> dict[str, Any] | None:
-    """Return what the mark says, unless its work is done: then another manifest is there."""
+    """Return what the mark says, unless its work is done: then another manifest exists."""
     try:
         mark = unseal(mark_path(out).read_bytes())
     except FileNotFoundError:

@@ -6,8 +6,7 @@
 ``.parquet``, ``.arrow``, a folder    as ``datasets`` saves them to disk
 ====================================  ==========================================================
 
-Text files may be compressed (``.gz``, ``.zst``, ``.bz2``, ``.xz``). Everything is streamed in
-bounded memory.
+Texts may be compressed (``.gz``, ``.zst``, ``.bz2``, ``.xz``). All is streamed in bounded memory.
 
 ``csv``, not ``datasets``, reads CSV, since pandas would turn ``007`` into 7 and the answer ``None``
 into null; ``pyarrow`` reads Parquet, since ``datasets`` keeps a whole row group in memory.
@@ -140,9 +139,7 @@ def _kind(path: Path) -> str:
     if not path.exists():
         raise ConfigError(f"{path}: no such file; check the path")
     if not path.is_file():
-        raise ConfigError(
-            f"{path}: not a plain file; save it as one, since it is read more than once"
-        )
+        raise ConfigError(f"{path}: not a plain file; save it as one: it is read more than once")
     endings = _endings(path)
     kind = _KINDS.get(endings[0].lower()) if endings else None
     if kind is None or (len(endings) == 2 and kind not in (_JSON, _CSV)):
@@ -248,7 +245,7 @@ def _open_csv(path: Path, text: io.TextIOWrapper) -> tuple[list[str], Iterator[l
     names = [name.strip() for name in header]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"{path}: the column {twice!r} is there twice; rename one")
+        raise DataError(f"{path}: the column {twice!r} is given twice; rename one")
     return names, rows
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from wmss_cli.core import files
 
 CHECKSUM = "checksum"
-"""The key under which a file holds the hash of everything else in it."""
+"""The key of the hash of everything else in a file."""
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:

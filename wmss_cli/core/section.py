@@ -38,20 +38,18 @@ class Section(BaseModel):
     )
 
     EXECUTION: ClassVar[frozenset[str]] = frozenset()
-    """Fields that change how a stage runs but not what it makes, so they are not in the
-    fingerprint."""
+    """Fields that change how a stage runs but not what it makes; not in the fingerprint."""
 
     NEUTRAL: ClassVar[Mapping[str, Any]] = {}
     """Fields by the value at which they change nothing and are left out of the fingerprint.
 
-    So an option that a new version adds does not repeat finished work. It is never a plain default:
-    if that changes, the fingerprint must change, too."""
+    So a new option does not repeat finished work. It is never a plain default: if that changes, the
+    fingerprint must change, too."""
 
     RULES: ClassVar[int | None] = None
     """Which rules the stage decides by, if no option says so; part of the fingerprint.
 
-    Raised when a new version decides differently, so that an old result is not taken for a new
-    one."""
+    Raised when a new version decides differently, so that no old result counts as a new one."""
 
     def unused(self) -> frozenset[str]:
         """Return the fields that have no effect, given the values of the others."""

@@ -78,8 +78,8 @@ class TrainConfig(Section):
     {device: cpu}}}` keeps the optimizer in host memory. Keys that affect the result are options of
     wmss, and are refused here."""
     loss_backend: Literal["auto", "chunked", "torch", "liger", "cce"] = "auto"
-    """What computes the loss. `auto` is `chunked`, wmss's own op: it does 3 products where `liger`
-    and `cce` (Cut Cross-Entropy, of the extra `gpu`) do 4.5. `torch` needs torch 2.13."""
+    """What computes the loss. `auto` is `chunked`, wmss's own op: it does 3 products, `liger` and
+    `cce` (Cut Cross-Entropy, of the extra `gpu`) 4.5. `torch` needs torch 2.13."""
     kernels: Literal["auto", "liger", "none"] = "auto"
     """What computes RMSNorm, rotary embeddings and SwiGLU on a GPU. `liger`: fused kernels of the
     extra `gpu`, checked on the model before training, or an error. `auto`: the same if Liger is

@@ -22,7 +22,8 @@ REASONS: Mapping[Reason | Refusal, str] = {
     "unreadable": "not a record of one question and one answer; the detail says what is wrong",
     "format": "not one <think>…</think> followed by one <answer>…</answer>",
     "no_reference": "neither a reference answer nor a test to check the answer by",
-    "contaminated": "holds a question of a benchmark, or a rare phrase of one; the detail names it",
+    "contaminated": "contains a question of a benchmark, or a rare phrase of one; the detail "
+    "names it",
     "duplicate": "prompt and completion both equal those of an earlier record",
     "near_duplicate": "nearly equal to an earlier record of the same problem; the detail names it",
     "wrong_answer": "the answer differs from the reference",
@@ -30,7 +31,7 @@ REASONS: Mapping[Reason | Refusal, str] = {
     "bad_reference": "the reference cannot be read",
     "timeout": "the check took longer than verify_timeout_s",
     "crash": "the check ended its process, by memory for example",
-    "no_code": "the answer holds no program",
+    "no_code": "the answer contains no program",
     "failed": "a test of the program fails",
     "error": "the program ends with an exception",
     "exit_early": "the program ends itself before its tests are done",

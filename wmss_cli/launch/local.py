@@ -135,8 +135,7 @@ def _share(job: Job, processes: int, say: Callable[[str], None]) -> tuple[Job, i
     if shards < processes:
         say(
             f"{job.stage}: {processes} processes, but shards: {shards}, so some do nothing; "
-            f"{table.find(job.stage).section}.shards={processes} makes all shards again, for all "
-            "of them"
+            f"{table.find(job.stage).section}.shards={processes} makes all again, for all of them"
         )
     return job, min(shards, processes)
 
@@ -270,9 +269,7 @@ def _failure(job: Job, codes: list[int], workers: _Workers, control: Path, log: 
         how = f"exit code {max(codes)}"
         if first_failure < 0:
             how = f"killed by {signal.Signals(-first_failure).name}"
-        return StageError(
-            f"{job.stage}: its process ended without an error message ({how}); see {log}"
-        )
+        return StageError(f"{job.stage}: its process ended without a message ({how}); see {log}")
     kind = _ERRORS.get(report["exit_code"], StageError)
     error = kind(report["message"])
     if report["exit_code"] == CRASHED:

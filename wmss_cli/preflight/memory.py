@@ -23,7 +23,7 @@ MOST_NODES = 128
 
 
 class StageMemory(BaseModel):
-    """One ZeRO stage: bytes on each GPU, as of :class:`wmss_cli.train.memory.Memory`."""
+    """One ZeRO stage: bytes on each GPU, as in :class:`wmss_cli.train.memory.Memory`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -111,10 +111,7 @@ def way_out(held: Trained, gpus: Gpus, tokens: int) -> str:
     for nodes in range(gpus.nodes + 1, MOST_NODES + 1):
         if fits(recomputing, 3, replace(gpus, nodes=nodes), tokens):
             return f"zero_stage 3 with gradient_checkpointing fits on {nodes * gpus.per_node} GPUs"
-    return (
-        "more GPUs do not help either: use shorter samples (tokenize.max_seq_len), or a smaller "
-        "model"
-    )
+    return "more GPUs do not help: use shorter samples (tokenize.max_seq_len), or a smaller model"
 
 
 def fits(held: Trained, zero_stage: int, gpus: Gpus, tokens: int) -> bool:

@@ -50,7 +50,7 @@ class PowerForecast(_Result):
 
 
 def forecast_power(config: Config, answers: Answers) -> PowerForecast | None:
-    """Return the smallest differences that the whole study finds; None where nothing is compared.
+    """Return the smallest differences that the whole study finds; None if nothing is compared.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ def workload(
     count = SAMPLES if samples is None else samples
     assumed = []
     if samples is None:
-        assumed.append(f"{count:,} samples, as of AM-1.4M; --samples replaces it")
+        assumed.append(f"{count:,} samples, as in AM-1.4M; --samples replaces it")
     if mean_tokens is None:
         assumed.append(
             f"{mean:,} tokens per sample, {completion:,} of them completion; --mean-tokens and "

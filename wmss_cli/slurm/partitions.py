@@ -137,10 +137,8 @@ def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str
         found = f"no GPU of type {resources.gpu_type} in {name}"
         return found, f"there are {', '.join(types) or 'no types'}; set {kind}.gpu_type"
     if cpus > most_cpus:
-        return (
-            f"{cpus} CPUs per node asked for, {name} has {most_cpus}",
-            f"lower {kind}.cpus_per_task",
-        )
+        found = f"{cpus} CPUs per node asked for, {name} has {most_cpus}"
+        return found, f"lower {kind}.cpus_per_task"
     if (resources.mem_gb or 0) > most_gb:
         found = f"{resources.mem_gb} GB per node asked for, {name} has {most_gb}"
         return found, f"set {kind}.mem_gb={most_gb}"

@@ -136,7 +136,7 @@ class Usage(BaseModel):
     exit_code : str
         ``CODE:SIGNAL``.
     gpu_s, cpu_s, cpu_allocated_s : float
-        Seconds of GPUs held, of processors used, and of processors held.
+        Seconds of GPUs allocated, of processors used, and of processors allocated.
     memory_gib, memory_asked_gib : float
         Most that one process used, and what was asked for on a node; 0 if unknown.
     signal : int

@@ -99,7 +99,7 @@ class StageStatus(BaseModel):
     gpu_hours : float or None
         Spent so far, over all attempts.
     cpu_efficiency, memory_efficiency : float or None
-        Share of what ended jobs held that they used, according to sacct.
+        Share of their allocation that ended jobs used, according to sacct.
     failure : Failure or None
         The first failure.
     """

@@ -175,8 +175,7 @@ def after_hang(mode: str, max_requeues: int, behind: Sequence[int]) -> int:
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     able = [other for other in range(world_size) if other not in behind] or [0]
     if rank != able[0]:
-        # Slurm ends this process when the job is requeued; otherwise srun has to learn of the
-        # failure.
+        # Slurm ends this process when the job is requeued; if not, srun has to see the failure.
         time.sleep(_REQUEUE_S)
         return HangError.exit_code
     again = _begins_again(mode, max_requeues, True, "requeued after a hang")
@@ -199,9 +198,7 @@ def _begins_again(mode: str, max_requeues: int, resumes: bool, what: str) -> boo
             return False
         call("scontrol", "requeue", job_id())
     except SlurmError as error:
-        _say(
-            f"cannot requeue: {error}; set requeue: chain in the profile, then wmss retry continues"
-        )
+        _say(f"cannot requeue: {error}; set requeue: chain in the profile, then wmss retry")
         return False
     _say(f"{what} ({restarts + 1} of at most {max_requeues} times)")
     return True

@@ -160,8 +160,8 @@ def training_section(arm: Arm, config: Config) -> SftConfig | JointConfig:
         if config.iterations > 1:
             raise _wrong(
                 arm,
-                "the FLOPs of several iterations are not known before they have run; set iterations: "
-                "1 for it",
+                "the FLOPs of several iterations are not known before they have run; set "
+                "iterations: 1 for it",
             )
         # Only the active set tells where its epochs end.
         length = {"match_flops": joint.weak_mode, "keep_epochs": False}

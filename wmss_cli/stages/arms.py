@@ -81,9 +81,7 @@ def _resolve(name: str, given: Mapping[str, Any], seen: tuple[str, ...]) -> Arm:
     if like is None and name in CATALOGUE:
         like = name
     if like is not None and not isinstance(like, str):
-        raise _wrong(
-            f"{name}: like is {like!r}; it has to be the name of another arm", name, "like"
-        )
+        raise _wrong(f"{name}: like is {like!r}; it must name another arm", name, "like")
     if like == name:
         parent: Arm | None = _known(name, {})
     else:

@@ -86,8 +86,8 @@ def _match(
     """
     if "matched" not in job.inputs:
         raise ConfigError(
-            f"sft.match_flops {weak_mode} needs the active set of the joint training to "
-            "match; wmss run gives it"
+            f"sft.match_flops {weak_mode} needs the active set of the joint training to match; "
+            "wmss run gives it"
         )
     shape = ModelShape.of_folder(Path(job.inputs["strong"]))
     joint = StepCost(shape, shape, weak_mode)

@@ -321,8 +321,7 @@ def plan_batches(table: TokenTable, config: TrainConfig, active: str | None) -> 
     config : TrainConfig
         Options of the stage.
     active : str or None
-        Folder of a curriculum, whose active set is trained on; otherwise all samples, once per
-        epoch.
+        Folder of a curriculum, whose active set is trained on; else all samples, once per epoch.
     """
     return BatchPlan(
         _drawn_rows(table, active),
