@@ -35,7 +35,7 @@ def init(
     """Example: wmss init my-project
 
     Prints the files that it writes: configurations, and profiles in slurm_templates/. With
-    --profile, only one for this cluster, from what sinfo says of its partitions, GPUs and limits.
+    --profile, only one for this cluster, made from the partitions, GPUs and limits in sinfo.
     """
     if profile:
         _write({folder / "cluster.yaml": _seen_profile()}, force)
