@@ -91,7 +91,7 @@ Model = Annotated[
 
 @dataclass(frozen=True)
 class Launch:
-    """Where and how a command runs its stages, as it was typed."""
+    """Where and how a command runs its stages, as given on the command line."""
 
     cluster: Cluster = None
     profile: Profile = None

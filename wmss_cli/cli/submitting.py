@@ -212,7 +212,7 @@ def _show(decisions: Sequence[Decision], run_dir: Path, as_json: bool) -> None:
         )
         return
     labels = {decision.link.name: decision.link.step.label for decision in decisions}
-    # What is too long for the terminal is cut in the last column.
+    # What does not fit on the terminal is cut off in the last column.
     widest = max(map(len, labels.values()))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage", no_wrap=True, min_width=widest)

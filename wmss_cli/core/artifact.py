@@ -312,7 +312,7 @@ def open_draft(job: Job, resumable: bool = False) -> Iterator[Draft]:
     Parameters
     ----------
     job : Job
-        What is being made.
+        The job whose result is written.
     resumable : bool
         Whether the stage continues with what an earlier attempt left there; otherwise it starts
         with an empty folder.

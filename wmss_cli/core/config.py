@@ -136,7 +136,7 @@ class CurriculumConfig(Section):
     multiplier: Positive = 1.0
     """Size of the active set, as a multiple of the number of samples."""
     seed: Seed = 0
-    """Of the draw."""
+    """Seed of the draw."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -248,7 +248,7 @@ class AnalyzeConfig(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and fp32 on a CPU."""
     seed: Seed = 0
-    """Of the draw."""
+    """Seed of the draw."""
 
 
 class LaunchConfig(Section):

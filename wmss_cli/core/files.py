@@ -137,7 +137,7 @@ def append_durably(path: Path, value: Any) -> None:
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read all lines of a JSON-lines file; a last line cut short by a crash is left out."""
     with naming(path):
-        # As bytes: the cut may be inside of a character.
+        # Read as bytes, since the cut may be inside a character.
         lines = path.read_bytes().split(b"\n")
     return [json.loads(line) for line in lines[:-1] if line]
 

@@ -99,7 +99,7 @@ def read_rows(
     Raises
     ------
     ConfigError
-        At once, if the file is missing or of an unknown kind.
+        At once, if the file is missing or its kind is unknown.
     DataError
         While reading, if the file as a whole is damaged. A row that cannot be read is
         :class:`Broken`, and the next one is read.

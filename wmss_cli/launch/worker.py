@@ -65,7 +65,7 @@ def read_error(control: Path, rank: int | None = None) -> dict[str, Any] | None:
 
 
 def _read_report(path: Path) -> dict[str, Any] | None:
-    """Return a report; None if it is empty or cut short, because the disk was full."""
+    """Return an error's report; None if it is empty or cut short, because the disk was full."""
     try:
         report = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -101,7 +101,7 @@ def run(
     work : callable
         It raises what goes wrong.
     control : Path
-        Folder for the report.
+        Folder for the error's report.
     then : callable
         Called with the exit code and the error; returns the exit code that counts. If a thread
         ends the process, it is called from there.

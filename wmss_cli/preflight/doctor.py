@@ -211,7 +211,7 @@ def examine_model(reference: str, tokenize: TokenizeConfig, evaluate: EvalConfig
 
 
 def _refused(what: str, error: Exception) -> Finding:
-    """Say what is wrong, and what to do: the last part of an error's line."""
+    """Say what is wrong, and what to do: the end of an error's line."""
     found, _, advice = str(error).rpartition("; ")
     return Finding(what=what, state="missing", found=found or advice, advice=advice)
 

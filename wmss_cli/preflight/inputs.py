@@ -34,13 +34,13 @@ class Gpus:
     Attributes
     ----------
     nodes, per_node : int
-        One process runs on each GPU.
+        Nodes, and GPUs of each; one process runs on each GPU.
     mem_gb : float
-        Of one GPU.
+        Memory of one GPU.
     tflops : float
         Dense bf16 TFLOP/s of one GPU.
     link_gb_per_s, network_gb_per_s : float
-        What a GPU sends to the others of its node, and a node to the others, by the data sheet.
+        What a GPU sends to the others of its node, and a node to the others, from the data sheet.
     disk_gb_per_s : float
         Speed at which all ranks together write.
     shards_at_once : int or None
@@ -224,7 +224,7 @@ def gpus_of(
     gpus : int, optional
         Total number of GPUs, instead of nodes.
     mem_gb, tflops : float, optional
-        Of one GPU.
+        Memory and rate of one GPU.
 
     Raises
     ------

@@ -80,7 +80,7 @@ def warnings(
     held : Trained
         Its models.
     gpus : Gpus
-        Of its job.
+        GPUs of its job.
     tokens : int
         Tokens of the largest pass.
     use : int or None
@@ -131,7 +131,7 @@ def decided(config: Training, shape: ModelShape, gpus: Gpus, work: Workload) -> 
     shape : ModelShape
         Shape of its models: a pair has one shape.
     gpus : Gpus
-        Of its job.
+        GPUs of its job.
     work : Workload
         The samples.
     """

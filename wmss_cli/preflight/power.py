@@ -57,7 +57,7 @@ def forecast_power(config: Config, answers: Answers) -> PowerForecast | None:
     config : Config
         With arms and seeds. Each base model has a family of comparisons of its own.
     answers : Answers
-        With the numbers of problems.
+        What evaluation asks for, with the numbers of problems.
     """
     arms = arms_of(config)
     reference = reference_arm(config, arms)

@@ -54,24 +54,24 @@ class StepPrice(BaseModel):
     model: str
     """Name of the base model; empty if there is only one."""
     arms: list[str]
-    """Those that need it."""
+    """Arms that need it."""
     seeds: list[int]
     """Seeds that need it; empty if it does not depend on a seed."""
     samples: int
     """Samples that pass through the model; in an evaluation, answers."""
     steps: int
-    """Of the optimizer."""
+    """Steps of the optimizer."""
     tokens: int
     flops: int
     recomputed_flops: int
     gpu_hours: float
     hours: float
-    """By the clock, from its start to its end."""
+    """Hours by the clock, from its start to its end."""
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What steps are priced with.
+    """Rates and sizes that steps are priced with.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Prices:
         Parameters
         ----------
         step : Step
-            Of the plan.
+            A step of the plan.
         model : str
             Its base model, by name.
         users : sequence of StudyRun

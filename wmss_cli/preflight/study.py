@@ -54,12 +54,12 @@ class StudyForecast(_Result):
     generation_share: float
     """Fraction of the GPUs' peak FLOP/s at which answers are written."""
     problems: dict[str, int]
-    """By benchmark."""
+    """Number of problems, by benchmark."""
     samples: int
     """Answers per problem."""
     mean_prompt_tokens: int
     mean_answer_tokens: int
-    """Before it is cut at a benchmark's limit."""
+    """Mean tokens of an answer, before it is cut at a benchmark's limit."""
     arms: list[ArmPrice]
     shared_gpu_hours: float
     """GPU-hours of the work that several arms need."""
@@ -112,7 +112,7 @@ class Chosen:
     Attributes
     ----------
     arm, model : str or None
-        By name.
+        Name of the arm, or of the base model.
     seed : int or None
         One of the study's.
     """
@@ -205,7 +205,7 @@ def price_study(planned: Planned, prices: Prices) -> StudyForecast:
     planned : Planned
         The steps.
     prices : Prices
-        What they are priced with.
+        Rates and sizes to price them with.
     """
     users = _users(planned)
     answers = prices.answers
@@ -294,7 +294,7 @@ class StageTime(_Result):
 
 
 class PipelineTime(_Result):
-    """From curation to the report."""
+    """The time from curation to the report."""
 
     stages: list[StageTime]
     gpu_hours: float
@@ -313,7 +313,7 @@ def pipeline_time(steps: Sequence[Step], prices: Mapping[str, StepPrice]) -> Pip
     steps : sequence of Step
         In an order in which they can run.
     prices : mapping of str to StepPrice
-        Of the steps that are priced, by label.
+        Prices of the steps, by label.
     """
     priced = [step for step in steps if step.label in prices]
     way = _longest_way(priced, prices)

@@ -132,9 +132,9 @@ def training_time(
     held : Trained
         Its models.
     needed : Work
-        What they compute.
+        FLOPs that they need.
     gpus : Gpus
-        Of its job.
+        GPUs of its job.
     work : Workload
         The samples.
     rates : Rates
@@ -202,11 +202,11 @@ def saving_seconds(
     Parameters
     ----------
     config : TrainConfig
-        Of the training.
+        Options of the training.
     held : Trained
         Its models.
     gpus : Gpus
-        Of its job.
+        GPUs of its job.
     steps : int
         Number of all steps.
     seconds : float

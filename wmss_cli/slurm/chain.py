@@ -126,7 +126,7 @@ class Link:
 
     @property
     def resources(self) -> Resources:
-        """What each task gets; a stage of one process gets one process.
+        """What each job or array task gets; a stage of one process gets one process.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class Link:
 
     @property
     def limit(self) -> int:
-        """How many of its tasks run at once; all arrays of a stage share the limit."""
+        """How many of its array tasks run at once; all arrays of a stage share the limit."""
         return min(len(self.jobs), max(1, self.profile.array_limit // self.chunks))
 
 

@@ -1,4 +1,4 @@
-"""Slurm's commands: how they are called, and what this cluster allows."""
+"""Slurm's commands: how to call them, and what this cluster allows."""
 
 from __future__ import annotations
 

@@ -41,18 +41,18 @@ class Decision:
     kept : tuple of str
         Its jobs that wait or run, and are kept.
     entries : tuple of Entry
-        What the ledger knows of them.
+        Entries of these jobs in the ledger.
     adopted : tuple of Entry
         Jobs in the queue that the ledger does not know yet, since the process that sent them died.
     ends : tuple of str
         Jobs that wait for something that is made again: they are cancelled once their successor is
         sent.
     now, later : list of int
-        Tasks to send now, and those for which there is no room yet.
+        Array tasks to send now, and those for which there is no room yet.
     outside : Awaited
         Which of its inputs other submissions make.
     is_dead : bool
-        Whether one of its tasks failed and is not sent again, so that what needs it cannot start.
+        Whether an array task failed and is not sent again, so that what needs it cannot start.
     sent : str or None
         Id of the job that was sent.
     """
@@ -70,12 +70,12 @@ class Decision:
 
     @property
     def job_ids(self) -> tuple[str, ...]:
-        """What a dependent waits for."""
+        """Jobs that a dependent link waits for."""
         return self.kept if self.sent is None else (*self.kept, self.sent)
 
     @property
     def state(self) -> Literal["done", "queued", "sent", "later"]:
-        """``done`` or ``queued`` before, ``sent`` now (at least some tasks), or ``later``."""
+        """``done`` or ``queued`` before, ``sent`` now (at least in part), or ``later``."""
         if self.now:
             return "sent"
         if self.later:
@@ -103,7 +103,7 @@ def decide(
     queue : mapping
         What waits or runs.
     room : int, optional
-        How many tasks can be sent now; None is no limit.
+        How many jobs and array tasks can be sent now; None is no limit.
     rest : bool
         Send only what an earlier submission left for later; what failed is left alone.
     again : collection of str
@@ -215,7 +215,7 @@ def _decide(
 
 
 def _repeated(live: Mapping[str, Mapping[str, int]], records: Sequence[Record]) -> tuple[str, ...]:
-    """Return waiting jobs whose tasks newer jobs have: the sender died before it cancelled them."""
+    """Return waiting jobs replaced by newer ones: the sender died before it cancelled them."""
     started = {r.job_id.split("_")[0] for r in records if r.has_begun}
     seen: set[int] = set()
     found = []
@@ -310,7 +310,7 @@ def refuse_ends(run_dir: Path, ends: Mapping[str, Sequence[str]], queue: Queue) 
     Parameters
     ----------
     run_dir : Path
-        Of the run.
+        Folder of the run.
     ends : mapping of str to sequence of str
         Jobs that would be replaced, by name.
     queue : mapping

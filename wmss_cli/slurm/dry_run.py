@@ -1,4 +1,4 @@
-"""The dry run: what a submission would do now, with the scripts and what Slurm says of them."""
+"""The dry run: what a submission would do now, with the scripts and what Slurm says about them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Preview:
     Attributes
     ----------
     decision : Decision
-        What it decides now.
+        The decision on the link, as of now.
     script : str or None
-        As sbatch would get it, with all tasks that are missing; the ids of jobs that do not exist
+        As sbatch would get it, with all missing array tasks; the ids of jobs that do not exist
         yet are names in capitals. None if all of it is in the queue.
     verdict : str or None
         What ``sbatch --test-only`` says; None if there is no Slurm.
@@ -105,7 +105,7 @@ def preview(
 
 
 def missing_inputs(steps: Sequence[Step]) -> dict[str, list[str]]:
-    """Return the steps whose inputs do not exist, by label, each with the paths of its own.
+    """Return the steps whose inputs do not exist, by label, each with its own missing paths.
 
     Parameters
     ----------

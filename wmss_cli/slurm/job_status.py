@@ -70,7 +70,7 @@ class Known:
             return known
         attempts.add({i: (active[i], found.get(i)) for i in begun})
         self.earlier = attempts.seconds
-        # sacct answers for whole arrays, even for tasks that have not ended.
+        # sacct answers for whole arrays, even for array tasks that have not ended.
         fresh = {i: found[i] for i in asked & found.keys() if has_ended(found[i].state)}
         if fresh:
             known |= fresh
@@ -124,7 +124,7 @@ class Attempts:
         return f"{record.job_id}_0_log.out" in self._logs.get(record.name, ())
 
     def add(self, found: Mapping[str, tuple[Record, Usage | None]]) -> None:
-        """Add what sacct knows of them."""
+        """Add what sacct knows about them."""
         for job_id, (record, usage) in found.items():
             gpu_s, elapsed_s = usage.earlier if usage is not None else (0.0, 0.0)
             self._known[job_id] = (_attempt(record), gpu_s, elapsed_s)
@@ -142,7 +142,7 @@ def _attempt(record: Record) -> str:
 
 
 def task_ids(entry: Entry) -> list[str]:
-    """Return the ids of a submission's tasks; an array of one is a plain job."""
+    """Return the ids of a submission's array tasks; an array of one is a plain job."""
     assert entry.job_id is not None
     if len(entry.parts) == 1:
         return [entry.job_id]
@@ -232,7 +232,7 @@ def _shards_done(out: Path) -> set[str]:
 
 
 def heartbeat(running: Sequence[JobStatus]) -> Progress | None:
-    """Return the heartbeat of a stage; for several tasks, their sum."""
+    """Return the heartbeat of a stage; for several array tasks, their sum."""
     beats = [
         (one.record, read_progress(partial(Path(one.job.out)))) for one in running[:_HEARTBEATS]
     ]

@@ -41,7 +41,7 @@ class Entry(BaseModel):
     name : str
         Name of the link, and of the job in Slurm.
     parts : list of int
-        Which of the link's tasks, in the order of the array.
+        Which of the link's array tasks, in their order.
     order : str
         File name of what the job reads.
     time : float
@@ -197,7 +197,7 @@ class Ledger:
         return found
 
     def later(self, entries: Sequence[Entry] | None = None) -> dict[str, list[int]]:
-        """Return what is still to be sent: parts by the link's name."""
+        """Return what is still to be sent: array tasks by the link's name."""
         found: dict[str, list[int]] = {}
         for entry in self.entries() if entries is None else entries:
             if entry.event == "later":

@@ -36,7 +36,7 @@ def find_stage(
     stage : str or None
         Such as ``eval-wmss/s1`` or ``eval-wmss``; None is the training of `arm`.
     arm, seed, model : optional
-        Which part of a study it belongs to.
+        The arm, seed and base model of a study that it belongs to.
 
     Raises
     ------

@@ -19,7 +19,7 @@ _MODELS = ("sft", "joint_train", "extrapolate")
 
 @dataclass(frozen=True)
 class Maker:
-    """A step that was submitted and is not done.
+    """A step that was submitted and is not yet done.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ def model_to_come(reference: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Awaited:
-    """What a step waits for and other submissions make.
+    """The jobs of other submissions that a step waits for.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class Awaited:
 
 
 def awaited(step: Step, queue: Mapping[str, Sequence[Record]]) -> Awaited:
-    """Return what a step waits for and other submissions make.
+    """Return the jobs of other submissions that a step waits for.
 
     Parameters
     ----------

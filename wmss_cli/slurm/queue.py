@@ -1,4 +1,4 @@
-"""What Slurm knows of this user's jobs: one call for all jobs, and one for those that ended.
+"""What Slurm knows about this user's jobs: one call for all jobs, and one for those that ended.
 
 ``squeue`` knows what waits and runs, and for some minutes what ended. ``sacct`` knows what ended,
 if the site keeps accounts; it is asked once for all jobs that squeue has forgotten.
@@ -127,7 +127,7 @@ class Record(BaseModel):
 
 
 class Usage(BaseModel):
-    """What a job or a task used, over all its attempts, according to sacct.
+    """What a job or an array task used, over all its attempts, according to sacct.
 
     Attributes
     ----------
@@ -183,7 +183,7 @@ def ask_queue() -> dict[str, Record]:
 
 
 def read_queue(text: str) -> Iterator[Record]:
-    """Read what squeue prints; ``7_[2-4,9]`` is a record for each task."""
+    """Read what squeue prints; ``7_[2-4,9]`` is a record for each array task."""
     for line in text.splitlines():
         fields = line.split("|")
         # A user's own job may have anything in its name, even a line break.
@@ -209,7 +209,7 @@ def accounts(job_ids: Sequence[str], since: float) -> dict[str, Usage] | None:
     Parameters
     ----------
     job_ids : sequence of str
-        Ids of jobs and tasks.
+        Ids of jobs and array tasks.
     since : float
         When the first was sent, in seconds since the epoch: ids are reused after years.
     """
@@ -252,7 +252,7 @@ def read_accounts(text: str) -> dict[str, Usage]:
             continue
         current = list(expand(job))
         if "[" in job:
-            # The rest of an array still names tasks that have run since.
+            # The rest of an array still names array tasks that have run since.
             current = [job_id for job_id in current if job_id not in found]
         for job_id in current:
             found[job_id] = _add(found.get(job_id), values)

@@ -46,7 +46,7 @@ def parameters(link: Link, dependency: str | None) -> dict[str, Any]:
     link : Link
         What is sent, and how.
     dependency : str or None
-        As sbatch takes it, such as ``afterok:7:8``.
+        As sbatch expects it, such as ``afterok:7:8``.
     """
     profile, resources = link.profile, link.resources
     found: dict[str, Any] = {
@@ -104,7 +104,7 @@ def _setup(profile: Profile) -> list[str]:
 
 
 def render(link: Link, folder: Path, count: int, dependency: str | None) -> str:
-    """Return the script that :func:`send` gives to sbatch, for that many tasks of a link."""
+    """Return the script that :func:`send` gives to sbatch, for that many array tasks."""
     executor = _executor(link, folder, dependency)
     if count > 1:
         executor.parameters["map_count"] = count
@@ -112,7 +112,7 @@ def render(link: Link, folder: Path, count: int, dependency: str | None) -> str:
 
 
 def test_only(text: str) -> str:
-    """Return what ``sbatch --test-only`` says of a script: when it would start, and where.
+    """Return what ``sbatch --test-only`` says about a script: when it would start, and where.
 
     Raises
     ------
@@ -146,11 +146,11 @@ def send(link: Link, folder: Path, order: Path, count: int, dependency: str | No
     folder : Path
         Where the script, the pickles and the logs go.
     order : Path
-        Says what each task does.
+        File that says what each array task does.
     count : int
-        Number of tasks in it.
+        Number of array tasks.
     dependency : str or None
-        As sbatch takes it.
+        As sbatch expects it.
 
     Raises
     ------

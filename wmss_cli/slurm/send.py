@@ -138,7 +138,7 @@ def submit(
 def send_rest(ledger: Ledger) -> int:
     """Send what an earlier submission left for later, as far as there is room.
 
-    What failed meanwhile is left alone, and so is what needs it.
+    Jobs that failed meanwhile are left alone, and so are jobs that need them.
 
     Returns
     -------
@@ -202,7 +202,7 @@ def replaced_jobs(
 
 
 def room_left(groups: Sequence[Group], queue: Queue) -> int | None:
-    """Return how many more tasks may be sent now; all jobs of the user count."""
+    """Return how many more jobs may be sent now; all jobs of the user count."""
     limits = [g.profile.max_submitted for g in groups if g.profile.max_submitted is not None]
     return min(limits) - sum(map(len, queue.values())) if limits else None
 

@@ -62,7 +62,7 @@ class Failure(BaseModel):
 
 
 class Counts(BaseModel):
-    """Tasks of a stage's jobs, counted by their states."""
+    """Jobs and array tasks of a stage, counted by their states."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -82,13 +82,13 @@ class StageStatus(BaseModel):
     label, state, words : str
         Which stage, its state, and the same in plain words.
     arms, seeds, models : tuple
-        In a study: what needs it.
+        Arms, seeds and base models of a study that need it.
     jobs : list of str
         Ids of the jobs that count now.
     tasks : Counts
         Numbers of jobs and array tasks.
     progress : Progress or None
-        The stage's own heartbeat; for arrays, the sum over running tasks.
+        The stage's own heartbeat; for arrays, the sum over running array tasks.
     silent_s : float or None
         Time since the last heartbeat of a running stage, in seconds.
     elapsed_s, left_s, limit_left_s : float or None
@@ -157,12 +157,12 @@ def run_status(
     ledger : Ledger
         Ledger of the run.
     arm, seed, model : optional
-        Only what these parts of a study need.
+        Only what these need.
 
     Raises
     ------
     ConfigError
-        If nothing was submitted from its folder, or the study has no such part.
+        If nothing was submitted from its folder, or the study has no such arm, seed or base model.
     """
     plan = ledger.read_plan()
     known = Known(ledger, plan)

@@ -48,7 +48,7 @@ class End:
     state : str
         Slurm's word for it.
     exit_code : int or None
-        What the stage itself reported.
+        Exit code that the stage itself reported.
     death : Death or None
         What killed it, if it reported no error.
     memory_gib, memory_asked_gib : float
@@ -115,7 +115,7 @@ def fix(run: str, end: End, kind: Kind, resources: Resources) -> str:
     end : End
         How it ended.
     kind, resources
-        What the job had.
+        Section of the profile, and the resources that the job had.
     """
     retry = f"wmss retry {shlex.quote(run)}"
     # Training continues where it stopped; what starts again has to fit.

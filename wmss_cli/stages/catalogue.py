@@ -85,7 +85,7 @@ class Arm:
     Attributes
     ----------
     name : str
-        As the configuration calls it.
+        Its name in the configuration.
     start : str
         `base` (M0), `sft` (M1, the first phase), or the name of another arm.
     samples : str

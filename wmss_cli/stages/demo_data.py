@@ -27,7 +27,7 @@ END = "<|end|>"
 
 _LARGEST_VOCABULARY = 400
 _POSITIONS = 512
-# As Qwen's own tokenizers cut text, so that each digit is a token; from transformers,
+# As Qwen's own tokenizers split text, so that each digit is a token; from transformers,
 # Qwen2Tokenizer.
 _PIECES = Regex(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"

@@ -104,7 +104,7 @@ class Plan:
         free = [name for name in (label, *otherwise) if name not in self._labels]
         if not free:
             raise ConfigError(
-                f"arms: two steps would be called {label}; give the arm of that name another one",
+                f"arms: two steps would be called {label}; give the arm of that name another name",
                 ("arms",),
             )
         label = free[0]
@@ -176,7 +176,7 @@ def only_of(
     Raises
     ------
     ConfigError
-        As :func:`select`.
+        As in :func:`select`.
     """
 
     def alone(values: tuple[object, ...], value: object) -> bool:
