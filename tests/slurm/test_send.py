@@ -430,7 +430,7 @@ def test_where_the_queue_is_not_known_nothing_is_sent(
         (Profile(partition="nowhere"), "cpu jobs: no partition nowhere; there are all; set parti"),
         (
             Profile(score=Resources(gpus_per_node=9)),
-            "score jobs: 9 GPUs per node asked for, all has 8; set score.gpus_per_node",
+            "score jobs: 9 GPUs per node requested, all has 8; set score.gpus_per_node",
         ),
     ],
 )

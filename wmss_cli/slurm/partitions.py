@@ -125,7 +125,7 @@ def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str
     ]
     nodes = sum(p.nodes for p in fitting)
     if resources.gpus_per_node > most_gpus:
-        found = f"{resources.gpus_per_node} GPUs per node asked for, {name} has {most_gpus}"
+        found = f"{resources.gpus_per_node} GPUs per node requested, {name} has {most_gpus}"
         if not most_gpus:
             others = [p.name for p in seen if p.gpus >= resources.gpus_per_node]
             where = f" ({', '.join(dict.fromkeys(others))} has them)" if others else ""
@@ -137,16 +137,16 @@ def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str
         found = f"no GPU of type {resources.gpu_type} in {name}"
         return found, f"there are {', '.join(types) or 'no types'}; set {kind}.gpu_type"
     if cpus > most_cpus:
-        found = f"{cpus} CPUs per node asked for, {name} has {most_cpus}"
+        found = f"{cpus} CPUs per node requested, {name} has {most_cpus}"
         return found, f"lower {kind}.cpus_per_task"
     if (resources.mem_gb or 0) > most_gb:
-        found = f"{resources.mem_gb} GB per node asked for, {name} has {most_gb}"
+        found = f"{resources.mem_gb} GB per node requested, {name} has {most_gb}"
         return found, f"set {kind}.mem_gb={most_gb}"
     if len(limits) == len(there) and resources.time_limit_min > max(limits):
-        found = f"{resources.time_limit_min} min asked for, {name} allows {max(limits)}"
+        found = f"{resources.time_limit_min} min requested, {name} allows {max(limits)}"
         return found, f"set {kind}.time_limit_min={max(limits)}"
     if nodes < resources.nodes:
-        found = f"{resources.nodes} nodes asked for, {name} has {nodes} that fit"
+        found = f"{resources.nodes} nodes requested, {name} has {nodes} that fit"
         return found, f"set {kind}.nodes={nodes}"
     return None
 
