@@ -56,7 +56,7 @@ class CurateConfig(Section):
     RULES = 2
 
     format: Literal["tags", "any"] = "tags"
-    """`tags`: exactly one <think>…</think> and one <answer>…</answer>; `any`: anything."""
+    """`tags`: exactly one <think>…</think> and one <answer>…</answer>; `any`: any form."""
     unverifiable: Literal["reject", "keep"] = "reject"
     """What happens to a record whose answer cannot be checked against anything."""
     unsafe_programs: bool = False

@@ -34,7 +34,7 @@ REJECTED = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),  # one of core.verdict.REASONS
         pa.field("detail", pa.string(), nullable=False),  # what was found, for people
-        pa.field("line", pa.binary()),  # unchanged, in a file of lines; null if it was readable
+        pa.field("line", pa.binary()),  # as written, in a file of lines; null if it was readable
     ]
 )
 JUDGED = pa.schema(

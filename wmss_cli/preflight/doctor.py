@@ -222,8 +222,7 @@ def _weights(facts: ModelFacts) -> Finding:
             what="weights",
             state="note",
             found="no safetensors files, whose names and shapes could be read",
-            advice="save the model by save_pretrained; otherwise its first job compares the "
-            "weights",
+            advice="save it by save_pretrained; otherwise the first job compares the weights",
         )
     found = f"{facts.parameters:,} parameters, as config.json says"
     return Finding(what="weights", state="ok", found=found)

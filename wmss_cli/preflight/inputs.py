@@ -44,7 +44,7 @@ class Gpus:
     disk_gb_per_s : float
         Speed at which all ranks together write.
     shards_at_once : int or None
-        Tasks of one array that run at the same time, a GPU each; None if one machine does all.
+        Tasks of a job array that run at the same time, a GPU each; None if one machine does all.
     assumed : tuple of str
         Sentences on which of these are not known.
     """
