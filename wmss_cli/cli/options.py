@@ -85,7 +85,7 @@ Seed = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Only what this one of `models` needs.", rich_help_panel=_STUDY),
+    typer.Option("--model", help="Only what this base model needs.", rich_help_panel=_STUDY),
 ]
 
 

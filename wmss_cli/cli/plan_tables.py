@@ -131,7 +131,7 @@ def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str
     flops, mfu = f"{training.flops:.2e}", f"{100 * training.mfu:.0f} %"
     if training.recomputed_flops:
         flops += f", and {training.recomputed_flops:.2e} recomputed"
-        mfu += f"; {100 * training.mfu_with_recomputation:.0f} % with what is recomputed"
+        mfu += f"; {100 * training.mfu_with_recomputation:.0f} % with recomputation"
     rows = [
         ("zero_stage", f"{lowest}; configured is {training.zero_stage}"),
         (
@@ -141,7 +141,7 @@ def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str
         ),
         ("FLOPs", flops),
         ("time", f"{amount(training.hours)} hours, {amount(training.gpu_hours)} GPU-hours"),
-        ("of it", _parts(training, found)),
+        ("of which", _parts(training, found)),
         ("MFU", f"{mfu}, as given" if found.mfu is not None else mfu),
         (
             "disk",
