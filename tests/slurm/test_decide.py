@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from slurm.fake_slurm import FakeSlurm, stage_of
-from slurm.plans import finish, finish_shards, send_plan, small_plan, work
+from slurm.plans import finish, finish_shards, group, send_plan, small_plan, work
 
 from wmss_cli.core.errors import ConfigError, SlurmError
+from wmss_cli.slurm.chain import chain
 from wmss_cli.slurm.ledger import Ledger
 from wmss_cli.slurm.profile import Profile, Resources
-from wmss_cli.slurm.send import PartlySentError, send_rest
+from wmss_cli.slurm.send import PartlySentError, send_rest, submit
 from wmss_cli.stages.plan import Step
 
 ALL = ["curate", "score.0-2", "score.merge", "curriculum"]
@@ -241,3 +243,90 @@ def test_an_option_that_decides_nothing_is_not_applied_either(
         order.write_text(json.dumps({"jobs": [{"config": {}}]}))
     send_plan(steps, tmp_path, Profile(account="me"), say=said.append)
     assert len(said) == 1
+
+
+def test_jobs_of_another_version_are_named(tmp_path: Path, steps: list[Step], run: Path) -> None:
+    for order in (run / "slurm").rglob("order-*.json"):
+        order.write_text(json.dumps({"tasks": []}))
+    said: list[str] = []
+    send_plan(steps, tmp_path, say=said.append)
+    assert said == [
+        "sent by another version of wmss: job 1, 2, 3, 4 cannot start, or start again, with this "
+        "one; 'wmss cancel' and then 'wmss retry' send them again"
+    ]
+
+
+# Steps of several submissions in one folder.
+
+
+def by_hand(step: Step, *waits: Step, **changes: Any) -> Step:
+    """Return a step as it is when it is sent on its own."""
+    outs = tuple(other.job.out for other in waits)
+    return replace(step, needs=(), waits=outs, label=Path(step.job.out).name, **changes)
+
+
+def test_steps_of_one_label_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    mine = small_plan(tmp_path)
+    job = replace(mine[0].job, out=str(tmp_path / "run" / "curate"))
+    same = replace(mine[0], job=job)
+    links = chain([group(mine), group([same])])
+    assert [link.step.job.out for link in links].count(same.job.out) == 1
+    assert len(links) == 5
+    (shards,) = (link for link in links if link.name.endswith(".0-2"))
+    assert shards.sources == (mine[0].job.out,)
+
+
+@pytest.mark.usefixtures("slurm")
+def test_each_group_has_the_limit_of_its_own_profile(tmp_path: Path, steps: list[Step]) -> None:
+    (tmp_path / "other").mkdir()
+    other = small_plan(tmp_path / "other")
+    few, free = group(steps, Profile(max_submitted=1)), group(other)
+    sent = submit(tmp_path / "run", [few, free])
+    assert [len(one.now) for one in sent] == [1, 0, 0, 0, 1, 3, 1, 1]
+
+
+def test_what_was_sent_stays_so_where_its_predecessor_cannot_be_cancelled(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step], run: Path
+) -> None:
+    slurm.move("1", "COMPLETED")  # And its result was deleted.
+    slurm.answer("scancel", stderr="scancel: error: busy", code=1)
+    with pytest.raises(PartlySentError, match=r"busy; 2 of 4 jobs are sent"):
+        send_plan(steps, tmp_path)
+    assert later(run) == {"score.merge": [0], "curriculum": [0]}
+
+
+def test_a_stage_sent_by_hand_that_runs_is_left_alone(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
+) -> None:
+    send_plan(steps[:1], tmp_path, adds=True)
+    send_plan([by_hand(steps[1], steps[0])], tmp_path, adds=True)
+    slurm.move("1", "FAILED")
+    slurm.move("2_0", "RUNNING")
+    plan = Ledger(tmp_path / "run").read_plan()
+    sent = submit(tmp_path / "run", plan.groups, adds=True)
+    # The shard that runs is kept, the others and the merge are sent again.
+    assert [one.job_ids for one in sent] == [("4",), ("2_0", "5"), ("6",)]
+    assert slurm.calls("scancel") == []
+
+
+def test_what_waits_for_what_nobody_makes_is_left_out(
+    tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
+) -> None:
+    (tmp_path / "other").mkdir()
+    elsewhere = small_plan(tmp_path / "other")
+    send_plan(elsewhere[:1], tmp_path / "other", adds=True)
+    last = by_hand(steps[2], elsewhere[0])
+    send_plan([*steps[:2]], tmp_path, adds=True)
+    send_plan([last], tmp_path, adds=True)
+    for job in slurm.jobs():
+        slurm.move(job["id"], "FAILED")
+    said: list[str] = []
+    groups = Ledger(tmp_path / "run").read_plan().groups
+    sent = submit(tmp_path / "run", groups, adds=True, say=said.append)
+    assert [one.state for one in sent] == ["sent", "sent", "sent", "done"]
+    (line,) = said
+    assert line.startswith(f"left out: {last.label}: ")
+    assert "no job that makes it waits or runs" in line
+    # Nothing else is to be done: then it is an error.
+    with pytest.raises(ConfigError, match="no job that makes it waits or runs"):
+        submit(tmp_path / "run", [group([last])], adds=True)

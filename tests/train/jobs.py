@@ -15,7 +15,7 @@ from wmss_cli.core.artifact import Job, partial
 from wmss_cli.core.config import JointConfig, SftConfig, TrainConfig
 from wmss_cli.launch.worker import read_error, write_job
 
-_PATIENCE_S = 200
+_PATIENCE_S = 500
 
 
 def make_joint_job(work: Path, **options: Any) -> Job:

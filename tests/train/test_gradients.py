@@ -39,6 +39,9 @@ def mixed(stages: tuple[int, ...], *recomputation: str) -> list[str]:
     return [f"zero{stage}-{mode}-{head}-mixed-{again}" for stage, mode, head, again in every]
 
 
+# Nine tenths of it is one run of all cases, which may share its processors with others.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
 OTHERS = sorted(OBJECTIVES.keys() - {"mixed"})
 PERTURBED = ("noise", "shuffled", "undial")
 SHARDED = [f"zero{stage}-frozen-tied-{name}-none" for stage in (0, 1, 2, 3) for name in OTHERS]
@@ -85,7 +88,6 @@ def results_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Rows
     return run
 
 
-@pytest.mark.slow
 @every_case
 def test_two_steps_equal_plain_torch(
     results_on: Callable[[int], Rows], count: int, case: str
@@ -100,7 +102,6 @@ def test_two_steps_equal_plain_torch(
     assert row["released"] == ("zero3" in case)
 
 
-@pytest.mark.slow
 @every_case
 def test_a_frozen_weak_model_keeps_its_hash(
     results_on: Callable[[int], Rows], count: int, case: str

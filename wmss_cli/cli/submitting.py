@@ -114,11 +114,13 @@ def resubmit(
     run_dir = ledger.run_dir.absolute()
     config = Path(plan.config) if plan.config else None
     part = select(plan.steps(), selection.arm, selection.seed, selection.model)
-    wanted = {step.label for step in part}
+    wanted = {step.job.out for step in part}
     groups = []
     # Stages that were sent one by one may have profiles of their own.
     for group in plan.groups:
-        steps = [step for step in group.steps if step.label in wanted]
+        steps = [step for step in group.steps if step.job.out in wanted]
+        if not steps:
+            continue
         name = launch.profile or group.profile_name
         profile = (
             load_profile(name, changes)
@@ -126,8 +128,7 @@ def resubmit(
             else change_profile(group.profile, changes)
         )
         changed = {"steps": steps, "profile": profile, "profile_name": name}
-        if steps:
-            groups.append(group.model_copy(update=changed))
+        groups.append(group.model_copy(update=changed))
     if launch.dry_run:
         _dry_run(run_dir, groups, adds=True, force=False)
         return
@@ -221,8 +222,9 @@ def _show(decisions: Sequence[Decision], run_dir: Path, as_json: bool) -> None:
     table.add_column("limit", justify="right", no_wrap=True, min_width=len("120 min"))
     table.add_column("waits for", overflow="ellipsis", no_wrap=True)
     waited = {decision.link.name for decision in decisions if decision.job_ids}
-    for label in dict.fromkeys(labels.values()):
-        own = [decision for decision in decisions if decision.link.step.label == label]
+    steps = {decision.link.step.job.out: decision.link.step.label for decision in decisions}
+    for out, label in steps.items():
+        own = [decision for decision in decisions if decision.link.step.job.out == out]
         new = [decision for decision in own if decision.now]
         ids = dict.fromkeys(i.split("_")[0] for one in own for i in one.job_ids)
         if not new:
@@ -243,10 +245,11 @@ def _show(decisions: Sequence[Decision], run_dir: Path, as_json: bool) -> None:
     console.out.print(table)
     later = sum(len(decision.later) for decision in decisions)
     if later:
-        limits = {decision.link.profile.max_submitted for decision in decisions if decision.later}
+        limits = {decision.link.profile.max_submitted for decision in decisions}
         most = min((limit for limit in limits if limit is not None), default=None)
+        why = "after what they need" if most is None else f"max_submitted: {most}"
         said = (
-            f"{number(later, 'job')} will be sent later (max_submitted: {most}): "
+            f"{number(later, 'job')} will be sent later ({why}): "
             "by --wait as others end, or when you type the same command again"
         )
         console.err.print(said, highlight=False, soft_wrap=True)

@@ -151,7 +151,10 @@ def explain(error: BaseException, where: str = "") -> WmssError | None:
         if isinstance(seen, KeyboardInterrupt):
             return InterruptedRunError("interrupted; the same command continues")
         if isinstance(seen, OSError) and seen.errno in _BY_ERRNO:
-            return _storage_error(seen.errno, seen.filename or _named_in(str(seen)) or where)
+            # Of a copy, a full disk is that of the second file.
+            full = seen.errno in (errno.ENOSPC, errno.EDQUOT)
+            name = (seen.filename2 if full else None) or seen.filename
+            return _storage_error(seen.errno, name or _named_in(str(seen)) or where)
         seen = seen.__cause__
     for text in _texts(error):
         for sign, number in _BY_TEXT.items():

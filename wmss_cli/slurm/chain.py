@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,8 @@ class Link:
         The job's name in Slurm, with a hash of what is made and where, so that equal work has an
         equal name.
     step : Step
-        The step that it does, all of it or some of its shards.
+        The step that it does, all of it or some of its shards. Its `waits` are inputs that other
+        submissions make.
     group : Group
         How it is sent.
     jobs : tuple of Job
@@ -104,6 +105,10 @@ class Link:
         Whether it only merges the shards that other jobs made; a missing shard is an error.
     chunks : int
         Into how many arrays its stage is split.
+    sources : tuple of str
+        Folders of the steps of the same chain whose results it reads.
+    by_hand : bool
+        Whether it was sent on its own: then what it reads may be made again while it runs.
     lead : Lead
         How long before its limit it is told to save, if the profile does not say.
     """
@@ -117,6 +122,8 @@ class Link:
     after: str | None = None
     merges: bool = False
     chunks: int = 1
+    sources: tuple[str, ...] = ()
+    by_hand: bool = False
     lead: Lead = USUAL
 
     @property
@@ -133,20 +140,27 @@ class Link:
         ConfigError
             If the time limit is too short for the checkpoint.
         """
-        found = self.profile.resources(self.kind)
-        changed: dict[str, Any] = {}
-        if found.signal_lead_s is None:
-            changed["signal_lead_s"] = self.lead.seconds
-        if not table.find(self.jobs[0].stage).distributed:
-            changed |= {"nodes": 1, "tasks_per_node": 1}
+        found = self.asked
+        if found.signal_lead_s is not None:
+            return found
         try:
-            return Resources.model_validate(found.model_dump() | changed)
+            return Resources.model_validate(
+                found.model_dump() | {"signal_lead_s": self.lead.seconds}
+            )
         except ValidationError:
             raise ConfigError(
-                f"{self.step.label}: saving begins {self.lead.seconds} s before the limit, "
-                f"which is only {found.time_limit_min} min; raise {self.kind}.time_limit_min, or "
-                "set disk_gb_per_s to the speed of the disk"
+                f"{self.step.label}: saving begins {self.lead.seconds} s before the limit, which "
+                f"is only {found.time_limit_min} min; raise {self.kind}.time_limit_min, or set "
+                "disk_gb_per_s to the speed of the disk"
             ) from None
+
+    @property
+    def asked(self) -> Resources:
+        """What the profile says of it, which may leave `signal_lead_s` open."""
+        found = self.profile.resources(self.kind)
+        if table.find(self.jobs[0].stage).distributed:
+            return found
+        return found.model_copy(update={"nodes": 1, "tasks_per_node": 1})
 
     @property
     def limit(self) -> int:
@@ -162,43 +176,53 @@ def absolute(step: Step) -> Step:
 
 
 def chain(groups: Sequence[Group]) -> list[Link]:
-    """Turn plans into links, each after those that it needs, also those of other groups."""
+    """Turn plans into links, each after those that it needs, also those of other groups.
+
+    Steps are known by their folders: two groups may have steps of one label.
+    """
     links: list[Link] = []
     last: dict[str, str] = {}
-    jobs = {step.job.out: step.job for group in groups for step in group.steps}
-    for step, group in in_order(groups):
-        needs = tuple(last[label] for label in step.needs if label in last)
-        lead = training_lead(step.job, jobs, group.profile)
-        made = [replace(link, lead=lead) for link in _links(step, group, needs)]
-        links += made
-        last[step.label] = made[-1].name
+    steps = list(in_order(groups))
+    jobs = {step.job.out: step.job for step, _ in steps}
+    for step, group in steps:
+        sources = tuple(_sources(step, jobs))
+        needs = tuple(last[out] for out in sources)
+        changed: dict[str, Any] = {
+            "sources": sources,
+            "by_hand": bool(step.waits),
+            "lead": training_lead(step.job, jobs, group.profile),
+        }
+        others = tuple(out for out in step.waits if out not in jobs)
+        made = list(_links(replace(step, waits=others), group, needs))
+        links += [replace(link, **changed) for link in made]
+        last[step.job.out] = made[-1].name
     return links
 
 
 def in_order(groups: Sequence[Group]) -> Iterator[tuple[Step, Group]]:
-    """Yield all steps in an order in which they can run, otherwise as they are given.
+    """Yield all steps in an order in which they can run, otherwise as they are given."""
+    waiting = {step.job.out: (step, group) for group in groups for step in group.steps}
+    outs = dict(waiting)
 
-    A step that waits for another step's folder needs that step.
-    """
-    makers = {step.job.out: step.label for group in groups for step in group.steps}
-    waiting: dict[str, tuple[Step, Group]] = {}
-    for group in groups:
-        for step in group.steps:
-            here = [makers[out] for out in step.waits if out in makers]
-            others = tuple(out for out in step.waits if out not in makers)
-            if here:
-                step = replace(step, needs=(*step.needs, *here), waits=others)
-            waiting[step.label] = (step, group)
-
-    def with_needs(label: str) -> Iterator[tuple[Step, Group]]:
-        if label in waiting:
-            step, group = waiting.pop(label)
-            for need in step.needs:
-                yield from with_needs(need)
+    def with_sources(out: str) -> Iterator[tuple[Step, Group]]:
+        if out in waiting:
+            step, group = waiting.pop(out)
+            for source in _sources(step, outs):
+                yield from with_sources(source)
             yield step, group
 
-    for label in list(waiting):
-        yield from with_needs(label)
+    for out in outs:
+        yield from with_sources(out)
+
+
+def _sources(step: Step, outs: Collection[str]) -> list[str]:
+    """Return the folders among these that a step reads, or reads a part of."""
+    found: dict[str, None] = {}
+    for path in map(Path, step.job.inputs.values()):
+        source = next((str(p) for p in (path, *path.parents) if str(p) in outs), None)
+        if source is not None and source != step.job.out:
+            found[source] = None
+    return list(found)
 
 
 def _links(step: Step, group: Group, needs: tuple[str, ...]) -> Iterator[Link]:
@@ -246,8 +270,8 @@ def unknown_leads(links: Sequence[Link]) -> str | None:
         return None
     lead = next(iter(found.values()))
     return (
-        f"{', '.join(found)}: told to save {lead.seconds} s before the limit, however long "
-        f"the checkpoint takes ({lead.unknown}); train.signal_lead_s in the profile changes that"
+        f"{', '.join(found)}: told to save {lead.seconds} s before the limit, however long the "
+        f"checkpoint takes ({lead.unknown}); train.signal_lead_s in the profile changes that"
     )
 
 

@@ -22,7 +22,6 @@ from wmss_cli.slurm.ledger import Entry, Ledger
 from wmss_cli.slurm.makers import Awaited, awaited
 from wmss_cli.slurm.partitions import misfit, partitions
 from wmss_cli.slurm.queue import Record
-from wmss_cli.stages.plan import Step
 
 Queue = Mapping[str, Sequence[Record]]
 """What waits or runs, by the job's name."""
@@ -53,6 +52,8 @@ class Decision:
         Which of its inputs other submissions make.
     is_dead : bool
         Whether an array task failed and is not sent again, so that what needs it cannot start.
+    problem : str or None
+        Why it cannot be sent: what it reads neither exists nor is on its way.
     sent : str or None
         Id of the job that was sent.
     """
@@ -66,6 +67,7 @@ class Decision:
     later: Sequence[int] = ()
     outside: Awaited = field(default_factory=Awaited)
     is_dead: bool = False
+    problem: str | None = None
     sent: str | None = None
 
     @property
@@ -87,7 +89,6 @@ def decide(
     links: Sequence[Link],
     ledger: Ledger,
     queue: Queue,
-    room: int | None = None,
     *,
     rest: bool = False,
     again: Collection[str] = (),
@@ -101,13 +102,11 @@ def decide(
     ledger : Ledger
         What was sent before.
     queue : mapping
-        What waits or runs.
-    room : int, optional
-        How many jobs and array tasks can be sent now; None is no limit.
+        What waits or runs. All of it counts if a profile has `max_submitted`.
     rest : bool
         Send only what an earlier submission left for later; what failed is left alone.
     again : collection of str
-        Labels of steps that count as not done, whatever exists.
+        Folders of steps that count as not done, whatever exists.
 
     Raises
     ------
@@ -118,57 +117,61 @@ def decide(
     sent = ledger.submissions(entries)
     intents = ledger.open_intents(entries)
     only = ledger.later(entries) if rest else None
+    active = sum(map(len, queue.values()))
     done: dict[str, bool] = {}
     found: dict[str, Decision] = {}
     for link in links:
-        step = link.step
+        out = link.step.job.out
+        needed = [found[name] for name in link.needs]
+        outside, problem = Awaited(), None
         try:
-            outside = awaited(step, queue)
-        except ConfigError:
-            if not rest:
-                raise
-            found[link.name] = Decision(link, is_dead=True)
-            done[step.label] = False
+            outside = awaited(link.step, queue)
+        except ConfigError as error:
+            problem = str(error)
+        if problem is not None or (only is None and any(other.is_dead for other in needed)):
+            found[link.name] = Decision(link, is_dead=True, problem=problem)
+            done[out] = False
             continue
-        if step.label in again:
-            refuse_foreign_folder(Path(step.job.out))
-        if outside != Awaited() or step.label in again:
-            done[step.label] = False
-        if _is_done(step, done) or _is_over(link, links, queue):
+        if out in again:
+            refuse_foreign_folder(Path(out))
+        if outside != Awaited() or out in again:
+            done[out] = False
+        if _is_done(link, done) or _is_over(link, links, queue):
             found[link.name] = Decision(link)
             continue
-        ready = outside == Awaited() and step.label not in again
-        ready = ready and all(done.get(label, True) for label in step.needs)
+        ready = outside == Awaited() and out not in again
+        ready = ready and all(done[source] for source in link.sources)
         adopted = _adopted(link, ledger, queue, sent.get(link.name, []), intents.get(link.name))
         known = (*sent.get(link.name, ()), *adopted)
         decision = _decide(link, queue, known, found, ready, only)
-        waits = [found[name] for name in (*link.needs, *([link.after] if link.after else []))]
-        parts, fits = decision.now, room
-        if outside.is_unsent or any(other.later for other in waits):
-            fits = 0
-        count = len(parts) if fits is None else max(0, min(fits, len(parts)))
-        if room is not None:
-            room -= count
-            room += sum(r.job_id.split("_")[0] in decision.ends for r in queue.get(link.name, ()))
+        before = [*needed, *([found[link.after]] if link.after else [])]
+        parts, count = decision.now, len(decision.now)
+        if link.profile.max_submitted is not None:
+            count = max(0, min(count, link.profile.max_submitted - active))
+        if outside.is_unsent or any(other.later for other in before):
+            count = 0
+        ended = [r for r in queue.get(link.name, ()) if r.job_id.split("_")[0] in decision.ends]
+        active += count - len(ended)
         found[link.name] = replace(
             decision, adopted=adopted, now=parts[:count], later=parts[count:], outside=outside
         )
     return list(found.values())
 
 
-def _is_done(step: Step, known: dict[str, bool]) -> bool:
+def _is_done(link: Link, known: dict[str, bool]) -> bool:
     """Say whether a step's result exists and is as new as its inputs, which must exist too."""
-    if step.label not in known:
-        ready = all(known.get(label, True) for label in step.needs)
-        known[step.label] = ready and finished(step.job) is not None
-    return known[step.label]
+    out = link.step.job.out
+    if out not in known:
+        ready = all(known[source] for source in link.sources)
+        known[out] = ready and finished(link.step.job) is not None
+    return known[out]
 
 
 def _is_over(link: Link, links: Sequence[Link], queue: Queue) -> bool:
     """Say whether a later job of the same requeue chain waits or runs, and this one does not."""
     if link.name in queue or link.profile.requeue != "chain":
         return False
-    same = [other for other in links if other.step.label == link.step.label]
+    same = [other for other in links if other.step.job.out == link.step.job.out]
     names = [other.name for other in same]
     is_chain = any(other.after for other in same)
     return is_chain and any(name in queue for name in names[names.index(link.name) :])
@@ -188,10 +191,12 @@ def _decide(
     for record in queue.get(link.name, ()):
         base, _, index = record.job_id.partition("_")
         live.setdefault(base, {})[record.job_id] = by_id[base].parts[int(index or 0)]
-    ends = _repeated(live, queue.get(link.name, ()))
+    records = queue.get(link.name, ())
+    started = {record.job_id.split("_")[0] for record in records if record.has_begun}
+    ends = _repeated(live, started)
     if any(before[name].now or before[name].later for name in link.needs):
         # It waits for jobs that no longer count: their replacements are sent now.
-        ends = tuple(sorted(live))
+        ends = tuple(sorted(base for base in live if not (link.by_hand and base in started)))
     live = {base: tasks for base, tasks in live.items() if base not in ends}
     covered = {part for tasks in live.values() for part in tasks.values()}
     # As long as its inputs are not ready, no shard counts as done.
@@ -214,9 +219,8 @@ def _decide(
     return Decision(link, kept, entries, (), ends, parts, is_dead=len(parts) < len(missing))
 
 
-def _repeated(live: Mapping[str, Mapping[str, int]], records: Sequence[Record]) -> tuple[str, ...]:
+def _repeated(live: Mapping[str, Mapping[str, int]], started: Collection[str]) -> tuple[str, ...]:
     """Return waiting jobs replaced by newer ones: the sender died before it cancelled them."""
-    started = {r.job_id.split("_")[0] for r in records if r.has_begun}
     seen: set[int] = set()
     found = []
     for base in sorted(live, key=int, reverse=True):
@@ -325,8 +329,8 @@ def refuse_ends(run_dir: Path, ends: Mapping[str, Sequence[str]], queue: Queue) 
         for record in queue[name]:
             if record.job_id.split("_")[0] in job_ids and record.has_begun:
                 raise ConfigError(
-                    f"{name}: job {record.job_id} runs, and would be cancelled, since its "
-                    "inputs or its shards have changed; let it end, or 'wmss cancel "
+                    f"{name}: job {record.job_id} runs, and would be cancelled, since its inputs "
+                    "or its shards have changed; let it end, or 'wmss cancel "
                     f"{shlex.quote(str(run_dir))}' first"
                 )
 

@@ -20,7 +20,7 @@ from wmss_cli.slurm.decide import (
 )
 from wmss_cli.slurm.ledger import Ledger
 from wmss_cli.slurm.queue import ask_queue, by_name
-from wmss_cli.slurm.send import check_models, dependency_of, prepared, replaced_jobs, room_left
+from wmss_cli.slurm.send import check_models, dependency_of, left_out, prepared, replaced_jobs
 from wmss_cli.stages.plan import Step
 
 _USUAL_ARRAY_SIZE = 1001
@@ -69,18 +69,19 @@ def preview(
     provisional = missing_inputs([step for group in groups for step in group.steps])
     refuse_patterns(run_dir)
     check_models(groups, force)
+    links = chain(groups)
+    again = {link.step.job.out for link in links if force or link.step.label in provisional}
     queue: Queue = {}
     if here:
-        refuse_misfits(chain(groups))
+        refuse_misfits(links)
         queue = by_name(ask_queue().values())
-        replaced_jobs(ledger, chain(groups), queue, adds, force)
+        replaced_jobs(ledger, links, queue, adds, force)
     else:
-        groups = [
-            g.model_copy(update={"steps": [replace(s, waits=()) for s in g.steps]}) for g in groups
-        ]
-    links = chain(groups)
-    again = {link.step.label for link in links if force or link.step.label in provisional}
-    decisions = decide(links, ledger, queue, room_left(groups, queue), again=again)
+        # Who makes what is not here is not known.
+        again |= {link.step.job.out for link in links if link.step.waits}
+        links = [replace(link, step=replace(link.step, waits=())) for link in links]
+    decisions = decide(links, ledger, queue, again=again)
+    left_out(decisions)
     refuse_ends(run_dir, {d.link.name: d.ends for d in decisions if d.ends}, queue)
     ids: dict[str, Sequence[str]] = {}
     for decision in decisions:

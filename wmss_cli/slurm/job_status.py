@@ -254,7 +254,7 @@ def spent(links: Sequence[Link], known: Known) -> tuple[float | None, dict[str, 
     used: list[Usage] = []
     memory: list[float] = []
     for link in links:
-        resources = link.resources
+        resources = link.asked
         for entry in known.submissions.get(link.name, []):
             for job_id in task_ids(entry):
                 record = known.queue.get(job_id)

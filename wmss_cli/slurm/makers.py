@@ -55,7 +55,7 @@ def maker_of(path: Path) -> Maker | None:
             continue
         step = next((step for step in plan.steps() if step.job.out == str(folder)), None)
         if step is not None and _is_to_come(step):
-            names = [link.name for link in plan.links() if link.step.label == step.label]
+            names = [link.name for link in plan.links() if link.step.job.out == step.job.out]
             return Maker(ledger.run_dir, step, names[-1])
     return None
 

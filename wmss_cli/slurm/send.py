@@ -8,14 +8,12 @@ its name.
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from wmss_cli.core.artifact import redo
 from wmss_cli.core.errors import ConfigError, IntegrityError, SlurmError
@@ -33,16 +31,14 @@ from wmss_cli.slurm.decide import (
     superseded_jobs,
 )
 from wmss_cli.slurm.job_status import manifest_of
-from wmss_cli.slurm.ledger import Entry, Ledger, RunPlan
+from wmss_cli.slurm.ledger import Ledger, RunPlan
 from wmss_cli.slurm.queue import ask_queue, by_name
-from wmss_cli.slurm.task import read_order, write_order
+from wmss_cli.slurm.task import write_order
+from wmss_cli.slurm.unapplied import unapplied
 from wmss_cli.stages.model_checks import check_jobs
 from wmss_cli.stages.plan import Step
 
 _SUBMIT_LIMIT = re.compile(r"Submit\w*Limit")
-# These concern all jobs; the sections concern jobs of their kind.
-_KINDS = ("train", "score", "eval", "cpu")
-_NOT_OF_A_JOB = ("variants", "max_submitted", "gpu_mem_gb", "gpu_tflops")
 
 Ends = Mapping[str, Sequence[str]]
 """Jobs to cancel, by name."""
@@ -118,11 +114,13 @@ def submit(
         )
         sent: list[Decision] = []
         with _as_before_if_refused(groups, ledger, sent, force, say):
-            decisions = decide(links, ledger, queue, room_left(groups, queue), rest=rest)
+            decisions = decide(links, ledger, queue, rest=rest)
+            _adopt(decisions, ledger)
+            for problem in [] if rest else left_out(decisions):
+                say(f"left out: {problem}")
             refuse_ends(run_dir, {d.link.name: d.ends for d in decisions if d.ends}, queue)
-            ignored = unapplied(decisions, ledger)
-            if ignored is not None:
-                say(ignored)
+            for line in unapplied(decisions, ledger):
+                say(line)
             ledger.write_plan(plan)
             if any(decision.now or decision.later for decision in decisions):
                 begins()
@@ -201,10 +199,18 @@ def replaced_jobs(
     return reports, superseded
 
 
-def room_left(groups: Sequence[Group], queue: Queue) -> int | None:
-    """Return how many more jobs may be sent now; all jobs of the user count."""
-    limits = [g.profile.max_submitted for g in groups if g.profile.max_submitted is not None]
-    return min(limits) - sum(map(len, queue.values())) if limits else None
+def left_out(decisions: Sequence[Decision]) -> list[str]:
+    """Return why some steps cannot be sent, while others can.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing else.
+    """
+    problems = [decision.problem for decision in decisions if decision.problem]
+    if problems and not any(one.now or one.later or one.kept for one in decisions):
+        raise ConfigError(problems[0])
+    return problems
 
 
 @contextmanager
@@ -239,7 +245,12 @@ def _send(
     try:
         try:
             for decision in decisions:
-                sent.append(_carry_out(decision, ledger, sent))
+                if decision.now:
+                    ids = {other.link.name: other.job_ids for other in sent}
+                    job_id = _send_tasks(decision, dependency_of(decision, ids), ledger)
+                    decision = replace(decision, sent=job_id)
+                sent.append(decision)
+                _cancel({decision.link.name: decision.ends} if decision.ends else {}, ledger)
         except BaseException:
             if any(decision.sent for decision in sent):
                 _put_off(decisions, ledger, sent, adds, rest)
@@ -262,21 +273,15 @@ def _send(
         ) from None
 
 
-def _carry_out(decision: Decision, ledger: Ledger, sent: Sequence[Decision]) -> Decision:
-    """Adopt, send and cancel the jobs of a link, and return the decision with what was sent."""
-    name = decision.link.name
-    for entry in decision.adopted:
-        if entry.order:
-            order = ledger.link_folder(name) / entry.order
-            script.restore_pickles(order, entry.job_id or "", len(entry.parts))
-        ledger.append("adopted", name, entry.job_id, entry.parts, entry.order)
-    if decision.now:
-        ids = {other.link.name: other.job_ids for other in sent}
-        job_id = _send_tasks(decision, dependency_of(decision, ids), ledger)
-        decision = replace(decision, sent=job_id)
-    if decision.ends:
-        _cancel({name: decision.ends}, ledger)
-    return decision
+def _adopt(decisions: Sequence[Decision], ledger: Ledger) -> None:
+    """Enter jobs in the ledger whose sender was killed, and complete what they need to start."""
+    for decision in decisions:
+        for entry in decision.adopted:
+            folder = ledger.link_folder(entry.name)
+            if entry.order:
+                ids = (entry.job_id or "", len(entry.parts))
+                script.restore_pickles(folder / entry.order, *ids)
+            ledger.append("adopted", entry.name, entry.job_id, entry.parts, entry.order)
 
 
 def _send_tasks(decision: Decision, dependency: str | None, ledger: Ledger) -> str:
@@ -333,53 +338,3 @@ def _cancel(
         for job_id in job_ids:
             ledger.append("cancelled", name, job_id)
         say(f"job {', '.join(job_ids)} is cancelled: {why}")
-
-
-def unapplied(decisions: Sequence[Decision], ledger: Ledger) -> str | None:
-    """Say which changed values jobs in the queue do not get; None if there are none.
-
-    They keep what they were sent with.
-    """
-    found: dict[str, dict[str, None]] = {}
-    for decision in decisions:
-        for entry in decision.entries:
-            if entry.order:
-                try:
-                    order = read_order(ledger.folder / entry.name / entry.order)
-                except (OSError, ValueError):
-                    # Someone cleaned up; the job has read it, or will complain.
-                    continue
-                for value in _changes(order, decision.link, entry):
-                    found.setdefault(value, {})[decision.link.step.label] = None
-    if not found:
-        return None
-    values = ", ".join(f"{value} ({_few(list(steps))})" for value, steps in found.items())
-    return (
-        f"not applied to jobs that are in the queue already: {values}; 'wmss cancel' and then "
-        "'wmss retry' send them again"
-    )
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
-def _changes(order: Mapping[str, Any], link: Link, entry: Entry) -> Iterator[str]:
-    before, now = order.get("profile"), json.loads(link.profile.model_dump_json())
-    if before is not None:
-        yield from _differing(before, now, (*_KINDS, *_NOT_OF_A_JOB))
-        for name in _differing(before[link.kind], now[link.kind], ()):
-            yield f"{link.kind}.{name}"
-    # Another version of wmss wrote other things.
-    if "jobs" in order and entry.parts[0] < len(link.jobs):
-        config = link.jobs[entry.parts[0]].config
-        yield from _differing(order["jobs"][0]["config"], config, ())
-
-
-def _differing(
-    before: Mapping[str, Any], now: Mapping[str, Any], apart: Sequence[str]
-) -> Iterator[str]:
-    for name, value in now.items():
-        if name not in apart and name in before and before[name] != value:
-            yield name

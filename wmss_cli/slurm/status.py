@@ -169,8 +169,8 @@ def run_status(
     steps = select(plan.steps(), arm, seed, model)
     links: dict[str, list[Link]] = {}
     for link in plan.links():
-        links.setdefault(link.step.label, []).append(link)
-    stages = [_stage(step, links[step.label], known) for step in steps]
+        links.setdefault(link.step.job.out, []).append(link)
+    stages = [_stage(step, links[step.job.out], known) for step in steps]
     late = sum(len(found) for found in known.later.values())
     if late:
         known.notes.append(_on_later(late, ledger, plan))
@@ -337,6 +337,6 @@ def _failure(jobs: Sequence[JobStatus], known: Known) -> Failure:
                 is_before_wmss=killed is None and report is None and job.ended == "FAILED",
             ),
             job.link.kind,
-            job.link.resources,
+            job.link.asked,
         ),
     )

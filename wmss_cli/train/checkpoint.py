@@ -123,7 +123,8 @@ class Saver:
 
         def make() -> None:
             shutil.rmtree(saving, ignore_errors=True)
-            saving.mkdir(parents=True)
+            # DeepSpeed makes this folder too, but only logs that it could not.
+            (saving / _TAG).mkdir(parents=True)
             for path in self._beside:
                 if path.exists():
                     shutil.copyfile(path, saving / path.name)
