@@ -313,7 +313,7 @@ def _said_of(variant: str) -> dict[str, float]:
     text = (ROOT / "slurm_templates" / "h800.yaml").read_text(encoding="utf-8")
     _, _, own = text.partition(f"\n  {variant}:")
     found = re.search(
-        r"(?P<checkpoint>\d+) GB a checkpoint\n.*?# ZeRO (?P<zero>\d), passes of "
+        r"(?P<checkpoint>\d+) GB per checkpoint\n.*?# ZeRO (?P<zero>\d), passes of "
         r"(?P<tokens>[\d,]+) tokens: (?P<peak>\d+) GB of 80 on each of (?P<gpus>\d+) GPUs\n.*?"
         r"time_limit_min: \d+ +# (?P<hours>[\d.]+) hours",
         own,

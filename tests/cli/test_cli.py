@@ -148,7 +148,7 @@ def test_another_option_is_refused_and_force_replaces(data: Path) -> None:
     refused = invoke(*again)
     assert refused.exit_code == 3
     assert error_of(refused) == (
-        f"{out}: holds another artifact (limit was None, now 2); "
+        f"{out}: contains another artifact (limit was None, now 2); "
         "choose another --out, or --force to replace it"
     )
     assert read_manifest(out).metrics["kept"] == 3
@@ -239,7 +239,7 @@ def test_init_does_not_overwrite(tmp_path: Path) -> None:
     refused = invoke("init", tmp_path)
     assert refused.exit_code == 3
     assert error_of(refused) == (
-        f"{tmp_path}/demo.yaml: there already; choose another folder or --force"
+        f"{tmp_path}/demo.yaml: already here; choose another folder or --force"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["demo.yaml"]
     assert (tmp_path / "demo.yaml").read_text() == "mine"
@@ -251,7 +251,7 @@ def test_init_into_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "project").write_text("mine")
     result = invoke("init", tmp_path / "project")
     assert result.exit_code == 5
-    assert error_of(result).startswith(f"{tmp_path}/project: a file of this name is there already")
+    assert error_of(result).startswith(f"{tmp_path}/project: a file of this name exists already")
 
 
 # doctor.

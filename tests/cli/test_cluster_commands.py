@@ -165,7 +165,7 @@ def test_a_dry_run_before_anything_is_here_is_provisional(tmp_path: Path, slurm:
     assert len(names) == shown.count("#!/bin/bash") > 10
     assert all(name.endswith(" (provisional)") for name in names)
     missing = [tmp_path / name for name in ("Qwen3-4B-Base", "am.jsonl.zst", "benchmarks")]
-    said = f"Not here yet: {missing[0]}, {missing[1]}, {missing[2]}/gsm8k.jsonl. What is made from"
+    said = f"Missing: {missing[0]}, {missing[1]}, {missing[2]}/gsm8k.jsonl. Everything made from"
     assert said in result.stderr
     assert slurm.jobs() == []
     assert not (tmp_path / "runs").exists()
@@ -217,8 +217,8 @@ def test_what_may_not_be_submitted_yet_is_sent_by_wait(
     send_plan(steps, tmp_path, Profile(max_submitted=2))
     remember(tmp_path / "run", None)
     shown = ok(invoke("status", "run"))
-    assert row(shown, "curriculum") == "curriculum is sent later"
-    assert "note: 4 jobs are sent later (max_submitted: 2)" in " ".join(shown.split())
+    assert row(shown, "curriculum") == "curriculum will be sent later"
+    assert "note: 4 jobs will be sent later (max_submitted: 2)" in " ".join(shown.split())
     result = invoke("retry", "run", *few)
     assert "4 jobs will be sent later (max_submitted: 2): by --wait" in result.stderr
     shards = iter(range(3))
@@ -480,7 +480,7 @@ def test_cancel_by_one_call(run: Path, slurm: FakeSlurm) -> None:
     assert ok(result) == ""
     assert result.stderr == "Cancelled 4 jobs. 'wmss retry run' continues the run.\n"
     assert slurm.calls("scancel") == [["4", "3", "2", "1"]]
-    assert invoke("cancel", run, "-y").stderr == "Nothing waits or runs.\n"
+    assert invoke("cancel", run, "-y").stderr == "No job waits or runs.\n"
     assert len(slurm.calls("scancel")) == 1
 
 
@@ -517,7 +517,7 @@ def test_retry_of_what_is_done_submits_nothing(
         finish(step.job)
     (before,) = json.loads(ok(invoke("runs", "--json")))
     result = invoke("retry", run)
-    assert (ok(result), result.stderr) == ("", "All is done; nothing to submit.\n")
+    assert (ok(result), result.stderr) == ("", "Everything is done; there is nothing to submit.\n")
     # It was sent when it was sent.
     (after,) = json.loads(ok(invoke("runs", "--json")))
     assert (after["time"], after["done"]) == (before["time"], 3)

@@ -136,4 +136,4 @@ def test_an_argument_that_an_unset_variable_left_empty_is_refused(
     monkeypatch.setattr("sys.argv", ["wmss", "run", "study.yaml", *arguments])
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert "is empty; is the variable set that it is given by?" in capsys.readouterr().err
+    assert "is empty; is the variable that it comes from set?" in capsys.readouterr().err

@@ -40,7 +40,7 @@ def test_for_people_it_fits_into_80_columns(
     result = invoke("plan", config, "--profile", "h800:8b", *SIZES, *sets)
     assert result.exit_code == 0
     assert result.stderr == ""
-    assert "16 GPUs of 80 GB, of which 72 GB are planned with, and 989 TFLOP/s." in result.stdout
+    assert "16 GPUs of 80 GB, of which 72 GB are planned for use, and 989 TFLOP/s." in result.stdout
     assert "1,000 samples of 500 tokens, 500 of them completion; from options." in result.stdout
     for stage in ("sft", "joint-train"):
         assert f"{stage}: GB on each GPU, bf16, micro-batches of 8,192 tokens" in result.stdout
@@ -88,7 +88,7 @@ def test_aime_alone_cannot_show_5_points(config: Path) -> None:
         "A difference of 5 points cannot be shown on aime2025 (30 problems), even as the only "
         "comparison." in text
     )
-    assert "one seed, so that seeds are not covered." in text
+    assert "one seed, so the spread over seeds is not covered." in text
 
 
 def test_a_part_of_a_study(config: Path) -> None:
@@ -121,7 +121,7 @@ def test_of_a_file_that_is_not_there_yet_the_number_of_problems_is_assumed(confi
     files = ("--set", "eval_files={own: later.jsonl}", "--json")
     found = json.loads(invoke("plan", config, *GPUS, *SIZES, *files).stdout)
     assert found["study"]["problems"] == {"own": 500}
-    assert "500 problems of own, not here yet; --problems replaces it" in found["assumed"]
+    assert "500 problems of own, which do not exist yet; --problems replaces it" in found["assumed"]
     given = invoke("plan", config, *GPUS, *SIZES, *files, "--problems", "70")
     assert json.loads(given.stdout)["study"]["problems"] == {"own": 70}
 
@@ -147,8 +147,8 @@ def test_before_data_and_weights_are_there(tmp_path: Path) -> None:
     assert result.exit_code == 0
     text = " ".join(result.stdout.split())
     assert "assumed: the sizes of Qwen/Qwen3-8B-Base as published;" in text
-    assert "assumed: 215,000 samples, as of AM-1.4M; --samples replaces it." in text
-    assert "assumed: 4,096 tokens a sample, 3,840 of them completion; --mean-tokens" in text
+    assert "assumed: 215,000 samples, as in AM-1.4M; --samples replaces it." in text
+    assert "assumed: 4,096 tokens per sample, 3,840 of them completion; --mean-tokens" in text
     assert list(tmp_path.iterdir()) == [path]
 
 

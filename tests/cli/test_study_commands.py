@@ -200,7 +200,7 @@ def test_an_arm_that_is_added_while_jobs_wait_is_all_that_is_sent(
     ]
     reports = [job for job in slurm.jobs() if job["name"].startswith("wmss-report-")]
     assert [slurm.states(job["id"]) for job in reports] == [["CANCELLED"], ["PENDING"]]
-    assert "is cancelled: the report waits for what the study has now" in result.stderr
+    assert "is cancelled: the report waits for the study as it is now" in result.stderr
     assert Ledger(tmp_path / "study").read_plan().steps()[-1].label == "report"
 
 

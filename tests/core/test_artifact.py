@@ -47,7 +47,7 @@ def test_a_folder_counts_only_when_its_manifest_is_there(tmp_path: Path) -> None
     assert not (tmp_path / "out.partial").exists()
     assert read_manifest(tmp_path / "out").stage == "copy"
     (tmp_path / "out" / "manifest.json").unlink()
-    with pytest.raises(ConfigError, match="has no manifest: unfinished, or no artifact"):
+    with pytest.raises(ConfigError, match="has no manifest: unfinished, or not an artifact"):
         read_manifest(tmp_path / "out")
 
 
@@ -135,7 +135,9 @@ def test_other_work_is_refused_and_never_mixed_in(
     source.write_text(change.get("text", "data"))
     options = {"level": change.get("level", 3)}
     other = replace(job, config=options, identity=options, stage=change.get("stage", "copy"))
-    with pytest.raises(ConfigError, match=rf"holds another artifact \({reason}\); .*--force") as e:
+    with pytest.raises(
+        ConfigError, match=rf"contains another artifact \({reason}\); .*--force"
+    ) as e:
         artifact.finished(other)
     assert "\n" not in str(e.value)
     assert verify(tmp_path / "out").config == {"level": 3}
@@ -297,7 +299,7 @@ def test_what_is_forced_for_one_work_is_not_free_for_another(tmp_path: Path) -> 
     assert artifact.finished(second) is None
     assert artifact.finished(first) == old, "nobody asked for this one again"
     third = make_job(tmp_path / "out", level=3)
-    with pytest.raises(ConfigError, match=r"holds another artifact \(level was 1, now 3\)"):
+    with pytest.raises(ConfigError, match=r"contains another artifact \(level was 1, now 3\)"):
         artifact.finished(third)
     write(second, "new")
     assert artifact.finished(second) is not None

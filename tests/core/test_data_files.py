@@ -62,7 +62,7 @@ def test_splits_are_chosen_by_name(ending: str) -> None:
     folder("a", f"data/train-00000-of-00001{ending}", f"data/test-00000-of-00001{ending}")
     assert refusal("a") == "a: has the splits train, test; name one: a/train"
     assert names("a/test") == [f"test-00000-of-00001{ending}"]
-    assert refusal("a/dev") == "a/dev: no such split or configuration; there are train, test"
+    assert refusal("a/dev") == "a/dev: no such split or configuration; choose from train, test"
 
 
 def test_configurations_that_a_readme_names() -> None:
@@ -125,17 +125,17 @@ def test_what_is_beside_the_files_of_a_folder_does_no_harm(tmp_path: Path) -> No
 def test_a_folder_that_the_library_does_not_take_is_told_in_one_line(name: str) -> None:
     Path("a").mkdir()
     Path("a", name).write_text("---\nconfigs: [\n---\n")
-    assert refusal("a").startswith("a: no folder of a data set (")
+    assert refusal("a").startswith("a: not the folder of a data set (")
 
 
 def test_what_is_not_here(tmp_path: Path) -> None:
     folder("deep/down", "a.jsonl")
     for reference in ("nowhere", "nowhere.jsonl", "deep/down/b.jsonl", "no/where.jsonl", "/x/y"):
         assert refusal(reference) == f"{reference}: no such file or folder; check the path"
-    assert "wildcards are for a shell" in refusal("deep/down/*.jsonl")
+    assert "only shells expand wildcards" in refusal("deep/down/*.jsonl")
     said = refusal("owner/other")
-    assert said.startswith("owner/other: neither a file or folder here nor a data set that the hub")
+    assert said.startswith("owner/other: neither a file or folder here nor a data set on the hub")
     Path("empty").mkdir()
-    assert refusal("empty").startswith("empty: no folder of a data set (")
+    assert refusal("empty").startswith("empty: not the folder of a data set (")
     # All that is below a folder is no data set, however much it is.
     assert "no such file" in refusal(str(tmp_path / "gone" / "train"))

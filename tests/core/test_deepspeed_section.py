@@ -46,7 +46,7 @@ def test_every_key_that_is_taken_is_one_of_the_installed_deepspeed() -> None:
         ({"optimizer": {"type": "Adam"}}, 2, "use learning_rate, weight_decay, beta1"),
         ({"train_batch_size": 8}, 2, "use global_batch_size"),
         ({"zero_optimization": {"stage": 3}}, 2, "use zero_stage"),
-        ({"zero_optimisation": {}}, 2, "zero_optimisation is not a key that wmss hands on"),
+        ({"zero_optimisation": {}}, 2, "zero_optimisation is not a key that wmss passes on"),
         ({"zero_optimization": {"overlap_com": True}}, 2, "overlap_com is not a key"),
         ({"zero_optimization": {"zero_quantized_gradients": True}}, 3, "is not a key"),
         ({"zero_optimization": True}, 2, "expected a section"),

@@ -49,7 +49,7 @@ def test_the_cause_counts_where_a_library_wrapped_it() -> None:
         (errno.EACCES, "no permission"),
         (errno.EROFS, "the file system is read-only"),
         (errno.ENOENT, "no such file or folder"),
-        (errno.EEXIST, "there already"),
+        (errno.EEXIST, "exists already"),
     ],
 )
 def test_what_the_system_refuses_names_the_path_and_what_to_do(number: int, advice: str) -> None:

@@ -190,9 +190,15 @@ def test_a_wrong_value(tmp_path: Path, text: str, line: str) -> None:
         ("- sft\n", "config.yaml:1: expected 'key: value' lines"),
         ("just words\n", "config.yaml:1: expected 'key: value' lines"),
         ("a: 1\n---\nb: 2\n", "config.yaml:2: bad YAML: "),
-        ("sft: {epochs: 1}\nsft: {epochs: 2}\n", "config.yaml:2: sft stands twice; remove one"),
-        ("sft:\n  epochs: 1\n  epochs: 2\n", "config.yaml:3: sft.epochs stands twice; remove one"),
-        ("eval_files: {a: x, a: y}\n", "config.yaml:1: eval_files: bad YAML value: a stands twice"),
+        ("sft: {epochs: 1}\nsft: {epochs: 2}\n", "config.yaml:2: sft is given twice; remove one"),
+        (
+            "sft:\n  epochs: 1\n  epochs: 2\n",
+            "config.yaml:3: sft.epochs is given twice; remove one",
+        ),
+        (
+            "eval_files: {a: x, a: y}\n",
+            "config.yaml:1: eval_files: bad YAML value: a is given twice",
+        ),
         ("run_dir: !mine x\n", "config.yaml:1: run_dir: bad YAML value: could not determine"),
     ],
 )
@@ -234,18 +240,21 @@ def test_a_bad_set(assignment: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("seed: 1\ncontrols: [softening]\n", "2: controls are arms now; write arms: [base, m1, wm"),
+        (
+            "seed: 1\ncontrols: [softening]\n",
+            "2: controls are arms now; write arms: [base, m1, wm",
+        ),
         ("seed: 1\nseeds: [0, 1, 0]\n", "2: seeds: 0 is given twice; remove one"),
         ("seed: 1\nseeds: [-1]\n", "2: seeds.0: input should be greater than or equal to 0"),
         ("seed: 1\ntables: [methods, methods]\n", "2: tables: methods is given twice"),
         ("seed: 1\nmodels: {a/b: x}\n", "2: models: 'a/b': a name begins with a letter or a"),
         ("seed: 1\narms: wmss\n", "2: arms: write a list of names, or a line 'NAME: {like"),
-        ("seed: 1\narms: [wmss, 42]\n", "2: arms: 42 is no text; put the name in quotes"),
-        ("arms:\n  42: {like: wmss}\n", "1: arms: 42 is no text; put the name in quotes"),
+        ("seed: 1\narms: [wmss, 42]\n", "2: arms: 42 is not a text; put the name in quotes"),
+        ("arms:\n  42: {like: wmss}\n", "1: arms: 42 is not a text; put the name in quotes"),
         ("arms: {a b: {like: wmss}}\n", "1: arms: 'a b': a name begins with a letter"),
         ("arms: [wmss, lam: {like: wmss}]\n", "1: arms: a list has names only; write lam: {…}"),
         ("arms: {a: wmss}\n", "1: arms: a: expected 'key: value' lines below an arm"),
-        ("arms: {a: {like: wmss, 3: 4}}\n", "1: arms: a: 3 is no option of an arm"),
+        ("arms: {a: {like: wmss, 3: 4}}\n", "1: arms: a: 3 is not an option of an arm"),
         ("joint:\n  epochs: 2\n  mix_lambda: 0\n", "3: joint: mix_lambda 0 gives the strong"),
         ("sft:\n  epochs: 2\n  keep_epochs: true\n  max_steps: 3\n", "3: sft: keep_epochs needs"),
     ],
@@ -379,7 +388,7 @@ def test_anchors_and_merges(tmp_path: Path) -> None:
          "in YAML, and an empty text is ''"),
         ("sft: {<<: 3}", "sft.<< takes over a mapping; name its anchor, as in <<: *NAME"),
         ("sft: epochs", "sft: input should be a valid dictionary or instance of SftConfig (given: "
-         "'epochs'); write 'key: value' lines below it, with a space behind each colon"),
+         "'epochs'); write 'key: value' lines below it, with a space after each colon"),
     ],
 )  # fmt: skip
 def test_what_versions_of_yaml_read_differently(tmp_path: Path, text: str, line: str) -> None:

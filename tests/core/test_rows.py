@@ -178,10 +178,10 @@ def test_a_long_list_is_read_in_bounded_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('{"a": 1, "a": 2}', "the key 'a' stands twice"),
-        ('{"b": {"a": 1, "a": 1}}', "the key 'a' stands twice"),
-        ('{"a": Infinity}', "not JSON: Infinity is no number"),
-        ('{"a": -Infinity}', "not JSON: -Infinity is no number"),
+        ('{"a": 1, "a": 2}', "the key 'a' is given twice"),
+        ('{"b": {"a": 1, "a": 1}}', "the key 'a' is given twice"),
+        ('{"a": Infinity}', "not JSON: Infinity is not a number"),
+        ('{"a": -Infinity}', "not JSON: -Infinity is not a number"),
         ('{"a": 1}x', "not JSON: Extra data at column 9"),
         ("\x00\x00", "not JSON: Expecting value at column 1"),
         ('{"a": "\x00"}', "not JSON: Invalid control character"),
@@ -237,7 +237,7 @@ def test_csv_that_is_none(tmp_path: Path) -> None:
     path.write_text('a,b\n1,"2\n3,4\n')
     assert damaged(path).startswith("damaged after row 0 (unexpected end of data)")
     path.write_text("a,a\n1,2\n")
-    assert damaged(path) == "the column 'a' stands twice; rename one"
+    assert damaged(path) == "the column 'a' is given twice; rename one"
 
 
 def test_long_fields_of_csv(tmp_path: Path) -> None:

@@ -94,9 +94,9 @@ def test_merge_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: {b: 1, b: 2}", "b stands twice; remove one"),
-        ("a: {1: 1, '1': 2}", "1 stands twice"),
-        ("a: {<<: {x: 1}, <<: {y: 1}}", "<< stands twice"),
+        ("a: {b: 1, b: 2}", "b is given twice; remove one"),
+        ("a: {1: 1, '1': 2}", "1 is given twice"),
+        ("a: {<<: {x: 1}, <<: {y: 1}}", "<< is given twice"),
         ("a: {<<: 3}", "<< takes over a mapping"),
         ("a: {<<: [{x: 1}, 3]}", "<< takes over a mapping"),
         ("a: &a {<<: *a}", "<< takes over the mapping that it is in"),

@@ -114,7 +114,7 @@ def test_a_file_that_is_no_text_file(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="this is a folder"):
         read_problems(SUMS, tmp_path)
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"damaged after row 0 \(no utf-16-le text"):
+    with pytest.raises(ConfigError, match=r"damaged after row 0 \(not utf-16-le text"):
         read_problems(SUMS, file)
     file.write_bytes(GOOD.encode() + b'{"id": "\xff"}')
     with pytest.raises(ConfigError, match=r"sums.jsonl:2: not UTF-8 at byte 9 of the line"):

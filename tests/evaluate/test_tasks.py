@@ -80,7 +80,7 @@ def test_what_cannot_be_meant_is_said_in_one_line(
     ("content", "message"),
     [
         ("title: [", "own.yaml:1: bad YAML: "),
-        ("title: A\ntitle: B", "own.yaml: title stands twice; remove one"),
+        ("title: A\ntitle: B", "own.yaml: title is given twice; remove one"),
         ("title: A\nrows: 0100", "own.yaml: 0100 begins with 0"),
         ("- a", "own.yaml: expected keys and values"),
         ("grader: math", "own.yaml: title: Field required"),

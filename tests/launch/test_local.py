@@ -118,7 +118,7 @@ def test_a_forced_stage_that_fails_leaves_the_old_result(tmp_path: Path) -> None
     old = run_local(job).manifest
     # Another artifact in its place, of data that cannot work.
     other = curate_job(tmp_path, [record("2 + 2?", "5", "4")])
-    with pytest.raises(ConfigError, match="holds another artifact"):
+    with pytest.raises(ConfigError, match="contains another artifact"):
         run_local(other)
     with pytest.raises(StageError, match="none of 1 records kept"):
         run_local(other, force=True)
@@ -181,7 +181,7 @@ def test_a_workers_error_reaches_the_caller_as_its_type(tmp_path: Path) -> None:
     config = CurriculumConfig()
     dumped = config.model_dump(mode="json")
     job = Job("build_curriculum", dumped, config.identity(), inputs, str(tmp_path / "curriculum"))
-    with pytest.raises(IntegrityError, match="hold different samples; score both") as caught:
+    with pytest.raises(IntegrityError, match="contain different samples; score both") as caught:
         run_local(job)
     assert "\n" not in str(caught.value)
     # The traceback travels along for --debug, and stands in the log.
@@ -222,7 +222,7 @@ def test_a_worker_that_is_killed_names_the_log(
         (pid,) = worker_pids()
         os.kill(pid, signal.SIGKILL)
 
-    message = r"curate: its process ended without a word \(killed by SIGKILL\); see .*curated\.log"
+    message = r"curate: its process ended without a message \(killed by SIGKILL\); see .*log"
     with pytest.raises(StageError, match=message):
         run_local(long_job, watch=when_working(kill))
     assert gone([int((tmp_path / "started").read_text())]), "nothing outlives the stage"
@@ -310,7 +310,9 @@ def test_a_killed_worker_ends_the_others_and_what_is_done_stays_done(shared_job:
             at_work.extend(found for pid in pids for found in (pid, *descendants(pid)))
             os.kill(pids[0], signal.SIGKILL)
 
-    with pytest.raises(StageError, match=r"curate: its process ended without a word \(killed by"):
+    with pytest.raises(
+        StageError, match=r"curate: its process ended without a message \(killed by"
+    ):
         run_local(shared_job, 2, watch=kill_one_when_a_shard_is_done)
     assert [pid for pid in at_work if Path(f"/proc/{pid}/exe").exists()] == [], (
         "nothing outlives it"
@@ -400,7 +402,7 @@ def test_more_processes_than_shards_are_not_started(tmp_path: Path) -> None:
     assert max(started) == 1
     assert said == [
         "curate: 2 processes, but shards: 1, so some do nothing; "
-        "curate.shards=2 makes all anew, for all of them"
+        "curate.shards=2 makes all again, for all of them"
     ]
 
 

@@ -103,7 +103,7 @@ def test_without_a_token_table_samples_are_assumed_and_said(tmp_path: Path) -> N
     assert (work.samples, work.mean_tokens, work.completion_tokens) == (215_000, 4096, 3840)
     assert work.source == "assumptions"
     samples, tokens, _ = work.assumed
-    assert samples == "215,000 samples, as of AM-1.4M; --samples replaces it"
+    assert samples == "215,000 samples, as in AM-1.4M; --samples replaces it"
     assert tokens.endswith("--mean-tokens and --mean-completion-tokens replace it")
     short = workload(Config.model_validate({"tokenize": {"max_seq_len": 128}}), samples=10)
     assert (short.samples, short.mean_tokens, max(short.lengths)) == (10, 128, 128)
@@ -153,7 +153,7 @@ def test_where_nothing_fits_it_says_what_would() -> None:
     assert found.use_zero_stage is None
     (warning,) = found.warnings
     assert warning == (
-        "no ZeRO stage fits 8,192 tokens; with gradient_checkpointing full, zero_stage 3 does"
+        "no ZeRO stage fits 8,192 tokens; with gradient_checkpointing full, zero_stage 3 fits"
     )
     assert joint(small, gradient_checkpointing=True).use_zero_stage == 3
     (warning,) = joint(Gpus(1, 2, 48, 300)).warnings
@@ -162,7 +162,7 @@ def test_where_nothing_fits_it_says_what_would() -> None:
     fewer = joint(Gpus(1, more - 2, 48, 300), gradient_checkpointing=True)
     assert fewer.use_zero_stage is None
     (warning,) = joint(Gpus(1, 8, 8, 300)).warnings
-    assert "nor do more GPUs help" in warning
+    assert "more GPUs do not help" in warning
 
 
 def test_a_pass_is_as_long_as_the_longest_sample() -> None:
@@ -203,7 +203,7 @@ def test_zero_0_is_for_fp32_alone() -> None:
     assert [row.zero_stage for row in joint().zero] == [1, 2, 3]
     assert [row.zero_stage for row in joint(precision="fp32").zero] == [0, 1, 2, 3]
     found = joint(zero_stage=0, gradient_checkpointing=True)
-    assert found.warnings == ["zero_stage 0 is for fp32, and GPUs take bf16; set zero_stage 2"]
+    assert found.warnings == ["zero_stage 0 is for fp32, and GPUs use bf16; set zero_stage 2"]
 
 
 def test_a_batch_smaller_than_the_gpus_is_warned_of() -> None:

@@ -50,7 +50,7 @@ def test_what_is_worth_knowing_is_noted(folder: Path) -> None:
         "set tokenize.max_seq_len and eval.max_new_tokens lower",
     )
     assert found["template_date"][1].endswith("always 2024-07-26")
-    assert "an ordinary piece of text, which ends no answer" in found["eos_token_id 65"][1]
+    assert "an ordinary piece of text, which does not end an answer" in found["eos_token_id 65"][1]
 
 
 def test_what_does_not_fit_ends_with_code_3(folder: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_template_that_loses_texts_is_missing(folder: Path) -> None:
 def test_a_model_and_a_cluster_are_two_questions(folder: Path) -> None:
     result = invoke("doctor", folder, "--profile", "cpu")
     assert result.exit_code == 3
-    assert "MODEL and --profile are looked at one by one" in error_of(result)
+    assert "MODEL and --profile are checked separately" in error_of(result)
 
 
 @pytest.mark.slow

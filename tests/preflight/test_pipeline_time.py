@@ -1,4 +1,4 @@
-"""The hours of a pipeline: shards side by side, the longest way, one step after another."""
+"""The hours of a pipeline: shards side by side, the longest path, one step after another."""
 
 from __future__ import annotations
 

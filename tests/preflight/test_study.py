@@ -342,7 +342,10 @@ def test_the_problems_are_those_of_the_tasks_and_files(tmp_path: Path) -> None:
     )
     assumed = answers_of(config, WORK)
     assert assumed.benchmarks[3] == Benchmark("later", 500, 4096)
-    assert assumed.assumed[0] == "500 problems of later, not here yet; --problems replaces it"
+    assert (
+        assumed.assumed[0]
+        == "500 problems of later, which do not exist yet; --problems replaces it"
+    )
 
 
 def test_limits_of_the_configuration_count() -> None:

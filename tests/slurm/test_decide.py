@@ -121,9 +121,9 @@ def test_a_submit_limit_says_how_far_it_came(
     with pytest.raises(PartlySentError) as caught:
         send_plan(steps, tmp_path, begins=lambda: told.append(len(slurm.jobs())))
     assert str(caught.value).endswith(
-        f": {LIMIT}: so many jobs may not be in the queue at once; 2 of 4 jobs are sent and stay "
-        "in the queue; the same command sends more when some have ended; with max_submitted in "
-        "the profile, --wait does"
+        f": {LIMIT}: you may not have that many jobs in the queue at once; 2 of 4 jobs are sent "
+        "and stay in the queue; the same command sends more when some have ended; with "
+        "max_submitted in the profile, --wait does so"
     )
     assert told == [0], "it is remembered before anything is sent"
     assert later(tmp_path / "run") == {"score.merge": [0], "curriculum": [0]}
@@ -221,7 +221,7 @@ def test_what_changes_only_for_later_jobs_is_said(tmp_path: Path, steps: list[St
     send_plan(steps, tmp_path, changed, say=said.append)
     assert said == [
         "not applied to jobs that are in the queue already: account (curate, score, curriculum), "
-        "score.time_limit_min (score); 'wmss cancel' and then 'wmss retry' send them anew"
+        "score.time_limit_min (score); 'wmss cancel' and then 'wmss retry' send them again"
     ]
     # As long as that is so, whatever the plan says by now.
     send_plan(steps, tmp_path, changed, say=said.append)
@@ -252,7 +252,7 @@ def test_jobs_of_another_version_are_named(tmp_path: Path, steps: list[Step], ru
     send_plan(steps, tmp_path, say=said.append)
     assert said == [
         "sent by another version of wmss: job 1, 2, 3, 4 cannot start, or start again, with this "
-        "one; 'wmss cancel' and then 'wmss retry' send them anew"
+        "one; 'wmss cancel' and then 'wmss retry' send them again"
     ]
 
 

@@ -126,7 +126,7 @@ def test_no_more_jobs_than_allowed_are_in_the_queue(on_cluster: Cluster, tmp_pat
     listed = on_cluster.run("squeue", "--noheader", "--array", "--format=%i").split()
     assert len(listed) <= 3
     shown = wmss(tmp_path, "status", "runs")
-    assert "is sent later" in shown.stdout
+    assert "will be sent later" in shown.stdout
     dropped = wmss(tmp_path, "cancel", "runs", "--yes")
     assert "that were not sent yet" in dropped.stderr
     again = wmss(tmp_path, "retry", "runs", *few, "--wait", timeout_s=600)

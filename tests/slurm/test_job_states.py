@@ -40,7 +40,7 @@ def test_every_state_of_the_manual_is_in_the_table() -> None:
 def test_who_cancelled_and_a_mark_are_no_part_of_a_state() -> None:
     assert has_ended("CANCELLED by 1000")
     assert has_ended("CANCELLED+")
-    assert meaning("NOT_YET_KNOWN").words == "Slurm has it as NOT_YET_KNOWN, which is new"
+    assert meaning("NOT_YET_KNOWN").words == "Slurm says NOT_YET_KNOWN, which is new"
 
 
 @pytest.mark.parametrize("state", [*WAITS, *RUNS, "NOT_YET_KNOWN"])

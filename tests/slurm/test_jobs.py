@@ -231,20 +231,20 @@ def test_what_no_node_has_is_refused_before_anything_is_sent(tmp_path: Path) -> 
     refused = wmss(tmp_path, *run, *many)
     assert refused.returncode == 3
     assert refused.stderr == (
-        f"error: profile {tmp_path}/profile.yaml: train jobs: 9 GPUs a node asked, gpu has 4; "
-        "set train.gpus_per_node and train.tasks_per_node to 4\n"
+        f"error: profile {tmp_path}/profile.yaml: train jobs: 9 GPUs per node requested, gpu has "
+        "4; set train.gpus_per_node and train.tasks_per_node to 4\n"
     )
     refused = wmss(tmp_path, *run, "--slurm", "partition=nowhere")
     assert refused.returncode == 3
-    assert refused.stderr.endswith("no partition nowhere; there are gpu, urgent; set partition\n")
+    assert refused.stderr.endswith("no partition nowhere; set partition to one of gpu, urgent\n")
     assert not (tmp_path / "runs").exists()
     shown = wmss(tmp_path, *run, *many, "--dry-run")
     assert (shown.returncode, shown.stdout) == (3, "")
-    assert "9 GPUs a node asked, gpu has 4" in shown.stderr
+    assert "9 GPUs per node requested, gpu has 4" in shown.stderr
     doctor = wmss(tmp_path, "doctor", "--profile", "profile.yaml", *many[:2], "--json")
     assert doctor.returncode == 3
     (finding,) = (f for f in json.loads(doctor.stdout) if f["what"] == "train jobs")
-    assert finding["found"] == "9 GPUs a node asked, gpu has 4"
+    assert finding["found"] == "9 GPUs per node requested, gpu has 4"
 
 
 def test_what_slurm_refuses_is_one_line_and_code_4(tmp_path: Path) -> None:

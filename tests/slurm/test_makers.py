@@ -94,7 +94,7 @@ def test_what_is_made_again_is_waited_for_though_it_is_there(hand: Path, slurm: 
 def test_what_failed_cannot_be_waited_for(hand: Path, slurm: FakeSlurm) -> None:
     slurm.move("1", "FAILED")
     said = error_of(tokenize())
-    assert said.startswith(f"tokens: {hand}/curated is not there, and no job that makes it waits")
+    assert said.startswith(f"tokens: {hand}/curated does not exist, and no job that makes it waits")
     assert said.endswith(f"'wmss retry {hand}' first")
     assert len(slurm.jobs()) == 1
 

@@ -180,7 +180,7 @@ def test_options_that_wmss_sets_are_refused(tmp_path: Path, option: str) -> None
 )
 def test_options_that_are_no_long_names_are_refused(tmp_path: Path, key: str) -> None:
     said = refusal(tmp_path, f"sbatch: {{'{key}': x}}\n")
-    assert said.startswith(f"mine.yaml:1: sbatch: {key!r} is no long option of sbatch"), said
+    assert said.startswith(f"mine.yaml:1: sbatch: {key!r} is not a long option of sbatch"), said
 
 
 def test_other_options_are_taken(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_variables_that_look_like_secrets_are_refused(tmp_path: Path, name: str)
 @pytest.mark.parametrize("name", ["A B", "A-B", "7A", "A=B", "A;B", "$A", ""])
 def test_what_is_no_name_of_a_variable_is_refused(tmp_path: Path, name: str) -> None:
     said = refusal(tmp_path, f"environment: {{'{name}': abc}}\n")
-    assert said.startswith(f"mine.yaml:1: environment: {name!r} is no name of a variable")
+    assert said.startswith(f"mine.yaml:1: environment: {name!r} is not the name of a variable")
 
 
 @pytest.mark.parametrize("value", ["$SCRATCH/hf", "~/hf", "~", "a:${HOME}", "$(pwd)/a"])

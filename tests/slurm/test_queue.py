@@ -182,7 +182,7 @@ def test_a_command_that_fails_says_why_in_one_line(slurm: FakeSlurm) -> None:
         ask_queue()
     assert str(caught.value) == f"squeue: first; {problem}"
     slurm.answer("squeue", code=1)
-    with pytest.raises(SlurmError, match="squeue: failed without a word"):
+    with pytest.raises(SlurmError, match="squeue: failed without a message"):
         ask_queue()
 
 

@@ -86,7 +86,7 @@ def test_what_does_not_run_any_more_is_not_requeued(
     job.move("1", state)
     assert after_interrupt("scontrol", 20, resumes=True) == STOPPED
     assert requeued(job) == []
-    assert f"stopped; it is not requeued: Slurm has it as {state}" in capsys.readouterr().err
+    assert f"stopped; it is not requeued: Slurm says {state}" in capsys.readouterr().err
 
 
 def test_what_slurm_requeues_itself_is_left_to_it(job: FakeSlurm) -> None:
@@ -105,7 +105,7 @@ def test_what_would_begin_anew_is_requeued_only_when_it_is_preempted(
     job: FakeSlurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert after_interrupt("scontrol", 20, resumes=False) == STOPPED
-    assert "did not fit its time limit, and would begin anew" in capsys.readouterr().err
+    assert "did not fit its time limit, and would start again" in capsys.readouterr().err
     assert requeued(job) == []
     job.move("1", "RUNNING", preempted="2026-11-24T10:00:00")
     assert after_interrupt("scontrol", 20, resumes=False) == 0
@@ -122,7 +122,7 @@ def test_where_scontrol_is_missing_it_says_what_to_do(
         assert after_interrupt("scontrol", 20, resumes=True) == STOPPED
     said = capsys.readouterr().err
     assert said.startswith("wmss: cannot requeue: scontrol: not found")
-    assert said.endswith("; set requeue: chain in the profile, and wmss retry goes on\n")
+    assert said.endswith("; set requeue: chain in the profile, then wmss retry\n")
 
 
 def test_where_slurm_refuses_it_says_so(job: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +137,7 @@ def test_in_a_chain_the_successor_goes_on(
     before = len(job.calls("scontrol"))
     assert after_interrupt("chain", 20, resumes=True) == STOPPED
     assert len(job.calls("scontrol")) == before
-    assert capsys.readouterr().err == "wmss: stopped; the next job of the chain goes on\n"
+    assert capsys.readouterr().err == "wmss: stopped; the next job of the chain continues\n"
 
 
 @pytest.mark.parametrize(

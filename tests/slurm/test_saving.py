@@ -83,5 +83,5 @@ def test_a_small_checkpoint_needs_no_longer_than_before() -> None:
 
 def test_a_limit_without_room_for_it_is_refused(tmp_path: Path) -> None:
     short = Profile(train=GPUS.model_copy(update={"time_limit_min": 6}))
-    with pytest.raises(ConfigError, match=r"joint: saving takes \d+ s before the limit"):
+    with pytest.raises(ConfigError, match=r"joint: saving begins \d+ s before the limit"):
         leads(tmp_path, short)

@@ -430,7 +430,7 @@ def test_where_the_queue_is_not_known_nothing_is_sent(
         (Profile(partition="nowhere"), "cpu jobs: no partition nowhere; there are all; set parti"),
         (
             Profile(score=Resources(gpus_per_node=9)),
-            "score jobs: 9 GPUs a node asked, all has 8; set score.gpus_per_node",
+            "score jobs: 9 GPUs per node requested, all has 8; set score.gpus_per_node",
         ),
     ],
 )
@@ -498,7 +498,7 @@ def test_other_shards_of_the_same_stage_replace_those_that_wait(
     ]
     # Each when its successor is there.
     assert slurm.calls("scancel") == [["3"], ["4"], ["2"]]
-    assert said == ["job 2 is cancelled: its stage is cut into other parts now"]
+    assert said == ["job 2 is cancelled: its stage is split differently now"]
 
 
 @pytest.mark.usefixtures("before")
@@ -630,7 +630,7 @@ def test_where_sbatch_refuses_a_later_job_the_rest_of_what_was_forced_is_sent_by
     said: list[str] = []
     with pytest.raises(SlurmError, match="QOS"):
         send_plan(steps, tmp_path, force=True, say=said.append)
-    assert said[-1] == "the rest of what --force marked is sent by the next 'wmss run' without it"
+    assert said[-1] == "the next 'wmss run' without --force sends the rest of what it marked"
     assert slurm.names() == ["curate", "score.0-2"]
     assert content(tmp_path / "run") == before
     slurm.refuse("", "")

@@ -136,7 +136,7 @@ def test_just_after_it_was_sent(tmp_path: Path, sent: FakeSlurm, look: Look) -> 
     [
         ("Resources", "waits for free nodes"),
         ("QOSMaxGRESPerUser", "waits for a limit of your account or QOS (QOSMaxGRESPerUser)"),
-        ("BeginTime", "requeued, waits some two minutes"),
+        ("BeginTime", "requeued, waits about two minutes"),
     ],
 )
 def test_why_it_waits_and_for_how_long(
@@ -419,7 +419,7 @@ def test_where_the_queue_does_not_answer_nothing_is_over(
             "the queue is not known: squeue: slurm_load_jobs error: Unable to contact controller"
         )
         found = {stage.label: (stage.state, stage.words) for stage in run.stages}
-        unknown = ("waiting", "sent; the queue does not say how it stands")
+        unknown = ("waiting", "sent; its state is unknown")
         assert found == {"curate": ("done", "done"), "score": unknown, "curriculum": unknown}
         assert all(stage.failure is None for stage in run.stages)
         sent.answer_again("squeue")

@@ -87,7 +87,7 @@ def test_an_array_task_does_the_part_with_its_number_unless_it_is_done(tmp_path:
     assert run(order, **array, SLURM_ARRAY_TASK_ID="1") == ConfigError.exit_code
     report = worker.read_error(control_folder(order.parent, "5_1"))
     assert report is not None
-    assert report["message"].startswith(f"{in_the_way.parent}: a folder with other files in it")
+    assert report["message"].startswith(f"{in_the_way.parent}: this folder has other files in it")
     assert worker.read_error(control_folder(order.parent, "5_0")) is None
 
 
@@ -139,7 +139,7 @@ def test_a_signal_stops_what_would_begin_anew_for_good(tmp_path: Path, slurm: Fa
         process.send_signal(signal.SIGUSR2)
         _, said = process.communicate(timeout=60)
     assert process.returncode == InterruptedRunError.exit_code, said
-    assert "stopped; it did not fit its time limit, and would begin anew" in said
+    assert "stopped; it did not fit its time limit, and would start again" in said
     assert slurm.states("1") == ["RUNNING"]
     report = worker.read_error(control_folder(order.parent, "1"))
     assert report is not None

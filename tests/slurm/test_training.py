@@ -191,7 +191,7 @@ def test_without_scontrol_on_the_nodes_a_chain_of_jobs_goes_on(
     on_cluster.run("scancel", "--signal=USR2", running)
     assert wait_over(ledger).state == "done"
     assert digest(here) == undisturbed
-    assert "the next job of the chain goes on" in log(here)
+    assert "the next job of the chain continues" in log(here)
     assert read_manifest(Path(here.out)).job_id not in (running, sent.job_ids[0])
 
 

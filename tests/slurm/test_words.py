@@ -19,7 +19,7 @@ from wmss_cli.slurm.words import End, ended, fix, waiting
         ("Dependency", "waits for its input"),
         ("(Resources)", "waits for free nodes"),
         ("DependencyNeverSatisfied", "cannot start: an earlier stage failed"),
-        ("BeginTime", "requeued, waits some two minutes"),
+        ("BeginTime", "requeued, waits about two minutes"),
         ("JobArrayTaskLimit", "waits for tasks of its array"),
         ("PartitionTimeLimit", "cannot start: its time limit is above the partition's"),
         (
@@ -110,7 +110,7 @@ CRASHED = Death("", of_memory=False, likely=False)
         (
             End("OUT_OF_MEMORY", death=OF_MEMORY),
             Resources(mem_gb=0),
-            "it had all memory of its node; take fewer processes on a node, or more shards: "
+            "it had all the memory of its node; use fewer processes per node, or more shards: "
             f"{RETRY}",
         ),
         (End("FAILED", death=CRASHED), ONE_HOUR, RETRY),

@@ -87,11 +87,11 @@ def test_an_arm_may_be_made_of_its_parts() -> None:
         ({"a": {"like": "wmss", "samples": "-"}}, "exclude each other"),
         ({"a": {"like": "wmss", "steps": "flops"}}, "steps flops is for plain training"),
         ({"a": 7}, "expected 'key: value' lines"),
-        ({"a": {"like": ["wmss"]}}, r"a: like is \['wmss'\]; it is the name of another arm"),
+        ({"a": {"like": ["wmss"]}}, r"a: like is \['wmss'\]; it must name another arm"),
         ({"a": {"lik": "wmss"}}, r"a: there is no lik; did you mean like\?"),
         (
             {"a": {"like": "wmss", "joint.mix_lambda": 0.1, "joint": {"mix_lambda": 0.2}}},
-            "a: joint.mix_lambda stands twice; remove one",
+            "a: joint.mix_lambda is given twice; remove one",
         ),
     ],
 )
@@ -109,19 +109,22 @@ def test_what_cannot_be_meant_is_said_in_a_line(arms: Any, message: str) -> None
         ({"tokenize.max_seq_len": 9}, "arms differ in iterations and in the options of sft"),
         ({"joint.mix_lambda": 1.3}, "arm a: joint.mix_lambda: .*less than or equal to 1"),
         ({"joint.mix_lambda": 0.0}, "arm a: joint: mix_lambda 0 gives the strong model no"),
-        ({"sft.match_flops": "cotrain"}, "sft.match_flops: an arm says steps: flops in its place"),
+        ({"sft.match_flops": "cotrain"}, "sft.match_flops: in an arm, write steps: flops instead"),
         (
             {"sft.objective": "undial"},
-            "sft.objective: an arm says objective: OBJECTIVE in its place",
+            "sft.objective: in an arm, write objective: OBJECTIVE instead",
         ),
-        ({"joint.weak_logits": "uniform"}, "joint.weak_logits: an arm says objective: OBJECTIVE"),
+        (
+            {"joint.weak_logits": "uniform"},
+            "joint.weak_logits: in an arm, write objective: OBJECTIVE",
+        ),
         (
             {"curriculum": {"alpha": 0.0, "beta": 0.0, "gamma": 0.0}},
             "arm a: curriculum: .*all zero",
         ),
         ({"joint.seed": 3}, "joint.seed: seeds belong to the study; list them in seeds"),
-        ({"iterations": 0}, "iterations is a whole number from 1 on"),
-        ({"iterations": True}, "iterations is a whole number from 1 on"),
+        ({"iterations": 0}, "iterations has to be a whole number of at least 1"),
+        ({"iterations": True}, "iterations has to be a whole number of at least 1"),
         ({"joint.epochs": "2"}, r"arm a: joint.epochs: input should be .* \(given: '2'\)"),
     ],
 )

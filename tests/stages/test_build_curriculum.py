@@ -92,7 +92,7 @@ def test_the_seed_makes_the_draw(tmp_path: Path) -> None:
 def test_tables_of_different_samples_are_an_integrity_error(
     tmp_path: Path, strong: dict[str, float]
 ) -> None:
-    with pytest.raises(IntegrityError, match="hold different samples; score both models on the"):
+    with pytest.raises(IntegrityError, match="contain different samples; score both models on the"):
         run(tmp_path, WEAK, strong)
     assert not (tmp_path / "curriculum").exists()
 

@@ -356,7 +356,7 @@ def test_shards_of_two_precisions_are_not_mixed(sharded: Job) -> None:
 def test_shards_of_another_model_are_not_mixed_in(sharded: Job, tiny_model: Path) -> None:
     answered(sharded)
     other = replace(sharded, inputs={**sharded.inputs, "model": str(tiny_model)})
-    with pytest.raises(ConfigError, match=r"holds another artifact \(made from other inputs"):
+    with pytest.raises(ConfigError, match=r"contains another artifact \(made from other inputs"):
         run(other)
 
 

@@ -219,7 +219,7 @@ def test_an_answer_must_fit_behind_the_longest_prompt(folder: Path, tmp_path: Pa
         match=rf"may have 100 after a prompt of {prompt}; set eval\.max_new_tokens to 99 or less",
     ):
         ask(prompt + 99, 100)
-    with pytest.raises(ConfigError, match="to own may have 100 beside its prompt; set eval"):
+    with pytest.raises(ConfigError, match="to own may have 100 after its prompt; set eval"):
         ask(100, 100)
     with pytest.raises(ConfigError, match="leave the problem out, or use a model that takes mor"):
         ask(prompt, 1)
@@ -230,8 +230,8 @@ def test_a_stop_that_ends_nothing_is_said(folder: Path) -> None:
     (folder / "generation_config.json").write_text(json.dumps(said))
     [note] = check_job(job("tokenize", TokenizeConfig(), model=folder))
     assert note.endswith(
-        "eos_token_id 65 of generation_config.json ends no answer, since it is no token of its own "
-        "in the tokenizer"
+        "eos_token_id 65 of generation_config.json does not end an answer, since it is not a token "
+        "of its own in the tokenizer"
     )
 
 

@@ -196,7 +196,7 @@ def test_shards_of_two_precisions_are_not_mixed(job: Job) -> None:
 def test_a_shard_of_another_model_is_not_mixed_in(job: Job, tmp_path: Path) -> None:
     scored(job)
     other = replace(job, inputs={**job.inputs, "model": str(make_tiny_model(tmp_path / "m", 1))})
-    with pytest.raises(ConfigError, match=r"holds another artifact \(made from other inputs"):
+    with pytest.raises(ConfigError, match=r"contains another artifact \(made from other inputs"):
         run(other)
     assert not Path(job.out).exists()
     artifact.redo({Path(job.out): artifact.describe(other)[0]})

@@ -32,7 +32,7 @@ def test_steps_of_compiled_blocks_are_those_of_the_models_own(tmp_path: Path) ->
     ("options", "why"),
     [
         ({"zero_stage": 3}, "compile blocks needs zero_stage 0, 1 or 2"),
-        ({"kernels": "liger"}, "compile blocks takes the place of kernels liger"),
+        ({"kernels": "liger"}, "compile blocks replaces kernels liger"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused(options: dict[str, object], why: str) -> None:

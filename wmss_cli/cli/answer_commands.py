@@ -1,4 +1,4 @@
-"""The commands about answers that are there: wmss grade, wmss compare, wmss report."""
+"""The commands that read existing answers: wmss grade, wmss compare, wmss report."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command("grade", short_help="Grade answers anew; nothing is generated.")
+@app.command("grade", short_help="Grade existing answers again; nothing is generated.")
 @options.spread
 def grade(
-    answers: Annotated[Path, typer.Argument(help="Written by 'wmss eval'.")],
+    answers: Annotated[Path, typer.Argument(help="Folder that 'wmss eval' wrote.")],
     *,
     common: options.Common,
     launch: options.Launch,
 ) -> None:
     """Example: wmss grade runs/a/eval-wmss --out runs/a/eval-wmss-regraded
 
-    Reads the tasks that the answers belong to, and writes the same answers with the verdicts of
-    today's graders.
+    Reads the tasks that the answers belong to, and writes the same answers with the verdicts of the
+    current graders.
     """
     from wmss_cli.core.config import GradeConfig
     from wmss_cli.core.manifest import read_manifest
@@ -58,7 +58,8 @@ def compare(
         str,
         typer.Argument(
             metavar="FIRST[,FIRST…]",
-            help="Written by 'wmss eval' or 'wmss grade'; several seeds of an arm with commas.",
+            help="What 'wmss eval' or 'wmss grade' wrote; separate several seeds of an arm by "
+            "commas.",
             show_default=False,
         ),
     ],
@@ -66,7 +67,7 @@ def compare(
         str,
         typer.Argument(
             metavar="SECOND[,SECOND…]",
-            help="Of another model or arm, on the same problems.",
+            help="The same of another model or arm, on the same problems.",
             show_default=False,
         ),
     ],
@@ -74,14 +75,15 @@ def compare(
 ) -> None:
     """Example: wmss compare runs/a/eval-sft runs/a/eval-wmss
 
-    Compares problem by problem: the exact McNemar test with one answer to each, else a sign-flip
-    test; the interval covers the problems, and says nothing of other seeds.
+    Compares problem by problem: the exact McNemar test if each has one answer, otherwise a
+    sign-flip test. The interval covers the problems and says nothing about other seeds.
 
-    With several seeds of each arm, as in 'wmss compare a/s0,a/s1,a/s2 b/s0,b/s1,b/s2', pairs by
+    With several seeds of each arm, as in 'wmss compare a/s0,a/s1,a/s2 b/s0,b/s1,b/s2', it pairs by
     problem and seed, and the interval and p cover both. Seeds are paired by what their trainings
-    recorded, else by order; a model that no seed decides is compared with each seed of the other.
+    recorded, otherwise by order; a model that does not depend on a seed is compared with each seed
+    of the other.
 
-    Over several tasks p is corrected by Holm.
+    Over several tasks, p is corrected by Holm's method.
     """
     from wmss_cli.results.comparison import compare as compare_shares
     from wmss_cli.results.comparison import compare_seeds, read_shares
@@ -111,21 +113,21 @@ def report(
         list[str],
         typer.Argument(
             metavar="RUN_DIR|[NAME=]FOLDER[,FOLDER…]…",
-            help="A folder of 'wmss run', finished or not; or what 'wmss eval' or 'wmss grade' "
-            "wrote, several seeds of an arm after its name.",
+            help="Folder of 'wmss run', finished or not; or what 'wmss eval' or 'wmss grade' "
+            "wrote, with several seeds of an arm after its name.",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder.")] = Path("report"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("report"),
     most: Annotated[
-        int, typer.Option("--examples", min=0, help="Problems of each task to show, at most.")
+        int, typer.Option("--examples", min=0, help="Most problems of each task to show.")
     ] = 20,
 ) -> None:
     """Example: wmss report runs/study --out report
 
     Writes report.html, which needs no other file, report.md, tables/*.tex and results.json. The
-    answer is first: which arms differ from the reference by more than noise. Evaluations are
-    compared with the first that is named; names such as wmss@1 are epochs of wmss.
+    page begins with the answer: which arms differ from the reference by more than noise.
+    Evaluations are compared with the first one named; names such as wmss@1 are epochs of wmss.
     """
     from wmss_cli.core.manifest import MANIFEST
     from wmss_cli.results.gather import gather
@@ -146,7 +148,7 @@ def report(
 
 
 def _failures(run_dir: Path) -> dict[str, str]:
-    """Return why stages of a run failed on a cluster; nothing where none was sent to one."""
+    """Return why stages of a run failed on a cluster; empty if none was sent to one."""
     from wmss_cli.slurm.ledger import Ledger
     from wmss_cli.slurm.status import run_status
 
@@ -158,7 +160,7 @@ def _failures(run_dir: Path) -> dict[str, str]:
 
 
 def _folders(text: str) -> list[Path]:
-    # A path may hold a comma, too.
+    # A path may contain a comma.
     return [Path(text)] if Path(text).exists() else [Path(part) for part in text.split(",")]
 
 
@@ -170,7 +172,7 @@ def _table(rows: list[ModelComparison]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption="change: second less first, in points; real: p < 0.05",
+        caption="change: second minus first, in points; real: p < 0.05",
         caption_justify="left",
     )
     table.add_column("task", overflow="fold")
@@ -196,7 +198,7 @@ def _seed_table(rows: list[SeedComparison]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption=f"{seeds} seeds; change: second less first, in points, with an interval that "
+        caption=f"{seeds} seeds; change: second minus first, in points, with an interval that "
         "covers problems and seeds; won: seeds in which second is better; real: p < 0.05",
         caption_justify="left",
     )

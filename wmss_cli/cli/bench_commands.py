@@ -24,41 +24,45 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command("bench", short_help="Measure this program against other ways, on this machine.")
+@app.command("bench", short_help="Measure wmss against other implementations, on this machine.")
 @options.spread
 def bench(
     part: Annotated[
-        Literal["loss", "step", "score", "generate", "cli", "all"], typer.Argument(help="What.")
+        Literal["loss", "step", "score", "generate", "cli", "all"],
+        typer.Argument(help="What to measure."),
     ],
     size: Annotated[
         Literal["table", "small"],
-        typer.Option("--size", help="The sizes of the documentation, or seconds of work."),
+        typer.Option("--size", help="The sizes in the documentation, or ones that take seconds."),
     ] = "table",
     rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Times that each way runs, after a warm-up.")
+        int, typer.Option("--rounds", min=1, help="How often each way runs, after a warm-up.")
     ] = 3,
     model: Annotated[
-        Path | None, typer.Option("--model", help="generate: with this one, and --tokens.")
+        Path | None, typer.Option("--model", help="For generate: this model, with --tokens.")
     ] = None,
     tokens: Annotated[
-        Path | None, typer.Option("--tokens", help="generate: prompts of this token table.")
+        Path | None, typer.Option("--tokens", help="For generate: prompts from this token table.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the times: a .png.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the times as a .png.")] = None,
     *,
     common: options.Common,
     launch: options.Launch,
 ) -> None:
     """Example: wmss bench loss --plot loss.png
 
-    Runs wmss's way and others in turns and shows medians, lowest and highest. The limit is what
-    the machine's matrix products, measured between the runs, would need for the same FLOPs.
-    Memory is measured in a process for each way. Prints the folder, or with --json the numbers.
+    Runs wmss's way and others in turns, and shows the median, the lowest and the highest. The limit
+    is the time that the machine's matrix products, measured between the runs, would need for the
+    same FLOPs. Memory is measured in a separate process for each way. Prints the folder, or with
+    --json the numbers.
     """
     from wmss_cli.bench.results import RESULTS_FILE, Report
     from wmss_cli.stages.bench_config import PARTS, BenchConfig
 
     if (model is None) != (tokens is None):
-        raise ConfigError("--model and --tokens go together: the table is of the model's tokenizer")
+        raise ConfigError(
+            "--model and --tokens go together: the table has to be of the model's tokenizer"
+        )
     if model is not None and part not in ("generate", "all"):
         raise ConfigError(f"--model and --tokens are for generate; leave them out of {part}")
     resolved = options.configure(common.config, common.sets, launch.settings).config
@@ -135,7 +139,7 @@ def _ways(entries: tuple[Entry, ...]) -> Table:
 
 def _ratios(ratios: tuple[Ratio, ...]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    # On a narrow screen names are folded, and numbers stay whole.
+    # On a narrow screen names are folded, but numbers stay whole.
     table.add_column("ratio", overflow="fold")
     has_goals = any(ratio.goal is not None for ratio in ratios)
     for heading in ("of", "found", *(("goal", "") if has_goals else ())):

@@ -27,23 +27,24 @@ RunName = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 
-@app.command("status", short_help="Show how a submitted run stands.")
+@app.command("status", short_help="Show the state of a submitted run.")
 @options.spread
 def status(
     run: RunName = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again until it ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Watch until it ends.")] = False,
     as_json: Json = False,
     all_: Annotated[
-        bool, typer.Option("--all", help="A row for each stage, also of a large study.")
+        bool, typer.Option("--all", help="A row for each stage, even of a large study.")
     ] = False,
     *,
     selection: options.Selection,
 ) -> None:
     """Example: wmss status my-run --watch
 
-    Stages, jobs and arrays; step, loss and speed from the stage's own heartbeat; Slurm's estimate
-    for what waits; GPU-hours and efficiency of what ended; for a failure the end of its log and
-    the command that fixes it. A large study is a table of arms and seeds.
+    Shows stages, jobs and arrays; step, loss and speed from the stage's own heartbeat; Slurm's
+    estimated start of waiting jobs; GPU-hours and efficiency of jobs that ended; and for a failure,
+    the end of its log and the command that fixes it. A large study is shown as a table of arms and
+    seeds.
     """
     from wmss_cli.cli import following, status_table
     from wmss_cli.slurm.runs import find_run
@@ -70,7 +71,7 @@ def status(
 
 
 def _show_findings(steps: Sequence[Step]) -> None:
-    """Print the accuracies of a study that is done, and where its page is."""
+    """Print the accuracies of a finished study, and where its page is."""
     from wmss_cli.cli import tables
     from wmss_cli.results.findings import Findings
 
@@ -95,13 +96,13 @@ def logs(
         ),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the job ends or Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Keep printing until the job ends, or Ctrl-C.")
     ] = False,
-    rank: Annotated[int, typer.Option("--rank", help="Process of a training stage.")] = 0,
+    rank: Annotated[int, typer.Option("--rank", help="Rank of a training process.")] = 0,
     task: Annotated[
         int | None, typer.Option("--task", help="Shard of an array; a failed one if left out.")
     ] = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many from the end.")] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines from the end.")] = 50,
     *,
     selection: options.Selection,
 ) -> None:
@@ -127,21 +128,21 @@ def logs(
             return
 
 
-@app.command("cancel", short_help="Cancel what waits and runs of a run.")
+@app.command("cancel", short_help="Cancel the waiting and running jobs of a run.")
 @options.spread
 def cancel(
     run: Annotated[str, typer.Argument(help="Folder or name of a run.")],
     stages: Annotated[
         list[str] | None, typer.Argument(help="Only these stages.", show_default=False)
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     *,
     selection: options.Selection,
 ) -> None:
     """Example: wmss cancel my-run --arm wmss --seed 1
 
-    Training saves first, if Slurm gives it the time; 'wmss retry' continues from there. Of an arm
-    or a seed only those jobs are cancelled that nothing else in the study needs.
+    Training saves first, if Slurm gives it the time; 'wmss retry' continues from there. With --arm
+    or --seed, only jobs that nothing else in the study needs are cancelled.
     """
     from wmss_cli.slurm.runs import active_jobs, cancel, find_run, later_jobs
     from wmss_cli.stages.plan import only_of
@@ -153,11 +154,11 @@ def cancel(
         own = only_of(plan, selection.arm, selection.seed, selection.model)
         wanted = [step.label for step in own if not wanted or step.label in wanted]
         if not wanted:
-            console.err.print("The rest of the study needs all of it; nothing is cancelled.")
+            console.err.print("The rest of the study needs all of these; nothing is cancelled.")
             return
     jobs, later = active_jobs(ledger, wanted), later_jobs(ledger, wanted)
     if not jobs and not later:
-        console.err.print("Nothing waits or runs.")
+        console.err.print("No job waits or runs.")
         return
     what = ", ".join(f"{job.stage} ({job.job_id})" for job in jobs)
     more = f", and {len(later)} that {verb(len(later))} not sent yet" if later else ""
@@ -183,8 +184,8 @@ def retry(
 ) -> None:
     """Example: wmss retry my-run --slurm train.time_limit_min=2880
 
-    Only failed and missing shards are done again. Jobs that wait or run are left alone, unless
-    they wait for what failed. The profile is that of the run, unless one is given.
+    Only failed and missing shards are done again. Jobs that wait or run are left alone, unless they
+    wait for something that failed. The run's own profile is used, unless one is given.
     """
     from wmss_cli.cli.submitting import resubmit
     from wmss_cli.slurm.runs import find_run
@@ -198,7 +199,7 @@ def retry(
 def runs(as_json: Json = False) -> None:
     """Example: wmss runs
 
-    Every run that was submitted by this user and whose folder is still there.
+    Lists every run that you have submitted and whose folder still exists.
     """
     from wmss_cli.slurm.runs import known_runs, summaries
 
@@ -206,7 +207,7 @@ def runs(as_json: Json = False) -> None:
     if as_json:
         console.print_json([run.model_dump() for run in found])
         return
-    # Folders are there to be copied: no column folds them.
+    # Folders are meant to be copied, so no column folds them.
     rows = [("run", "sent", "stages", "folder")]
     for run in found:
         sent = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.time))
@@ -219,4 +220,4 @@ def runs(as_json: Json = False) -> None:
         cells = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)]
         console.print_line(" " + "   ".join((*cells, row[3])))
     if any(run.jobs is None for run in found):
-        console.err.print("Slurm does not answer: what waits and runs is not known.")
+        console.err.print("Slurm does not answer, so the jobs are unknown.")

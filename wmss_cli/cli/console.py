@@ -25,6 +25,6 @@ def print_line(text: str) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print an error's line to stderr, with a red word before it on a terminal."""
+    """Print an error to stderr as one line; on a terminal it begins with a red word."""
     err.print("[bold red]error:[/] ", end="", highlight=False)
     err.print(text, markup=False, highlight=False, soft_wrap=True)

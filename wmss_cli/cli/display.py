@@ -35,7 +35,7 @@ class Display:
     Parameters
     ----------
     console : Console
-        On stderr.
+        A console on stderr.
     """
 
     def __init__(self, console: Console) -> None:
@@ -44,7 +44,7 @@ class Display:
 
     @contextmanager
     def stage(self, label: str) -> Iterator[Watch]:
-        """Show a stage while it runs; what is yielded takes its progress."""
+        """Show a stage while it runs; the function that is yielded takes its progress."""
         if self._live:
             bar = 16 if self._console.width >= _WIDE else 10
             with _bars(self._console, bar) as bars:
@@ -101,7 +101,7 @@ def _bars(console: Console, width: int) -> Bars:
 
 
 def _update_bar(bars: Bars, task: object, progress: Progress | None, width: int) -> None:
-    """Show a progress; `width` is what label and bar leave, in columns."""
+    """Show progress; `width` is the room that label and bar leave, in columns."""
     if progress is not None:
         # The numbers done/total, the spinner, and a space after each column but the last.
         width -= 2 * len(str(progress.total or progress.done)) + 1 + 5
@@ -116,7 +116,7 @@ def _update_bar(bars: Bars, task: object, progress: Progress | None, width: int)
 def detail(progress: Progress, width: int | None = None) -> str:
     """Say loss, speed, both shares, memory and time left, as far as they are known.
 
-    Where that is wider than `width`, memory goes first, then the shares, then the speed.
+    If that is wider than `width`, memory is left out first, then the shares, then the speed.
     """
     parts = {**pace(progress), "left": left(progress)}
     for dropped in ("peak_memory_gb", "share_of_limit", "mfu", "tokens_per_s"):
@@ -126,17 +126,17 @@ def detail(progress: Progress, width: int | None = None) -> str:
 
 
 def pace(progress: Progress) -> dict[str, str]:
-    """Return what a stage says of its work, by the name of the metric."""
+    """Return what a stage reports about its work, by the name of the metric."""
     found = progress.metrics
     said = {name: text.format(found[name]) for name, text in _PACE.items() if name in found}
     if found.get("share_of_limit", 0) > 1:
-        # What is attainable is an estimate.
+        # The attainable rate is an estimate.
         said["share_of_limit"] = "over 100% of attainable"
     return said
 
 
 def left(progress: Progress) -> str:
-    """Say how long a stage still needs; nothing where that is not known."""
+    """Say how long a stage still needs; empty if that is unknown."""
     if progress.seconds_left is None or progress.done == progress.total:
         return ""
     return f"{duration(progress.seconds_left)} left"
@@ -147,7 +147,7 @@ def _joined(parts: dict[str, str]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: ``8.3 s``, ``4:05 min``, ``2:10:00 h``."""
+    """Return a time as people write it: ``8.3 s``, ``4:05 min``, ``2:10:00 h``."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

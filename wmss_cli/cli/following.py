@@ -30,7 +30,7 @@ def follow(run_dir: Path, display: Display) -> bool:
     StageError
         If a stage failed, or what is left can never start.
     InterruptedRunError
-        On Ctrl-C, which ends the watching and not the jobs.
+        On Ctrl-C, which ends the watching but not the jobs.
     """
     try:
         status = watch(run_dir, display, sends=True)
@@ -54,7 +54,7 @@ def watch(
     selection: options.Selection | None = None,
     sends: bool = False,
 ) -> RunStatus:
-    """Show a run again and again until it is over, and return the last look.
+    """Show a run again and again until it is over, and return its last status.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def watch(
 
 
 class _Rest:
-    """What is still to be sent; that Slurm does not take it is said once."""
+    """Jobs that are still to be sent; if Slurm refuses them, that is said once."""
 
     def __init__(self, ledger: Ledger, display: Display) -> None:
         self._ledger = ledger
@@ -83,7 +83,7 @@ class _Rest:
         self._said = ""
 
     def send(self) -> int:
-        """Send what there is room for, and return how much waits for room."""
+        """Send what there is room for, and return how many jobs wait for room."""
         try:
             return send_rest(self._ledger)
         except WmssError as error:
@@ -95,7 +95,7 @@ class _Rest:
 
 
 def _looks(ledger: Ledger, part: options.Selection, rest: _Rest | None) -> Iterator[RunStatus]:
-    """Look at a run, ever more slowly, until it is over."""
+    """Look at a run at growing intervals until it is over."""
     pause = _FIRST_S
     over = 0
     while True:

@@ -75,7 +75,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def wmss(
     debug: Annotated[
-        bool, typer.Option(_DEBUG, help="Show the traceback of an error (anywhere in the line).")
+        bool,
+        typer.Option(_DEBUG, help="Show the traceback of an error (anywhere on the line)."),
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -83,20 +84,20 @@ def wmss(
 ) -> None:
     """Example: wmss run demo.yaml
 
-    Post-training of language models by Weak-Driven Learning. 'wmss run' does the whole pipeline;
+    Post-training of language models by Weak-Driven Learning. 'wmss run' runs the whole pipeline;
     the other commands do one step each: curate, tokenize, sft, score-entropy, build-curriculum,
     joint-train, eval.
     """
 
 
 def main() -> None:
-    """Run the command line; ``--debug`` may stand anywhere in it."""
+    """Run the command line; ``--debug`` may be anywhere in it."""
     arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
     empty = next((one for one in arguments if not one or re.fullmatch(r"--[a-z-]+=", one)), None)
     if empty is not None:
         # --out "$RUNS" would be the current folder.
         what = empty.rstrip("=") or "an argument"
-        console.print_error(f"{what} is empty; is the variable set that it is given by?")
+        console.print_error(f"{what} is empty; is the variable that it comes from set?")
         raise SystemExit(2)
     if len(arguments) < len(sys.argv) - 1:
         arguments.insert(0, _DEBUG)

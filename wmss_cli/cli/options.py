@@ -28,7 +28,7 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Folder of the result. Default: RUN_DIR/STAGE-FINGERPRINT."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Do it again, replacing what is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Do it again, replacing what exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the manifest as JSON to stdout.")]
 Processes = Annotated[
     int | None,
@@ -64,7 +64,7 @@ DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Show the scripts and what Slurm thinks of them; submit nothing.",
+        help="Show the scripts and what Slurm says about them; submit nothing.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -85,13 +85,13 @@ Seed = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Only what this one of `models` needs.", rich_help_panel=_STUDY),
+    typer.Option("--model", help="Only what this base model needs.", rich_help_panel=_STUDY),
 ]
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Where and how a command runs its stages, as it was typed."""
+    """Where and how a command runs its stages, as given on the command line."""
 
     cluster: Cluster = None
     profile: Profile = None
@@ -101,7 +101,7 @@ class Launch:
 
     @property
     def settings(self) -> dict[str, tuple[str, Any]]:
-        """What of it is in the configuration, for :func:`configure`."""
+        """The part of it that is in the configuration, for :func:`configure`."""
         return {
             "launch.cluster": ("--cluster", self.cluster),
             "launch.profile": ("--profile", self.profile),
@@ -124,7 +124,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Common:
-    """What every stage's command takes beside its own options."""
+    """What every stage's command takes besides its own options."""
 
     config: Config = None
     sets: Set = None
@@ -164,9 +164,9 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def expand_paths(app: typer.Typer) -> None:
-    """Give all commands their paths with ``~`` and variables expanded: no shell does ``--out=~``.
+    """Give all commands their paths with ``~`` and variables expanded, also in ``--out=~``.
 
-    Paths that are options of the configuration too are texts here, and expanded with it.
+    Paths that are also options of the configuration are strings here, and are expanded with it.
     """
     for group in app.registered_groups:
         assert group.typer_instance is not None
@@ -203,7 +203,7 @@ def configure(
     Parameters
     ----------
     config, sets
-        Of ``--config`` and ``--set``.
+        The values of ``--config`` and ``--set``.
     options : mapping
         Dotted key to (name of the option, value or None).
     """

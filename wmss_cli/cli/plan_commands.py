@@ -1,4 +1,4 @@
-"""The command that looks ahead: plan."""
+"""The command that predicts what a study needs: plan."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wmss_cli.cli import console, options
 app = typer.Typer()
 
 _GPUS = "GPUs"
-_SAMPLES = "Samples, before there is a token table; assumed as of AM-1.4M where left out"
+_SAMPLES = "Samples, if there is no token table yet; if left out, those of AM-1.4M are assumed"
 _ANSWERS = "Evaluation"
 
 
-@app.command("plan", short_help="Predict memory, cost and power of a study before a job is sent.")
+@app.command("plan", short_help="Predict memory, cost and power of a study before any job is sent.")
 @options.spread
 def plan(
     config: Annotated[Path, typer.Argument(help="YAML file; 'wmss init' writes examples.")],
@@ -27,7 +27,7 @@ def plan(
             "--mfu",
             min=0.01,
             max=1.0,
-            help="MFU of a training step, from a metrics.jsonl of yours. Default: arithmetic.",
+            help="MFU of a training step, from a metrics.jsonl of yours. Default: computed.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
@@ -49,7 +49,7 @@ def plan(
     gpus: Annotated[
         int | None,
         typer.Option(
-            "--gpus", min=1, help="Number of all GPUs, without a profile.", rich_help_panel=_GPUS
+            "--gpus", min=1, help="Total number of GPUs, without a profile.", rich_help_panel=_GPUS
         ),
     ] = None,
     mem_gb: Annotated[
@@ -61,7 +61,7 @@ def plan(
         typer.Option(
             "--gpu-tflops",
             min=0.1,
-            help="Dense bf16 TFLOP/s of one GPU, by its data sheet.",
+            help="Dense bf16 TFLOP/s of one GPU, from its data sheet.",
             rich_help_panel=_GPUS,
         ),
     ] = None,
@@ -72,7 +72,7 @@ def plan(
     mean_tokens: Annotated[
         int | None,
         typer.Option(
-            "--mean-tokens", min=1, help="Mean tokens of a sample.", rich_help_panel=_SAMPLES
+            "--mean-tokens", min=1, help="Mean tokens per sample.", rich_help_panel=_SAMPLES
         ),
     ] = None,
     mean_completion_tokens: Annotated[
@@ -80,7 +80,7 @@ def plan(
         typer.Option(
             "--mean-completion-tokens",
             min=1,
-            help="Mean tokens of a completion. Default: all of --mean-tokens.",
+            help="Mean tokens per completion. Default: all of --mean-tokens.",
             rich_help_panel=_SAMPLES,
         ),
     ] = None,
@@ -89,7 +89,7 @@ def plan(
         typer.Option(
             "--mean-answer-tokens",
             min=1,
-            help="Mean tokens of an answer, cut at each task's limit. Default: as a completion.",
+            help="Mean tokens per answer, cut at each task's limit. Default: as for a completion.",
             rich_help_panel=_ANSWERS,
         ),
     ] = None,
@@ -98,7 +98,7 @@ def plan(
         typer.Option(
             "--problems",
             min=1,
-            help="Problems of each task whose number is not known yet. Default: 500.",
+            help="Problems of each task, where their number is not known yet. Default: 500.",
             rich_help_panel=_ANSWERS,
         ),
     ] = None,
@@ -117,11 +117,11 @@ def plan(
 ) -> None:
     """Example: wmss plan qwen3-8b.yaml --samples 215000 --mean-tokens 4096
 
-    For sft and joint-train: what each ZeRO stage holds on a GPU, the largest micro-batch that
-    fits, time, MFU and disk space. For the study: GPU-hours of each arm alone, what it adds to
-    the others, and of all; the smallest difference that the study can find; and the hours of the
-    whole pipeline, by stage. It reads the models' config.json, the run's token table and the
-    tasks, if they are there; what is not is assumed, and said.
+    For sft and joint-train: the memory that each ZeRO stage needs on a GPU, the largest micro-batch
+    that fits, time, MFU and disk space. For the study: the GPU-hours of each arm alone, those that
+    it adds to the others, and the total; the smallest difference that the study can find; and the
+    hours of the whole pipeline, by stage. It reads the models' config.json, the run's token table
+    and the tasks, if they exist; what is missing is assumed, and the output says so.
     """
     from wmss_cli.cli import plan_tables
     from wmss_cli.preflight.forecast import forecast

@@ -22,20 +22,20 @@ MEMORY_COLUMNS = (
 )
 """Of :func:`memory_cells`: peak is the sum of the four before, and the larger of batch and step."""
 STUDY_COLUMNS = ("arm", "trainings", "steps", "FLOPs", "GPU-hours alone", "added")
-STAGE_COLUMNS = ("stage", "steps", "GPU-hours", "longest step", "on the longest way")
+STAGE_COLUMNS = ("stage", "steps", "GPU-hours", "longest step", "on the longest path")
 """Of :func:`stage_rows`; the last two are hours by the clock."""
 POWER_COLUMNS = ("benchmark", "problems", "one comparison", "corrected")
 
 TOLD_APART = 0.05
-"""A benchmark that cannot show so large a difference is named."""
+"""A benchmark that cannot show a difference this large is named."""
 _GB = 1e9
 
 
 def show(found: Forecast) -> None:
     """Print a forecast."""
     _say(
-        f"{found.gpus} GPUs of {found.gpu_mem_gb:g} GB, of which {found.usable_bytes / _GB:g} GB "
-        f"are planned with, and {found.gpu_tflops:g} TFLOP/s.\n"
+        f"{found.gpus} GPUs of {found.gpu_mem_gb:g} GB, of which "
+        f"{found.usable_bytes / _GB:g} GB are planned for use, and {found.gpu_tflops:g} TFLOP/s.\n"
         f"{found.samples:,} samples of {found.mean_tokens:,.0f} tokens, "
         f"{found.mean_completion_tokens:,.0f} of them completion; from {found.samples_from}."
     )
@@ -101,7 +101,7 @@ def _memory(training: TrainingForecast) -> Table:
 
 
 def memory_cells(row: StageMemory) -> Sequence[str]:
-    """Return what a table says of a ZeRO stage: GB, and the largest micro-batch in tokens."""
+    """Return the table's cells for a ZeRO stage: GB, and the largest micro-batch in tokens."""
     sizes = (
         row.weights_bytes,
         row.gradients_bytes,
@@ -125,13 +125,13 @@ def _work(training: TrainingForecast, found: Forecast) -> Table:
 
 
 def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str, str]]:
-    """Return what a table says of a training: names and values."""
+    """Return the table's rows for a training: names and values."""
     use = training.use_zero_stage
     lowest = "none fits" if use is None else f"{use} is the lowest that fits"
     flops, mfu = f"{training.flops:.2e}", f"{100 * training.mfu:.0f} %"
     if training.recomputed_flops:
         flops += f", and {training.recomputed_flops:.2e} recomputed"
-        mfu += f"; {100 * training.mfu_with_recomputation:.0f} % with what is recomputed"
+        mfu += f"; {100 * training.mfu_with_recomputation:.0f} % with recomputation"
     rows = [
         ("zero_stage", f"{lowest}; configured is {training.zero_stage}"),
         (
@@ -141,17 +141,17 @@ def work_rows(training: TrainingForecast, found: Forecast) -> Sequence[tuple[str
         ),
         ("FLOPs", flops),
         ("time", f"{amount(training.hours)} hours, {amount(training.gpu_hours)} GPU-hours"),
-        ("of it", _parts(training, found)),
+        ("of which", _parts(training, found)),
         ("MFU", f"{mfu}, as given" if found.mfu is not None else mfu),
         (
             "disk",
-            f"{training.disk_bytes / _GB:,.0f} GB, {training.checkpoint_bytes / _GB:,.0f} GB a "
+            f"{training.disk_bytes / _GB:,.0f} GB, {training.checkpoint_bytes / _GB:,.0f} GB per "
             "checkpoint",
         ),
         ("saving", f"a Slurm job is told {training.signal_lead_s} s before its limit"),
     ]
     if training.runs > 1:
-        rows.append(("runs", f"{training.runs}, one for each iteration; all this is for one"))
+        rows.append(("runs", f"{training.runs}, one for each iteration; these values are for one"))
     return rows
 
 
@@ -177,9 +177,10 @@ def _show_pipeline(pipeline: PipelineTime, gpus: int) -> None:
     table.add_row(*last, style="bold")
     console.out.print(table)
     _say(
-        f"{amount(pipeline.gpu_hours)} GPU-hours. From start to end {amount(pipeline.path_hours)} "
-        "hours, if all that can run at the same time does; one step after another, each training "
-        f"on {gpus} GPUs, {amount(pipeline.serial_hours)} hours. Waiting in the queue is not in it."
+        f"{amount(pipeline.gpu_hours)} GPU-hours. From start to end it takes "
+        f"{amount(pipeline.path_hours)} hours, if everything that can run at the same time does; "
+        f"one step after another, each training on {gpus} GPUs, it takes "
+        f"{amount(pipeline.serial_hours)} hours. Waiting in the queue is not included."
     )
 
 
@@ -216,14 +217,14 @@ def _show_study(study: StudyForecast, found: Forecast) -> None:
     kinds = ", ".join(f"{kind} {_percent(study, hours)}" for kind, hours in study.kinds.items())
     _say(f"GPU-hours: {kinds}.")
     _say(
-        f"FLOP/s: {100 * found.computing_share:g} % of the data sheet's while a pass computes, "
-        f"{100 * study.generation_share:g} % while answers are written."
+        f"FLOP/s: {100 * found.computing_share:g} % of the data sheet's rate while a pass "
+        f"computes, {100 * study.generation_share:g} % while answers are written."
     )
     if study.problems:
         times = "once" if study.samples == 1 else f"{study.samples} times"
         _say(
             f"Each model answers {sum(study.problems.values()):,} problems {times}. An answer has "
-            f"{study.mean_answer_tokens:,} tokens, or the task's limit where that is less; a "
+            f"{study.mean_answer_tokens:,} tokens, or the task's limit if that is less; a "
             f"prompt has {study.mean_prompt_tokens:,}."
         )
     else:
@@ -254,7 +255,7 @@ def _percent(study: StudyForecast, hours: float) -> str:
 
 
 def amount(value: float) -> str:
-    """Return hours with as many digits as a plan deserves."""
+    """Return hours with as many digits as an estimate deserves."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
@@ -290,11 +291,11 @@ def _detectable(found: Detectable) -> list[str]:
 
 
 def power_assumptions(power: PowerForecast) -> str:
-    """Return what the smallest differences rest on, in a few sentences."""
+    """Return the assumptions behind the smallest differences, in a few sentences."""
     assumed = power.assumptions
     spread = 100 * assumed["seed_sd"]
     seeds = (
-        "one seed, so that seeds are not covered"
+        "one seed, so the spread over seeds is not covered"
         if power.seeds == 1
         else f"{power.seeds} seeds, over which an arm's accuracy has a standard deviation of "
         f"{spread:g} point{'s' * (spread != 1)}"
@@ -313,7 +314,7 @@ def power_assumptions(power: PowerForecast) -> str:
 
 
 def too_small(power: PowerForecast) -> list[str]:
-    """Return sentences on what cannot show a difference of :data:`TOLD_APART`, if anything."""
+    """Return sentences on what cannot show a difference of :data:`TOLD_APART`, if any."""
     points = f"A difference of {100 * TOLD_APART:.0f} points"
     lines = []
     small = [

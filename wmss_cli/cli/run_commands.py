@@ -31,7 +31,7 @@ Directory = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON to stdout.")]
 
 
-@app.command("run", short_help="Run the whole pipeline; what is done is skipped.")
+@app.command("run", short_help="Run the whole pipeline; finished steps are skipped.")
 @options.spread
 def run(
     config: Annotated[Path, typer.Argument(help="YAML file; 'wmss init' writes examples.")],
@@ -45,11 +45,11 @@ def run(
 ) -> None:
     """Example: wmss run study.yaml --set seeds=[0,1,2]
 
-    All arms of the file, for all of its seeds and base models: curate and tokenize once, the first
-    phase once per seed, then what each arm trains, eval of every model, and a report. Equal work
-    is done once, and finished work is skipped, so an arm or a seed that is added later runs alone.
-    Ctrl-C leaves a state that the same command continues. With --cluster slurm all stages are
-    submitted at once, as jobs that wait for each other.
+    Runs all arms of the file, for all of its seeds and base models: curate and tokenize once, the
+    first phase once per seed, then the training of each arm, eval of every model, and a report.
+    Equal work is done once, and finished work is skipped, so only what is new runs if you add an
+    arm or a seed later. After Ctrl-C, the same command continues. With --cluster slurm all stages
+    are submitted at once, as jobs that wait for each other.
     """
     given = options.configure(
         config,
@@ -92,7 +92,7 @@ def arms(
 
     An arm is a way from the base model M0 to one model: where it starts, on which samples it is
     trained, what it minimises and for how many steps. 'arms' in a configuration names some of
-    these, or makes others from them by what differs.
+    these, or defines others by how they differ from these.
     """
     from wmss_cli.stages.arm_config import config_of
     from wmss_cli.stages.arms import arms_of
@@ -111,7 +111,7 @@ def arms(
         console.out.print(tables.arms(found))
 
 
-@app.command("demo", short_help="Run the whole method on a tiny model, from nothing, on a CPU.")
+@app.command("demo", short_help="Run the whole method on a tiny model, from scratch, on a CPU.")
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of all results.")] = Path(
         "runs/demo"
@@ -123,7 +123,8 @@ def demo(
     """Example: wmss demo --out runs/demo
 
     Generates arithmetic word problems (some records wrong on purpose), pretrains a small Qwen3 on
-    them, and runs the whole pipeline with arms to compare with. Takes a few minutes on two cores.
+    them, and runs the whole pipeline with several arms to compare. Takes a few minutes on two
+    cores.
     """
     from wmss_cli.stages.demo import demo_config, plan_base
 
@@ -137,16 +138,15 @@ def demo(
     with_base = replace(given, config=demo_config(given.config, data, base))
     _run(with_base, display, force, as_json)
     console.err.print(
-        "This shows the pipeline at work on a toy; it is no reproduction of the paper. With six "
-        "base models mixed logits beat neither continued fine-tuning nor softening: "
-        "docs/results.md.",
+        "This shows the pipeline at work on a toy; it does not reproduce the paper. With six base "
+        "models, mixed logits beat neither continued fine-tuning nor softening: docs/results.md.",
     )
 
 
 def _run(given: Resolved, display: Display, force: bool, as_json: bool) -> None:
     plan = _plan(given, display)
     _redo(plan.steps, force)
-    # After what can be refused: the record is of a study that runs.
+    # Only after all that can be refused: the record describes a study that runs.
     _remember(plan, given.config)
     _run_steps(plan.steps, given.config, display)
     _show_results(Path(plan.steps[-1].job.out), as_json)
@@ -173,7 +173,7 @@ def _plan(
 
 
 def _remember(plan: StudyPlan, config: c.Config) -> None:
-    """Write down what the study consists of, for a report on what there is of it."""
+    """Write down what the study consists of, for a report on it while it is unfinished."""
     from wmss_cli.results.study import write_study
 
     artifacts = {step.label: step.job.out for step in plan.steps}
@@ -197,7 +197,7 @@ def _show_results(report: Path, as_json: bool) -> None:
 
 
 def _redo(steps: Sequence[Step], force: bool) -> None:
-    """Mark all results at once, so that the plain command continues with what was forced."""
+    """Mark all results at once, so that the command without ``--force`` continues what it began."""
     from wmss_cli.core.artifact import redo
 
     if force:

@@ -31,16 +31,16 @@ def obtain(
     Parameters
     ----------
     section : Section
-        Of the stage.
+        Options of the stage.
     inputs : mapping of str to str
         Paths by role.
     shard : int, optional
-        Only this part.
+        Only this shard.
 
     Returns
     -------
     (Path, Manifest) or None
-        The artifact; None where jobs were sent that are not done.
+        The artifact; None if jobs were sent that are not done.
     """
     from wmss_cli.core.manifest import read_manifest
     from wmss_cli.stages.model_checks import check_job
@@ -67,7 +67,7 @@ def obtain(
     if shard is not None:
         job = shard_job(job, shard)
     if resolved.launch.cluster == "slurm":
-        # Stages that are sent one by one are told apart by their folders.
+        # Stages that are sent one by one are distinguished by their folders.
         waits = dict.fromkeys(maker.step.job.out for maker in makers.values() if maker is not None)
         step = replace(step, job=job, label=Path(job.out).name, waits=tuple(waits))
         if not submitting.submit([step], run_dir, resolved, launch, common, adds=True):
@@ -89,7 +89,7 @@ def run_stage(
 ) -> None:
     """Obtain a stage's result (see :func:`obtain`), show its numbers and print its folder.
 
-    Without `section`, the stage's own section of the configuration says how.
+    Without `section`, the stage's own section of the configuration is used.
     """
     if section is None:
         from wmss_cli.stages import table

@@ -1,4 +1,4 @@
-"""The commands around a run: init, doctor, config show."""
+"""The commands that prepare a run: init, doctor, config show."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 @app.command("init", short_help="Copy example configurations into a folder.")
 def init(
-    folder: Annotated[Path, typer.Argument(help="Is created.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="The folder to create.")] = Path(),
     profile: Annotated[
         bool, typer.Option("--profile", help="Write a profile for the Slurm cluster seen here.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Example: wmss init my-project
 
-    Prints the files that were written: configurations, and profiles in slurm_templates/. With
-    --profile only one for this cluster, from what sinfo says of its partitions, GPUs and limits.
+    Prints the files that it writes: configurations, and profiles in slurm_templates/. With
+    --profile, only one for this cluster, made from the partitions, GPUs and limits in sinfo.
     """
     if profile:
         _write({folder / "cluster.yaml": _seen_profile()}, force)
@@ -52,7 +52,7 @@ def init(
 def _write(texts: Mapping[Path, str], force: bool) -> None:
     there = [str(target) for target in sorted(texts) if target.exists()]
     if there and not force:
-        raise ConfigError(f"{', '.join(there)}: there already; choose another folder or --force")
+        raise ConfigError(f"{', '.join(there)}: already here; choose another folder or --force")
     for target, text in sorted(texts.items()):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
@@ -66,24 +66,22 @@ def _seen_profile() -> str:
     name = cluster_config().name
     return render(
         suggest(partitions()),
-        f"For the cluster {name}, from what sinfo says of it. Change what does not fit;\n"
+        f"For the cluster {name}, from what sinfo says about it. Change what does not fit;\n"
         "'wmss doctor --profile cluster.yaml' checks it.",
     )
 
 
-@app.command("doctor", short_help="Say what is here, what is missing, and how to get it.")
+@app.command("doctor", short_help="Check what is installed, what is missing, and how to get it.")
 def doctor(
     model: Annotated[
         str | None,
-        typer.Argument(
-            help="Only look at this model: a folder, or an artifact.", show_default=False
-        ),
+        typer.Argument(help="Check only this model: a folder, or an artifact.", show_default=False),
     ] = None,
     config: options.Config = None,
     sets: options.Set = None,
     profile: Annotated[
         str | None,
-        typer.Option("--profile", metavar="NAME", help="Also look at Slurm: h800:8b, or a file."),
+        typer.Option("--profile", metavar="NAME", help="Also check Slurm: h800:8b, or a file."),
     ] = None,
     submit: Annotated[
         bool, typer.Option("--submit", help="Also send a small job to two nodes, and wait for it.")
@@ -93,14 +91,14 @@ def doctor(
 ) -> None:
     """Example: wmss doctor --profile h800:8b --submit
 
-    Ends with exit code 3 where something is missing that wmss cannot do without. With --profile it
-    compares the cluster with what the profile asks for; with --submit it also looks from the
-    compute nodes: shared folder, the same Python, GPUs, NCCL's bandwidth between two nodes.
-    With MODEL it looks at its weights, tokenizer, context, chat template and stop tokens instead,
+    Ends with exit code 3 if something is missing that wmss cannot do without. With --profile it
+    compares the cluster with what the profile asks for; with --submit it also checks from the
+    compute nodes: shared folder, the same Python, GPUs, NCCL's bandwidth between two nodes. With
+    MODEL it checks that model's weights, tokenizer, context, chat template and stop tokens instead,
     as every stage does before it begins.
     """
     if model is not None and (profile is not None or submit):
-        raise ConfigError("MODEL and --profile are looked at one by one; leave one of them out")
+        raise ConfigError("MODEL and --profile are checked separately; leave one of them out")
     if submit and profile is None:
         raise ConfigError("--submit needs to know what to ask for; add --profile NAME")
     if model is not None:
@@ -138,7 +136,7 @@ def _examine_cluster(name: str | None, changes: tuple[str, ...], submit: bool) -
 
     profile = None if name is None else load_profile(name, changes)
     findings = examine_cluster(profile)
-    # What the login node sees to be missing would only make the job fail.
+    # What the login node finds missing would only make the job fail.
     if submit and profile and name and all(found.state != "missing" for found in findings):
         findings += examine_jobs(profile, name, Display(console.err).say)
     return list(findings)

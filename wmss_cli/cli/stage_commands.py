@@ -33,7 +33,7 @@ RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak 
 EpochsOption = Annotated[float | None, typer.Option("--epochs", help="Passes over the samples.")]
 
 
-@app.command("curate", short_help="Keep the records whose answers hold.")
+@app.command("curate", short_help="Keep the records whose answers are right.")
 @options.spread
 def curate(
     data: Annotated[
@@ -52,9 +52,9 @@ def curate(
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that check answers.")
     ] = None,
-    shards: Annotated[int | None, typer.Option("--shards", help="Parts to check.")] = None,
+    shards: Annotated[int | None, typer.Option("--shards", help="Number of shards.")] = None,
     shard: Annotated[
-        int | None, typer.Option("--shard", help="Check only this part, from 0; do not merge.")
+        int | None, typer.Option("--shard", help="Check only this shard, from 0; do not merge.")
     ] = None,
     processes: options.Processes = None,
     *,
@@ -65,7 +65,7 @@ def curate(
 
     Reads records in the AM-1.4M format, keeps well-formed samples whose answer is right (compared
     by math-verify, or run against its tests in a sandbox), removes copies and near copies, and
-    writes every rejected row's id and reason beside the kept ones, with a data card. Prints the
+    writes every rejected row's id and reason next to the kept ones, with a data card. Prints the
     folder.
     """
     from wmss_cli.data.sources import data_inputs
@@ -95,7 +95,9 @@ def curate(
 @app.command("tokenize", short_help="Render and tokenise the kept records, once for all stages.")
 @options.spread
 def tokenize(
-    examples: Annotated[Path, typer.Option("--examples", "-e", help="Written by 'wmss curate'.")],
+    examples: Annotated[
+        Path, typer.Option("--examples", "-e", help="Folder that 'wmss curate' wrote.")
+    ],
     model: ModelOption = None,
     max_seq_len: Annotated[
         int | None, typer.Option("--max-seq-len", help="Longest sample, in tokens.")
@@ -132,8 +134,8 @@ def sft(
 ) -> None:
     """Example: wmss sft --model base --tokens runs/a/tokens --out runs/a/sft --epochs 1
 
-    Writes OUT/model, a Hugging Face folder, and OUT/metrics.jsonl. Interrupted (Ctrl-C, SIGTERM,
-    SIGUSR1, SIGUSR2), it saves and the same command goes on.
+    Writes OUT/model, a Hugging Face folder, and OUT/metrics.jsonl. If it is interrupted (Ctrl-C,
+    SIGTERM, SIGUSR1, SIGUSR2), it saves, and the same command continues.
     """
     resolved = _configure(
         common,
@@ -154,9 +156,9 @@ def sft(
 def score_entropy(
     tokens: TokensOption,
     model: ModelOption = None,
-    shards: Annotated[int | None, typer.Option("--shards", help="Parts to score.")] = None,
+    shards: Annotated[int | None, typer.Option("--shards", help="Number of shards.")] = None,
     shard: Annotated[
-        int | None, typer.Option("--shard", help="Score only this part, from 0; do not merge.")
+        int | None, typer.Option("--shard", help="Score only this shard, from 0; do not merge.")
     ] = None,
     processes: options.Processes = None,
     *,
@@ -165,8 +167,8 @@ def score_entropy(
 ) -> None:
     """Example: wmss score-entropy --model base --tokens runs/a/tokens --out runs/a/entropy-weak
 
-    Mean entropy (nats) of the distributions that predict each completion's tokens. Each shard is
-    an artifact of its own; a second run scores only what is missing, then merges.
+    Computes the mean entropy (nats) of the distributions that predict each completion's tokens.
+    Each shard is an artifact of its own; a second run scores only what is missing, then merges.
     """
     resolved = _configure(
         common,
@@ -195,8 +197,8 @@ def build_curriculum(
 ) -> None:
     """Example: wmss build-curriculum --weak runs/a/entropy-weak --strong runs/a/entropy-strong
 
-    Reports the effective sample size, the unique samples, and what share each of the three terms
-    gives. All-zero weights are an error.
+    Reports the effective sample size, the unique samples, and the share that each of the three
+    terms contributes. All-zero weights are an error.
     """
     resolved = _configure(
         common,
@@ -224,7 +226,7 @@ def joint_train(
     active: Annotated[
         Path | None,
         typer.Option(
-            "--active", help="Written by 'wmss build-curriculum'; else every sample once."
+            "--active", help="Folder that 'wmss build-curriculum' wrote; else every sample once."
         ),
     ] = None,
     mix_lambda: Annotated[
@@ -243,8 +245,8 @@ def joint_train(
 ) -> None:
     """Example: wmss joint-train --weak base --strong runs/a/sft -t runs/a/tokens --out runs/a/wmss
 
-    Writes OUT/model, the strong model alone, as a Hugging Face folder, and OUT/weak where the weak
-    one was co-trained. Interrupted, it saves, and the same command goes on.
+    Writes OUT/model, the strong model alone, as a Hugging Face folder, and OUT/weak if the weak one
+    was co-trained. If it is interrupted, it saves, and the same command continues.
     """
     resolved = _configure(
         common,
@@ -281,20 +283,18 @@ def evaluate(
     ] = None,
     model: ModelOption = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option("--max-new-tokens", help="Longest answer, to any task.")
+        int | None, typer.Option("--max-new-tokens", help="Longest answer to any task, in tokens.")
     ] = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="Answers to each problem.")
-    ] = None,
+    samples: Annotated[int | None, typer.Option("--samples", help="Answers per problem.")] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Of the draws; 0 is greedy.")
+        float | None, typer.Option("--temperature", help="Sampling temperature; 0 is greedy.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only the first problems of each task.")
     ] = None,
-    shards: Annotated[int | None, typer.Option("--shards", help="Parts to answer.")] = None,
+    shards: Annotated[int | None, typer.Option("--shards", help="Number of shards.")] = None,
     shard: Annotated[
-        int | None, typer.Option("--shard", help="Answer only this part, from 0; do not merge.")
+        int | None, typer.Option("--shard", help="Answer only this shard, from 0; do not merge.")
     ] = None,
     processes: options.Processes = None,
     *,
@@ -303,9 +303,9 @@ def evaluate(
 ) -> None:
     """Example: wmss eval -m runs/a/wmss --tasks gsm8k --task-data benchmarks --out runs/a/eval
 
-    One graded row per answer in OUT/generations.parquet, and each task's accuracy with its 95 %
-    interval. Greedy by default; with --samples and --temperature mean@n, pass@k and maj@k. An
-    interrupted run goes on behind the last answer.
+    Writes one graded row per answer to OUT/generations.parquet, and reports each task's accuracy
+    with its 95 % interval. Greedy by default; with --samples and --temperature also mean@n, pass@k
+    and maj@k. An interrupted run continues after the last answer.
     """
     from wmss_cli.evaluate.problems import check_problems
     from wmss_cli.evaluate.tasks import task_inputs

@@ -1,4 +1,4 @@
-"""How a large study stands: a row for each arm, a column for each seed."""
+"""The state of a large study: a row for each arm, a column for each seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def render(stages: Sequence[StageStatus]) -> Group:
     Parameters
     ----------
     stages : sequence of StageStatus
-        Of a study. What several arms share counts for each of them.
+        Those of a study. What several arms share counts for each of them.
     """
     models = list(dict.fromkeys(model for stage in stages for model in stage.models)) or [""]
     seeds = list(dict.fromkeys(seed for stage in stages for seed in stage.seeds))

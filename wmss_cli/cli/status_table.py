@@ -1,4 +1,4 @@
-"""How a run stands, as a person reads it."""
+"""The state of a run, as a person reads it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Detail:
     rows : int or None
         Most rows of what runs and failed; None is no limit.
     is_brief : bool
-        Of failures and trainings only what cannot be left out.
+        Whether only the essential is shown of failures and trainings.
     has_matrix : bool
         Whether arms and seeds are a table of their own.
     """
@@ -58,7 +58,7 @@ class _Detail:
 
 
 def render(status: RunStatus, console: Console) -> RenderableType:
-    """Return what fits the terminal: what is done is folded first, what runs or failed never.
+    """Return what fits the terminal: done stages are folded first, running or failed ones never.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def render(status: RunStatus, console: Console) -> RenderableType:
     console : Console
         Its width and height count.
     """
-    # The cursor stands in the line below.
+    # The cursor is on the line below.
     height = console.height - 1
     shown: RenderableType = ""
     for wanted in _ever_less(status):
@@ -93,16 +93,16 @@ def _ever_less(status: RunStatus) -> Iterator[_Detail]:
 
 
 def show(status: RunStatus, console: Console, whole: bool = False) -> None:
-    """Print a run as it stands, with whole paths and commands, which are there to be copied.
+    """Print the state of a run, with whole paths and commands, so that they can be copied.
 
     Parameters
     ----------
     status : RunStatus
         What to show.
     console : Console
-        Where.
+        Where to print it.
     whole : bool
-        A row for each stage, however many there are.
+        Whether each stage gets a row, however many there are.
     """
     large = not whole and len(status.stages) > _MOST_ROWS
     wanted = _Detail(("done", "waiting", "cancelled", "not sent"), has_matrix=True)
@@ -133,7 +133,7 @@ def _parts(status: RunStatus, wanted: _Detail, width: int) -> list[RenderableTyp
 
 
 def _counts(status: RunStatus, folded: Sequence[str], more: int) -> Text:
-    """Count what has no row."""
+    """Count the stages that have no row."""
     states = [stage.state for stage in status.stages]
     parts = [f"{states.count(state)} {state}" for state in folded if state in states]
     parts += [f"{more} more that run or failed"] if more else []
@@ -149,7 +149,7 @@ def _stages(status: RunStatus, rows: Sequence[StageStatus], width: int) -> Table
     if with_tasks:
         table.add_column("tasks", no_wrap=True, justify="right")
     table.add_column("time", no_wrap=True, justify="right")
-    # Where there is no room, the words of a state count more.
+    # If there is little room, the words of a state are worth more.
     with_gpus = status.gpu_hours is not None and width >= _WIDE
     if with_gpus:
         table.add_column("GPU h", no_wrap=True, justify="right")
@@ -173,7 +173,7 @@ def _stages(status: RunStatus, rows: Sequence[StageStatus], width: int) -> Table
 
 
 def hours(spent: float) -> str:
-    """Return GPU-hours, also of what was short: ``1,234.5``, ``0.25``, ``0.003``."""
+    """Return GPU-hours, also of short jobs: ``1,234.5``, ``0.25``, ``0.003``."""
     if spent >= 10:
         return f"{spent:,.1f}"
     if spent >= 0.1 or spent == 0:
@@ -182,12 +182,12 @@ def hours(spent: float) -> str:
 
 
 def _what(stage: StageStatus) -> str:
-    """Say how a stage stands: in words, and by its own heartbeat or Slurm's estimate."""
+    """Describe a stage's state: in words, and by its own heartbeat or Slurm's estimate."""
     text = stage.words
     if stage.progress is not None and stage.state == "running":
         progress = stage.progress
         total = f"/{progress.total:,}" if progress.total is not None else ""
-        # That it runs, its numbers say.
+        # Its numbers already say that it runs.
         begun = "" if text == "running" else f"{text}; "
         text = f"{begun}{progress.done:,}{total} {progress.unit}"
         more = left(progress) if _trains(stage) else detail(progress)
@@ -202,7 +202,7 @@ def _what(stage: StageStatus) -> str:
 
 
 def _trains(stage: StageStatus) -> bool:
-    """Say whether a stage tells more of itself than its row holds."""
+    """Say whether a stage reports more than its row can show."""
     progress = stage.progress
     return stage.state == "running" and progress is not None and "loss" in progress.metrics
 

@@ -1,4 +1,4 @@
-"""What a command shows when its stages become jobs: the scripts, the table, the way on."""
+"""What a command shows when its stages become jobs: the scripts, the table, the next command."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def submit(
     Parameters
     ----------
     steps : sequence of Step
-        Of a plan.
+        Steps of a plan.
     run_dir : Path
-        Of the run.
+        Folder of the run.
     adds : bool
-        Whether the steps stand beside those that were sent from this folder before; else they
+        Whether the steps are added to those that were sent from this folder before; otherwise they
         are the whole run.
     begun : callable
-        Is called when jobs are sent, before they are waited for; not where all was refused.
+        Called once jobs are sent, before they are waited for; not if all were refused.
     """
-    # Here, because they bring submitit, which other commands do without.
+    # Here, because they import submitit, which other commands do not need.
     from wmss_cli.slurm.chain import Group
     from wmss_cli.slurm.profile import load_profile
     from wmss_cli.slurm.send import PartlySentError, submit
@@ -141,7 +141,7 @@ def resubmit(
         begins=lambda: _remember(run_dir, config, display),
     )
     if all(decision.state == "done" for decision in decisions):
-        display.say("All is done; nothing to submit.")
+        display.say("Everything is done; there is nothing to submit.")
         return
     _show(decisions, run_dir, as_json)
     if launch.wait:
@@ -156,8 +156,8 @@ def _remember(run_dir: Path, config: Path | None, display: Display) -> None:
     try:
         remember(run_dir, config)
     except OSError as error:
-        # The jobs are sent all the same.
-        display.say(f"the list of runs cannot be written ({error}): name this one by its folder")
+        # The jobs are sent anyway.
+        display.say(f"the list of runs cannot be written ({error}): refer to it by its folder")
 
 
 def _dry_run(run_dir: Path, groups: Sequence[Group], adds: bool, force: bool) -> None:
@@ -183,8 +183,8 @@ def _dry_run(run_dir: Path, groups: Sequence[Group], adds: bool, force: bool) ->
     paths = sorted({path for own in missing.values() for path in own})
     if paths:
         console.err.print(
-            f"Not here yet: {', '.join(paths)}. What is made from it is marked as provisional: "
-            "its names and folders will end in other fingerprints.",
+            f"Missing: {', '.join(paths)}. Everything made from them is marked as "
+            "provisional: its names and folders will end in other fingerprints.",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -213,7 +213,7 @@ def _show(decisions: Sequence[Decision], run_dir: Path, as_json: bool) -> None:
         )
         return
     labels = {decision.link.name: decision.link.step.label for decision in decisions}
-    # What is too long for the terminal is cut in the last column.
+    # What does not fit on the terminal is cut off in the last column.
     widest = max(map(len, labels.values()))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage", no_wrap=True, min_width=widest)
@@ -250,7 +250,7 @@ def _show(decisions: Sequence[Decision], run_dir: Path, as_json: bool) -> None:
         why = "after what they need" if most is None else f"max_submitted: {most}"
         said = (
             f"{number(later, 'job')} will be sent later ({why}): "
-            "by --wait as others end, or when the same is typed again"
+            "by --wait as others end, or when you type the same command again"
         )
         console.err.print(said, highlight=False, soft_wrap=True)
     console.err.print(

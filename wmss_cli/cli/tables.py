@@ -59,7 +59,7 @@ def _tasks(tasks: Mapping[str, Any]) -> Table:
             ),
             f"{score['truncated']:,}",
         )
-    table.caption = "cut: answers that reached their longest"
+    table.caption = "cut: answers that reached the length limit"
     table.caption_justify = "left"
     return table
 
@@ -138,7 +138,7 @@ def plain_arm(arm: Arm) -> dict[str, Any]:
 
 
 def _shared(found: Sequence[Arm]) -> Iterator[str]:
-    """Say in a sentence each what arms have in common, which is done once."""
+    """Say, in a sentence each, what several arms share, which is done once."""
     groups = {
         "One M1 for each seed": [
             arm for arm in found if arm.start == "sft" and not _changes(arm, "sft")
@@ -192,7 +192,7 @@ def _arms(study: Findings) -> Table:
 
 
 def _by_task(study: Findings) -> list[Table]:
-    """Show accuracies alone, arms by tasks: as many tables as the width of a terminal asks for."""
+    """Show accuracies alone, arms by tasks: in as many tables as the width of a terminal needs."""
     if len(study.tasks) < 2:
         return []
     count = -(-len(study.tasks) // _TASKS_ACROSS)

@@ -1,9 +1,8 @@
-"""Artifacts: a folder counts only when its ``manifest.json`` is there.
+"""Artifacts: a folder counts only once its ``manifest.json`` exists.
 
-A stage writes into ``OUT.partial``, flushes everything, writes the manifest last and renames
-the folder to ``OUT``. The fingerprint (stage, options, inputs' fingerprints) says whether
-work is done already; the digest (hashes of the content) says whether an input was made again
-since.
+A stage writes into ``OUT.partial``, flushes everything, writes the manifest last and renames the
+folder to ``OUT``. The fingerprint (stage, options, inputs' fingerprints) says whether work is
+already done; the digest (hashes of the content) says whether an input has been made again since.
 
 Layout on disk::
 
@@ -53,7 +52,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _FINGERPRINT = "fingerprint"
 _CONTROL = (_FINGERPRINT, PROGRESS)
 _RUNTIME_PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "math-verify")
-# What only says how the work went is no part of the digest: made again, it differs.
+# Files that only report how the work went are not in the digest: they differ each time.
 _NOT_CONTENT = ("metrics.jsonl", "logits.jsonl", "log.txt", "card.md")
 
 
@@ -74,7 +73,7 @@ class Job:
     out : str
         Folder of the artifact.
     verify_inputs : bool
-        Whether the hashes of its inputs are checked before it begins.
+        Whether the hashes of its inputs are checked before it starts.
     """
 
     stage: str
@@ -86,7 +85,7 @@ class Job:
 
 
 def is_done(out: Path, expected: str, inputs: Mapping[str, InputRef]) -> bool:
-    """Say whether an artifact is there, is the expected one, and is not older than its inputs.
+    """Say whether an artifact exists, is the expected one, and is not older than its inputs.
 
     What ``--force`` marked (see :func:`redo`) is not done until it is made again.
     """
@@ -126,8 +125,8 @@ class Draft:
         metrics : mapping
             What the stage reports, as JSON values; units are in the names.
         scratch : collection of str
-            Folders in it that are no part of the artifact. They are removed last, so that a
-            failure before that leaves what a next attempt needs.
+            Folders in it that do not belong to the artifact. They are removed last, so that a
+            failure before that leaves what the next attempt needs.
         """
         hashes: dict[str, str] = {}
         for name in files.files_under(self.folder):
@@ -154,7 +153,7 @@ class Draft:
         )
         write_manifest(self.folder, manifest)
         if self.out.exists():
-            # Only a stale or --forced artifact is replaced; it stays whole until the new one is in.
+            # Only a stale or --forced artifact is replaced; it stays complete until then.
             old = _replaced(self.out)
             shutil.rmtree(old, ignore_errors=True)
             self.out.rename(old)
@@ -172,12 +171,12 @@ class Draft:
 
 
 def partial(out: Path) -> Path:
-    """Return the folder where an artifact is written until it is whole."""
+    """Return the folder where an artifact is written until it is complete."""
     return out.with_name(f"{out.name}.partial")
 
 
 def _replaced(out: Path) -> Path:
-    """Return where an artifact is for the moment in which another takes its place."""
+    """Return where an artifact is for the moment in which another one takes its place."""
     return out.with_name(f"{out.name}.old")
 
 
@@ -189,12 +188,12 @@ def describe(job: Job) -> tuple[str, dict[str, InputRef]]:
 
 
 def finished(job: Job) -> Manifest | None:
-    """Return the manifest where this very work is done already, else None.
+    """Return the manifest if this very work is already done, else None.
 
     Raises
     ------
     ConfigError
-        If the folder holds something else.
+        If the folder contains something else.
     """
     expected, inputs = describe(job)
     out = Path(job.out)
@@ -205,14 +204,14 @@ def finished(job: Job) -> Manifest | None:
         there = read_manifest(out)
         if there.fingerprint != expected:
             raise ConfigError(
-                f"{out}: holds another artifact ({_difference(there, job)}); "
+                f"{out}: contains another artifact ({_difference(there, job)}); "
                 "choose another --out, or --force to replace it"
             )
     return None
 
 
 def refuse_foreign_folder(out: Path) -> None:
-    """Refuse a folder that holds other files than those of an artifact.
+    """Refuse a folder that contains files other than those of an artifact.
 
     Raises
     ------
@@ -222,31 +221,31 @@ def refuse_foreign_folder(out: Path) -> None:
     if (out / MANIFEST).is_file():
         return
     if out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"{out}: a folder with other files in it; choose another --out")
+        raise ConfigError(f"{out}: this folder has other files in it; choose another --out")
     if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: a file, not a folder; choose another --out")
+        raise ConfigError(f"{out}: this is a file, not a folder; choose another --out")
 
 
 def redo(works: Mapping[Path, str]) -> Callable[[], None]:
-    """Mark what is there as to be made again (``--force``); nothing is removed.
+    """Mark what exists as to be made again (``--force``); nothing is removed.
 
-    Each artifact stays whole until :meth:`Draft.commit` puts its successor in its place. What was
-    begun before, shards too, is thrown away when the new work of that very folder begins.
+    Each artifact stays complete until :meth:`Draft.commit` puts its successor in its place. Earlier
+    unfinished work, shards too, is deleted when the new work of that very folder begins.
 
     Parameters
     ----------
     works : mapping of Path to str
-        Folders of the artifacts, and the fingerprints of what shall be in them.
+        Folders of the artifacts, and the fingerprints of what will be in them.
 
     Returns
     -------
     callable
-        Takes all marks back: as if this had not been called.
+        Removes all marks, as if this had not been called.
 
     Raises
     ------
     ConfigError
-        If one of the folders is no artifact, or another process writes it now. Then nothing is
+        If one of the folders is not an artifact, or another process is writing it. Then nothing is
         marked.
     """
     before: dict[Path, str | None] = {}
@@ -269,7 +268,7 @@ def redo(works: Mapping[Path, str]) -> Callable[[], None]:
 
 
 def _shards(out: Path) -> list[Path]:
-    """Return the folders of the shards, finished or begun, that are beside an artifact."""
+    """Return the folders of the shards, finished or begun, next to an artifact."""
     beside = out.with_name(f"{out.name}.shards")
     there = [path.name for path in beside.iterdir()] if beside.is_dir() else []
     found = [re.fullmatch(r"(\d+-of-\d+)(\.partial)?", name) for name in there]
@@ -278,15 +277,15 @@ def _shards(out: Path) -> list[Path]:
 
 @contextmanager
 def locks_there(folder: Path) -> Iterator[None]:
-    """Say in one line that a file system cannot lock files, instead of working without."""
+    """Say in one line that a file system cannot lock files, instead of working without locks."""
     try:
         yield
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
         raise ConfigError(
-            f"{folder}: its file system has no locks, without which two processes would write "
-            "the same files; mount it with flock (Lustre: -o flock), or choose another folder"
+            f"{folder}: its file system has no locks, so two processes could write the "
+            "same files; mount it with flock (Lustre: -o flock), or choose another folder"
         ) from None
 
 
@@ -302,7 +301,7 @@ def _alone(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # The file stays: to remove it would let two later processes lock two different files.
+        # The file stays: removing it would let two later processes lock two different files.
         lock.release()
 
 
@@ -313,15 +312,15 @@ def open_draft(job: Job, resumable: bool = False) -> Iterator[Draft]:
     Parameters
     ----------
     job : Job
-        What is being made.
+        The job whose result is written.
     resumable : bool
-        Whether the stage goes on with what an earlier attempt left there; else it begins with
-        an empty folder.
+        Whether the stage continues with what an earlier attempt left there; otherwise it starts
+        with an empty folder.
 
     Raises
     ------
     ConfigError
-        If another process writes it now, or it holds work to resume with other options or
+        If another process is writing it, or it contains work to resume with other options or
         inputs.
     """
     print_now, inputs = describe(job)
@@ -340,18 +339,18 @@ def open_draft(job: Job, resumable: bool = False) -> Iterator[Draft]:
         if state.is_file():
             before = unseal(state.read_bytes()) or {}
             if resumable and not before:
-                raise IntegrityError(f"{state}: damaged; --force throws the unfinished work away")
+                raise IntegrityError(f"{state}: damaged; --force deletes the unfinished work")
             attempt = before.pop("attempt", 1) + 1
             if before.pop("redo", None) != mark and mark is not None:
-                # Begun before --force.
+                # It was begun before --force.
                 attempt = 1
             elif resumable and before != owner:
                 raise ConfigError(
                     f"{folder}: unfinished work with other options or inputs; "
-                    "choose another --out, or --force to throw it away"
+                    "choose another --out, or --force to delete it"
                 )
         if not resumable or attempt == 1:
-            # What nobody claims is not gone on with.
+            # A draft without a known owner is never continued.
             shutil.rmtree(folder)
             folder.mkdir()
         under = {} if mark is None else {"redo": mark}

@@ -45,39 +45,39 @@ SYSTEM_PROMPT = (
 """Table 7 of the paper, to the letter."""
 
 TEMPLATE_DATE = "2024-07-26"
-"""What Llama 3's templates take where they cannot know today."""
+"""The date that Llama 3's templates use if they cannot know today's."""
 
 
 class CurateConfig(Section):
     """Which records are kept."""
 
     EXECUTION = frozenset({"workers", "shards", "unsafe_programs"})
-    # 2: phrases count where they are rare, and near-duplicates answer the same question.
+    # 2: only rare phrases count, and near-duplicates have to answer the same question.
     RULES = 2
 
     format: Literal["tags", "any"] = "tags"
-    """`tags`: exactly one <think>…</think> and one <answer>…</answer>; `any`: no matter how."""
+    """`tags`: exactly one <think>…</think> and one <answer>…</answer>; `any`: any form."""
     unverifiable: Literal["reject", "keep"] = "reject"
-    """What happens to a record that has nothing to check its answer by."""
+    """What happens to a record whose answer cannot be checked against anything."""
     unsafe_programs: bool = False
-    """Run programs of models without a sandbox where none works; else that is an error."""
+    """Run programs of models without a sandbox if none works; otherwise that is an error."""
     deduplicate: Literal["none", "exact", "near"] = "near"
-    """`exact` rejects a record whose prompt and completion both equal those of an earlier one, but
-    for case and white space; `near` one that is nearly equal to an earlier one, too, and has the
-    same numbers in its prompt and the same reference answer or tests."""
+    """`exact` rejects a record whose prompt and completion both equal those of an earlier one,
+    apart from case and white space; `near` also rejects one that is nearly equal to an earlier one
+    and has the same numbers in its prompt and the same reference answer or tests."""
     near_threshold: Annotated[float, Field(gt=0.0, le=0.99)] = 0.8
-    """From this overlap on (Jaccard, of the sets of five words in a row, estimated by MinHash) two
-    records are nearly equal."""
+    """Two records are nearly equal from this overlap on (Jaccard similarity of their sets of five
+    words in a row, estimated by MinHash)."""
     shards: Count | None = None
-    """Parts that are checked one by one, or side by side: by `launch.processes` on this machine, as
-    far as `workers` find CPU cores, or as jobs of Slurm. What is done is not done again. If null:
-    one a process on this machine, and one job of Slurm."""
+    """Number of shards, which are checked one after another, or in parallel: by `launch.processes`
+    on this machine, as far as there are CPU cores for `workers`, or as Slurm jobs. Finished shards
+    are not done again. If null: one per process on this machine, or one Slurm job."""
     verify_timeout_s: Positive = 10.0
     """Time limit for checking one answer, in seconds; a check that exceeds it is a rejection."""
     limit: Count | None = None
-    """Read at most this many records (all of them if null)."""
+    """Read at most this many records (all if null)."""
     workers: Count = 2
-    """Processes that check answers, of each shard."""
+    """Processes that check answers, for each shard."""
 
 
 class TokenizeConfig(Section):
@@ -88,7 +88,7 @@ class TokenizeConfig(Section):
     system_prompt: str = SYSTEM_PROMPT
     """The system message before every prompt. The default is the paper's (Table 7)."""
     template_date: Day = TEMPLATE_DATE
-    """What a chat template that writes today's date writes, so that prompts are the same every
+    """The date for a chat template that would write today's, so that prompts are the same every
     day. `eval` must have the same."""
     max_seq_len: Annotated[int, Field(ge=2)] = 8192
     """Longest sample, in tokens, prompt and completion together."""
@@ -102,11 +102,13 @@ class ScoreConfig(Section):
     EXECUTION = frozenset({"shards", "max_batch_tokens", "kernels"})
 
     shards: Count | None = None
-    """Parts that are scored one by one, or side by side: by `launch.processes` on this machine, or
-    as jobs of Slurm. What is done is not done again. If null: four a process on this machine, so
-    that none is idle for long (one if there is one process), and one job of Slurm."""
+    """Number of shards, which are scored one after another, or in parallel: by `launch.processes`
+    on this machine, or as Slurm jobs. Finished shards are not done again. If null: four per process
+    on this machine, so that none is idle for long (one if there is one process), or one Slurm
+    job."""
     max_batch_tokens: Count = 16384
-    """Most tokens of a forward pass. Samples are packed into it; a longer one passes alone."""
+    """Most tokens of a forward pass. Samples are packed into it; a longer one has a pass of its
+    own."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and fp32 on a CPU; the softmax is always fp32."""
     kernels: Literal["auto", "liger", "none"] = "auto"
@@ -114,13 +116,13 @@ class ScoreConfig(Section):
 
 
 class CurriculumConfig(Section):
-    """Weights from how the entropy moved (Eq. 10), and the weighted sample."""
+    """Weights from the change of the entropy (Eq. 10), and the weighted sample."""
 
     NEUTRAL: ClassVar[Mapping[str, Any]] = {"choice": "weighted"}
 
     choice: Literal["weighted", "random"] = "weighted"
-    """Which samples the draw falls on. `random`: as many of each multiplicity as the weighted draw
-    has, dealt to random samples: a control of the choice, at equal repetition."""
+    """Which samples are drawn. `random`: as many of each multiplicity as in the weighted draw,
+    assigned to random samples, to test the choice at equal repetition."""
     alpha: NonNegative = 0.1
     """Weight of the weak model's entropy: samples that the weak model finds hard."""
     beta: NonNegative = 0.8
@@ -130,11 +132,11 @@ class CurriculumConfig(Section):
     normalization: Literal["paper", "per_term"] = "paper"
     """`paper`: one normalisation at the end; `per_term`: each term sums to 1 before it is mixed."""
     sampling: Literal["with_replacement", "without_replacement"] = "with_replacement"
-    """How the active set is drawn; without replacement by Gumbel top-k."""
+    """How the active set is drawn; without replacement, by Gumbel top-k."""
     multiplier: Positive = 1.0
     """Size of the active set, as a multiple of the number of samples."""
     seed: Seed = 0
-    """Of the draw."""
+    """Seed of the draw."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -158,45 +160,47 @@ class EvalConfig(Section):
     RULES = 2
 
     shards: Count | None = None
-    """Parts that are answered and graded one by one, or side by side: by `launch.processes` on this
-    machine, or as jobs of Slurm. Each is kept when it is done. If null: one a process on this
-    machine, and one job of Slurm."""
+    """Number of shards, which are answered and graded one after another, or in parallel: by
+    `launch.processes` on this machine, or as Slurm jobs. Finished shards are kept. If null: one per
+    process on this machine, or one Slurm job."""
     max_new_tokens: Count | None = None
-    """Longest answer to any task, in tokens; one that reaches it is counted as truncated. If null
+    """Longest answer to any task, in tokens; one that reaches it is counted as truncated. If null,
     each task has its own: 4096, and 8192 for AIME 2025 and AMC 23."""
     samples: Count = 1
-    """Answers to each problem. More than one give mean@n, pass@k and maj@k."""
+    """Answers per problem. More than one gives mean@n, pass@k and maj@k."""
     temperature: NonNegative = 0.0
-    """0 is greedy: the most probable token, always."""
+    """Sampling temperature; 0 is greedy: always the most probable token."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Draw only from the most probable tokens that together have this probability."""
     prompt: Literal["paper", "boxed"] = "paper"
-    """`paper`: the question alone; the system prompt says what an answer looks like. `boxed`: it
-    asks to put the final answer within a box, too, as Qwen's evaluation does."""
+    """`paper`: the question alone; the system prompt says what an answer looks like. `boxed`: the
+    prompt also asks to put the final answer within a box, as Qwen's evaluation does."""
     engine: Literal["auto", "static", "continuous", "vllm", "plain"] = "auto"
     """What writes the answers. `vllm` comes with the extra `vllm`. `continuous`: transformers'
-    paged attention; on a GPU it needs a flash-attention package, on a CPU it is slow and there to
-    compare with. `static`: finished answers give their place to the next prompts. `plain`: one by
+    paged attention; on a GPU it needs a flash-attention package, on a CPU it is slow and only for
+    comparisons. `static`: the next prompts take the places of finished answers. `plain`: one by
     one, with any model. `auto`: on a GPU the first of `vllm`, `continuous` and `static` that works
-    there; on a CPU, and for drawn answers, which depend on the engine, `static`."""
+    there; on a CPU, and for sampled answers, which depend on the engine, `static`."""
     batch_size: Count | None = None
-    """Most answers written at a time. If null: 64 by `static`, else as many as the memory holds."""
+    """Most answers written at a time. If null: 64 for `static`, otherwise as many as fit in
+    memory."""
     limit: Count | None = None
-    """Take only the first rows of each file (all of them if null)."""
+    """Take only the first rows of each file (all if null)."""
     system_prompt: str = SYSTEM_PROMPT
     """As in `tokenize`."""
     template_date: Day = TEMPLATE_DATE
     """As in `tokenize`."""
     verify_timeout_s: Positive = 10.0
-    """Time limit for grading one answer, in seconds; past it the answer counts as wrong."""
+    """Time limit for grading one answer, in seconds; beyond it the answer counts as wrong."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and fp32 on a CPU."""
     workers: Count = 2
     """Processes that grade answers."""
     unsafe_programs: bool = False
-    """Run programs of models without a sandbox where none works; else that is an error."""
+    """Run programs of models without a sandbox if none works; otherwise that is an error."""
     seed: Seed = 0
-    """Of the draws: each answer has its own, made from it, the task, the problem and its number."""
+    """Seed of the sampling: each answer has its own, made from this one, the task, the problem and
+    the answer's number."""
 
     @model_validator(mode="after")
     def _draws_differ(self) -> EvalConfig:
@@ -205,15 +209,15 @@ class EvalConfig(Section):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides on the answers; engines draw differently, but are greedy alike."""
+        """Return what decides the answers; engines sample differently, but agree when greedy."""
         if self.temperature > 0.0:
             return super().identity() | {"engine": self.engine}
-        # Nothing is drawn: all seeds are the same work, named as the default one always was.
+        # Nothing is sampled: all seeds are the same work, with the name of the default one.
         return super().identity() | {"seed": 0}
 
 
 class GradeConfig(Section):
-    """Grading of answers that are there: what `wmss grade` takes from the section of eval."""
+    """Grading of existing answers: what `wmss grade` takes from the section of eval."""
 
     EXECUTION = frozenset({"workers", "unsafe_programs"})
     RULES = EvalConfig.RULES
@@ -230,7 +234,7 @@ class ExtrapolateConfig(Section):
     """Weight extrapolation (ExPO): theta_1 + factor * (theta_1 - theta_0), without training."""
 
     factor: NonNegative = 0.5
-    """How far beyond the fine-tuned model, in steps from the base model to it."""
+    """How far beyond the fine-tuned model, as a multiple of the step from the base model to it."""
 
 
 class AnalyzeConfig(Section):
@@ -239,11 +243,12 @@ class AnalyzeConfig(Section):
     samples: Count = 200
     """Samples drawn for the statistics."""
     max_batch_tokens: Count = 16384
-    """Most tokens of a forward pass. Samples are packed into it; a longer one passes alone."""
+    """Most tokens of a forward pass. Samples are packed into it; a longer one has a pass of its
+    own."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 on a GPU and fp32 on a CPU."""
     seed: Seed = 0
-    """Of the draw."""
+    """Seed of the draw."""
 
 
 class LaunchConfig(Section):
@@ -252,9 +257,9 @@ class LaunchConfig(Section):
     cluster: Literal["local", "slurm"] = "local"
     """`local` runs on this machine; `slurm` submits jobs and returns."""
     processes: Count | None = None
-    """Processes of a stage on this machine: the ranks of a training stage; those that share the
-    shards of curation, scoring and evaluation, never more than there are GPUs, where there are any.
-    If null: one per GPU that is visible, or one on a CPU. In Slurm the profile says it."""
+    """Processes of a stage on this machine: the ranks of a training stage, or those that share the
+    shards of curation, scoring and evaluation, never more than there are GPUs, if there are any. If
+    null: one per visible GPU, or one on a CPU. With Slurm, the profile decides."""
     profile: str | None = None
     """What jobs ask for: `NAME` or `NAME:VARIANT` of a profile that ships with wmss, or a file."""
 
@@ -263,11 +268,11 @@ class Config(Section):
     """Everything that a pipeline needs, in one file."""
 
     run_dir: str = "runs/wmss"
-    """Where the artifacts go: a folder `STAGE-FINGERPRINT` each."""
+    """Where the artifacts go, each into a folder `STAGE-FINGERPRINT`."""
     model: str | None = None
     """The base model M0: a Hugging Face folder, an artifact of wmss, or a hub id."""
     models: dict[str, str] = {}
-    """Several base models by name, in place of `model`: a study of each."""
+    """Several base models by name, instead of `model`: a study of each."""
     data: list[str] = []
     """Records: files (JSON lines or lists, CSV, Parquet, Arrow; texts may be packed), folders of
     data sets, or hub ids. A configuration and a split may follow: `owner/name/main/train`."""
@@ -276,29 +281,30 @@ class Config(Section):
     task_data: str | None = None
     """Folder with `NAME.jsonl`, or a file of another kind of this name, for each benchmark."""
     decontaminate: list[str] = []
-    """Benchmarks, as in `tasks`, that must not be trained on: curation rejects a record that holds
-    13 words in a row of a question, or whose prompt is a question. The paper does not do this."""
+    """Benchmarks, as in `tasks`, that must not be trained on: curation rejects a record that
+    contains 13 consecutive words of a question, or whose prompt is a question. The paper does not
+    do this."""
     eval_files: dict[str, str] = {}
     """Further evaluation files by name, of the kinds of `data`, with `id`, `question`, `answer`."""
     iterations: Count = 1
     """K: how often curriculum and joint training are repeated."""
     arms: list[str] | dict[str, dict[str, Any] | None] = ["base", "m1", "wmss"]
-    """What is compared: names of the catalogue (`wmss arms`), or arms of your own, each made from
-    another one by what differs: `lam42: {like: wmss, joint.mix_lambda: 0.42}`."""
+    """What is compared: names of the catalogue (`wmss arms`), or arms of your own, each defined by
+    how it differs from another one: `lam42: {like: wmss, joint.mix_lambda: 0.42}`."""
     seeds: list[Seed] = []
-    """Every arm is trained once with each of them. If empty: once, with `seed`."""
+    """Every arm is trained once with each of these. If empty: once, with `seed`."""
     compare_with: str | None = None
-    """The arm that differences are taken from. If null: `sft`, `continued_sft`, `m1` or `base`,
-    the first of them that is run."""
+    """The arm that the others are compared with. If null: `sft`, `continued_sft`, `m1` or `base`,
+    the first of these that is run."""
     tables: list[
         Literal["methods", "ablation", "curriculum", "lambda", "epochs", "logits", "paper"]
     ] = ["methods", "epochs", "logits"]
     """What the report shows: `methods` (Table 1), `ablation` (3), `curriculum` (4), `lambda` (5),
-    `epochs` (Fig. 3), `logits` (2 and 6); `paper` puts the paper's numbers beside yours where the
-    model is the paper's."""
+    `epochs` (Fig. 3), `logits` (2 and 6); `paper` puts the paper's numbers next to yours if the
+    model is one of the paper's."""
     verify_inputs: bool = True
     """Check the hash of every file of an artifact before a stage reads it, once on each node. A
-    damaged file is an error that names it; without the check its content is believed."""
+    damaged file is an error that names it; without the check its content is trusted."""
     seed: Seed = 0
     """Seed of every section that does not set its own."""
     curate: CurateConfig = CurateConfig()
@@ -344,7 +350,7 @@ class Config(Section):
                 raise ValueError(f"{name}: expected 'key: value' lines below an arm, found {own!r}")
             for key in own or ():
                 if not isinstance(key, str):
-                    raise ValueError(f"{name}: {key!r} is no option of an arm")
+                    raise ValueError(f"{name}: {key!r} is not an option of an arm")
         return given
 
     @field_validator("models", mode="before")
@@ -364,15 +370,15 @@ class Config(Section):
 
 
 def check_name(name: Any) -> None:
-    """Check that an arm or a base model is called what steps, jobs and tables can be called.
+    """Check that the name of an arm or a base model can be used for steps, jobs and tables.
 
     Raises
     ------
     ValueError
-        If it is no text, or has other characters.
+        If it is not a text, or has other characters.
     """
     if not isinstance(name, str):
-        raise ValueError(f"{name!r} is no text; put the name in quotes")
+        raise ValueError(f"{name!r} is not a text; put the name in quotes")
     if not re.fullmatch(r"[^\W_][\w.-]*", name):
         raise ValueError(
             f"{name!r}: a name begins with a letter or a digit; letters, digits, '.', '_' and "

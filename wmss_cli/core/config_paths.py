@@ -21,14 +21,14 @@ def expanded(key: Key, value: Any) -> Any:
 
 
 def anchored(key: Key, value: Any, folder: Path) -> Any:
-    """Make the paths of a YAML file absolute, so that any working directory will do.
+    """Make the paths of a YAML file absolute, so that they work from any directory.
 
     Parameters
     ----------
     key : tuple of str
-        Of the option.
+        Key of the option.
     value : Any
-        Its value; what is no path stays as it is.
+        Its value; what is not a path stays as it is.
     folder : Path
         Where the file is.
 
@@ -42,11 +42,11 @@ def anchored(key: Key, value: Any, folder: Path) -> Any:
         return str((folder / expand(path)).resolve())
 
     def absolute_unless_of_the_hub(path: str) -> str:
-        # A hub id looks like a path: it is one where nothing here has its name.
+        # A hub id looks like a path: it is one if nothing here has its name.
         if (folder / path).exists():
             return absolute(path)
         if key[0] in ("data", "eval_files"):
-            # Nor is it one if only a part of the path is here.
+            # Nor is it one if only the beginning of the path exists here.
             is_id = looks_like_hub_data(path) and not (folder / path.split("/")[0]).exists()
         else:
             is_id = _HUB_ID.fullmatch(path) is not None
@@ -62,7 +62,7 @@ def looks_like_hub_data(path: str) -> bool:
 
 
 def _converted(key: Key, value: Any, convert: Callable[[str], str]) -> Any:
-    """Apply a conversion to each path in a value; what has the wrong type is told later."""
+    """Apply a conversion to each path in a value; a wrong type is reported later."""
 
     def one(path: Any) -> Any:
         return convert(path) if isinstance(path, str) else path

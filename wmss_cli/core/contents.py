@@ -1,7 +1,7 @@
-"""Inputs are verified before use: each file has the hash that its artifact's manifest says.
+"""Inputs are verified before use: each file must have the hash that its artifact's manifest gives.
 
-A file is read once on each node. That it was sound is remembered in a folder of this user on the
-node, under the file's device, inode, size and times; whoever writes to it changes its times.
+A file is read once on each node. That it was intact is remembered in a folder of this user on the
+node, under the file's device, inode, size and times; writing to the file changes its times.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wmss_cli.core.manifest import MANIFEST, damage, manifest_over, read_manifes
 
 _MOST_THREADS = 8
 _REMEMBERED_BYTES = 16 * 2**20
-# Smaller files are read each time: a note costs as much.
+# Smaller files are read each time: a note would cost as much.
 _SETTLED_NS = 2 * 10**9
 # A file that was written a moment ago may be written again within one tick of its clock.
 _FOR_PEOPLE = ("README.md", "card.md")
@@ -39,9 +39,9 @@ class Checked:
     Attributes
     ----------
     files, bytes : int
-        All that are sound.
+        All intact files.
     read_bytes : int
-        Those that were read; the others were remembered.
+        Size of those that were read; the others were remembered.
     seconds : float
         How long it took.
     """
@@ -60,9 +60,9 @@ class _File:
 
 
 def check_contents(paths: Iterable[Path]) -> Checked:
-    """Check the hash of every file of artifacts, or of the parts of them that are named.
+    """Check the hash of every file of artifacts, or of those parts of them that are named.
 
-    What is no artifact of wmss, and no part of one, has no hash to be compared with.
+    What is neither an artifact of wmss nor in one has no hash to be compared with.
 
     Parameters
     ----------
@@ -74,11 +74,11 @@ def check_contents(paths: Iterable[Path]) -> Checked:
     IntegrityError
         If a file is missing or its content is not what was written.
     OSError
-        If the file system does not give it, with the file's name.
+        If the file system fails; with the file's name.
     """
     begin = time.monotonic()
     wanted = sorted({one for path in paths for one in _files_of(path)}, key=_order)
-    # The processes of a node begin with different files; what one has read the others know.
+    # The processes of a node begin with different files; each knows what the others have read.
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     processes = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE", "1")
     first = rank * len(wanted) // int(processes)
@@ -90,7 +90,7 @@ def check_contents(paths: Iterable[Path]) -> Checked:
         try:
             sizes = [future.result() for future in waiting]
         finally:
-            # One error is enough; nobody waits for the hash of what is left.
+            # One error is enough; the hashes of the other files are not waited for.
             for future in waiting:
                 future.cancel()
     total = sum(size for size, _ in sizes)
@@ -131,7 +131,7 @@ def _check(one: _File, memory: Path | None) -> tuple[int, bool]:
     note = memory / files.canonical_hash(facts)
     found = _read_note(note)
     if found is None:
-        # Others on this node want the same file: one of them reads it.
+        # Other processes on this node need the same file: one of them reads it.
         with FileLock(note.with_suffix(".lock")):
             found = _read_note(note)
             if found is None:
@@ -165,7 +165,7 @@ def _read_note(note: Path) -> str | None:
 
 
 def _memory() -> Path | None:
-    """Return the folder of the notes on this node; None where there is no safe one.
+    """Return the folder of the notes on this node; None if there is no safe one.
 
     Anybody may write to the node's temporary folder, so it must be this user's own.
     """

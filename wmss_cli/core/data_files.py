@@ -1,6 +1,6 @@
 """Find the files of records: a file, a folder of a data set, or one on the Hugging Face hub.
 
-A data set that has several configurations or splits is chosen from by what stands behind its name:
+If a data set has several configurations or splits, what follows its name chooses one:
 ``FOLDER/SPLIT``, ``OWNER/NAME/CONFIGURATION/SPLIT``.
 """
 
@@ -22,20 +22,20 @@ _SPLITS = "dataset_dict.json"
 
 
 def find_data(reference: str, download: bool = True) -> list[Path]:
-    """Return what :func:`wmss_cli.core.rows.read_rows` reads of a data set, in its order.
+    """Return the files of a data set that :func:`wmss_cli.core.rows.read_rows` reads, in order.
 
     Parameters
     ----------
     reference : str
-        A file; a folder as ``datasets`` saves to the disk or finds on the hub; an artifact of
-        curate; or a hub id. Behind a folder or a hub id may stand a configuration and a split.
+        A file; a folder that ``datasets`` saved, or laid out as on the hub; an artifact of curate;
+        or a hub id. A configuration and a split may follow a folder or a hub id.
     download : bool
-        Whether the hub may be asked, and not only the local cache.
+        Whether the hub may be asked, or only the local cache.
 
     Raises
     ------
     ConfigError
-        If there is none, or it leaves a choice.
+        If there is none, or several could be meant.
     """
     path = Path(reference)
     if path.is_dir():
@@ -50,13 +50,13 @@ def find_data(reference: str, download: bool = True) -> list[Path]:
         return _in_folder(_from_hub(f"{owner}/{name}", download), rest, reference)
     if any(sign in reference for sign in "*?["):
         raise ConfigError(
-            f"{reference}: no such file; wildcards are for a shell, so name the folder or the files"
+            f"{reference}: no such file; only shells expand wildcards: name the folder or the files"
         )
     raise ConfigError(f"{reference}: no such file or folder; check the path")
 
 
 def _may_be_chosen_from(folder: Path) -> bool:
-    """Say whether a folder is a data set itself; of any other, all that is below would be read."""
+    """Say whether a folder is itself a data set; of any other, all below it would be read."""
     if folder in (Path(), Path(folder.anchor)) or not folder.is_dir():
         return False
     places = [folder, folder / "data"]
@@ -72,7 +72,7 @@ def _from_hub(hub_id: str, download: bool) -> Path:
         found = snapshot_download(hub_id, repo_type="dataset", local_files_only=not download)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
-            f"{hub_id}: neither a file or folder here nor a data set that the hub gives "
+            f"{hub_id}: neither a file or folder here nor a data set on the hub "
             f"({type(error).__name__}); check the path, or copy the data to a folder and name that"
         ) from None
     return Path(found)
@@ -96,17 +96,17 @@ def _examples(folder: Path) -> Path:
     if (folder / _EXAMPLES).is_file():
         return folder / _EXAMPLES
     stage = read_manifest(folder).stage
-    raise ConfigError(f"{folder}: made by {stage}, and no records; name a folder that curate made")
+    raise ConfigError(f"{folder}: made by {stage}, without records; name a folder that curate made")
 
 
 def _as_the_hub_has_it(folder: Path, chosen: Sequence[str], reference: str) -> list[Path]:
-    """Return the files of a folder, of which names or a README say what is in them."""
-    # Here, because it takes seconds to import.
+    """Return the files of a folder whose names, or a README, say what is in them."""
+    # Imported here, because it takes seconds.
     from datasets import get_dataset_config_names, load_dataset_builder
 
     # It says on the terminal that a README has no metadata.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    # Absolute: a folder called csv or json would be taken for the library's module.
+    # Absolute, since a folder called csv or json would be taken for the library's module.
     place = str(folder.resolve())
     try:
         configs = get_dataset_config_names(place)
@@ -114,11 +114,11 @@ def _as_the_hub_has_it(folder: Path, chosen: Sequence[str], reference: str) -> l
         files = load_dataset_builder(place, name=config).config.data_files or {}
     except ConfigError:
         raise
-    # It raises what it meets: of YAML, of zip archives, of its own.
+    # It raises whatever it meets: errors of YAML, of zip archives, its own.
     except Exception as error:
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise ConfigError(
-            f"{reference}: no folder of a data set ({said}); name the files in it"
+            f"{reference}: not the folder of a data set ({said}); name the files in it"
         ) from None
     found = {str(split): [Path(str(file)) for file in files[split]] for split in files}
     _refuse_if_some_are_left_out(folder, [file for some in found.values() for file in some])
@@ -129,7 +129,7 @@ def _as_the_hub_has_it(folder: Path, chosen: Sequence[str], reference: str) -> l
 
 
 def _refuse_if_some_are_left_out(folder: Path, found: Sequence[Path]) -> None:
-    """Refuse a folder of which the library takes the files of one kind, or with a split's name."""
+    """Refuse a folder if the library would take only files of one kind, or with a split's name."""
     readme = folder / "README.md"
     if readme.is_file() and re.search(r"^(configs|data_files):", readme.read_text("utf-8"), re.M):
         return
@@ -141,14 +141,14 @@ def _refuse_if_some_are_left_out(folder: Path, found: Sequence[Path]) -> None:
         if is_data and path.resolve() not in taken:
             raise ConfigError(
                 f"{folder}: {path.relative_to(folder)} would be left out, since it is of "
-                "another kind or no split by its name; name the files that are meant"
+                "another kind or not named as a split; name the files that you mean"
             )
 
 
 def _choose(
     names: Sequence[str], chosen: Sequence[str], what: str, reference: str
 ) -> tuple[str, Sequence[str]]:
-    """Return the one that is meant, and what else is chosen."""
+    """Return the one that is meant, and the rest of what was chosen."""
     if chosen and chosen[0] in names:
         return chosen[0], chosen[1:]
     if len(names) == 1 and (what == "configurations" or not chosen):
@@ -157,5 +157,5 @@ def _choose(
         return "default", chosen
     listed = ", ".join(names) or "none"
     if chosen:
-        raise ConfigError(f"{reference}: no such split or configuration; there are {listed}")
+        raise ConfigError(f"{reference}: no such split or configuration; choose from {listed}")
     raise ConfigError(f"{reference}: has the {what} {listed}; name one: {reference}/{names[0]}")

@@ -1,10 +1,10 @@
-"""The section `deepspeed`: which keys of DeepSpeed's own configuration a training takes.
+"""The section `deepspeed`: which keys of DeepSpeed's own configuration a training accepts.
 
-Those that shard, move or send the same numbers in another way. What decides on the result has an
-option of its own, so that it is part of the fingerprint. Left out are also keys that order states
-otherwise (`round_robin_gradients`: a resume would mix up weights) or that DeepSpeed 0.19 scales
-wrongly (`gradient_predivide_factor` at ZeRO 3). Names are checked here, without DeepSpeed,
-for DeepSpeed itself takes a misspelt name at the top level in silence.
+Accepted are those that shard, move or send the same numbers in another way. What decides the result
+has an option of its own, so that it is part of the fingerprint. Keys that order states differently
+(`round_robin_gradients`: a resume would mix up weights) or that DeepSpeed 0.19 scales wrongly
+(`gradient_predivide_factor` at ZeRO 3) are left out, too. Names are checked here, without
+DeepSpeed, because DeepSpeed silently accepts a misspelt name at the top level.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOP = frozenset(
         "zero_optimization",
     }
 )
-"""Keys of the top level that are handed on."""
+"""Keys of the top level that are passed on."""
 
 ZERO = frozenset(
     {
@@ -52,11 +52,11 @@ ZERO = frozenset(
         "zero_hpz_partition_size",
     }
 )
-"""Keys of `zero_optimization` that are handed on."""
+"""Keys of `zero_optimization` that are passed on."""
 
 _LEAST_STAGE = {
     "log_trace_cache_warnings": 3,
-    # At ZeRO 1 in bf16 DeepSpeed would take another optimizer than everywhere else.
+    # At ZeRO 1 in bf16, DeepSpeed would use a different optimizer from everywhere else.
     "offload_optimizer": 2,
     "offload_param": 3,
     "overlap_comm": 2,
@@ -70,7 +70,7 @@ OFFLOAD = {
     "offload_optimizer": frozenset({"device", "pin_memory"}),
     "offload_param": frozenset({"device", "pin_memory"}),
 }
-"""Their keys; `device` is none or cpu, for checkpoints from a disk were never tried."""
+"""Their keys; `device` is none or cpu, since checkpoints from a disk were never tried."""
 
 OWNED = {
     "activation_checkpointing": "gradient_checkpointing",
@@ -94,7 +94,7 @@ OWNED = {
     "zero_force_ds_cpu_optimizer": "deepspeed.zero_optimization.offload_optimizer alone",
     "zero_optimization.stage": "zero_stage",
 }
-"""What wmss sets itself, and the option that is meant instead."""
+"""What wmss sets itself, and the option to use instead."""
 
 
 def check_deepspeed(section: Values, zero_stage: int) -> None:
@@ -103,21 +103,21 @@ def check_deepspeed(section: Values, zero_stage: int) -> None:
     Parameters
     ----------
     section : mapping
-        As configured.
+        The section, as configured.
     zero_stage : int
-        Of the same training.
+        ZeRO stage of the same training.
 
     Raises
     ------
     ValueError
-        If a key belongs to another option of wmss, is not taken, or needs another ZeRO stage.
+        If a key belongs to another option of wmss, is not accepted, or needs another ZeRO stage.
     """
     _check_names("", section, TOP)
     zero = _mapping("zero_optimization", section.get("zero_optimization", {}))
     _check_names("zero_optimization.", zero, ZERO)
     sent = section.get("communication_data_type")
     if sent not in (None, *_SENT_AS):
-        # Small gradients would be zero in fp16, and nothing would say so.
+        # Small gradients would silently become zero in fp16.
         raise ValueError(
             f"deepspeed.communication_data_type is {sent!r}; use {' or '.join(_SENT_AS)}"
         )
@@ -139,12 +139,12 @@ def check_deepspeed(section: Values, zero_stage: int) -> None:
 
 
 def offloads(section: Values, name: str) -> bool:
-    """Return whether a checked section keeps something in the memory of the host.
+    """Return whether a checked section keeps something in host memory.
 
     Parameters
     ----------
     section : mapping
-        As configured.
+        The section, as configured.
     name : {"offload_optimizer", "offload_param"}
         What.
     """
@@ -162,9 +162,9 @@ def _check_names(prefix: str, section: Values, taken: frozenset[str]) -> None:
     for name in sorted(section):
         place = f"{prefix}{name}"
         if place in OWNED:
-            raise ValueError(f"deepspeed.{place} is for wmss to set; use {OWNED[place]}")
+            raise ValueError(f"deepspeed.{place} is set by wmss; use {OWNED[place]}")
         if name not in taken:
             raise ValueError(
-                f"deepspeed.{place} is not a key that wmss hands on to DeepSpeed; it takes "
+                f"deepspeed.{place} is not a key that wmss passes on to DeepSpeed; it accepts "
                 f"{', '.join(sorted(taken))}"
             )

@@ -1,4 +1,4 @@
-"""How a process ends that leaves by ``os._exit``, which runs no finalizers: orderly, or stuck."""
+"""How a process that leaves by ``os._exit``, which runs no finalizers, ends: orderly, or stuck."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _ends: list[End] = []
 
 
 def at_end(close: Callable[[], object]) -> None:
-    """Have something closed by :func:`close_all`."""
+    """Register something for :func:`close_all` to close."""
     _endings.append(close)
 
 
 def close_all(patience_s: float = _PATIENCE_S) -> None:
-    """Close what was named last first; what fails says so, what hangs is left behind."""
+    """Close all, the last registered first; report what fails, and leave behind what hangs."""
     while _endings:
         thread = Thread(target=_endings.pop(), daemon=True)
         thread.start()
@@ -31,12 +31,12 @@ def close_all(patience_s: float = _PATIENCE_S) -> None:
 
 
 def ends_by(end: End) -> None:
-    """Set what :func:`end_process` does, for who reports errors elsewhere than on the terminal.
+    """Set what :func:`end_process` does, to report errors elsewhere than on the terminal.
 
     Parameters
     ----------
     end : callable
-        Is given the error and a traceback, and does not return.
+        Called with the error and a traceback; does not return.
     """
     _ends[:] = [end]
 

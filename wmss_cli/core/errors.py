@@ -33,7 +33,7 @@ class ConfigError(WmssError, ValueError):
     message : str
         The line.
     key : tuple of str
-        Where the configuration says it, for who knows the files (``("arms", "lam42")``).
+        Where the configuration says it, for those who know the files (``("arms", "lam42")``).
     """
 
     exit_code = 3
@@ -44,7 +44,7 @@ class ConfigError(WmssError, ValueError):
 
 
 class DataError(WmssError, ValueError):
-    """The data do not allow the stage to go on (nothing left, no completion tokens)."""
+    """The data do not allow the stage to continue (nothing left, no completion tokens)."""
 
 
 class NonFiniteLossError(WmssError, ValueError):
@@ -68,7 +68,7 @@ class StageError(WmssError):
 
 
 class HangError(StageError):
-    """A process of a training did not go on.
+    """A process of a training stopped making progress.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class StorageError(WmssError, OSError):
 
 
 class IntegrityError(WmssError, ValueError):
-    """A hash or a schema does not hold."""
+    """A hash or a schema does not match."""
 
     exit_code = 6
 
@@ -102,15 +102,15 @@ class InterruptedRunError(WmssError):
 _BY_ERRNO = {
     errno.ENOSPC: "the disk is full; free some space or choose another --out",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another --out",
-    errno.EFBIG: "larger than a file may be here (ulimit -f); choose another --out",
-    errno.EIO: "the disk, or the way to it, reports an input/output error; have it looked at, then "
-    "repeat the command: it continues",
-    errno.ESTALE: "its file system was mounted anew (stale file handle); repeat the command: it "
+    errno.EFBIG: "larger than files may be here (ulimit -f); choose another --out",
+    errno.EIO: "the disk, or the connection to it, reports an input/output error; have it "
+    "checked, then repeat the command: it continues",
+    errno.ESTALE: "its file system was mounted again (stale file handle); repeat the command: it "
     "continues",
     errno.EACCES: "no permission; choose another --out or ask for access",
     errno.EPERM: "no permission; choose another --out or ask for access",
     errno.EROFS: "the file system is read-only; choose another --out",
-    errno.EEXIST: "a file of this name is there already; choose another name",
+    errno.EEXIST: "a file of this name exists already; choose another name",
     errno.ENOENT: "no such file or folder; check the path",
     errno.ENOTDIR: "a part of this path is a file, not a folder; check the path",
     errno.EISDIR: "this is a folder, a file was expected; check the path",
@@ -122,11 +122,11 @@ _BY_TEXT = {
     "Disk quota exceeded": errno.EDQUOT,
     "Input/output error": errno.EIO,
     "Stale file handle": errno.ESTALE,
-    # torch does not say why it could not write all of a file; it is hardly ever anything else.
+    # torch does not say why it could not write a whole file; it is hardly ever anything else.
     "PytorchStreamWriter failed writing": errno.ENOSPC,
     "unexpected pos": errno.ENOSPC,
 }
-"""What libraries (safetensors, torch) make of the system's errors, in their own words."""
+"""How libraries (safetensors, torch) word the system's errors."""
 
 
 def explain(error: BaseException, where: str = "") -> WmssError | None:
@@ -137,12 +137,12 @@ def explain(error: BaseException, where: str = "") -> WmssError | None:
     error : BaseException
         Anything that was raised.
     where : str
-        The file or folder that was worked on, for an error of the system that names none.
+        The file or folder in use, for an error of the system that names none.
 
     Returns
     -------
     WmssError or None
-        None where the exception is not a user's doing: then a traceback helps more.
+        None if the exception is not the user's doing: then a traceback helps more.
     """
     seen: BaseException | None = error
     while seen is not None:

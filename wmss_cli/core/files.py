@@ -18,7 +18,7 @@ _SETTLED_NS = 10 * 10**9
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file aside, flush it to the disk, and rename it into place."""
+    """Write a text file under another name, flush it to the disk, and rename it into place."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with naming(path), aside.open("w", encoding="utf-8") as file:
@@ -27,7 +27,7 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         aside.rename(path)
     except BaseException:
-        # What fills a full disk may be this very file.
+        # This very file may be what fills the disk.
         with suppress(OSError):
             aside.unlink(missing_ok=True)
         raise
@@ -69,8 +69,8 @@ def sha256(path: Path) -> str:
 def known_sha256(path: Path) -> str:
     """Return :func:`sha256`, remembered as long as the file looks unchanged.
 
-    This process remembers every file, the user's cache folder the large ones: the weights of
-    a model are read once, and not by each command on a login node.
+    This process remembers every file, and the user's cache folder the large ones: the weights of a
+    model are read once, not by each command on a login node.
     """
     stat = path.stat()
     return _remembered_sha256(path.absolute(), stat.st_ino, stat.st_size, stat.st_mtime_ns)
@@ -137,7 +137,7 @@ def append_durably(path: Path, value: Any) -> None:
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read all lines of a JSON-lines file; a last line cut short by a crash is left out."""
     with naming(path):
-        # As bytes: the cut may be inside of a character.
+        # Read as bytes, since the cut may be inside a character.
         lines = path.read_bytes().split(b"\n")
     return [json.loads(line) for line in lines[:-1] if line]
 

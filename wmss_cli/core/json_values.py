@@ -1,7 +1,7 @@
-"""JSON as data sets have it: one value, or many in one text, read one by one.
+"""JSON as it is in data sets: one value, or many in one text, read one by one.
 
-What the library takes silently is told: a key that stands twice (it keeps the last) and
-``Infinity``. ``NaN`` is null: it is how pandas writes a value that is missing.
+What the library accepts silently is reported: a key that is given twice (it keeps the last) and
+``Infinity``. ``NaN`` is null: it is how pandas writes a missing value.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Parser:
         if len(found) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            self._odd.append(f"the key {twice!r} stands twice")
+            self._odd.append(f"the key {twice!r} is given twice")
         return found
 
     def _constant(self, name: str) -> None:
         if name != "NaN":
-            self._odd.append(f"not JSON: {name} is no number")
+            self._odd.append(f"not JSON: {name} is not a number")
 
     def parse(self, text: str) -> Any:
         """Return the value of a text, or :class:`Broken`."""
@@ -63,7 +63,7 @@ class Parser:
         except RecursionError:
             return Broken("not JSON that can be read: nested too deeply")
         except ValueError as error:
-            # An integer of more digits than Python takes.
+            # An integer with more digits than Python accepts.
             return Broken(f"not JSON that can be read: {error}")
         return Broken(self._odd[0]) if self._odd else value
 
@@ -73,7 +73,7 @@ class Parser:
         Raises
         ------
         ValueError
-            Where the text is no JSON, or ends within a value: nobody knows what follows.
+            If the text is not JSON, or ends within a value: what follows is then unknown.
         """
         window = _Window(text)
         in_array = window.skip_space() == "["
@@ -84,7 +84,7 @@ class Parser:
             if in_array and window.skip_space() == ",":
                 window.at += 1
                 if window.skip_space() == "]":
-                    raise ValueError("a comma with nothing behind it")
+                    raise ValueError("a comma with nothing after it")
             elif in_array and window.skip_space() != "]":
                 raise ValueError("expected a comma or the end of the list")
         if in_array:
@@ -121,7 +121,7 @@ class _Window:
         self.at = 0
 
     def more(self) -> bool:
-        """Take in as much again as is there; say whether there was more."""
+        """Read as much again as is there already; say whether there was more."""
         if len(self.text) - self.at > _LONGEST_CHARS:
             return False
         added = self._stream.read(max(_CHUNK_CHARS, len(self.text) - self.at))
@@ -130,7 +130,7 @@ class _Window:
         return bool(added)
 
     def skip_space(self) -> str:
-        """Go to the next character that is no space, and return it; nothing at the end."""
+        """Go to the next character that is not a space, and return it; empty at the end."""
         while True:
             match = _SPACE.match(self.text, self.at)
             assert match is not None

@@ -1,8 +1,8 @@
-"""Variables that other launchers leave in a shell, and what of them reaches a process of wmss.
+"""Variables that other launchers leave in a shell, and which of them reach a process of wmss.
 
 ``mpirun``, ``torchrun``, ``accelerate`` and an outer ``srun`` describe their own ranks. DeepSpeed
-ends where their local rank is not the one that it is given, and transformers loads a model as one
-of their shards.
+exits if their local rank is not the one that it is given, and transformers would load a model as
+one of their shards.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PREFIXES = (
 
 
 def describes_ranks(name: str) -> bool:
-    """Say whether a variable is another launcher's word about its ranks."""
+    """Say whether a variable describes the ranks of another launcher."""
     return name in _RANKS or name.startswith(_PREFIXES)
 
 
@@ -34,6 +34,6 @@ def without_launchers(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def forget_launchers() -> None:
-    """Take these variables out of this process; what it starts does not see them either."""
+    """Remove these variables from this process; what it starts does not see them either."""
     for name in [name for name in os.environ if describes_ranks(name)]:
         del os.environ[name]

@@ -13,7 +13,7 @@ from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.core.sealed import unseal, write_sealed
 
 FORMAT = 1
-"""Raised when an older artifact must not count as done any more."""
+"""Raised when older artifacts must no longer count as done."""
 
 MANIFEST = "manifest.json"
 
@@ -54,7 +54,7 @@ class Manifest(BaseModel):
 
     @property
     def work_seconds(self) -> float:
-        """Time of the work, in seconds: of a stage in shards the sum over them."""
+        """Time of the work, in seconds; for a stage in shards, the sum over them."""
         return float(self.metrics.get("shard_seconds", self.seconds))
 
 
@@ -89,7 +89,7 @@ def read_manifest(folder: Path) -> Manifest:
         with files.naming(folder / MANIFEST):
             content = (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        what = "has no manifest: unfinished, or no artifact" if folder.exists() else "not found"
+        what = "has no manifest: unfinished, or not an artifact" if folder.exists() else "not found"
         raise ConfigError(f"{folder}: {what}; run the stage that writes it") from None
     try:
         return Manifest.model_validate(unseal(content))
@@ -102,7 +102,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _looks_like_ours(content: bytes) -> bool:
-    """Say whether this was a manifest of ours, before a bit or two of it were lost."""
+    """Say whether this was a manifest of ours before it was damaged."""
     return sum(f'"{name}"'.encode() in content for name in Manifest.model_fields) > 5
 
 
@@ -112,7 +112,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def make_again(folder: Path) -> str:
-    """Say what to do about an artifact that is damaged."""
+    """Say what to do about a damaged artifact."""
     return f"delete the folder {folder} and repeat the command that made it"
 
 
@@ -126,7 +126,7 @@ def damage(folder: Path, name: str, found: str | None, expected: str) -> Integri
     name : str
         Relative path of the file.
     found, expected : str or None
-        SHA-256; `found` is None where the file is missing.
+        SHA-256; `found` is None if the file is missing.
     """
     if found is None:
         return IntegrityError(f"{folder / name}: missing from the artifact; {make_again(folder)}")
@@ -154,7 +154,7 @@ def verify(folder: Path) -> Manifest:
 
 
 def reference(path: Path) -> InputRef:
-    """Describe an input: an artifact, or what is in one, by its manifest; else by content."""
+    """Describe an input: an artifact, or what is in one, by its manifest; else by its content."""
     if (path / MANIFEST).is_file():
         manifest = read_manifest(path)
         return InputRef(path=str(path), fingerprint=manifest.fingerprint, digest=manifest.digest)

@@ -13,17 +13,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def expand(path: str) -> str:
-    """Put the home folder and the values of variables into a path, as a shell does.
+    """Replace ``~`` and variables in a path by their values, as a shell does.
 
     Parameters
     ----------
     path : str
-        May begin with ``~`` or ``~USER``, and hold ``$NAME`` or ``${NAME}``.
+        It may begin with ``~`` or ``~USER``, and contain ``$NAME`` or ``${NAME}``.
 
     Raises
     ------
     ConfigError
-        If the path is empty or holds a control character, or a variable is not set or empty:
+        If the path is empty or contains a control character, or a variable is not set or empty:
         ``$SCRATCH/runs`` must not become ``/runs``.
     """
     if not path.strip():

@@ -1,4 +1,4 @@
-"""How far a stage is: one small file that the stage writes and any display reads.
+"""How far a stage has come: one small file that the stage writes and any display reads.
 
 The file is the same on one machine and under Slurm, so that a display needs no channel to
 the process that works.
@@ -23,12 +23,12 @@ class Progress(BaseModel):
     Attributes
     ----------
     done, total : int
-        In units of `unit`; the total is None where it is not known.
+        In units of `unit`; the total is None if unknown.
     resumed_at : int
         What was done already when this attempt began.
     metrics : dict of str to float
-        The latest values, such as ``loss`` and ``tokens_per_s``; ``seconds_left`` where the
-        stage itself knows better than its mean pace tells.
+        The latest values, such as ``loss`` and ``tokens_per_s``; ``seconds_left`` if the stage
+        itself knows better than its mean pace does.
     started, updated : float
         Seconds since the epoch.
     """
@@ -45,7 +45,7 @@ class Progress(BaseModel):
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left, in seconds: as the stage says, else at the mean pace of this attempt."""
+        """Time left, in seconds: as the stage says, otherwise at the mean pace of this attempt."""
         if "seconds_left" in self.metrics:
             return self.metrics["seconds_left"]
         fresh = self.done - self.resumed_at
@@ -85,19 +85,19 @@ class ProgressWriter:
 
 
 def write_progress(folder: Path, progress: Progress) -> None:
-    """Put a progress into the folder of a stage, in place of the one before."""
+    """Write progress into the folder of a stage, replacing the previous one."""
     aside = folder / f".{PROGRESS}.{os.getpid()}.tmp"
     aside.write_text(progress.model_dump_json(), encoding="utf-8")
     aside.rename(folder / PROGRESS)
 
 
 def add_up(parts: Sequence[Progress]) -> Progress:
-    """Return the progress of parts of one stage together; of the metrics only the speed.
+    """Return the progress of several shards of a stage together; of the metrics, only the speed.
 
     Parameters
     ----------
     parts : sequence of Progress
-        At least one. The total is None where that of a part is.
+        At least one. The total is None if that of any of them is.
     """
     totals = [part.total for part in parts if part.total is not None]
     speed = sum(part.metrics.get("tokens_per_s", 0.0) for part in parts)

@@ -8,19 +8,19 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 
 MOST = 99
-"""Of n in `every-nth`."""
+"""Largest n in `every-nth`."""
 
 _NAMED = {"none": 0, "full": 1}
 _ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 
 
 def every(mode: str) -> int:
-    """Return n where each n-th block is recomputed: 1 is all, 0 none.
+    """Return n, if every n-th block is recomputed: 1 is all, 0 none.
 
     Parameters
     ----------
     mode : str
-        Not auto.
+        A value other than auto.
     """
     return _NAMED[mode] if mode in _NAMED else int(mode[len("every-") : -2])
 
@@ -35,7 +35,7 @@ def mode_of(n: int) -> str:
 
 
 def _named(value: Any) -> Any:
-    """Take what this option was before it had more than two values."""
+    """Accept what this option was before it had more than two values."""
     return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
 
 
@@ -43,7 +43,7 @@ def _known(mode: str) -> str:
     found = re.fullmatch(r"every-(\d{1,2})(st|nd|rd|th)", mode)
     if mode in ("auto", *_NAMED) or (found and mode_of(int(found[1])) == mode):
         return mode
-    raise ValueError(f"{mode!r} is none of none, full, auto, every-2nd, every-3rd and so on")
+    raise ValueError(f"{mode!r} is not one of none, full, auto, every-2nd, every-3rd and so on")
 
 
 Recomputation = Annotated[str, BeforeValidator(_named), AfterValidator(_known)]

@@ -1,9 +1,9 @@
-"""The mark of ``--force``: an artifact that is to be made again, and stays until that is done.
+"""The mark of ``--force``: an artifact that is to be made again, and stays until then.
 
-``.OUT.redo`` beside an artifact says that it does not count as done any more, though it is whole
-and can be read. It names the manifest that is to be replaced, so it is over as soon as another
-manifest is there, and it has an id that new work carries: unfinished work without that id was
-begun before and is thrown away when the new work begins.
+``.OUT.redo`` next to an artifact says that it no longer counts as done, though it is complete and
+can be read. It names the manifest that is to be replaced, so it is void as soon as another manifest
+exists, and it has an id that new work carries: unfinished work without that id was begun before and
+is deleted when the new work begins.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_mark(out: Path, makes: str | None) -> str | None:
 
 
 def restore_mark(out: Path, before: str | None) -> None:
-    """Take :func:`write_mark` back."""
+    """Undo :func:`write_mark`."""
     if before is None:
         clear_mark(out)
     else:
@@ -80,7 +80,7 @@ def is_marked(path: Path) -> bool:
 
 
 def _open_mark(out: Path) -> dict[str, Any] | None:
-    """Return what the mark says, unless its work is done: then another manifest is there."""
+    """Return what the mark says, unless its work is done: then another manifest exists."""
     try:
         mark = unseal(mark_path(out).read_bytes())
     except FileNotFoundError:
@@ -91,6 +91,6 @@ def _open_mark(out: Path) -> dict[str, Any] | None:
 
 
 def _manifest_there(out: Path) -> str | None:
-    """Return the hash of an artifact's manifest; it holds the time, so no two are equal."""
+    """Return the hash of an artifact's manifest; that contains the time, so no two are equal."""
     path = out / MANIFEST
     return files.sha256(path) if path.is_file() else None

@@ -37,7 +37,7 @@ class Resolved:
     origins : Mapping[str, str]
         Dotted key to ``FILE:LINE``, ``--set``, an option, or ``default``.
     lines : Mapping
-        The same of what was given, also of names within a value, such as ``("arms", "lam42")``.
+        The same for what was given, also for names within a value, such as ``("arms", "lam42")``.
     """
 
     config: Config
@@ -46,7 +46,7 @@ class Resolved:
 
     @contextmanager
     def located(self) -> Iterator[None]:
-        """Say where the configuration has what an error within is about, if the error knows."""
+        """Say where the configuration has what an error inside is about, if the error knows."""
         try:
             yield
         except ConfigError as error:
@@ -62,7 +62,7 @@ class Sources:
     Parameters
     ----------
     root : type of BaseModel
-        What the values will make.
+        The model that the values will make.
     """
 
     def __init__(self, root: type[BaseModel]) -> None:
@@ -76,7 +76,7 @@ class Sources:
         Raises
         ------
         ConfigError
-            If the file is missing, is no YAML, or has a key twice.
+            If the file is missing, is not YAML, or has a key twice.
         """
         for key, value, line, inner in _read_yaml(file, self.root):
             origin = f"{file}:{line}"
@@ -102,7 +102,7 @@ class Sources:
         origin: str,
         convert: Callable[[Key, Any], Any] = lambda _, v: v,
     ) -> None:
-        """Take one value, or every value of a mapping where the key names a section."""
+        """Take one value, or every value of a mapping if the key names a section."""
         if _model_at(key, self.root) is not None and isinstance(value, dict):
             for name, inner in value.items():
                 self.override((*key, str(name)), inner, origin, convert)
@@ -130,7 +130,7 @@ class Sources:
         Raises
         ------
         ConfigError
-            If a key is unknown or a value of the wrong type.
+            If a key is unknown or a value has the wrong type.
         """
         try:
             return self.root.model_validate(_nest(self.values))
@@ -161,7 +161,7 @@ def resolve(
     Raises
     ------
     ConfigError
-        If a file is missing, a key unknown or a value of the wrong type.
+        If a file is missing, a key is unknown or a value has the wrong type.
     """
     sources = Sources(Config)
     if file is not None:
@@ -220,7 +220,7 @@ def _leaves(
 
 
 def _pairs(node: yaml.MappingNode, prefix: Key, file: Path) -> Iterator[tuple[str, int, yaml.Node]]:
-    """Yield the keys of a section but those that only carry an anchor, ``x-…``."""
+    """Yield the keys of a section, except those that only carry an anchor, ``x-…``."""
     try:
         found = yaml_text.pairs(node)
     except yaml.MarkedYAMLError as error:
@@ -242,7 +242,7 @@ def _bad_value(where: str) -> Iterator[None]:
 
 
 def _holds_many(key: Key, root: type[BaseModel]) -> bool:
-    """Say whether a key is a list or a mapping, of which nothing may be given."""
+    """Say whether a key is a list or a mapping, which may be given empty."""
     field = (_model_at(key[:-1], root) or root).model_fields.get(key[-1])
     return field is not None and isinstance(
         field.get_default(call_default_factory=True), list | dict
@@ -250,7 +250,7 @@ def _holds_many(key: Key, root: type[BaseModel]) -> bool:
 
 
 def _model_at(key: Key, root: type[BaseModel]) -> type[BaseModel] | None:
-    """Return the section that a key names, or None where it names a leaf or nothing."""
+    """Return the section that a key names, or None if it names a leaf or nothing."""
     model = root
     for name in key:
         field = model.model_fields.get(name)
@@ -287,7 +287,7 @@ def _spread_seed(values: dict[Key, Any], origins: dict[Key, str]) -> None:
 
 
 def _refuse_two_seeds(values: dict[Key, Any], origins: dict[Key, str]) -> None:
-    """Refuse a section's own seed where the study says which seeds there are."""
+    """Refuse a section's own seed if the study gives the seeds."""
     if not values.get(("seeds",)):
         return
     for section in ("sft", "curriculum", "joint", "eval"):
@@ -331,7 +331,7 @@ def _describe(error: ValidationError, origins: Mapping[Key, str], root: type[Bas
     if first["type"] == "extra_forbidden":
         return f"{origin}: unknown key {dotted}{_did_you_mean(key, root)}"
     message = str(first["msg"])
-    # What wmss itself says may begin with a name, such as HF_TOKEN.
+    # A message of wmss itself may begin with a name, such as HF_TOKEN.
     own = message.startswith("Value error, ")
     message = message.removeprefix("Value error, ") if own else message[0].lower() + message[1:]
     given = first.get("input")
@@ -341,9 +341,9 @@ def _describe(error: ValidationError, origins: Mapping[Key, str], root: type[Bas
 
 
 def _advice(wrong: str, given: Any) -> str:
-    """Say how to write what was written in an older YAML's way, or without quotes."""
+    """Say how to write what was written as in an older YAML, or without quotes."""
     if wrong == "model_type":
-        return "; write 'key: value' lines below it, with a space behind each colon"
+        return "; write 'key: value' lines below it, with a space after each colon"
     if wrong.startswith("bool") and str(given).lower() in ("yes", "no", "on", "off", "y", "n"):
         return "; write true or false"
     if wrong.startswith("int") and isinstance(given, float) and given.is_integer():
@@ -359,7 +359,7 @@ def _advice(wrong: str, given: Any) -> str:
 
 
 def _of_several(key: Key, message: str, origins: Mapping[Key, str]) -> str | None:
-    """Return the origin of the value of a section that a message names first, else of any."""
+    """Return the origin of the section's value that a message names first, else of any."""
     size = len(key)
     inside = {k[size]: at for k, at in origins.items() if k[:size] == key and len(k) > size}
     named = [word for word in re.findall(r"\w+", message) if word in inside]

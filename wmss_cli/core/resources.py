@@ -8,7 +8,7 @@ import wmss_cli
 
 
 def packaged(name: str) -> Path:
-    """Return a folder that ships with wmss: inside the wheel, or beside the package."""
+    """Return a folder that ships with wmss: inside the wheel, or next to the package."""
     package = Path(wmss_cli.__file__).parent
     for folder in (package / name, package.parent / name):
         if folder.is_dir():

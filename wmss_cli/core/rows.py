@@ -1,15 +1,15 @@
 """The rows of a file: the one reader of records to train on, of problems and of published files.
 
 ====================================  ==========================================================
-``.jsonl``, ``.ndjson``, ``.json``    lines of JSON, a list, or objects one after the other
-``.csv``, ``.tsv``                    with a header; every field is a text
-``.parquet``, ``.arrow``, a folder    as ``datasets`` saves to the disk
+``.jsonl``, ``.ndjson``, ``.json``    lines of JSON, a list, or objects one after another
+``.csv``, ``.tsv``                    with a header; each field is a text
+``.parquet``, ``.arrow``, a folder    as ``datasets`` saves them to disk
 ====================================  ==========================================================
 
-Texts may be packed (``.gz``, ``.zst``, ``.bz2``, ``.xz``). All is streamed in bounded memory.
+Texts may be compressed (``.gz``, ``.zst``, ``.bz2``, ``.xz``). All is streamed in bounded memory.
 
-``csv`` and not ``datasets`` reads CSV, since pandas would make ``007`` 7 and the answer ``None``
-null; ``pyarrow`` reads Parquet, of which ``datasets`` holds a whole row group.
+``csv``, not ``datasets``, reads CSV, since pandas would turn ``007`` into 7 and the answer ``None``
+into null; ``pyarrow`` reads Parquet, since ``datasets`` keeps a whole row group in memory.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ _KINDS = {
 }
 _TEXTS = tuple(ending for ending, kind in _KINDS.items() if kind in (_JSON, _CSV))
 ENDINGS = (*_TEXTS, ".parquet", ".arrow")
-"""Endings of the files that can be read, in small letters and without those of packing."""
+"""Endings of the files that can be read, in lower case and without those of compression."""
 
 NOT_WANTED = object()
-"""Stands for the value of a row that was not asked for."""
+"""Placeholder for the value of a row that was not asked for."""
 
 SAVED = ("state.json", "dataset_info.json")
-"""Files of a folder by ``Dataset.save_to_disk``."""
+"""Files of a folder that ``Dataset.save_to_disk`` wrote."""
 
 _ARROW_END = b"\xff\xff\xff\xff\0\0\0\0"
 _ROWS_PER_BATCH = 16
@@ -64,7 +64,7 @@ _BUFFER_BYTES = 2**20
 
 
 class Row(NamedTuple):
-    """A row of a file: its number from 1, what it says, and how it is written as a line of JSON."""
+    """A row of a file: its number from 1, its value, and its text if it is a line of JSON."""
 
     number: int
     value: Any
@@ -72,7 +72,7 @@ class Row(NamedTuple):
 
 
 def stem(path: Path) -> str:
-    """Return the name of a file without what says how it is packed and of which kind it is."""
+    """Return the name of a file without the endings for its compression and its kind."""
     return path.name[: len(path.name) - len("".join(_endings(path)))]
 
 
@@ -87,19 +87,19 @@ def read_rows(
     Parameters
     ----------
     path : Path
-        A file, or a folder by ``Dataset.save_to_disk``.
+        A file, or a folder that ``Dataset.save_to_disk`` wrote.
     wanted : iterator of bool, optional
-        Says of each row in turn whether it is wanted; the others are :data:`NOT_WANTED`, and are
-        not parsed.
+        Says for each row in turn whether it is wanted; the others are :data:`NOT_WANTED` and not
+        parsed.
     columns : sequence of str, optional
         Read only these columns of Parquet and Arrow.
     as_text : bool
-        Whether numbers are texts, as they are written.
+        Whether numbers stay texts, as they are written.
 
     Raises
     ------
     ConfigError
-        At once, if the file is missing or of an unknown kind.
+        At once, if the file is missing or its kind is unknown.
     DataError
         While reading, if the file as a whole is damaged. A row that cannot be read is
         :class:`Broken`, and the next one is read.
@@ -120,7 +120,7 @@ def column_names(path: Path) -> list[str] | None:
     Raises
     ------
     ConfigError, DataError
-        As of :func:`read_rows`.
+        As in :func:`read_rows`.
     """
     kind = _kind(path)
     if kind == _JSON:
@@ -139,13 +139,13 @@ def _kind(path: Path) -> str:
     if not path.exists():
         raise ConfigError(f"{path}: no such file; check the path")
     if not path.is_file():
-        raise ConfigError(f"{path}: no plain file; save it as one, since it is read more than once")
+        raise ConfigError(f"{path}: not a plain file; save it as one: it is read more than once")
     endings = _endings(path)
     kind = _KINDS.get(endings[0].lower()) if endings else None
     if kind is None or (len(endings) == 2 and kind not in (_JSON, _CSV)):
         raise ConfigError(
             f"{path}: unknown kind of file; use {', '.join(ENDINGS)}, "
-            f"or a text of these packed as {', '.join(PACKED)}"
+            f"or compress a text of these as {', '.join(PACKED)}"
         )
     return kind
 
@@ -157,7 +157,7 @@ def has_known_ending(path: Path) -> bool:
 
 
 def _endings(path: Path) -> list[str]:
-    """Return what a name ends in: a kind, or a kind and how it is packed."""
+    """Return what a name ends in: a kind, or a kind and its compression."""
     endings = path.suffixes[-2:]
     if len(endings) == 2 and endings[1].lower() in PACKED and endings[0].lower() in _KINDS:
         return endings
@@ -174,12 +174,12 @@ def _told(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
     except DataError:
         raise
     except UnicodeError as error:
-        what = f"no {getattr(error, 'encoding', 'UTF-8')} text: {getattr(error, 'reason', error)}"
+        what = f"not {getattr(error, 'encoding', 'UTF-8')} text: {getattr(error, 'reason', error)}"
         raise _damaged(path, number, what) from None
     except (pa.ArrowException, csv.Error, ValueError, *DAMAGES) as error:
         raise _damaged(path, number, str(error) or type(error).__name__) from None
     except OSError as error:
-        # Arrow reports a damaged stream as an OSError that has no number.
+        # Arrow reports a damaged stream as an OSError without a number.
         if error.errno is not None:
             raise
         raise _damaged(path, number, str(error)) from None
@@ -209,7 +209,7 @@ def _json_rows(path: Path, wanted: Iterator[bool], parser: Parser) -> Iterator[R
 
 
 def _is_one_text(path: Path, start: str, parser: Parser) -> bool:
-    """Say whether JSON is a list, or objects over several lines, and not a value in each line."""
+    """Say whether JSON is a list, or objects over several lines, not one value in each line."""
     first, _, rest = start.partition("\n")
     if start.startswith("["):
         return _endings(path)[0].lower() == ".json" or start[1:].lstrip()[:1] in ("{", "]", "")
@@ -234,7 +234,7 @@ def _parse(line: bytes, parser: Parser) -> Any:
 
 
 def _open_csv(path: Path, text: io.TextIOWrapper) -> tuple[list[str], Iterator[list[str]]]:
-    """Return the header and the rows behind it."""
+    """Return the header and the rows after it."""
     # Answers are longer than the library's limit.
     csv.field_size_limit(sys.maxsize)
     first = text.readline()
@@ -245,7 +245,7 @@ def _open_csv(path: Path, text: io.TextIOWrapper) -> tuple[list[str], Iterator[l
     names = [name.strip() for name in header]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"{path}: the column {twice!r} stands twice; rename one")
+        raise DataError(f"{path}: the column {twice!r} is given twice; rename one")
     return names, rows
 
 
@@ -318,13 +318,13 @@ def _arrow_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.Rec
 
 
 def _open_arrow(source: Any) -> Any:
-    """Open the format of files, or that of streams, in which ``datasets`` keeps its cache."""
+    """Open the file format, or the stream format in which ``datasets`` keeps its cache."""
     is_file = source.read(6) == b"ARROW1"
     source.seek(max(0, source.size() - len(_ARROW_END)))
     is_whole = is_file or source.read() == _ARROW_END
     source.seek(0)
     if not is_whole:
-        # The library takes a stream that ends behind a batch for a whole one.
+        # The library takes a stream that ends after a batch for a complete one.
         raise EOFError("the file is cut off")
     return pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
 
@@ -359,7 +359,7 @@ def _values(batch: pa.RecordBatch) -> list[Any]:
 
 
 def _as_text(value: Any) -> Any:
-    """Make the numbers in a value texts."""
+    """Turn the numbers in a value into texts."""
     if isinstance(value, dict):
         return {key: _as_text(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What the tables of wmss hold: one Arrow schema each, with the meaning of every column.
+"""What the tables of wmss contain: one Arrow schema each, with the meaning of every column.
 
 Rows are joined by ``example_id``, never by row number.
 """
@@ -28,19 +28,19 @@ EXAMPLE = pa.schema(
 )
 REJECTED = pa.schema(
     [
-        pa.field("example_id", pa.string()),  # null where the record could not be read
+        pa.field("example_id", pa.string()),  # null if the record could not be read
         pa.field("file", pa.string(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),  # line or row of that file, from 1
         pa.field("source", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),  # one of core.verdict.REASONS
         pa.field("detail", pa.string(), nullable=False),  # what was found, for people
-        pa.field("line", pa.binary()),  # as it stands in a file of lines; null if it was readable
+        pa.field("line", pa.binary()),  # as written, in a file of lines; null if it was readable
     ]
 )
 JUDGED = pa.schema(
     [
         pa.field("place", pa.int64(), nullable=False),  # of the record among all, from 0
-        pa.field("example_id", pa.string()),  # null where the record could not be read
+        pa.field("example_id", pa.string()),  # null if the record could not be read
         pa.field("file", pa.string(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
@@ -48,13 +48,13 @@ JUDGED = pa.schema(
         pa.field("prompt", pa.string(), nullable=False),  # these three are empty if it is rejected
         pa.field("completion", pa.string(), nullable=False),
         pa.field("reference_answer", pa.string()),
-        pa.field("reason", pa.string()),  # null where the record is kept
+        pa.field("reason", pa.string()),  # null if the record is kept
         pa.field("detail", pa.string(), nullable=False),
         pa.field("line", pa.binary()),
-        pa.field("content_key", pa.binary(16)),  # null where no duplicate is looked for
-        pa.field("signature", pa.binary(512)),  # MinHash; null where the record is rejected
+        pa.field("content_key", pa.binary(16)),  # null if no duplicate is looked for
+        pa.field("signature", pa.binary(512)),  # MinHash; null if the record is rejected
         pa.field("problem_key", pa.binary(8)),  # of what near-duplicates share; null as signature
-        pa.field("prompt_key", pa.binary(8)),  # null where the record shares no phrase
+        pa.field("prompt_key", pa.binary(8)),  # null if the record shares no phrase
         pa.field("phrases", pa.list_(pa.int32())),  # of benchmarks that it shares; null is none
         pa.field("phrases_apart", pa.list_(pa.int32())),  # those within another problem
     ]
@@ -109,7 +109,7 @@ GENERATION = pa.schema(
         pa.field(
             "found_in", pa.string()
         ),  # place of the extracted answer, as docs/grading.md names
-        pa.field("sandbox", pa.string()),  # level at which a program was run, null where none was
+        pa.field("sandbox", pa.string()),  # level at which a program was run, null if none was
         pa.field("tokens", pa.int32(), nullable=False),  # generated, the stop token not counted
         pa.field("finish_reason", pa.string(), nullable=False),  # stop or length
     ]
@@ -133,13 +133,13 @@ def read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
     Raises
     ------
     ConfigError
-        If the file is not there.
+        If the file does not exist.
     IntegrityError
         If columns or their types differ.
     """
     if not path.is_file():
         raise ConfigError(
-            f"{path}: not there; is {path.parent} the artifact that this stage reads?"
+            f"{path}: not found; is {path.parent} the artifact that this stage reads?"
         )
     try:
         table = pq.read_table(path)

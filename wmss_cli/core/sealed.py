@@ -13,7 +13,7 @@ from typing import Any
 from wmss_cli.core import files
 
 CHECKSUM = "checksum"
-"""The key under which a file holds the hash of everything else in it."""
+"""The key of the hash of everything else in a file."""
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
@@ -28,9 +28,9 @@ def _sealed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unseal(content: bytes) -> dict[str, Any] | None:
-    """Return the values of a file by :func:`write_sealed`; None where it is damaged.
+    """Return the values of a file that :func:`write_sealed` wrote; None if it is damaged.
 
-    A file without a checksum counts as it is: earlier versions wrote none.
+    A file without a checksum is accepted as it is: earlier versions wrote none.
     """
     try:
         values = json.loads(content)
@@ -55,7 +55,7 @@ def write_sealed_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_sealed_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of all whole lines; a damaged one is left out, as one cut short is."""
+    """Return the rows of all complete lines; a damaged line is left out, as is one cut short."""
     with files.naming(path):
         lines = path.read_bytes().split(b"\n")
     return [row for line in lines[:-1] if (row := unseal(line)) is not None]

@@ -16,7 +16,7 @@ Seed = Annotated[int, Field(ge=0)]
 
 
 def _as_text(given: Any) -> Any:
-    """Return what YAML takes for a date as it was written."""
+    """Return what YAML took for a date as it was written."""
     return given.isoformat() if type(given) is date else given
 
 
@@ -24,7 +24,7 @@ def _check_day(given: str) -> str:
     try:
         return date.fromisoformat(given).isoformat()
     except ValueError:
-        raise ValueError(f"{given!r} is no date; write it as 2024-07-26") from None
+        raise ValueError(f"{given!r} is not a date; write it as 2024-07-26") from None
 
 
 Day = Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_day)]
@@ -38,25 +38,25 @@ class Section(BaseModel):
     )
 
     EXECUTION: ClassVar[frozenset[str]] = frozenset()
-    """Fields that change how a stage runs but not what it makes: no part of the fingerprint."""
+    """Fields that change how a stage runs but not what it makes; not in the fingerprint."""
 
     NEUTRAL: ClassVar[Mapping[str, Any]] = {}
-    """Fields by the value at which they change nothing, where they are no part of the fingerprint.
+    """Fields by the value at which they change nothing and are left out of the fingerprint.
 
-    So an option that a new version brings repeats no finished work. Never a plain default: where
-    that changes, the fingerprint must change, too."""
+    So a new option does not repeat finished work. It is never a plain default: if that changes, the
+    fingerprint must change, too."""
 
     RULES: ClassVar[int | None] = None
-    """Which rules the stage decides by, where no option says so: a part of the fingerprint.
+    """Which rules the stage decides by, if no option says so; part of the fingerprint.
 
-    Raised when a new version decides otherwise, so that nobody takes the old result for its."""
+    Raised when a new version decides differently, so that no old result counts as a new one."""
 
     def unused(self) -> frozenset[str]:
-        """Return the fields without effect beside the values of the others."""
+        """Return the fields that have no effect, given the values of the others."""
         return frozenset()
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides on what the stage makes, for the fingerprint."""
+        """Return what decides the stage's result, for the fingerprint."""
         values = self.model_dump(mode="json", exclude={*self.EXECUTION, *self.unused()})
         decided = {
             name: value

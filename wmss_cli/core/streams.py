@@ -1,6 +1,6 @@
-"""Open a file of text as people have it: packed or not, in UTF-8 or UTF-16.
+"""Open a text file, compressed or not, in UTF-8 or UTF-16.
 
-What a file is packed by is seen from its first bytes: browsers unpack ``.gz`` and keep the name.
+The compression is seen from the first bytes: browsers decompress ``.gz`` and keep the name.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import zstandard
 from wmss_cli.core.errors import DataError
 
 PACKED = (".gz", ".zst", ".bz2", ".xz")
-"""Endings of files that are packed one by one."""
+"""Endings of compressed single files."""
 
 DAMAGES = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
-"""What a library raises where a packed file is cut off or damaged."""
+"""What a library raises if a compressed file is cut off or damaged."""
 
 _BUFFER_BYTES = 2**20
 _FEED_BYTES = 2**14
@@ -49,9 +49,9 @@ _MARKS = (
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[io.BufferedReader]:
-    """Open a file for reading, unpacked, in bounded memory.
+    """Open a file for reading, decompressed, in bounded memory.
 
-    Where it is cut off or damaged, reading raises one of :data:`DAMAGES`.
+    If it is cut off or damaged, reading raises one of :data:`DAMAGES`.
     """
     with path.open("rb") as file:
         start = file.read(_PEEK_BYTES)
@@ -70,8 +70,8 @@ def _unpacked(file: IO[bytes], start: bytes) -> io.RawIOBase:
 class _Zstd(io.RawIOBase):
     """All frames of a ``.zst``, with windows of up to 2 GiB (``zstd --long=31``).
 
-    The library's own stream ends without an error where a file is cut off, and that of Arrow
-    refuses long windows.
+    The library's own stream ends without an error if a file is cut off, and that of Arrow refuses
+    long windows.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -87,7 +87,7 @@ class _Zstd(io.RawIOBase):
         return True
 
     def readinto(self, buffer: object) -> int:
-        """Fill a buffer, and return with how many bytes."""
+        """Fill a buffer, and return the number of bytes."""
         target = memoryview(cast(bytearray, buffer)).cast("B")
         while not self._ready:
             if not self._packed:
@@ -118,7 +118,7 @@ _OPENERS: tuple[tuple[bytes | tuple[bytes, ...], Callable[[IO[bytes]], object]],
     (b"\x1f\x8b", _gzip),
     (b"BZh", bz2.BZ2File),
     (b"\xfd7zXZ\0", lzma.LZMAFile),
-    # Tools that pack in parallel write a frame first that readers skip.
+    # Tools that compress in parallel first write a frame that readers skip.
     ((b"\x28\xb5\x2f\xfd", *_SKIPPED), _Zstd),
 )
 
@@ -129,7 +129,7 @@ def encoding_of(path: Path, stream: io.BufferedReader) -> str:
     Raises
     ------
     DataError
-        If these are the first bytes of something else than text.
+        If these are the first bytes of something other than text.
     """
     start = stream.peek(_PEEK_BYTES)
     for sign, what in _OTHERS:
@@ -147,12 +147,12 @@ def encoding_of(path: Path, stream: io.BufferedReader) -> str:
 
 @contextmanager
 def open_text(path: Path, errors: str = "strict") -> Iterator[io.TextIOWrapper]:
-    """Open a file as text, unpacked, without its byte-order mark; lines end as they are written.
+    """Open a file as text, decompressed, without its byte-order mark; line ends stay as written.
 
     Raises
     ------
     DataError
-        If it is no text.
+        If it is not text.
     """
     with open_bytes(path) as stream:
         encoding = encoding_of(path, stream)

@@ -8,21 +8,21 @@ from collections.abc import Iterator
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 """In their order. They may be tokens of their own, special or not."""
 
-# What a tokenizer or a template leaves behind the end of a completion.
+# What a tokenizer or a template leaves after the end of a completion.
 _END_TOKEN = re.compile(r"(?:(?:</s>|<\|[\w ]{1,30}\|>|<(?:eos|end_of_turn)>)\s*)+\Z")
 
 
 def answer_part(text: str) -> str | None:
-    """Return the part of a completion that counts, as it stands, whatever kind of answer it is.
+    """Return the part of a completion that counts, unchanged, whatever kind of answer it is.
 
     That is what is inside the last ``<answer>…</answer>`` after the thinking; without answer tags,
     all that follows ``</think>``; without any tags, the whole text. A tag between quotation marks,
-    as a program has it, is none.
+    as in a program, does not count.
 
     Returns
     -------
     str or None
-        None where the thinking or the answer has no end.
+        None if the thinking or the answer has no end.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def answer_part(text: str) -> str | None:
 
 
 def _ends(text: str, tag: str) -> Iterator[int]:
-    """Yield where a tag ends; between two of the same quotation marks it is a text, and no tag."""
+    """Yield where a tag ends; between two of the same quotation marks it is a text, not a tag."""
     for found in re.finditer(re.escape(tag), text):
         before, behind = text[: found.start()][-1:], text[found.end() :][:1]
         if before != behind or before not in ("'", '"', "`"):

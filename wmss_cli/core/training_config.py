@@ -14,7 +14,7 @@ from wmss_cli.core.recomputation import Recomputation
 from wmss_cli.core.section import Count, Fraction, NonNegative, Positive, Section, Seed
 
 MICRO_BATCH_TOKENS = 8192
-"""Where nothing says how many fit."""
+"""Used if nothing says how many fit."""
 
 
 class TrainConfig(Section):
@@ -44,12 +44,12 @@ class TrainConfig(Section):
     max_steps: Count | None = None
     """Stop after this many optimizer steps, whatever `epochs` says."""
     global_batch_size: Count = 32
-    """Samples per optimizer step, over all ranks. Results do not depend on how it is cut."""
+    """Samples per optimizer step, over all ranks. Results do not depend on how it is split."""
     micro_batch_tokens: Count | Literal["auto"] = MICRO_BATCH_TOKENS
     """Most tokens of a forward pass on one rank. Samples are packed into it without padding, and
-    none sees another; a longer sample makes a pass of its own. `auto` takes as many as fit by the
+    none sees another; a longer sample has a pass of its own. `auto` takes as many as fit by the
     arithmetic of `wmss plan` on the GPUs that the job finds, up to 65,536, tries the longest pass
-    before the first step, and halves it once if memory does not do; on a CPU 8192."""
+    before the first step, and halves it once if memory does not suffice; on a CPU 8192."""
     warmup_ratio: Fraction = 0.03
     """Share of the steps in which the learning rate rises linearly."""
     min_lr_ratio: Fraction = 0.0
@@ -69,50 +69,51 @@ class TrainConfig(Section):
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 1
     """DeepSpeed ZeRO stage: what is sharded over ranks (1 optimizer, 2 gradients, 3 weights)."""
     gradient_checkpointing: Recomputation = "none"
-    """Which blocks are computed again in the backward pass, instead of their activations being
-    kept: `full` is all, for a third more time; `every-2nd`, `every-3rd` and so on are fewer. `auto`
-    takes the fewest with which a pass fits by the arithmetic of `wmss plan`, on a CPU none. `true`
-    and `false` stand for `full` and `none`."""
+    """Which blocks are recomputed in the backward pass instead of keeping their activations: `full`
+    is all, for a third more time; `every-2nd`, `every-3rd` and so on are fewer. `auto` takes the
+    fewest with which a pass fits by the arithmetic of `wmss plan`, on a CPU none. `true` and
+    `false` mean `full` and `none`."""
     deepspeed: dict[str, Any] = {}
     """Further keys of DeepSpeed's own configuration. `{zero_optimization: {offload_optimizer:
-    {device: cpu}}}` keeps the optimizer in the memory of the host. What decides on the result is
-    an option of wmss, and refused here."""
+    {device: cpu}}}` keeps the optimizer in host memory. Keys that affect the result are options of
+    wmss, and are refused here."""
     loss_backend: Literal["auto", "chunked", "torch", "liger", "cce"] = "auto"
-    """What computes the loss. `auto` is `chunked`, wmss's own op: it does 3 products where `liger`
-    and `cce` (Cut Cross-Entropy, of the extra `gpu`) do 4.5. `torch` needs torch 2.13."""
+    """What computes the loss. `auto` is `chunked`, wmss's own op: it does 3 products, `liger` and
+    `cce` (Cut Cross-Entropy, of the extra `gpu`) 4.5. `torch` needs torch 2.13."""
     kernels: Literal["auto", "liger", "none"] = "auto"
     """What computes RMSNorm, rotary embeddings and SwiGLU on a GPU. `liger`: fused kernels of the
-    extra `gpu`, proven on the model before training, or an error. `auto`: the same where Liger is
-    installed, knows the model and is right, else the model's own layers; the log says which."""
+    extra `gpu`, checked on the model before training, or an error. `auto`: the same if Liger is
+    installed, supports the model and gives the right values, otherwise the model's own layers; the
+    log says which."""
     compile: Literal["none", "blocks"] = "none"
-    """`blocks`: torch.compile fuses what `kernels` does, and more, in each block of the models, in
-    place of Liger. Takes a minute or two at the start, and a C++ compiler on a CPU; not for
-    zero_stage 3."""
+    """`blocks`: torch.compile fuses what `kernels` does, and more, in each block of the models,
+    instead of Liger. It takes a minute or two at the start, and needs a C++ compiler on a CPU; not
+    for zero_stage 3."""
     save_every_min: Positive | None = 30.0
-    """Write a checkpoint at the first step that ends so many minutes after the last one was begun.
-    Training waits only until the states are copied to the host's memory, which takes as much of
-    it as the checkpoint of the disk. With null only `save_every_steps` counts."""
+    """Write a checkpoint at the first step that ends this many minutes after the last one was
+    begun. Training waits only until the states are copied to host memory, of which that takes as
+    much as the checkpoint takes of the disk. If null, only `save_every_steps` counts."""
     save_every_steps: Count | None = None
-    """Write a checkpoint after so many optimizer steps, too. With null only `save_every_min`
+    """Also write a checkpoint after this many optimizer steps. If null, only `save_every_min`
     counts."""
     keep_checkpoints: Count = 2
     """How many checkpoints are kept while training; all are removed once the model is written."""
     hang_limit_min: Positive = 30.0
-    """A process that does not come to the end of a micro-batch, or of another short piece of work,
-    in so many minutes ends the training with an error that names it. On Slurm the job is then
-    requeued. Loading, saving and exporting may take longer."""
+    """If a process does not finish a micro-batch, or another short piece of work, within this many
+    minutes, training ends with an error that names it. On Slurm the job is then requeued. Loading,
+    saving and exporting may take longer."""
     keep_epochs: bool = False
     """Also keep the trained model after each epoch before the last, as `epoch-1/`, …; a run then
     evaluates each of them, for accuracy by epoch (Fig. 3)."""
     report_to: list[Literal["tensorboard", "trackio", "wandb"]] = []
-    """Where the metrics of each step go beside `metrics.jsonl`. Each needs the extra of its name:
-    `pip install 'wmss[tensorboard]'`. Files go to `logs/` beside the artifact."""
+    """Where the metrics of each step go in addition to `metrics.jsonl`. Each needs the extra of its
+    name: `pip install 'wmss[tensorboard]'`. Files go to `logs/` next to the artifact."""
     logits_every_steps: Count | None = None
-    """After this many steps again and again, before the first and after the last, the mean
-    statistics of the strong model's logits on 200 fixed samples are written to `logits.jsonl`
-    (Fig. 4 as a curve). The training stays the same to the bit. Never if null."""
+    """Write the mean statistics of the strong model's logits on 200 fixed samples to `logits.jsonl`
+    every this many steps, before the first and after the last (Fig. 4 as a curve). The training
+    stays the same to the bit. Never if null."""
     seed: Seed = 0
-    """Order of the samples, dropout."""
+    """Seed of the order of the samples, and of dropout."""
 
     @model_validator(mode="after")
     def _precision_fits(self) -> TrainConfig:
@@ -133,15 +134,15 @@ class TrainConfig(Section):
                 "inside the blocks"
             )
         if self.compile == "blocks" and self.kernels == "liger":
-            raise ValueError("compile blocks takes the place of kernels liger; set one of them")
+            raise ValueError("compile blocks replaces kernels liger; set one of them")
         return self
 
     @model_validator(mode="after")
     def _something_is_saved(self) -> TrainConfig:
         if self.save_every_min is None and self.save_every_steps is None:
             raise ValueError(
-                "save_every_min and save_every_steps are both null: what dies would begin anew; "
-                "set one of them"
+                "save_every_min and save_every_steps are both null: a training that dies "
+                "would start from the beginning; set one of them"
             )
         return self
 
@@ -153,18 +154,18 @@ class TrainConfig(Section):
 
     @property
     def pass_tokens(self) -> int:
-        """Most tokens of a pass; while `auto` is not decided, those that always did."""
+        """Most tokens of a pass; while `auto` is undecided, the default."""
         auto = self.micro_batch_tokens == "auto"
         return MICRO_BATCH_TOKENS if auto else int(self.micro_batch_tokens)
 
     @property
     def second_model(self) -> Literal["cotrain", "frozen"] | None:
-        """How a second model takes part; None where there is none."""
+        """How a second model takes part; None if there is none."""
         return None
 
     @property
     def epochs_kept(self) -> range:
-        """The epochs whose models are kept beside the last one."""
+        """The epochs whose models are kept in addition to the last one."""
         return range(1, math.ceil(self.epochs) if self.keep_epochs else 1)
 
 
@@ -184,7 +185,7 @@ def check_ranks(global_batch_size: int, world_size: int) -> None:
 
 
 def _check_backend(loss_backend: str, wanted: str) -> None:
-    """Refuse another library's op for what wmss's own alone computes."""
+    """Refuse another library's op for what only wmss's own computes."""
     if loss_backend not in ("auto", "chunked"):
         raise ValueError(f"loss_backend {loss_backend} does not compute {wanted}; use auto")
 
@@ -201,11 +202,12 @@ class SftConfig(TrainConfig):
     objective: Literal["cross_entropy", "label_smoothing", "undial", "undial_kd"] = "cross_entropy"
     """What is minimised. `undial` subtracts a one-hot scaled by Gaussian noise from the target's
     logit, as the paper describes its baseline; `undial_kd` is the loss that UNDIAL's authors
-    published: cross entropy to softmax(z_ref - beta * onehot) of the model that it starts from."""
+    published: cross entropy to softmax(z_ref - beta * onehot), where z_ref are the logits of the
+    model that it starts from."""
     label_smoothing: Fraction = 0.1
-    """Of `label_smoothing`: the share of the target distribution that is uniform."""
+    """For `label_smoothing`: the share of the target distribution that is uniform."""
     undial_beta: NonNegative = 1.0
-    """Of `undial`, the scale of the noise; of `undial_kd`, what is subtracted."""
+    """For `undial`, the scale of the noise; for `undial_kd`, what is subtracted."""
     neftune_alpha: NonNegative = 0.0
     """Noise on the embeddings, uniform in ±alpha/√(L·d), as NEFTune adds it; 0 is none. L is the
     length of a document, whatever it is packed with."""
@@ -221,7 +223,7 @@ class SftConfig(TrainConfig):
 
     @property
     def second_model(self) -> Literal["cotrain", "frozen"] | None:
-        """How the reference takes part, the model that it starts from; None where there is none."""
+        """How the reference, the model that it starts from, takes part; None if there is none."""
         return "frozen" if self.objective == "undial_kd" else None
 
     def unused(self) -> frozenset[str]:
@@ -243,16 +245,18 @@ class JointConfig(TrainConfig):
     weak_mode: Literal["cotrain", "frozen"] = "cotrain"
     """Whether gradients reach the weak model too (the paper's text) or not (its Algorithm 1)."""
     weak_logits: Literal["model", "uniform", "shuffled", "noise"] = "model"
-    """What is mixed in. `uniform`: all weak logits equal, no weak model is loaded. `shuffled`: the
-    weak model's, permuted over the vocabulary at each token. `noise`: normal noise with the mean
-    and the variance of the weak model's at each token. Both need `weak_mode` frozen."""
+    """What is mixed in. `uniform`: all weak logits are equal, and no weak model is loaded.
+    `shuffled`: the weak model's logits, permuted over the vocabulary at each token. `noise`: normal
+    noise with the mean and the variance of the weak model's at each token. Both need `weak_mode`
+    frozen."""
     cache_weak: bool = False
     """Compute a frozen weak model's last hidden states once and read them in every epoch, which
     then costs as much as one of `sft`. Takes 2 bytes x hidden size of disk for each completion
-    token while training: 6.8 TB for Qwen3-8B and 215,000 samples with 3,840 of them each. Rounds
-    the states to bf16."""
+    token while training: 6.8 TB for Qwen3-8B and 215,000 samples with 3,840 of them each. The
+    states are rounded to bf16."""
     next_weak: Literal["previous_strong", "cotrained"] = "previous_strong"
-    """With several iterations: the weak model of the next one (Algorithm 1: M_{t-1})."""
+    """With several iterations: which model is the weak one of the next iteration (Algorithm 1:
+    M_{t-1})."""
 
     @model_validator(mode="after")
     def _strong_learns(self) -> JointConfig:
@@ -268,10 +272,10 @@ class JointConfig(TrainConfig):
 
     @property
     def second_model(self) -> Literal["cotrain", "frozen"] | None:
-        """How the weak model takes part; None where there is none."""
+        """How the weak model takes part; None if there is none."""
         return None if self.weak_logits == "uniform" else self.weak_mode
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides on the result; where no weak model is there, it has no mode."""
+        """Return what decides the result; if there is no weak model, it has no mode."""
         no_weak = {"weak_mode": "cotrain"} if self.weak_logits == "uniform" else {}
         return super().identity() | no_weak

@@ -15,14 +15,15 @@ Reason = Literal["correct", _OfAnswers, _OfPrograms, _OfTests, "timeout", "crash
 Refusal = Literal[
     "unreadable", "format", "no_reference", "contaminated", "duplicate", "near_duplicate"
 ]
-"""Why curation rejects a record whatever its answer is."""
+"""Why curation rejects a record, whatever its answer."""
 
 REASONS: Mapping[Reason | Refusal, str] = {
     "correct": "the answer equals the reference, or the program passes all tests",
     "unreadable": "not a record of one question and one answer; the detail says what is wrong",
     "format": "not one <think>…</think> followed by one <answer>…</answer>",
     "no_reference": "neither a reference answer nor a test to check the answer by",
-    "contaminated": "holds a question of a benchmark, or a rare phrase of one; the detail names it",
+    "contaminated": "contains a question of a benchmark, or a rare phrase of one; the detail "
+    "names it",
     "duplicate": "prompt and completion both equal those of an earlier record",
     "near_duplicate": "nearly equal to an earlier record of the same problem; the detail names it",
     "wrong_answer": "the answer differs from the reference",
@@ -30,7 +31,7 @@ REASONS: Mapping[Reason | Refusal, str] = {
     "bad_reference": "the reference cannot be read",
     "timeout": "the check took longer than verify_timeout_s",
     "crash": "the check ended its process, by memory for example",
-    "no_code": "the answer holds no program",
+    "no_code": "the answer contains no program",
     "failed": "a test of the program fails",
     "error": "the program ends with an exception",
     "exit_early": "the program ends itself before its tests are done",
@@ -58,12 +59,12 @@ class Verdict:
     reason : str
         One of :data:`REASONS`.
     extracted : str or None
-        What was compared with the reference, or the program that was run; None where the
-        completion holds neither.
+        What was compared with the reference, or the program that was run; None if the completion
+        contains neither.
     found_in : str or None
         Where an answer was found.
     detail : str
-        Of a program: one line for a person.
+        For a program: one line for a person.
     level : str or None
         How a program was confined; None for an answer.
     """
@@ -76,5 +77,5 @@ class Verdict:
 
     @property
     def correct(self) -> bool:
-        """True only where the comparison or all tests accepted it."""
+        """True only if the comparison or all tests accepted it."""
         return self.reason == "correct"

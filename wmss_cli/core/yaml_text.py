@@ -1,8 +1,8 @@
-"""Read YAML as its version 1.2 has it, and refuse what its versions read differently.
+"""Read YAML as version 1.2 defines it, and refuse what its versions read differently.
 
 PyYAML reads version 1.1, in which ``010`` is 8, ``1:30`` is 90, ``no`` is false and ``1e-5`` is a
 text. Here ``true`` and ``false`` alone are booleans, a number with a leading zero is an error, and
-everything else that is no number of version 1.2 is a text, dates too.
+everything else that is not a number in version 1.2 is a text, dates too.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _HINTS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """Of YAML 1.2's core schema, with merge keys."""
+    """Loads YAML 1.2's core schema, with merge keys."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Merge what ``<<`` names, and refuse a key that stands twice."""
+        """Merge what ``<<`` names, and refuse a key that is given twice."""
         return {
             self.construct_object(pair.key, deep): self.construct_object(pair.value, deep)
             for pair in pairs(node)
@@ -76,7 +76,7 @@ class Pair(NamedTuple):
 
     @property
     def line(self) -> int:
-        """Of the key."""
+        """Line of the key."""
         return self.key.start_mark.line + 1
 
 
@@ -86,7 +86,7 @@ def pairs(node: yaml.MappingNode) -> list[Pair]:
     Raises
     ------
     yaml.YAMLError
-        If a key stands twice or is no single value, or ``<<`` names no mapping.
+        If a key is given twice or is not a single value, or ``<<`` names no mapping.
     """
     return _pairs(node, ())
 
@@ -101,7 +101,7 @@ def _pairs(node: yaml.MappingNode, above: tuple[int, ...]) -> list[Pair]:
         if not isinstance(name, str):
             raise _error("a key has to be a single word; quote it", key)
         if name in found:
-            raise _error(f"{name} stands twice; remove one", key)
+            raise _error(f"{name} is given twice; remove one", key)
         found[name] = Pair(name, key, value)
         if key.tag == f"{_PREFIX}merge":
             sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
@@ -122,7 +122,7 @@ def _error(problem: str, node: yaml.Node) -> yaml.YAMLError:
 
 
 def compose(file: Path, what: str) -> yaml.Node | None:
-    """Return the node of a file's one document, None where there is none.
+    """Return the node of a file's one document, None if there is none.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def compose(file: Path, what: str) -> yaml.Node | None:
     Raises
     ------
     ConfigError
-        If it cannot be read, or is no YAML.
+        If it cannot be read, or is not YAML.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -191,7 +191,7 @@ def parse(text: str) -> Any:
     Raises
     ------
     ValueError
-        If it is no YAML, or holds a comment, which would be lost.
+        If it is not YAML, or contains a comment, which would be lost.
     """
     if not text.strip():
         return ""
@@ -206,11 +206,11 @@ def parse(text: str) -> Any:
 
 
 def is_empty(node: yaml.Node) -> bool:
-    """Say whether nothing stands behind a key, or null."""
+    """Say whether nothing follows a key, or null."""
     return isinstance(node, yaml.ScalarNode) and node.tag == f"{_PREFIX}null"
 
 
 def lines(node: yaml.Node) -> Iterator[tuple[str, int]]:
-    """Yield the keys of a mapping with their lines; of another value nothing."""
+    """Yield the keys of a mapping with their lines; nothing for any other value."""
     if isinstance(node, yaml.MappingNode):
         yield from ((pair.name, pair.line) for pair in pairs(node))

@@ -1,1 +1,1 @@
-"""The processes of a stage on this machine: a worker process a rank, each given strings only."""
+"""The processes of a stage on this machine: one worker for each rank, given strings only."""

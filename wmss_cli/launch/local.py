@@ -35,8 +35,8 @@ _POLL_S = 0.1
 _GRACE_S = 20.0
 _ERRORS = {error.exit_code: error for error in (ConfigError, IntegrityError, InterruptedRunError)}
 _FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-# The driver itself, since it alone knows what CUDA_VISIBLE_DEVICES means; in a process of its own,
-# since it keeps the GPUs open in the one that asks.
+# The driver is asked, since it alone knows what CUDA_VISIBLE_DEVICES means; in a process of its
+# own, since it keeps the GPUs open in the process that asks.
 _COUNT_GPUS = """
 import ctypes
 try:
@@ -52,14 +52,14 @@ else:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """The result of a job.
 
     Attributes
     ----------
     manifest : Manifest
-        Of the result.
+        Manifest of the result.
     was_done : bool
-        Whether it was there before.
+        Whether it existed before.
     seconds : float
         How long this attempt took.
     """
@@ -76,26 +76,26 @@ def run_local(
     watch: Callable[[Progress | None], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Run a stage unless its result is there already.
+    """Run a stage unless its result exists already.
 
     Parameters
     ----------
     job : Job
         What to run.
     processes : int, optional
-        Ranks of a training stage, or how many do shards at the same time; without it one per GPU
-        that is visible, or one on a CPU. Other stages are one process.
+        Ranks of a training stage, or how many do shards at the same time; by default one per
+        visible GPU, or one on a CPU. Other stages are one process.
     force : bool
-        Make it again, from the beginning. A result that is there stays until the new one is whole.
+        Make it again, from the beginning. An existing result stays until the new one is complete.
     watch : callable
-        Is given the stage's progress several times a second.
+        Called with the stage's progress several times a second.
     say : callable
-        Is given a line for the user where waiting needs a reason.
+        Called with a line for the user when waiting needs a reason.
 
     Raises
     ------
     WmssError
-        As the stage raised it; :class:`StageError` where its process died without a word.
+        As the stage raised it; :class:`StageError` if its process died without an error message.
     """
     out = Path(job.out)
     if force:
@@ -129,26 +129,26 @@ def run_local(
 
 
 def _share(job: Job, processes: int, say: Callable[[str], None]) -> tuple[Job, int]:
-    """Fix the number of shards, and that of the processes which find one to do."""
+    """Fix the number of shards, and of the processes that get one to do."""
     job = cut(job, processes)
     shards = len(shard_jobs(job))
     if shards < processes:
         say(
             f"{job.stage}: {processes} processes, but shards: {shards}, so some do nothing; "
-            f"{table.find(job.stage).section}.shards={processes} makes all anew, for all of them"
+            f"{table.find(job.stage).section}.shards={processes} makes all again, for all of them"
         )
     return job, min(shards, processes)
 
 
 def log_path(out: Path) -> Path:
-    """Return the file that gets all output of the workers of an artifact."""
+    """Return the file that gets all output of an artifact's workers."""
     return out.parent / "logs" / f"{out.name}.log"
 
 
 class _Workers:
     """The processes of one stage, and the signals that reach them.
 
-    The ranks of a training stage need each other. Workers that share shards do not: when one fails
+    The ranks of a training stage need each other. Workers that share shards do not: if one fails,
     the others are asked to stop.
     """
 
@@ -180,7 +180,7 @@ class _Workers:
             if self.share:
                 environment[QUEUE] = str(control / "queue")
             if self.share and count > 1 and rank < len(gpus):
-                # An engine that knows nothing of ranks (vLLM) takes the first GPU that it sees.
+                # An engine that knows nothing about ranks (vLLM) takes the first GPU that it sees.
                 environment |= {"CUDA_VISIBLE_DEVICES": gpus[rank], "LOCAL_RANK": "0"}
             self._processes.append(
                 subprocess.Popen(
@@ -189,7 +189,7 @@ class _Workers:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    # Ctrl-C reaches the launcher alone, which asks all ranks to save together.
+                    # Ctrl-C reaches only the launcher, which asks all ranks to save together.
                     start_new_session=True,
                 )
             )
@@ -223,11 +223,11 @@ class _Workers:
                 if self.asked_to_stop:
                     raise
                 self.asked_to_stop = True
-                say("stopping; training saves after this step first (Ctrl-C again: stop at once)")
+                say("stopping; training first saves after this step (Ctrl-C again: stop at once)")
                 self._send(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End what still runs, and give the signals back."""
+        """End what still runs, and restore the signal handlers."""
         self._send(signal.SIGKILL)
         for process in self._processes:
             while not _has_ended(process):
@@ -242,34 +242,34 @@ class _Workers:
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Say whether a worker has ended; then what it has left behind (an engine) ends with it."""
+    """Say whether a worker has ended; then whatever it left behind (an engine) is ended, too."""
     gone = os.WEXITED | os.WNOHANG | os.WNOWAIT
     if process.returncode is None and os.waitid(os.P_PID, process.pid, gone) is not None:
-        # It is not reaped yet, so that nobody else can have its number.
+        # It is not reaped yet, so no other process can have its number.
         end_session(process.pid)
     return process.poll() is not None
 
 
 def _failure(job: Job, codes: list[int], workers: _Workers, control: Path, log: Path) -> WmssError:
     first_failure = workers.first_failure
-    # Of workers that share shards the others were stopped, and say no more than that.
+    # If workers share shards, the others were stopped, and only report that.
     report = read_error(control, workers.first_failed if workers.share else None)
     if report is None or (first_failure < 0 and report["exit_code"] == CRASHED):
-        # A rank that was killed says nothing; what the others report is only its echo.
+        # A rank that was killed reports nothing; the other ranks' errors only follow from its end.
         if -first_failure in _FORWARDED:
-            # Stopped before it could catch the signal, or a stage that has nothing to save.
+            # It was stopped before it could catch the signal, or it has nothing to save.
             how = f"stopped by {signal.Signals(-first_failure).name}"
             return InterruptedRunError(f"{job.stage}: {how}; the same command continues")
         if -first_failure == signal.SIGBUS:
             return StorageError(
                 f"{job.out}: killed by SIGBUS: a file that {job.stage} had mapped could "
-                "not be read or written; the disk of its inputs fails, is full, or they were cut "
-                f"meanwhile: look at it, then repeat the command (see {log})"
+                "not be read or written; the disk of its inputs fails or is full, or they "
+                f"were cut short meanwhile: check it, then repeat the command (see {log})"
             )
         how = f"exit code {max(codes)}"
         if first_failure < 0:
             how = f"killed by {signal.Signals(-first_failure).name}"
-        return StageError(f"{job.stage}: its process ended without a word ({how}); see {log}")
+        return StageError(f"{job.stage}: its process ended without a message ({how}); see {log}")
     kind = _ERRORS.get(report["exit_code"], StageError)
     error = kind(report["message"])
     if report["exit_code"] == CRASHED:
@@ -291,15 +291,15 @@ def visible_gpus() -> list[str]:
     """
     asked = [sys.executable, "-I", "-S", "-c", _COUNT_GPUS]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    # A driver that crashes has no GPU; torch says in the stage's log what is wrong with it.
+    # If the driver crashes, there is no GPU; torch says what is wrong in the stage's log.
     count = 0 if done.returncode else int(done.stdout)
     return name_gpus(count, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def name_gpus(count: int, named: str | None) -> list[str]:
-    """Return the names of so many GPUs, where ``CUDA_VISIBLE_DEVICES`` is `named`.
+    """Return the names of that many GPUs, if ``CUDA_VISIBLE_DEVICES`` is `named`.
 
-    The driver takes no name behind one that it does not know, so the first ones are those it took.
+    The driver ignores all names after one that it does not know, so it took the first ones.
     """
     names = [str(index) for index in range(count)] if named is None else named.split(",")
     return names[:count]
@@ -315,12 +315,12 @@ def count_processes(job: Job, wanted: int | None, gpus: int) -> int:
     wanted : int or None
         What the user asks for (``launch.processes``); None for one per GPU.
     gpus : int
-        How many are visible.
+        How many GPUs are visible.
     """
     stage = table.find(job.stage)
     usual = wanted or gpus or 1
     if stage.distributed:
-        # No more than find a sample in each step; what the user asks for is refused there.
+        # No more than get a sample in each step; what the user asks for is checked there.
         batch = int(job.config.get("global_batch_size", usual))
         return wanted or min(usual, batch)
     if not table.has_shards(job.stage):

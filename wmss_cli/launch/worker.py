@@ -1,7 +1,7 @@
 """One rank of one stage, in a process of its own: ``python -m wmss_cli.launch.worker CONTROL``.
 
-CONTROL is a folder with ``job.json``. Where the stage fails, ``error-RANK.json`` says why in
-one line, and the process ends with the exit code of that error.
+CONTROL is a folder with ``job.json``. If the stage fails, ``error-RANK.json`` says why in one line,
+and the process ends with the exit code of that error.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _ROOM_BYTES = 16384
 _ROUNDS = 5
-# What is killed may just have started another one.
+# A process that is killed may just have started another one.
 _TRACKER = b"multiprocessing.resource_tracker"
 # It ends by itself when the others have, and removes what they left in shared memory.
 CRASHED = 70
-"""Exit code of a worker that met an error which is not a user's doing."""
+"""Exit code of a worker after an error that is not the user's doing."""
 
 
 def write_job(control: Path, job: Job) -> None:
@@ -47,16 +47,16 @@ def write_job(control: Path, job: Job) -> None:
 
 
 def read_error(control: Path, rank: int | None = None) -> dict[str, Any] | None:
-    """Return the error that came first; one that says what to do before one that does not.
+    """Return the first error; one that says what to do comes before one that does not.
 
-    When a rank fails, the others fail too, with a word about a lost connection.
+    When a rank fails, the others fail too, with an error about a lost connection.
 
     Parameters
     ----------
     control : Path
         The control folder.
     rank : int, optional
-        Return the error of this one only.
+        Return only the error of this rank.
     """
     errors = control.glob("error-*.json" if rank is None else f"error-{rank:05d}.json")
     paths = sorted(errors, key=lambda path: path.stat().st_mtime_ns)
@@ -65,7 +65,7 @@ def read_error(control: Path, rank: int | None = None) -> dict[str, Any] | None:
 
 
 def _read_report(path: Path) -> dict[str, Any] | None:
-    """Return a report; None where the disk was full, and it is empty or cut short."""
+    """Return an error's report; None if it is empty or cut short, because the disk was full."""
     try:
         report = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -99,11 +99,11 @@ def run(
     Parameters
     ----------
     work : callable
-        Raises what goes wrong.
+        It raises what goes wrong.
     control : Path
-        Folder for the report.
+        Folder for the error's report.
     then : callable
-        Is given the exit code and the error, and returns the exit code that counts. If a thread
+        Called with the exit code and the error; returns the exit code that counts. If a thread
         ends the process, it is called from there.
     """
     for number in _STOPPING:
@@ -112,7 +112,7 @@ def run(
     path.unlink(missing_ok=True)
     room = path.with_suffix(".room")
     with suppress(OSError):
-        # A disk that is full later has this place for the report.
+        # If the disk is full later, there is still room for the report.
         room.write_bytes(b" " * _ROOM_BYTES)
 
     def end(error: WmssError, where: str) -> NoReturn:
@@ -123,7 +123,7 @@ def run(
         work()
     except BaseException as raised:
         error = InterruptedRunError(str(raised)) if isinstance(raised, _Stopped) else raised
-        # A second signal must not end what the first one began.
+        # A second signal must not interrupt what the first one began.
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
         return then(_report(path, error, traceback.format_exc()), error)
@@ -141,13 +141,13 @@ def _report(path: Path, error: BaseException, where: str) -> int:
         "exit_code": code,
         "traceback": where[-_ROOM_BYTES // 2 :],
     }
-    # The log may be on the disk that is full, which must not hide that it is.
+    # The log may be on the full disk; that must not hide the error.
     with suppress(OSError):
         print(where, end="", file=sys.stderr, flush=True)  # noqa: T201
     with suppress(OSError):
         room = path.with_suffix(".room")
         with room.open("r+b" if room.exists() else "wb") as file:
-            # White space behind a report is none of it.
+            # White space after a report does not belong to it.
             file.write(json.dumps(report).encode().ljust(_ROOM_BYTES))
         room.rename(path)
     return code
@@ -155,7 +155,7 @@ def _report(path: Path, error: BaseException, where: str) -> int:
 
 def leave(code: int) -> NoReturn:
     """End the process at once: it must not wait for the threads of a broken process group."""
-    # Python lets the main thread alone set this; another one leaves because that one is stuck.
+    # Only the main thread may set this; another thread leaves because the main one is stuck.
     if threading.current_thread() is threading.main_thread():
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
@@ -163,15 +163,15 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
-    # Nor does it wait for those that it has started, such as the workers of an engine.
+    # Nor does it wait for processes that it has started, such as the workers of an engine.
     end_descendants()
-    # What an orderly end would remove: the folder of the socket to multiprocessing's server.
+    # An orderly end would remove this: the folder of the socket to multiprocessing's server.
     shutil.rmtree(get_temp_dir(), ignore_errors=True)
     os._exit(code)
 
 
 class _Stopped(BaseException):
-    """Not an Exception: what catches those, such as an optional import, would go on."""
+    """Not an Exception: code that catches those, such as an optional import, would continue."""
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -179,7 +179,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the launcher is gone: no rank goes on without it."""
+    """Ask the kernel for SIGTERM when the launcher is gone: no rank continues without it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -221,10 +221,10 @@ def _below(pid: int, running: list[_Process]) -> Iterator[int]:
 
 
 def _running() -> Iterator[_Process]:
-    """Yield the processes of this machine, on Linux, without the dead that nobody waited for."""
+    """Yield the processes of this machine, on Linux, without zombies."""
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            # The name may hold spaces and brackets; what follows it does not.
+            # The name may contain spaces and brackets; what follows it does not.
             words = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
             if words[0] not in "ZX" and _TRACKER not in (folder / "cmdline").read_bytes():
                 yield _Process(int(folder.name), int(words[1]), int(words[3]))

@@ -1,1 +1,1 @@
-"""Before anything is sent: what machine, cluster and model have, and what a run will cost."""
+"""Before anything is sent: what machine, cluster and model offer, and what a run will cost."""

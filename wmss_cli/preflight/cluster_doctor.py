@@ -1,4 +1,4 @@
-"""What a cluster has of what a profile asks for; ``examine_jobs`` sends a job to find out more."""
+"""Whether a cluster has what a profile asks for; ``examine_jobs`` sends a job to find out more."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SLOW_GB_PER_S = 5.0
 
 
 def examine_cluster(profile: Profile | None) -> list[Finding]:
-    """Look at Slurm from the login node: what is here, and what a profile asks for, if given."""
+    """Check Slurm from the login node: what is here, and what a profile, if given, asks for."""
     missing = [name for name in _COMMANDS if shutil.which(name) is None]
     if missing:
         return [_no_slurm(profile, f"not found: {', '.join(missing)}")]
@@ -51,7 +51,7 @@ def examine_cluster(profile: Profile | None) -> list[Finding]:
     findings = [
         Finding(what="Slurm", state="ok", found=f"{config.version}, cluster {config.name}"),
         _accounting(config.accounting),
-        Finding(what="MaxArraySize", state="ok", found=f"{config.max_array_size} tasks an array"),
+        Finding(what="MaxArraySize", state="ok", found=f"{config.max_array_size} tasks per array"),
     ]
     for kind in get_args(Kind) if profile is not None else ():
         assert profile is not None
@@ -66,7 +66,7 @@ def examine_cluster(profile: Profile | None) -> list[Finding]:
 
 
 def _no_slurm(profile: Profile | None, found: str) -> Finding:
-    """Say that Slurm does not answer; only who wants it misses it."""
+    """Say that Slurm does not answer; that is an error only if a profile is given."""
     advice = "run this on a login node; --cluster local needs no Slurm"
     if not found.startswith("not found") and not _NOT_CONFIGURED.search(found):
         advice = "the controller is down or busy: try again, or ask the cluster's administrators"
@@ -79,7 +79,7 @@ def _no_slurm(profile: Profile | None, found: str) -> Finding:
 
 
 def _accounting(there: bool) -> Finding:
-    """Ask sacct, where there is one: that a cluster keeps accounts does not say that it answers."""
+    """Ask sacct, if there is one: even if a cluster keeps accounts, it may not answer."""
     advice = "status shows no GPU-hours and no efficiency; the rest works"
     if not there:
         return Finding(what="accounting", state="note", found="off", advice=advice)
@@ -103,7 +103,7 @@ def _resources(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> Findi
 
 
 def _verdict(kind: Kind, profile: Profile) -> Finding:
-    """Let sbatch look at a script of this kind."""
+    """Let sbatch check a script of this kind."""
     stage = next(row.name for row in STAGES if row.kind == kind)
     plan = Plan(Path.cwd())
     plan.add("doctor", stage, ProbeConfig(), {})
@@ -123,12 +123,12 @@ def examine_jobs(profile: Profile, name: str, say: Callable[[str], None]) -> lis
     Parameters
     ----------
     profile : Profile
-        Its ``train`` section says what is asked for; the job is short, and has two nodes where
-        the partition has them.
+        Its ``train`` section says what is asked for; the job is short, and has two nodes if the
+        partition has them.
     name : str
-        Of the profile.
+        Name of the profile.
     say : callable
-        Is given a line while it waits.
+        Called with a line while it waits.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def _findings(rows: list[dict[str, Any]], speed: float, train: Resources) -> Ite
         state="note" if train.gpus and speed < _SLOW_GB_PER_S and len(nodes) > 1 else "ok",
         found=f"{speed:.2f} GB/s over {len(rows)} ranks on {len(nodes)} nodes",
         advice="NCCL_DEBUG: INFO in the profile's environment shows which network it takes; "
-        "NCCL_IB_HCA says which it shall take"
+        "NCCL_IB_HCA says which it should take"
         if train.gpus and speed < _SLOW_GB_PER_S and len(nodes) > 1
         else "",
     )
@@ -220,7 +220,7 @@ def _findings(rows: list[dict[str, Any]], speed: float, train: Resources) -> Ite
 
 
 def _adapters(rows: list[dict[str, Any]]) -> Finding:
-    """Say what adapters the nodes have; unless some are named, NCCL may take those of storage."""
+    """Say which adapters the nodes have; unless some are named, NCCL may take those for storage."""
     kinds: dict[str, set[str]] = {}
     for row in rows:
         for port, kind in row["adapters"].items():
@@ -239,7 +239,7 @@ def _adapters(rows: list[dict[str, Any]]) -> Finding:
 
 
 def _environment(rows: list[dict[str, Any]]) -> Finding:
-    """Compare the Python of all ranks with each other, and with this one."""
+    """Compare the Pythons of all ranks with each other, and with this one."""
     there = {(row["python"], row["wmss"], row["torch"].split("+")[0]) for row in rows}
     here = (sys.executable, version("wmss"), version("torch").split("+")[0])
     found = "; ".join(f"{p}, wmss {w}, torch {t}" for p, w, t in sorted(there))
@@ -250,12 +250,12 @@ def _environment(rows: list[dict[str, Any]]) -> Finding:
     elif there != {here}:
         # A container has another Python on purpose.
         state = "note"
-        advice = f"here it is {here[0]}, wmss {here[1]}, torch {here[2]}; is that meant?"
+        advice = f"here it is {here[0]}, wmss {here[1]}, torch {here[2]}; is that intended?"
     return Finding(what="environment", state=state, found=found, advice=advice)
 
 
 def _engine(rows: list[dict[str, Any]]) -> Finding:
-    """Say what ``eval.engine: auto`` stands for on the nodes: the first rank of each has looked."""
+    """Say what ``eval.engine: auto`` means on the nodes: the first rank of each has checked."""
     there = sorted({tuple(row["engine"]) for row in rows if row["engine"]})
     found = "; ".join(f"{engine}, since {why}" for engine, why in there)
     slowest = next((engine for engine, _ in there if engine != "vllm"), "vllm")

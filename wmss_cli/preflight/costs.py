@@ -24,11 +24,11 @@ class Passes:
     Attributes
     ----------
     shape : ModelShape
-        Of the model.
+        Shape of the model.
     samples : int
-        Of the workload.
+        Samples of the workload.
     tokens, completion_tokens : Fraction
-        Of the mean sample.
+        Tokens of the mean sample.
     backbone, head : Fraction
         FLOPs of a forward pass: up to the last hidden state, and of the head at the completion.
     """
@@ -67,15 +67,16 @@ class Work:
     Attributes
     ----------
     samples : int
-        That pass through the model, each as often as it does; of an evaluation, answers.
+        Samples that pass through the model, each counted as often as it does; in an evaluation,
+        answers.
     steps : int
-        Of the optimizer; 0 where nothing is trained.
+        Steps of the optimizer; 0 if nothing is trained.
     tokens : int
-        In all samples.
+        Tokens in all samples.
     flops : int
-        What the method needs.
+        FLOPs that the method needs.
     recomputed_flops : int
-        What `gradient_checkpointing` adds.
+        FLOPs that `gradient_checkpointing` adds.
     """
 
     samples: int
@@ -85,7 +86,7 @@ class Work:
     recomputed_flops: int = 0
 
     def gpu_hours(self, gpus: Gpus, share: float) -> float:
-        """Return the GPU-hours at a share of the GPUs' peak FLOP/s, where nobody is waited for."""
+        """Return the GPU-hours at a share of the GPUs' peak FLOP/s, without waiting."""
         return self.flops / (share * gpus.tflops * 1e12) / 3600
 
 
@@ -95,10 +96,9 @@ def training(section: SftConfig | JointConfig, passes: Passes, rows: int) -> Wor
     Parameters
     ----------
     section : SftConfig or JointConfig
-        As it is trained. With `match_flops`, `epochs` is that of the joint training that it costs
-        as much as.
+        As it is trained. With `match_flops`, `epochs` is that of the joint training of equal cost.
     passes : Passes
-        Of its models, which have one shape.
+        Passes of its models, which have one shape.
     rows : int
         Samples of one epoch: all, or the size of the active set.
     """
@@ -113,7 +113,7 @@ def training(section: SftConfig | JointConfig, passes: Passes, rows: int) -> Wor
     flops = Fraction(samples * _forwards(second)) * passes.forward
     stored = cached_samples(section, passes, rows)
     if stored:
-        # Beyond the first time, a sample passes through the weak model's head alone.
+        # After the first time, a sample passes only through the weak model's head.
         flops -= Fraction(max(0, samples - stored)) * passes.backbone
     again = samples * (2 if second == "cotrain" else 1) * passes.backbone
     return Work(
@@ -126,14 +126,14 @@ def training(section: SftConfig | JointConfig, passes: Passes, rows: int) -> Wor
 
 
 def _recomputed(mode: str, passes: Passes) -> Fraction:
-    """Return the share of the blocks that are recomputed; all, where nobody knows the GPUs."""
+    """Return the share of the blocks that are recomputed; all, if the GPUs are unknown."""
     n = every("full" if mode == "auto" else mode)
     layers = passes.shape.layers
     return Fraction(layers // n if n else 0, layers)
 
 
 def cached_samples(section: TrainConfig, passes: Passes, rows: int) -> int:
-    """Return how many samples have their weak hidden states stored, at most."""
+    """Return how many samples at most have their weak hidden states stored."""
     if not isinstance(section, JointConfig) or not section.cache_weak:
         return 0
     return min(rows, passes.samples)
@@ -148,7 +148,7 @@ def scoring(passes: Passes, samples: int | None = None) -> Work:
 def answering(shape: ModelShape, asked: Answers) -> Work:
     """Return what the answers of one model to all benchmarks cost.
 
-    A token is written with the keys and values of those before it at hand, so an answer costs a
+    A token is written with the keys and values of those before it in a cache, so an answer costs a
     forward pass over prompt and answer, with the head once for each token of the answer.
     """
     answers = tokens = flops = 0

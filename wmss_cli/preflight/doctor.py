@@ -1,4 +1,4 @@
-"""What this machine has of what wmss needs, and whether a model can be used (``wmss doctor``)."""
+"""Whether this machine has what wmss needs, and whether a model can be used (``wmss doctor``)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LITTLE_DISK_GIB = 20
 
 
 class Finding(BaseModel):
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,7 +42,7 @@ class Finding(BaseModel):
 
 
 def examine() -> list[Finding]:
-    """Look at Python, packages, processors, accelerators, memory, disk and the hub."""
+    """Check Python, packages, processors, accelerators, memory, disk and the hub."""
     return [
         _python(),
         *_packages(),
@@ -125,14 +125,14 @@ def _accelerators() -> list[Finding]:
 
 
 def _engine() -> list[Finding]:
-    """Say what ``eval.engine: auto`` stands for; where torch is missing, its own line says so."""
+    """Say what ``eval.engine: auto`` means; if torch is missing, its own line says so."""
     try:
         import torch
 
         from wmss_cli.evaluate.choice import choose
     except ImportError:
         return []
-    # What vLLM says while it is imported is no answer.
+    # What vLLM prints while it is imported must not mix with the output.
     with redirect_stdout(sys.stderr):
         engine, why = choose("auto", torch.bfloat16)
     return [engine_finding(engine, f"{engine}, since {why}", torch.cuda.is_available())]
@@ -141,7 +141,7 @@ def _engine() -> list[Finding]:
 def engine_finding(engine: str, found: str, gpu: bool) -> Finding:
     """Return the line about ``eval.engine: auto``."""
     fast = engine == "vllm" or not gpu
-    advice = "" if fast else "pip install 'wmss[vllm]' where evaluation has its Python"
+    advice = "" if fast else "pip install 'wmss[vllm]' in the Python of evaluation"
     return Finding(
         what="eval.engine auto", state="ok" if fast else "note", found=found, advice=advice
     )
@@ -170,13 +170,13 @@ def _hub() -> Finding:
     return Finding(
         what="hub",
         state="note" if offline else "ok",
-        found="off (HF_HUB_OFFLINE)" if offline else "asked for models that are no folder",
+        found="off (HF_HUB_OFFLINE)" if offline else "asked for models that are not a folder",
         advice="give models and data as folders and files" if offline else "",
     )
 
 
 def _sandbox() -> Finding:
-    """Say in what programs of models run here, by running one."""
+    """Say in which sandbox programs of models run here, by running one."""
     try:
         level = find_level()
     except SandboxError as error:
@@ -188,14 +188,14 @@ def _sandbox() -> Finding:
 
 
 def examine_model(reference: str, tokenize: TokenizeConfig, evaluate: EvalConfig) -> list[Finding]:
-    """Look at a model as a submission does, without torch.
+    """Check a model as a submission does, without torch.
 
     Parameters
     ----------
     reference : str
         A folder, an artifact, or a hub id that is in the local cache.
     tokenize, evaluate : Section
-        What it is to be used with.
+        The options that it is to be used with.
     """
     try:
         facts = examine_files(find_model(reference, download=False))
@@ -211,7 +211,7 @@ def examine_model(reference: str, tokenize: TokenizeConfig, evaluate: EvalConfig
 
 
 def _refused(what: str, error: Exception) -> Finding:
-    """Say what is wrong, and what to do: the last part of an error's line."""
+    """Say what is wrong, and what to do: the end of an error's line."""
     found, _, advice = str(error).rpartition("; ")
     return Finding(what=what, state="missing", found=found or advice, advice=advice)
 
@@ -222,7 +222,7 @@ def _weights(facts: ModelFacts) -> Finding:
             what="weights",
             state="note",
             found="no safetensors files, whose names and shapes could be read",
-            advice="save the model by save_pretrained; else its first job compares the weights",
+            advice="save it by save_pretrained; otherwise the first job compares the weights",
         )
     found = f"{facts.parameters:,} parameters, as config.json says"
     return Finding(what="weights", state="ok", found=found)
@@ -233,8 +233,8 @@ def _tokenizer(facts: ModelFacts) -> Finding:
         return Finding(
             what="tokenizer",
             state="note",
-            found="no tokenizer.json, which is read here",
-            advice="save it by save_pretrained; else the first job looks at it",
+            found="no tokenizer.json, which would be read here",
+            advice="save it by save_pretrained; otherwise the first job checks it",
         )
     largest = max(facts.vocabulary.get_vocab().values())
     found = f"ids up to {largest:,}, {facts.rows:,} rows of the embedding"
@@ -271,8 +271,8 @@ def _prompts(facts: ModelFacts, tokenize: TokenizeConfig) -> list[Finding]:
                 what=f"eos_token_id {token_id}",
                 state="note",
                 found=f"{facts.stops.source} names {vocabulary.token_of(token_id)!r}, an ordinary "
-                "piece of text, which ends no answer",
-                advice="correct eos_token_id there if it is to end one",
+                "piece of text, which does not end an answer",
+                advice="correct eos_token_id there if it should",
             )
         )
     if renderer.writes_today:

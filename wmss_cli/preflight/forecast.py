@@ -1,7 +1,7 @@
-"""What a study will need, before a job is sent: memory, time and disk, cost of arms, power.
+"""What a study will need, before any job is sent: memory, time and disk, cost of arms, power.
 
 Memory comes from :mod:`wmss_cli.train.memory`, FLOPs from :mod:`wmss_cli.models.shape`. Torch is
-not needed, so a login node will do.
+not needed, so a login node suffices.
 """
 
 from __future__ import annotations
@@ -53,46 +53,46 @@ class TrainingForecast(_Result):
 
     stage: Literal["sft", "joint-train"]
     model: str
-    """Name of the base model; empty where there is one."""
+    """Name of the base model; empty if there is only one."""
     precision: Literal["bf16", "fp32"]
     gradient_checkpointing: str
     parameters: int
     trained_parameters: int
     micro_batch_tokens: int
-    """Of the largest pass: as configured, or the longest sample."""
+    """Tokens of the largest pass: as configured, or the longest sample."""
     zero_stage: int
     """As configured."""
     use_zero_stage: int | None
-    """The lowest that fits; null where none does."""
+    """The lowest stage that fits; null if none does."""
     zero: list[StageMemory]
     runs: int
-    """How often the pipeline trains so: once for each iteration."""
+    """How often the pipeline runs this training: once for each iteration."""
     samples: int
     steps: int
     tokens: int
     flops: int
-    """That are needed; nothing counts twice."""
+    """FLOPs that are needed; nothing counts twice."""
     recomputed_flops: int
     passes_per_step: float
-    """Of each rank, the mean."""
+    """Passes of each rank, on average."""
     balance: float
-    """Tokens of a pass, by those of the fullest rank."""
+    """Tokens of a pass, divided by those of the fullest rank."""
     computing_hours: float
     waiting_hours: float
-    """For the fullest rank of each pass."""
+    """Waiting for the fullest rank of each pass."""
     communication_hours: float
-    """That nothing runs beside."""
+    """Communication that nothing else overlaps."""
     saving_hours: float
     hours: float
-    """All of these."""
+    """Sum of all these."""
     gpu_hours: float
     mfu: float
-    """FLOPs, by the time of the steps and the data-sheet rate."""
+    """FLOPs, divided by the time of the steps and the data-sheet rate."""
     mfu_with_recomputation: float
-    """The same, with what is recomputed."""
+    """The same, with recomputation included."""
     checkpoint_bytes: int
     signal_lead_s: int
-    """So long before its limit a Slurm job is told to save."""
+    """How long before its limit a Slurm job is told to save."""
     disk_bytes: int
     """Checkpoints that are kept, the one being written, the models at the end, and the hidden
     states of ``joint.cache_weak``."""
@@ -107,9 +107,9 @@ class Forecast(_Result):
     gpu_mem_gb: float
     usable_bytes: int
     gpu_tflops: float
-    """Dense bf16, by the data sheet."""
+    """Dense bf16, from the data sheet."""
     mfu: float | None
-    """As given; null where it follows from the parts of a step."""
+    """As given; null if it follows from the parts of a step."""
     computing_share: float
     """Fraction of that rate while a pass computes."""
     samples: int
@@ -118,14 +118,14 @@ class Forecast(_Result):
     longest_tokens: int
     samples_from: str
     assumed: list[str]
-    """What is not known, and what replaces it."""
+    """What is unknown, and which option replaces the assumption."""
     trainings: list[TrainingForecast]
-    """Of each base model; arms may differ in their options."""
+    """Trainings of each base model; arms may differ in their options."""
     warnings: list[str]
-    """Of arms that hold other things on a GPU than the trainings above."""
+    """Warnings about arms that need other memory on a GPU than the trainings above."""
     study: StudyForecast
     power: PowerForecast | None
-    """None where nothing is compared: one arm, or no benchmark."""
+    """None if nothing is compared: one arm, or no benchmark."""
 
 
 def forecast(
@@ -141,10 +141,10 @@ def forecast(
     Parameters
     ----------
     config : Config
-        With `model` or `models`, of which the ``config.json`` is read; of some base models the
-        name is enough.
+        With `model` or `models`, whose ``config.json`` is read; for some base models the name is
+        enough.
     gpus : Gpus
-        Of the training jobs.
+        GPUs of the training jobs.
     work : Workload
         The samples; those of the first base model count for all.
     answers : Answers
@@ -152,13 +152,12 @@ def forecast(
     rates : Rates
         Fractions of the data-sheet FLOP/s that work reaches.
     chosen : Chosen
-        The part of the study to price.
+        Which part of the study to price.
 
     Raises
     ------
     ConfigError
-        If a model is not here, or of an architecture that cannot be counted, or an arm cannot be
-        trained.
+        If a model is not here, its architecture cannot be counted, or an arm cannot be trained.
     """
     found = {name: shape_of(model) for name, model in base_models(config).items()}
     planned = plan_study(config, base_models(config), chosen)
@@ -179,12 +178,12 @@ def forecast_shapes(
     answers: Answers,
     rates: Rates = RATES,
 ) -> Forecast:
-    """Predict as :func:`forecast` does, for models of which the shapes alone are known.
+    """Predict as :func:`forecast` does, for models of which only the shapes are known.
 
     Parameters
     ----------
     shapes : mapping of str to ModelShape
-        Of the base models, by name; a single one has the empty name.
+        Shapes of the base models, by name; a single one has the empty name.
     """
     planned = plan_study(config, {name: name for name in shapes})
     return _forecast(planned, shapes, gpus, work, answers, rates, [])
@@ -227,11 +226,11 @@ def _forecast(
 
 
 def _assumed(planned: Planned) -> Iterator[str]:
-    """Yield what is assumed of stages on CPUs."""
+    """Yield what is assumed about stages on CPUs."""
     if planned.steps:
         yield (
             f"{RECORDS_PER_SAMPLE:g} records for each sample that is kept, of which a worker of "
-            f"curate checks {RECORDS_PER_S:g} a second; {TOKENS_PER_S:,.0f} tokens a second by "
+            f"curate checks {RECORDS_PER_S:g} per second; {TOKENS_PER_S:,.0f} tokens per second in "
             "tokenize"
         )
 
@@ -239,7 +238,7 @@ def _assumed(planned: Planned) -> Iterator[str]:
 def _trainings(
     planned: Planned, name: str, passes: Passes, gpus: Gpus, work: Workload, rates: Rates
 ) -> Iterator[TrainingForecast]:
-    """Yield both stages as configured, where an arm is trained by them."""
+    """Yield both stages as configured, if an arm is trained by them."""
     config = planned.config
     stages = {
         step.job.stage for step, _ in planned.trainings() if planned.models[step.label] == name
@@ -331,7 +330,7 @@ def _training(
 def _other_warnings(
     planned: Planned, shapes: Mapping[str, ModelShape], gpus: Gpus, work: Workload
 ) -> Iterator[str]:
-    """Yield a line for each training that holds other things than both stages, and does not fit."""
+    """Yield a line for each training that needs other memory than both stages, and does not fit."""
     config = planned.config
     said = {
         _kind(decided(section, shape, gpus, work), shape)

@@ -1,4 +1,4 @@
-"""What a forecast starts from beside the samples: the GPUs, what they reach, the benchmarks."""
+"""What a forecast starts from besides the samples: the GPUs, their rates, the benchmarks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from wmss_cli.train.fitting import USABLE
 GB = 10**9
 
 LINK_GB_PER_S = 200.0
-"""Assumed of a GPU's link to the others of its node, one way: NVLink of an H800."""
+"""Assumed for a GPU's link to the others of its node, one way: NVLink of an H800."""
 NETWORK_GB_PER_S = 50.0
-"""Assumed of a node's network, one way: one adapter of 400 Gbit/s."""
+"""Assumed for a node's network, one way: one adapter of 400 Gbit/s."""
 DISK_GB_PER_S = 1.0
-"""Assumed of the disk, over all ranks of a job, as a profile does that does not say it."""
+"""Assumed for the disk, over all ranks of a job, as in a profile that does not say it."""
 PROBLEMS = 500
-"""Assumed of a file of problems that is not there yet."""
+"""Assumed for a file of problems that does not exist yet."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,19 @@ class Gpus:
     Attributes
     ----------
     nodes, per_node : int
-        One process runs on each GPU.
+        Nodes, and GPUs of each; one process runs on each GPU.
     mem_gb : float
-        Of one GPU.
+        Memory of one GPU.
     tflops : float
         Dense bf16 TFLOP/s of one GPU.
     link_gb_per_s, network_gb_per_s : float
-        What a GPU sends to the others of its node, and a node to the others, by the data sheet.
+        What a GPU sends to the others of its node, and a node to the others, from the data sheet.
     disk_gb_per_s : float
-        At which all ranks together write.
+        Speed at which all ranks together write.
     shards_at_once : int or None
-        Tasks of one array that run at the same time, a GPU each; None where one machine does all.
+        Tasks of a job array that run at the same time, a GPU each; None if one machine does all.
     assumed : tuple of str
-        Sentences on what of this is not known.
+        Sentences on which of these are not known.
     """
 
     nodes: int
@@ -72,17 +72,17 @@ class Gpus:
 
 @dataclass(frozen=True)
 class Rates:
-    """Fractions of the GPUs' data-sheet FLOP/s that work reaches: guesses, to be replaced by yours.
+    """Fractions of the GPUs' data-sheet FLOP/s that are reached: guesses, to be replaced by yours.
 
     Attributes
     ----------
     mfu : float or None
-        Of a training step as a whole: its needed FLOPs, by time and rate. None where it follows
-        from the parts of a step.
+        Of a training step as a whole: its needed FLOPs, divided by time and rate. None if it
+        follows from the parts of a step.
     computing : float
-        While a pass computes, what is recomputed included; also of passes without gradients.
+        While a pass computes, recomputation included; also in passes without gradients.
     generation : float
-        Of answers, which are written token by token: each token reads all weights and the keys and
+        While answers are written, token by token: each token reads all weights and the keys and
         values of those before it, so memory sets the pace.
     """
 
@@ -92,7 +92,7 @@ class Rates:
 
     @property
     def forward(self) -> float:
-        """Of passes without gradients: as of a step where that was measured."""
+        """In passes without gradients: as in a step, if that was measured."""
         return self.computing if self.mfu is None else self.mfu
 
 
@@ -106,9 +106,9 @@ class Benchmark:
     Attributes
     ----------
     name : str
-        Of the task.
+        Name of the task.
     problems : int
-        How many are asked.
+        How many problems are asked.
     max_new_tokens : int
         The longest answer.
     """
@@ -125,9 +125,9 @@ class Answers:
     Attributes
     ----------
     benchmarks : tuple of Benchmark
-        None where the configuration names no task.
+        Empty if the configuration names no task.
     samples : int
-        Answers to each problem.
+        Answers per problem.
     prompt_tokens, answer_tokens : int
         Means. An answer has at most the limit of its benchmark.
     assumed : tuple of str
@@ -153,9 +153,9 @@ def answers_of(
     work : Workload
         A prompt is taken to be as long as one of these samples.
     mean_answer_tokens : int, optional
-        As long as a completion of the samples where it is left out.
+        By default as long as a completion of the samples.
     rows : int, optional
-        Problems of each task whose number is not known; assumed where it is left out.
+        Problems of each task whose number is not known; by default an assumed number.
     """
     unknown: list[str] = []
     completion = round(work.completion_tokens)
@@ -164,7 +164,8 @@ def answers_of(
     assumed = []
     if unknown and rows is None:
         assumed.append(
-            f"{PROBLEMS:,} problems of {', '.join(unknown)}, not here yet; --problems replaces it"
+            f"{PROBLEMS:,} problems of {', '.join(unknown)}, which do not exist yet; --problems "
+            "replaces it"
         )
     if benchmarks and mean_answer_tokens is None:
         assumed.append(
@@ -212,18 +213,18 @@ def gpus_of(
     mem_gb: float | None = None,
     tflops: float | None = None,
 ) -> Gpus:
-    """Return the GPUs of a profile's training jobs; what is given counts more.
+    """Return the GPUs of a profile's training jobs; what is given overrides the profile.
 
     Parameters
     ----------
     profile : Profile or None
-        Of the cluster.
+        Profile of the cluster.
     nodes : int, optional
-        In place of the profile's.
+        Overrides the profile's value.
     gpus : int, optional
-        Number of all GPUs, in place of nodes.
+        Total number of GPUs, instead of nodes.
     mem_gb, tflops : float, optional
-        Of one GPU.
+        Memory and rate of one GPU.
 
     Raises
     ------
@@ -231,7 +232,7 @@ def gpus_of(
         If something is not known.
     """
     if gpus is not None and nodes is not None:
-        raise ConfigError("--gpus and --nodes are two ways to say how many; give one of them")
+        raise ConfigError("--gpus and --nodes both say how many; give one of them")
     known = None if profile is None else find_type(profile.train.gpu_type)
     if profile is not None:
         mem_gb = mem_gb or profile.gpu_mem_gb or (known.mem_gb if known else None)

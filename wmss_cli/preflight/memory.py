@@ -1,4 +1,4 @@
-"""What the ranks of a training hold, which ZeRO stages fit, and what to do if none does."""
+"""What memory the ranks of a training need, which ZeRO stages fit, and what to do if none does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_NODES = 128
 
 
 class StageMemory(BaseModel):
-    """One ZeRO stage: bytes on each GPU, as of :class:`wmss_cli.train.memory.Memory`."""
+    """One ZeRO stage: bytes on each GPU, as in :class:`wmss_cli.train.memory.Memory`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,11 +41,11 @@ class StageMemory(BaseModel):
     peak_bytes: int
     fits: bool
     largest_micro_batch_tokens: int
-    """0 where not even one token fits."""
+    """0 if not even one token fits."""
 
 
 def stage_memory(held: Trained, zero_stage: int, gpus: Gpus, tokens: int) -> StageMemory:
-    """Return what a GPU holds at a ZeRO stage, with passes of so many tokens."""
+    """Return the memory that a GPU needs at a ZeRO stage, with passes of that many tokens."""
     need: Memory = memory(held, zero_stage, gpus.count, tokens)
     return StageMemory(
         zero_stage=zero_stage,
@@ -74,15 +74,15 @@ def warnings(
     Parameters
     ----------
     stage : str
-        As its command is called.
+        Name of its command.
     config : TrainConfig
-        Of the training.
+        Options of the training.
     held : Trained
         Its models.
     gpus : Gpus
-        Of its job.
+        GPUs of its job.
     tokens : int
-        Of the largest pass.
+        Tokens of the largest pass.
     use : int or None
         The lowest ZeRO stage that fits.
     """
@@ -95,23 +95,23 @@ def warnings(
     if use is None:
         said.append(f"no ZeRO stage fits {tokens:,} tokens; {way_out(held, gpus, tokens)}")
     elif config.zero_stage == 0 and held.bf16:
-        said.append(f"zero_stage 0 is for fp32, and GPUs take bf16; set zero_stage {use}")
+        said.append(f"zero_stage 0 is for fp32, and GPUs use bf16; set zero_stage {use}")
     elif not fits(held, config.zero_stage, gpus, tokens):
         said.append(f"zero_stage {config.zero_stage} does not fit; set zero_stage {use}")
     return said
 
 
 def way_out(held: Trained, gpus: Gpus, tokens: int) -> str:
-    """Say what would fit where no ZeRO stage does."""
+    """Say what would fit if no ZeRO stage does."""
     recomputing = replace(held, checkpointing=1)
     if held.checkpointing != 1:
         fitting = [n for n in STAGES[1:] if fits(recomputing, n, gpus, tokens)]
         if fitting:
-            return f"with gradient_checkpointing full, zero_stage {fitting[0]} does"
+            return f"with gradient_checkpointing full, zero_stage {fitting[0]} fits"
     for nodes in range(gpus.nodes + 1, MOST_NODES + 1):
         if fits(recomputing, 3, replace(gpus, nodes=nodes), tokens):
-            return f"zero_stage 3 with gradient_checkpointing does on {nodes * gpus.per_node} GPUs"
-    return "nor do more GPUs help: use shorter samples (tokenize.max_seq_len), or a smaller model"
+            return f"zero_stage 3 with gradient_checkpointing fits on {nodes * gpus.per_node} GPUs"
+    return "more GPUs do not help: use shorter samples (tokenize.max_seq_len), or a smaller model"
 
 
 def fits(held: Trained, zero_stage: int, gpus: Gpus, tokens: int) -> bool:
@@ -122,16 +122,16 @@ def fits(held: Trained, zero_stage: int, gpus: Gpus, tokens: int) -> bool:
 
 
 def decided(config: Training, shape: ModelShape, gpus: Gpus, work: Workload) -> Training:
-    """Return a section with what a job takes where it says auto.
+    """Return a section with the values that a job uses where it says auto.
 
     Parameters
     ----------
     config : SftConfig or JointConfig
         As it is configured.
     shape : ModelShape
-        Of its models: a pair has one shape.
+        Shape of its models: a pair has one shape.
     gpus : Gpus
-        Of its job.
+        GPUs of its job.
     work : Workload
         The samples.
     """
@@ -150,7 +150,7 @@ def trained(config: SftConfig | JointConfig, shape: ModelShape) -> Trained:
     config : SftConfig or JointConfig
         As it is trained. Precision `auto` counts as bf16.
     shape : ModelShape
-        Of its models.
+        Shape of its models.
     """
     second = config.second_model
     weak = None if second is None else shape
@@ -158,12 +158,12 @@ def trained(config: SftConfig | JointConfig, shape: ModelShape) -> Trained:
 
 
 def pass_tokens(config: SftConfig | JointConfig, work: Workload) -> int:
-    """Return the tokens of the largest pass of a section that is decided: or the longest sample.
+    """Return the tokens of the largest pass of a decided section, or of the longest sample.
 
     Parameters
     ----------
     config : SftConfig or JointConfig
-        Of :func:`decided`.
+        As :func:`decided` returns it.
     work : Workload
         The samples.
     """

@@ -20,44 +20,44 @@ class _Result(BaseModel):
 
 
 class Detectable(_Result):
-    """What is found on one benchmark, or on the mean over all."""
+    """The difference that is found on one benchmark, or on the mean over all."""
 
     problems: int
     alone: float | None
-    """As the only comparison, at level 0.05. A share of 1; null where even the largest possible
+    """As the only comparison, at level 0.05, as a fraction; null if even the largest possible
     difference is found less often."""
     corrected: float | None
     """As one of all comparisons, at the corrected level."""
 
 
 class PowerForecast(_Result):
-    """The smallest difference that is found with a power, before anything is run."""
+    """The smallest difference that is found with a given power, before anything is run."""
 
     reference: str
     """The arm that all others are compared with."""
     comparisons: int
     corrected_level: float
-    """Of Holm's strictest step: 0.05 over the number of comparisons."""
+    """Level of Holm's strictest step: 0.05 over the number of comparisons."""
     power: float
     seeds: int
     samples: int
-    """Answers to each problem."""
+    """Answers per problem."""
     assumptions: dict[str, float]
     """As :class:`wmss_cli.results.power.Assumptions` explains them."""
     tasks: dict[str, Detectable]
     mean: Detectable
-    """Of the accuracies, each task weighed alike."""
+    """For the mean of the accuracies, each task weighted equally."""
 
 
 def forecast_power(config: Config, answers: Answers) -> PowerForecast | None:
-    """Return the smallest differences that the whole study finds; None where nothing is compared.
+    """Return the smallest differences that the whole study finds; None if nothing is compared.
 
     Parameters
     ----------
     config : Config
-        With arms and seeds. Each base model is a family of comparisons of its own.
+        With arms and seeds. Each base model has a family of comparisons of its own.
     answers : Answers
-        With the numbers of problems.
+        What evaluation asks for, with the numbers of problems.
     """
     arms = arms_of(config)
     reference = reference_arm(config, arms)

@@ -35,11 +35,11 @@ KINDS: dict[str, Kind] = {
 """Stages that cost GPU time. The others run on CPUs."""
 
 RECORDS_PER_SAMPLE = 6.5
-"""Assumed: AM-1.4M has so many records for each sample that is kept."""
+"""Assumed: AM-1.4M has this many records for each sample that is kept."""
 RECORDS_PER_S = 76.0
-"""That a worker of curation checks, as measured (``docs/performance.md``)."""
+"""Records that a worker of curation checks per second, as measured (``docs/performance.md``)."""
 TOKENS_PER_S = 300_000.0
-"""Assumed of the process that tokenizes."""
+"""Assumed for the process that tokenizes."""
 
 
 class StepPrice(BaseModel):
@@ -48,43 +48,43 @@ class StepPrice(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     label: str
-    """As in the plan."""
+    """Label in the plan."""
     stage: str
     kind: Kind
     model: str
-    """Name of the base model; empty where there is one."""
+    """Name of the base model; empty if there is only one."""
     arms: list[str]
-    """Those that need it."""
+    """Arms that need it."""
     seeds: list[int]
-    """Those that need it; empty where no seed decides it."""
+    """Seeds that need it; empty if it does not depend on a seed."""
     samples: int
-    """That pass through the model; of an evaluation, answers."""
+    """Samples that pass through the model; in an evaluation, answers."""
     steps: int
-    """Of the optimizer."""
+    """Steps of the optimizer."""
     tokens: int
     flops: int
     recomputed_flops: int
     gpu_hours: float
     hours: float
-    """By the clock, from its start to its end."""
+    """Hours by the clock, from its start to its end."""
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What steps are priced with.
+    """Rates and sizes that steps are priced with.
 
     Attributes
     ----------
     passes : mapping of str to Passes
-        Of each base model, by name.
+        Passes of each base model, by name.
     work : Workload
         The samples.
     answers : Answers
         What evaluation asks for.
     gpus : Gpus
-        Of the training jobs; the other stages take the same kind.
+        GPUs of the training jobs; the other stages use the same kind.
     rates : Rates
-        What the GPUs reach.
+        Rates that the GPUs reach.
     """
 
     passes: Mapping[str, Passes]
@@ -99,13 +99,13 @@ class Prices:
         Parameters
         ----------
         step : Step
-            Of the plan.
+            A step of the plan.
         model : str
             Its base model, by name.
         users : sequence of StudyRun
-            That need it.
+            Runs that need it.
         rows : int
-            Samples that it is trained on in an epoch; of no meaning for other steps.
+            Samples that it is trained on in an epoch; meaningless for other steps.
         """
         work, gpu_hours, hours = self._cost(step, self.passes[model], rows)
         return StepPrice(
@@ -152,7 +152,7 @@ class Prices:
     def _rounds(self, shards: int | None) -> float:
         """Return how long equal shards take together, by the time of one process for all."""
         if shards is None:
-            # One job where Slurm runs them, and on one machine a process for each GPU.
+            # One job if Slurm runs them; on one machine, a process for each GPU.
             shards = 1 if self.gpus.shards_at_once else self.gpus.count
         at_once = min(shards, self.gpus.shards_at_once or self.gpus.count)
         return -(-shards // at_once) / shards
@@ -174,7 +174,7 @@ NOTHING = Work(0, 0, 0, 0)
 
 
 def drawn_rows(step: Step, steps: Sequence[Step], samples: int) -> int:
-    """Return the samples of an epoch: all, or as many as the active set has that is drawn."""
+    """Return the samples of an epoch: all, or the size of the active set that is drawn."""
     drawn = step.job.inputs.get("active", step.job.inputs.get("matched"))
     if drawn is None:
         return samples

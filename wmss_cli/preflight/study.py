@@ -1,8 +1,8 @@
 """What a study costs: every arm alone, what it adds to the others, and all of them.
 
 The steps are those that :mod:`wmss_cli.stages.pipeline` plans, with equal work once. They are
-planned here without looking at data or weights: a forecast is wanted before these exist.
-Curation and tokenisation are among them; the report is not.
+planned here without looking at data or weights, since a forecast is needed before these exist.
+Curation and tokenisation are included; the report is not.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class ArmPrice(_Result):
 
     arm: str
     trainings: int
-    """On its way from M0, the first phase included."""
+    """Trainings on its way from M0, including the first phase."""
     steps: int
-    """Of the optimizer, in these trainings."""
+    """Steps of the optimizer, in these trainings."""
     flops: int
-    """Of all its work, alone, without what is recomputed."""
+    """FLOPs of all its work, alone, without recomputation."""
     gpu_hours: float
-    """Alone: with what it shares with others."""
+    """GPU-hours of the arm alone, including what it shares with others."""
     added_flops: int
-    """Of the work that no other arm of the study needs."""
+    """GPU-hours of the work that no other arm of the study needs."""
     added_gpu_hours: float
 
 
@@ -54,15 +54,15 @@ class StudyForecast(_Result):
     generation_share: float
     """Fraction of the GPUs' peak FLOP/s at which answers are written."""
     problems: dict[str, int]
-    """By benchmark."""
+    """Number of problems, by benchmark."""
     samples: int
-    """Answers to each problem."""
+    """Answers per problem."""
     mean_prompt_tokens: int
     mean_answer_tokens: int
-    """Before it is cut at a benchmark's limit."""
+    """Mean tokens of an answer, before it is cut at a benchmark's limit."""
     arms: list[ArmPrice]
     shared_gpu_hours: float
-    """Of the work that several arms need."""
+    """GPU-hours of the work that several arms need."""
     kinds: dict[Kind, float]
     """GPU-hours by kind of work on GPUs."""
     trainings: int
@@ -81,7 +81,7 @@ class Planned:
     Attributes
     ----------
     config : Config
-        Of the study.
+        Configuration of the study.
     steps : tuple of Step
         As in the plan, without the report. Their fingerprints are not those of the artifacts: no
         input was read.
@@ -107,12 +107,12 @@ class Planned:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The part of a study that is priced; None stands for all.
+    """The part of a study that is priced; None means all.
 
     Attributes
     ----------
     arm, model : str or None
-        By name.
+        Name of the arm, or of the base model.
     seed : int or None
         One of the study's.
     """
@@ -148,11 +148,11 @@ def plan_study(config: Config, models: Mapping[str, str], chosen: Chosen = WHOLE
     Parameters
     ----------
     config : Config
-        Of the study.
+        Configuration of the study.
     models : mapping of str to str
-        What tells the base models apart, by name.
+        What distinguishes the base models, by name.
     chosen : Chosen
-        The part.
+        The part to plan.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def price_study(planned: Planned, prices: Prices) -> StudyForecast:
     planned : Planned
         The steps.
     prices : Prices
-        What they are priced with.
+        Rates and sizes to price them with.
     """
     users = _users(planned)
     answers = prices.answers
@@ -280,28 +280,29 @@ def _arm(name: str, work: Sequence[StepPrice]) -> ArmPrice:
 
 
 class StageTime(_Result):
-    """All steps of one stage."""
+    """The time of all steps of one stage."""
 
     stage: str
-    """As its command is called."""
+    """Name of its command."""
     steps: int
-    """How many the study has."""
+    """How many steps the study has."""
     gpu_hours: float
     longest_hours: float
-    """Of its longest step, by the clock."""
+    """Hours of its longest step, by the clock."""
     path_hours: float
-    """Of its steps on the longest way."""
+    """Hours of its steps on the longest path."""
 
 
 class PipelineTime(_Result):
-    """From curation to the report."""
+    """The time from curation to the report."""
 
     stages: list[StageTime]
     gpu_hours: float
     path_hours: float
-    """Of the longest way through the steps, if all that can run at the same time does."""
+    """Hours of the longest path through the steps, if everything that can run at the same time
+    does."""
     serial_hours: float
-    """One step after another."""
+    """Hours of one step after another."""
 
 
 def pipeline_time(steps: Sequence[Step], prices: Mapping[str, StepPrice]) -> PipelineTime:
@@ -312,7 +313,7 @@ def pipeline_time(steps: Sequence[Step], prices: Mapping[str, StepPrice]) -> Pip
     steps : sequence of Step
         In an order in which they can run.
     prices : mapping of str to StepPrice
-        Of the steps that are priced, by label.
+        Prices of the steps, by label.
     """
     priced = [step for step in steps if step.label in prices]
     way = _longest_way(priced, prices)
@@ -340,7 +341,7 @@ def pipeline_time(steps: Sequence[Step], prices: Mapping[str, StepPrice]) -> Pip
 
 
 def _longest_way(steps: Sequence[Step], prices: Mapping[str, StepPrice]) -> set[str]:
-    """Return the labels of the steps that nothing but more speed makes end earlier."""
+    """Return the labels of the steps on the longest path, which only more speed can shorten."""
     ends: dict[str, float] = {}
     before: dict[str, str] = {}
     for step in steps:

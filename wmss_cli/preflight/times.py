@@ -1,4 +1,4 @@
-"""How long a training takes: products, ranks that wait, communication, checkpoints.
+"""How long a training takes: matrix products, waiting ranks, communication, checkpoints.
 
 Simple arithmetic, which ``docs/plan.md`` states; nothing here was measured.
 """
@@ -20,7 +20,7 @@ from wmss_cli.train.memory import Trained, checkpoint_bytes, export_bytes
 REACHED = 0.8
 """Share of a link's data-sheet bandwidth that collectives reach."""
 HIDDEN = 0.7
-"""Share of a pass's communication that runs beside its products, if these last as long."""
+"""Share of a pass's communication that its products overlap, if these last as long."""
 COPY_GB_PER_S = 10.0
 """From a GPU to the memory of its node, while a checkpoint is written."""
 
@@ -34,10 +34,10 @@ class Packing:
     Attributes
     ----------
     passes : float
-        Of a rank in one step, the mean.
+        Mean passes of a rank in one step.
     balance : float
-        Tokens, by what there would be if all ranks had as many as the fullest one of each pass: the
-        others wait for it.
+        Tokens, divided by what there would be if all ranks had as many as the fullest one of each
+        pass: the others wait for it.
     """
 
     passes: float
@@ -51,17 +51,17 @@ class TrainingTime:
     Attributes
     ----------
     packing : Packing
-        Of its passes.
+        How its passes are packed.
     computing : float
-        Products, those that are recomputed included, if all ranks had equally much to do.
+        Products, including recomputation, if all ranks had the same amount to do.
     waiting : float
-        For the fullest rank of each pass.
+        Waiting for the fullest rank of each pass.
     communication : float
-        What of it nothing runs beside.
+        Communication that nothing overlaps.
     saving : float
         Copies of checkpoints, and writing the models at the end.
     mfu : float
-        The needed FLOPs, by the time of all steps and the GPUs' rate.
+        The needed FLOPs, divided by the time of all steps and the GPUs' rate.
     """
 
     packing: Packing
@@ -73,12 +73,12 @@ class TrainingTime:
 
     @property
     def steps(self) -> float:
-        """Of all steps, without saving."""
+        """Time of all steps, without saving."""
         return self.computing + self.waiting + self.communication
 
     @property
     def total(self) -> float:
-        """Of the whole training."""
+        """Time of the whole training."""
         return self.steps + self.saving
 
 
@@ -88,17 +88,17 @@ def packing(work: Workload, batch: int, tokens: int, ranks: int) -> Packing:
     Parameters
     ----------
     work : Workload
-        Of which samples are drawn.
+        The workload that samples are drawn from.
     batch : int
         Samples of a step.
     tokens : int
-        Of a pass, at most.
+        Most tokens of a pass.
     ranks : int
-        That run their passes at the same time.
+        Ranks that run their passes at the same time.
     """
     part = min(batch, len(work.drawn))
     found = _packing(work.drawn, part, tokens, ranks)
-    # Of a very large step only a part is packed.
+    # Only a part of a very large step is packed.
     return Packing(found.passes * batch / part, found.balance)
 
 
@@ -128,17 +128,17 @@ def training_time(
     Parameters
     ----------
     config : SftConfig or JointConfig
-        Of :func:`wmss_cli.preflight.memory.decided`.
+        As :func:`wmss_cli.preflight.memory.decided` returns it.
     held : Trained
         Its models.
     needed : Work
-        What they compute.
+        FLOPs that they need.
     gpus : Gpus
-        Of its job.
+        GPUs of its job.
     work : Workload
         The samples.
     rates : Rates
-        With `mfu`, a step takes what that says, and its parts are not told apart.
+        With `mfu`, a step takes as long as that says, and its parts are not distinguished.
     """
     tokens = pass_tokens(config, work)
     packed = packing(work, config.global_batch_size, tokens, gpus.count)
@@ -161,11 +161,11 @@ def training_time(
 
 
 def pass_seconds(held: Trained, zero_stage: int, gpus: Gpus) -> float:
-    """Return what the ranks need to exchange in each pass.
+    """Return the seconds that the ranks need to exchange data in each pass.
 
     At ZeRO 2 all gradients are reduced to all ranks: twice a share each. At ZeRO 3 the weights are
-    gathered for the forward pass, those that learn once more for the backward one, and gradients
-    are reduced to the rank that holds them.
+    gathered for the forward pass, trained weights again for the backward pass, and gradients are
+    reduced to the rank that keeps them.
     """
     learning, frozen = held.trained_parameters, held.parameters - held.trained_parameters
     elements = {0: 0, 1: 0, 2: 2 * learning, 3: 3 * learning + frozen}[zero_stage]
@@ -173,7 +173,7 @@ def pass_seconds(held: Trained, zero_stage: int, gpus: Gpus) -> float:
 
 
 def step_seconds(held: Trained, zero_stage: int, gpus: Gpus) -> float:
-    """Return what the ranks need to exchange once a step, when the last pass is done.
+    """Return the seconds that the ranks need to exchange data once a step, after the last pass.
 
     Below ZeRO 2 all gradients are reduced; at ZeRO 1 and 2 the new weights are gathered.
     """
@@ -184,7 +184,7 @@ def step_seconds(held: Trained, zero_stage: int, gpus: Gpus) -> float:
 
 
 def _seconds(size: int, gpus: Gpus) -> float:
-    """Return how long a collective over all ranks takes that sends so many bytes from each."""
+    """Return how long a collective over all ranks takes that sends that many bytes from each."""
     # Rings pass through a node once, whatever the number of its GPUs.
     slowest = gpus.link_gb_per_s
     if gpus.nodes > 1:
@@ -197,20 +197,20 @@ def saving_seconds(
 ) -> float:
     """Return how long a training waits for its checkpoints, and writes its models at the end.
 
-    It goes on while a checkpoint is written, unless the next one is due before.
+    It continues while a checkpoint is written, unless the next one is due before that ends.
 
     Parameters
     ----------
     config : TrainConfig
-        Of the training.
+        Options of the training.
     held : Trained
         Its models.
     gpus : Gpus
-        Of its job.
+        GPUs of its job.
     steps : int
-        In all.
+        Number of all steps.
     seconds : float
-        That they take.
+        Time that they take.
     """
     size = checkpoint_bytes(held, config.zero_stage)
     interval = save_interval(config, seconds / steps)
@@ -226,7 +226,7 @@ def save_interval(config: TrainConfig, step_seconds: float) -> float:
     """Return the seconds from one checkpoint to the next."""
     intervals = []
     if config.save_every_min is not None:
-        # At the end of a step.
+        # A checkpoint is written at the end of a step.
         intervals.append(max(60 * config.save_every_min, step_seconds))
     if config.save_every_steps is not None:
         intervals.append(config.save_every_steps * step_seconds)

@@ -1,4 +1,4 @@
-"""The samples that a forecast is about: of the token table that is there, as given, or assumed."""
+"""The samples of a forecast: from an existing token table, as given, or assumed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from wmss_cli.core.manifest import MANIFEST
 SAMPLES = 215_000
 MEAN_TOKENS = 4096
 COMPLETION_TOKENS = 3840
-"""Assumed of AM-1.4M after curation, where nothing is known yet; nobody counted them."""
+"""Assumed for AM-1.4M after curation, if nothing is known yet; nobody counted them."""
 
 _SPREAD = 256
-"""So many lengths stand for all where only their mean is known."""
+"""This many lengths stand for all if only their mean is known."""
 _DRAWN = 4096
 
 
@@ -30,15 +30,15 @@ class Workload:
     Attributes
     ----------
     samples : int
-        How many there are.
+        Number of samples.
     lengths : sequence of int
         Tokens of each sample, or of some that stand for all.
     completion_tokens : float
-        Mean of a sample.
+        Mean completion tokens per sample.
     longest : int
         Tokens of the longest sample.
     source : str
-        Where this is known from.
+        Where these values come from.
     assumed : tuple of str
         Sentences on what is not known, each with the option that replaces it.
     """
@@ -52,7 +52,7 @@ class Workload:
 
     @property
     def mean_tokens(self) -> float:
-        """Mean tokens of a sample."""
+        """Mean tokens per sample."""
         return sum(self.lengths) / len(self.lengths)
 
     @cached_property
@@ -68,21 +68,21 @@ def workload(
     mean_tokens: int | None = None,
     mean_completion_tokens: int | None = None,
 ) -> Workload:
-    """Return the samples of a configuration: as given, of its token table, or assumed.
+    """Return the samples of a configuration: as given, from its token table, or assumed.
 
     Parameters
     ----------
     config : Config
-        Of the pipeline.
+        Configuration of the pipeline.
     samples, mean_tokens : int, optional
         What is left out is assumed.
     mean_completion_tokens : int, optional
-        All tokens where it is left out and `mean_tokens` is given.
+        By default all tokens, if `mean_tokens` is given.
 
     Raises
     ------
     ConfigError
-        If what is given cannot be.
+        If the given values contradict each other.
     """
     if samples is None and mean_tokens is None and mean_completion_tokens is None:
         folder = _token_table(config)
@@ -103,10 +103,10 @@ def workload(
     count = SAMPLES if samples is None else samples
     assumed = []
     if samples is None:
-        assumed.append(f"{count:,} samples, as of AM-1.4M; --samples replaces it")
+        assumed.append(f"{count:,} samples, as in AM-1.4M; --samples replaces it")
     if mean_tokens is None:
         assumed.append(
-            f"{mean:,} tokens a sample, {completion:,} of them completion; --mean-tokens and "
+            f"{mean:,} tokens per sample, {completion:,} of them completion; --mean-tokens and "
             "--mean-completion-tokens replace it"
         )
     lengths = spread(mean, longest)
@@ -135,7 +135,8 @@ def _of_table(folder: Path) -> Workload:
 
 
 def _token_table(config: Config) -> Path | None:
-    # Fingerprints need the hashes of all inputs: only where there is something to find.
+    # Fingerprints need the hashes of all inputs, so they are made only if there is something to
+    # find.
     if not any(Path(config.run_dir).glob("tokenize-*")):
         return None
     from wmss_cli.stages.pipeline import token_table

@@ -1,1 +1,1 @@
-"""Jobs on a Slurm cluster: what is sent, what becomes of it."""
+"""Jobs on a Slurm cluster: what is sent, and what happens to it."""

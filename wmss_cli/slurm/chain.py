@@ -1,8 +1,8 @@
-"""A plan as a chain of Slurm jobs: what is one job, what is an array, what waits for what.
+"""A plan as a chain of Slurm jobs: what becomes a job, what becomes an array, what waits for what.
 
-A stage with shards becomes one or more arrays (chunks below the cluster's ``MaxArraySize``)
-and a job that merges them. Everything here is known before anything is sent, and so is how long
-before its limit a training is told to save, which depends on the size of its checkpoint.
+A stage with shards becomes one or more arrays (chunks below the cluster's ``MaxArraySize``) and a
+job that merges them. All of this is known before anything is sent, even how long before its limit a
+training is told to save, which depends on the size of its checkpoint.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _TRAININGS: Mapping[str, type[SftConfig | JointConfig]] = {
 
 
 class Group(BaseModel):
-    """Steps that are sent with one profile: what their jobs are follows from it.
+    """Steps that are sent with one profile, which determines their jobs.
 
     Attributes
     ----------
     steps : list of Step
         In an order in which they can run.
     profile, profile_name
-        What jobs ask for, and where that came from.
+        What jobs ask for, and where that comes from.
     max_array_size : int
-        Most tasks of one array, as the cluster allows.
+        Most tasks that the cluster allows in one array.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,9 +66,9 @@ class Lead:
     Attributes
     ----------
     seconds : int
-        Before the limit.
+        Seconds before the limit.
     unknown : str or None
-        Why it is not the checkpoint's but the usual one; None where it is.
+        Why it is the usual one, not that of the checkpoint; None if it is that of the checkpoint.
     """
 
     seconds: int
@@ -85,10 +85,11 @@ class Link:
     Attributes
     ----------
     name : str
-        The job's name in Slurm; with a hash of what is made and where, so equal work has an
+        The job's name in Slurm, with a hash of what is made and where, so that equal work has an
         equal name.
     step : Step
-        The step that it does, or does a part of. Its `waits` are what other submissions make.
+        The step that it does, all of it or some of its shards. Its `waits` are inputs that other
+        submissions make.
     group : Group
         How it is sent.
     jobs : tuple of Job
@@ -96,19 +97,20 @@ class Link:
     kind : str
         Section of the profile.
     needs : tuple of str
-        Names of links that must end well before.
+        Names of links that must succeed first.
     after : str or None
-        Name of a link that must end before, well or not: the one that this one continues.
+        Name of a link that must end first, whether or not it succeeds: the one that this one
+        continues.
     merges : bool
-        Whether it only merges the shards that other jobs made; a missing one is an error.
+        Whether it only merges the shards that other jobs made; a missing shard is an error.
     chunks : int
-        Into how many arrays its stage was cut.
+        Into how many arrays its stage is split.
     sources : tuple of str
         Folders of the steps of the same chain whose results it reads.
     by_hand : bool
         Whether it was sent on its own: then what it reads may be made again while it runs.
     lead : Lead
-        How long before its limit it is told to save, where the profile does not say so.
+        How long before its limit it is told to save, if the profile does not say.
     """
 
     name: str
@@ -131,7 +133,7 @@ class Link:
 
     @property
     def resources(self) -> Resources:
-        """What each task gets; a stage of one process gets one process.
+        """What each job or array task gets; a stage of one process gets one process.
 
         Raises
         ------
@@ -147,9 +149,9 @@ class Link:
             )
         except ValidationError:
             raise ConfigError(
-                f"{self.step.label}: saving takes {self.lead.seconds} s before the limit, which is "
-                f"{found.time_limit_min} min; raise {self.kind}.time_limit_min, or say how fast "
-                "the disk is (disk_gb_per_s)"
+                f"{self.step.label}: saving begins {self.lead.seconds} s before the limit, which "
+                f"is only {found.time_limit_min} min; raise {self.kind}.time_limit_min, or set "
+                "disk_gb_per_s to the speed of the disk"
             ) from None
 
     @property
@@ -162,7 +164,7 @@ class Link:
 
     @property
     def limit(self) -> int:
-        """How many of its tasks run at once; all arrays of a stage share the limit."""
+        """How many of its array tasks run at once; all arrays of a stage share the limit."""
         return min(len(self.jobs), max(1, self.profile.array_limit // self.chunks))
 
 
@@ -174,7 +176,7 @@ def absolute(step: Step) -> Step:
 
 
 def chain(groups: Sequence[Group]) -> list[Link]:
-    """Turn plans into links, each after those that it needs, of other groups too.
+    """Turn plans into links, each after those that it needs, also those of other groups.
 
     Steps are known by their folders: two groups may have steps of one label.
     """
@@ -198,7 +200,7 @@ def chain(groups: Sequence[Group]) -> list[Link]:
 
 
 def in_order(groups: Sequence[Group]) -> Iterator[tuple[Step, Group]]:
-    """Yield all steps in an order in which they can run, else as they are given."""
+    """Yield all steps in an order in which they can run, otherwise as they are given."""
     waiting = {step.job.out: (step, group) for group in groups for step in group.steps}
     outs = dict(waiting)
 
@@ -258,7 +260,7 @@ def job_name(step: Step) -> str:
 
 
 def unknown_leads(links: Sequence[Link]) -> str | None:
-    """Say of which trainings nobody knows how long saving takes; None where there are none."""
+    """Name the trainings for which the time to save is unknown; None if there are none."""
     found = {
         link.step.label: link.lead
         for link in links
@@ -268,8 +270,8 @@ def unknown_leads(links: Sequence[Link]) -> str | None:
         return None
     lead = next(iter(found.values()))
     return (
-        f"{', '.join(found)}: told to save {lead.seconds} s before the limit, whatever the "
-        f"checkpoint takes ({lead.unknown}); train.signal_lead_s of the profile says otherwise"
+        f"{', '.join(found)}: told to save {lead.seconds} s before the limit, however long the "
+        f"checkpoint takes ({lead.unknown}); train.signal_lead_s in the profile changes that"
     )
 
 
@@ -284,7 +286,7 @@ def lead_seconds(checkpoint: int, disk_gb_per_s: float) -> int:
     checkpoint : int
         Bytes that all ranks write together.
     disk_gb_per_s : float
-        Of the profile: what all nodes write together.
+        Speed at which all nodes write together, from the profile.
     """
     writing = math.ceil(2 * checkpoint / (disk_gb_per_s * 1e9))
     return max(USUAL_LEAD_S, EARLY_S + _STEP_S + writing)
@@ -299,9 +301,9 @@ def training_lead(job: Job, jobs: Mapping[str, Job], profile: Profile) -> Lead:
         What the Slurm job runs; if it is no training, the lead is the usual one.
     jobs : mapping of str to Job
         All jobs of the plan by their `out`: models that do not exist yet have the shape of those
-        that they begin from.
+        that they start from.
     profile : Profile
-        Says how fast the disk is.
+        It says how fast the disk is.
     """
     section = _TRAININGS.get(job.stage)
     if section is None or "strong" not in job.inputs:
@@ -311,7 +313,7 @@ def training_lead(job: Job, jobs: Mapping[str, Job], profile: Profile) -> Lead:
     bf16 = config.precision == "bf16" or (config.precision == "auto" and on_gpu)
     try:
         strong = _shape(job.inputs["strong"], jobs)
-        # A frozen one is no part of the checkpoint.
+        # A frozen one is not in the checkpoint.
         cotrains = config.second_model == "cotrain"
         weak = _shape(job.inputs["weak"], jobs) if cotrains else None
     except ConfigError as error:
@@ -325,7 +327,7 @@ def _shape(model: str, jobs: Mapping[str, Job]) -> ModelShape:
     path = Path(model)
     maker = next((jobs[str(p)] for p in (path, *path.parents) if str(p) in jobs), None)
     if maker is None:
-        # What is not here yet may be known by its name.
+        # A model that is not here yet may be known by its name.
         return shape_of(model)[0]
     role = "weak" if path.name == "weak" else "strong"
     if role not in maker.inputs:

@@ -1,4 +1,4 @@
-"""Slurm's commands: how they are called, and what this cluster allows."""
+"""Slurm's commands: how to call them, and what this cluster allows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ClusterConfig:
     Attributes
     ----------
     name, version : str
-        Of the cluster and of Slurm.
+        Name of the cluster, and version of Slurm.
     max_array_size : int
         Most tasks of one job array.
     accounting : bool
@@ -75,13 +75,13 @@ def complaint(text: str) -> str:
     lines = [re.sub(r"^\w+: (error: )?", "", line.strip()) for line in text.splitlines()]
     said = list(dict.fromkeys(line for line in lines if line))
     reasons = [line for line in said if not line.startswith("Batch job submission failed")]
-    return "; ".join(reasons or said) or "failed without a word"
+    return "; ".join(reasons or said) or "failed without a message"
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without what an outer job or sbatch's own variables would change.
+    """Return the environment without the variables of an outer job and without sbatch's own.
 
-    ``SBATCH_PARTITION`` and its like would silently win over a profile.
+    ``SBATCH_PARTITION`` and the like would silently override a profile.
     """
     return {
         name: value

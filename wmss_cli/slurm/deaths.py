@@ -1,4 +1,4 @@
-"""What killed a job that left no report of its own: by Slurm's accounts, and by its log."""
+"""What killed a job that reported no error itself, according to Slurm's accounts and its log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAMES = {
     "Floating point exception": signal.SIGFPE,
 }
 _BY_SLURM = ("TIMEOUT", "DEADLINE", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "CANCELLED")
-"""Here Slurm itself ends the processes, by signals that say nothing."""
+"""In these states Slurm itself ended the processes, so their signals say nothing."""
 # srun ends with the signal's number, a shell with 128 more. 1 to 6 can be a program's own code.
 _BY_CODE = {number: number for number in (6, 7, 8, 9, 11, 15)} | {128 + n: n for n in range(1, 32)}
 
@@ -40,11 +40,11 @@ class Death:
     Attributes
     ----------
     words : str
-        In plain words: the signal, and which process on which node, where that is known.
+        In plain words: the signal, and which process on which node, if that is known.
     of_memory : bool
-        Whether it was for their memory.
+        Whether the reason was their memory.
     likely : bool
-        Whether it was most likely for that, though nothing says so.
+        Whether memory is only the most likely reason.
     """
 
     words: str
@@ -53,16 +53,16 @@ class Death:
 
 
 def death(state: str, usage: Usage | None, log: Path) -> Death | None:
-    """Return how a job without a report of its own was killed; None where nothing says so.
+    """Return how a job that reported no error was killed; None if nothing says so.
 
     Parameters
     ----------
     state : str
-        How Slurm says that it ended.
+        Slurm's word for how it ended.
     usage : Usage or None
-        By sacct.
+        What sacct says about it.
     log : Path
-        Of the first process, where srun writes too.
+        Log of the first process, which srun also writes to.
     """
     if state in _BY_SLURM:
         return None
@@ -81,7 +81,7 @@ def death(state: str, usage: Usage | None, log: Path) -> Death | None:
 
 
 def _first_killed(lines: list[str]) -> tuple[int, str]:
-    """Return the signal of the process that ended first, and which one it was; else 0."""
+    """Return the signal of the process that ended first, and which one it was; 0 if none did."""
     for line in lines:
         found = _TASK.search(line)
         if found is not None:
@@ -109,7 +109,7 @@ def signal_name(number: int) -> str:
 
 
 def tail(log: Path, lines: int) -> list[str]:
-    """Return the last lines of a log that hold something."""
+    """Return the last lines of a log that are not empty."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _LINE_BYTES * lines))

@@ -1,8 +1,8 @@
-"""What is to be sent: decided for each link from the chain, the ledger and the queue.
+"""What to send: decided for each link from the chain, the ledger and the queue.
 
-Deciding changes nothing. What is done is left out, and a job of this name that waits or runs is
-kept. A job that others replace is cancelled only after its successor was sent, so that a refusal
-of sbatch leaves it where it is.
+Deciding changes nothing. Finished work is left out, and a job of this name that waits or runs is
+kept. A job that is replaced is cancelled only after its successor was sent, so that it stays if
+sbatch refuses that one.
 """
 
 from __future__ import annotations
@@ -31,28 +31,29 @@ _PATTERN = re.compile(r"[\x00-\x1f\x7f%\\]")
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done with a link, and what was done.
+    """What to do with a link, and what was done.
 
     Attributes
     ----------
     link : Link
         The job or the array.
     kept : tuple of str
-        Jobs of it that wait or run, and stay.
+        Its jobs that wait or run, and are kept.
     entries : tuple of Entry
-        What the ledger knows of them.
+        Entries of these jobs in the ledger.
     adopted : tuple of Entry
-        Jobs in the queue that the ledger does not know yet, since their sender died.
+        Jobs in the queue that the ledger does not know yet, since the process that sent them died.
     ends : tuple of str
-        Jobs that wait for what is made again: they are cancelled when their successor is sent.
+        Jobs that wait for something that is made again: they are cancelled once their successor is
+        sent.
     now, later : list of int
-        Tasks that are to be sent, and those for which there is no room yet.
+        Array tasks to send now, and those for which there is no room yet.
     outside : Awaited
-        What other submissions make of what it reads.
+        Which of its inputs other submissions make.
     is_dead : bool
-        Whether something of it failed that is not sent again: what needs it cannot start.
+        Whether an array task failed and is not sent again, so that what needs it cannot start.
     problem : str or None
-        Why it cannot be sent: what it reads is neither there nor on its way.
+        Why it cannot be sent: what it reads neither exists nor is on its way.
     sent : str or None
         Id of the job that was sent.
     """
@@ -71,12 +72,12 @@ class Decision:
 
     @property
     def job_ids(self) -> tuple[str, ...]:
-        """What a dependent waits for."""
+        """Jobs that a dependent link waits for."""
         return self.kept if self.sent is None else (*self.kept, self.sent)
 
     @property
     def state(self) -> Literal["done", "queued", "sent", "later"]:
-        """``done`` before, ``queued`` before, ``sent`` now, at least in part, or ``later``."""
+        """``done`` or ``queued`` before, ``sent`` now (at least in part), or ``later``."""
         if self.now:
             return "sent"
         if self.later:
@@ -92,7 +93,7 @@ def decide(
     rest: bool = False,
     again: Collection[str] = (),
 ) -> list[Decision]:
-    """Return what is to be done with each link, in their order.
+    """Return what to do with each link, in their order.
 
     Parameters
     ----------
@@ -101,16 +102,16 @@ def decide(
     ledger : Ledger
         What was sent before.
     queue : mapping
-        What waits or runs. All of it counts where a profile has `max_submitted`.
+        What waits or runs. All of it counts if a profile has `max_submitted`.
     rest : bool
-        Send nothing but what an earlier submission left for later; what failed is left alone.
+        Send only what an earlier submission left for later; what failed is left alone.
     again : collection of str
         Folders of steps that count as not done, whatever exists.
 
     Raises
     ------
     ConfigError
-        If a job in the queue belongs to a ledger that is lost, or a folder holds something else.
+        If a job in the queue belongs to a ledger that is lost, or a folder contains something else.
     """
     entries = ledger.entries()
     sent = ledger.submissions(entries)
@@ -194,11 +195,11 @@ def _decide(
     started = {record.job_id.split("_")[0] for record in records if record.has_begun}
     ends = _repeated(live, started)
     if any(before[name].now or before[name].later for name in link.needs):
-        # It waits for jobs that are no more: those that replace them are sent now.
+        # It waits for jobs that no longer count: their replacements are sent now.
         ends = tuple(sorted(base for base in live if not (link.by_hand and base in started)))
     live = {base: tasks for base, tasks in live.items() if base not in ends}
     covered = {part for tasks in live.values() for part in tasks.values()}
-    # Where its inputs are not ready, no shard counts as done.
+    # As long as its inputs are not ready, no shard counts as done.
     missing = [
         part
         for part, job in enumerate(link.jobs)
@@ -208,7 +209,7 @@ def _decide(
     if only is not None:
         can = not any(before[name].is_dead for name in link.needs)
         parts = [part for part in missing if can and part in only.get(link.name, ())]
-    # An array of which a part has failed cannot be waited for as a whole.
+    # An array with a failed task cannot be waited for as a whole.
     kept = tuple(
         job_id
         for base, tasks in live.items()
@@ -219,7 +220,7 @@ def _decide(
 
 
 def _repeated(live: Mapping[str, Mapping[str, int]], started: Collection[str]) -> tuple[str, ...]:
-    """Return waiting jobs whose tasks newer ones have: their sender died before it ended them."""
+    """Return waiting jobs replaced by newer ones: the sender died before it cancelled them."""
     seen: set[int] = set()
     found = []
     for base in sorted(live, key=int, reverse=True):
@@ -243,8 +244,8 @@ def _adopted(
         was_sent = (ledger.folder / link.name / f"{base}_submitted.pkl").exists()
         if intent is None and (len(link.jobs) > 1 or not was_sent):
             raise ConfigError(
-                f"{link.name}: job {base} is in the queue, but {ledger.folder} does not "
-                f"know what its tasks do; scancel {base}, and submit again"
+                f"{link.name}: job {base} is in the queue, but {ledger.folder} does not say "
+                f"what its tasks do; scancel {base}, and submit again"
             )
         parts, order = (intent.parts, intent.order) if intent is not None else ([0], "")
         found[base] = Entry(
@@ -294,7 +295,7 @@ def refuse_misfits(links: Sequence[Link]) -> None:
 
 
 def refuse_busy(links: Sequence[Link], queue: Queue) -> None:
-    """Refuse to do again what waits or runs, however it was cut into jobs.
+    """Refuse to redo what waits or runs, however it was split into jobs.
 
     Raises
     ------
@@ -308,14 +309,14 @@ def refuse_busy(links: Sequence[Link], queue: Queue) -> None:
 
 
 def refuse_ends(run_dir: Path, ends: Mapping[str, Sequence[str]], queue: Queue) -> None:
-    """Refuse to cancel what runs: that is for its user to say.
+    """Refuse to cancel what runs: only its user may do that.
 
     Parameters
     ----------
     run_dir : Path
-        Of the run.
+        Folder of the run.
     ends : mapping of str to sequence of str
-        Jobs that others would replace, by name.
+        Jobs that would be replaced, by name.
     queue : mapping
         What waits or runs.
 
@@ -328,8 +329,8 @@ def refuse_ends(run_dir: Path, ends: Mapping[str, Sequence[str]], queue: Queue) 
         for record in queue[name]:
             if record.job_id.split("_")[0] in job_ids and record.has_begun:
                 raise ConfigError(
-                    f"{name}: job {record.job_id} runs, and would be cancelled, since what it "
-                    "reads or how it is cut has changed; let it end, or 'wmss cancel "
+                    f"{name}: job {record.job_id} runs, and would be cancelled, since its inputs "
+                    "or its shards have changed; let it end, or 'wmss cancel "
                     f"{shlex.quote(str(run_dir))}' first"
                 )
 
@@ -361,13 +362,13 @@ def replaced_reports(
             f"{ledger.run_dir}: {what} in the queue ({others[0]}); 'wmss cancel "
             f"{shlex.quote(str(ledger.run_dir))}' first, or choose another --out"
         )
-    # One that has begun ends by itself, and is no part of what the study is now.
+    # One that has begun ends by itself, and no longer belongs to the study.
     waiting = [name for name in orphans if not any(r.has_begun for r in queue[name])]
     return {name: tuple(sorted({r.job_id for r in queue[name]})) for name in waiting}
 
 
 def superseded_jobs(links: Sequence[Link], queue: Queue) -> dict[str, tuple[str, ...]]:
-    """Return jobs of the same steps that were cut otherwise: other shards, another chain."""
+    """Return jobs of the same steps that were split differently: other shards, another chain."""
     wanted = {link.name for link in links}
     prefixes = tuple({f"{job_name(link.step)}." for link in links})
     return {

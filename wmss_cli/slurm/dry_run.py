@@ -1,4 +1,4 @@
-"""The dry run: what a submission would do now, with the scripts and what Slurm says of them."""
+"""The dry run: what a submission would do now, with the scripts and what Slurm says about them."""
 
 from __future__ import annotations
 
@@ -33,17 +33,16 @@ class Preview:
     Attributes
     ----------
     decision : Decision
-        What it decides now.
+        The decision on the link, as of now.
     script : str or None
-        As sbatch would get it, with all tasks that are missing; the ids of jobs that do not exist
-        yet are names in capitals. None where all of it is in the queue.
+        As sbatch would get it, with all missing array tasks; the ids of jobs that do not exist
+        yet are names in capitals. None if all of it is in the queue.
     verdict : str or None
-        What ``sbatch --test-only`` says; None where there is no Slurm.
+        What ``sbatch --test-only`` says; None if there is no Slurm.
     refused : bool
         Whether Slurm would refuse it.
     provisional : bool
-        Whether its name will be another one, since something that it is made from does not exist
-        yet.
+        Whether its name will change, since something that it is made from does not exist yet.
     """
 
     decision: Decision
@@ -61,7 +60,7 @@ def preview(
     Raises
     ------
     ConfigError
-        As a submission raises it. Where there is no Slurm, its nodes and its queue are not asked.
+        As a submission raises it. Without Slurm, nodes and queue are not checked.
     """
     here = shutil.which("sbatch") is not None
     ledger = Ledger(run_dir)
@@ -107,7 +106,7 @@ def preview(
 
 
 def missing_inputs(steps: Sequence[Step]) -> dict[str, list[str]]:
-    """Return the steps whose inputs do not exist, by label, each with the paths of its own.
+    """Return the steps whose inputs do not exist, by label, each with its own missing paths.
 
     Parameters
     ----------

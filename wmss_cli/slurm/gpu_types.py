@@ -1,4 +1,4 @@
-"""What GPUs are known by the names that Slurm sites give them, from the vendor's data sheets."""
+"""GPUs by the names that Slurm sites give them, with values from the vendor's data sheets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GpuType(NamedTuple):
     tflops : float
         Dense bf16 TFLOP/s.
     link_gb_per_s : float
-        To the other GPUs of its node, one way, in GB/s.
+        Speed to the other GPUs of its node, one way, in GB/s.
     """
 
     mem_gb: float
@@ -24,7 +24,7 @@ class GpuType(NamedTuple):
     link_gb_per_s: float
 
 
-# Without NVLink GPUs of a node are as far apart as 16 lanes of PCIe let them be.
+# Without NVLink, the GPUs of a node communicate over 16 lanes of PCIe.
 _PCIE_4, _PCIE_5 = 32.0, 64.0
 
 # Longer names first: the first one found in a site's name counts.
@@ -57,7 +57,7 @@ TYPES = {
 def find_type(name: str | None) -> GpuType | None:
     """Return what is known of a GPU by a name such as ``nvidia_a100_40gb_pcie``, ``RTX4090``.
 
-    A memory in the name counts more than the usual one of its type.
+    A memory size in the name overrides the usual one of its type.
     """
     plain = re.sub(r"[^a-z0-9]+", "_", (name or "").lower())
     for known, found in TYPES.items():

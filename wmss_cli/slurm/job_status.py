@@ -1,4 +1,4 @@
-"""How each job of a run is doing: by the ledger, the queue, the accounts and the folders."""
+"""How each job of a run is doing: from the ledger, the queue, the accounts and the folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEARTBEATS = 200
 
 
 class Known:
-    """All that was asked, once for all stages."""
+    """What is known about a run's jobs, asked once for all stages."""
 
     def __init__(self, ledger: Ledger, plan: RunPlan) -> None:
         self.ledger = ledger
@@ -57,7 +57,7 @@ class Known:
             self.notes.append("this cluster keeps no accounts: no GPU-hours, no efficiency")
             return known
         active = {i: record for i, record in self.queue.items() if not has_ended(record.state)}
-        # What ended may have been requeued by hand.
+        # An ended job may have been requeued by hand.
         known = {i: usage for i, usage in known.items() if i not in active}
         own = {i for sent in self.submissions.values() for entry in sent for i in task_ids(entry)}
         attempts = Attempts(self.ledger.folder)
@@ -70,28 +70,28 @@ class Known:
             return known
         attempts.add({i: (active[i], found.get(i)) for i in begun})
         self.earlier = attempts.seconds
-        # sacct answers for whole arrays, also for tasks that have not ended.
+        # sacct answers for whole arrays, even for array tasks that have not ended.
         fresh = {i: found[i] for i in asked & found.keys() if has_ended(found[i].state)}
         if fresh:
             known |= fresh
-            # Where the disk is full, it is asked again.
+            # If the disk is full, it is asked again.
             with suppress(OSError):
                 files.write_text(path, json.dumps({k: v.model_dump() for k, v in known.items()}))
         return known
 
 
 class Attempts:
-    """What jobs that wait or run used in attempts before this one; sacct is asked once for each.
+    """What waiting and running jobs used in earlier attempts; sacct is asked once for each.
 
     Parameters
     ----------
     folder : Path
-        Of the ledger.
+        Folder of the ledger.
 
     Attributes
     ----------
     seconds : dict of str to (float, float)
-        By the job's id, seconds of GPUs and of time.
+        GPU-seconds and seconds of time, by the job's id.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -107,7 +107,7 @@ class Attempts:
         self._logs: dict[str, set[str]] = {}
 
     def unknown(self, active: Mapping[str, Record]) -> set[str]:
-        """Return the jobs that began an attempt which nobody asked about yet."""
+        """Return the jobs that began an attempt which sacct was not yet asked about."""
         self._known = {i: row for i, row in self._known.items() if i in active}
         self.seconds = {i: row[1:] for i, row in self._known.items()}
         return {
@@ -117,14 +117,14 @@ class Attempts:
         }
 
     def _has_log(self, record: Record) -> bool:
-        """Say whether a job has begun at some time."""
+        """Say whether a job has ever begun."""
         if record.name not in self._logs:
             with suppress(OSError):
                 self._logs[record.name] = set(os.listdir(self._path.parent / record.name))  # noqa: PTH208
         return f"{record.job_id}_0_log.out" in self._logs.get(record.name, ())
 
     def add(self, found: Mapping[str, tuple[Record, Usage | None]]) -> None:
-        """Take what sacct knows of them."""
+        """Add what sacct knows about them."""
         for job_id, (record, usage) in found.items():
             gpu_s, elapsed_s = usage.earlier if usage is not None else (0.0, 0.0)
             self._known[job_id] = (_attempt(record), gpu_s, elapsed_s)
@@ -135,14 +135,14 @@ class Attempts:
 
 
 def _attempt(record: Record) -> str:
-    """Return what tells this attempt of a job from the ones before; estimates do not."""
+    """Return what distinguishes this attempt of a job from earlier ones; estimates do not."""
     if record.has_begun or record.reason == "BeginTime":
         return f"{record.has_begun} {record.start}"
     return "waits"
 
 
 def task_ids(entry: Entry) -> list[str]:
-    """Return the ids of a submission's tasks; an array of one is a plain job."""
+    """Return the ids of a submission's array tasks; an array of one is a plain job."""
     assert entry.job_id is not None
     if len(entry.parts) == 1:
         return [entry.job_id]
@@ -150,7 +150,7 @@ def task_ids(entry: Entry) -> list[str]:
 
 
 class JobStatus:
-    """A job, or a task of an array: what was sent of it last, and how that is doing."""
+    """A job, or a task of an array: what was sent last for it, and how that is doing."""
 
     def __init__(self, link: Link, part: int, sent: tuple[Entry, str] | None, known: Known) -> None:
         self.link = link
@@ -159,20 +159,20 @@ class JobStatus:
         self.entry: Entry | None = sent[0] if sent and not self.is_later else None
         self.job_id: str | None = sent[1] if sent else None
         record = known.queue.get(self.job_id or "")
-        # Ids are used again some day.
+        # Slurm reuses ids some day.
         self.record = record if record is not None and record.name == link.name else None
         self.usage: Usage | None = known.usage.get(self.job_id or "")
         self.is_unknown = not known.queue_answers and self.usage is None
 
     @property
     def state(self) -> State:
-        """How it is doing; finished jobs are not looked at."""
+        """How it is doing; finished jobs are not considered."""
         if self.entry is None:
             return "not sent"
         if self.record is not None and self.record.is_active:
             return "running" if self.record.has_begun else "waiting"
         if self.is_unknown:
-            # Where Slurm does not answer, nothing is over.
+            # If Slurm does not answer, nothing counts as over.
             return "waiting"
         return "cancelled" if self.ended in ("CANCELLED", NEVER) else "failed"
 
@@ -187,7 +187,7 @@ class JobStatus:
 
 
 def manifest_of(step: Step) -> Manifest | None:
-    """Return the manifest of a step that is done, and not to be done again (``--force``)."""
+    """Return the manifest of a step that is done and need not be done again (``--force``)."""
     out = Path(step.job.out)
     try:
         manifest = read_manifest(out)
@@ -213,7 +213,7 @@ def open_jobs(step: Step, links: Sequence[Link], known: Known) -> list[JobStatus
 
 
 def _newest_of_chain(links: Sequence[Link], jobs: list[JobStatus]) -> list[JobStatus]:
-    """Of jobs that continue each other, only one counts: the first that is open, or the last."""
+    """Return one of the jobs that continue each other: the first that is open, or the last."""
     if not any(link.after for link in links):
         return jobs
     order = {"running": 0, "waiting": 1}
@@ -221,7 +221,7 @@ def _newest_of_chain(links: Sequence[Link], jobs: list[JobStatus]) -> list[JobSt
 
 
 def _shards_done(out: Path) -> set[str]:
-    """Return the names of finished shards by one look at their folder."""
+    """Return the names of finished shards, with one look at their folder."""
     try:
         names = os.listdir(f"{out}.shards")  # noqa: PTH208
     except FileNotFoundError:
@@ -232,11 +232,11 @@ def _shards_done(out: Path) -> set[str]:
 
 
 def heartbeat(running: Sequence[JobStatus]) -> Progress | None:
-    """Return the heartbeat of a stage; of several tasks their sum."""
+    """Return the heartbeat of a stage; for several array tasks, their sum."""
     beats = [
         (one.record, read_progress(partial(Path(one.job.out)))) for one in running[:_HEARTBEATS]
     ]
-    # What an attempt before left behind tells nothing about this one.
+    # What an earlier attempt left behind says nothing about this one.
     found = [
         beat
         for record, beat in beats
@@ -260,15 +260,15 @@ def spent(links: Sequence[Link], known: Known) -> tuple[float | None, dict[str, 
                 record = known.queue.get(job_id)
                 usage = known.usage.get(job_id)
                 if usage is not None:
-                    # A site need not account for GPUs: then they are those that were asked for.
+                    # If a site does not account for GPUs, those that were asked for count.
                     gpu_s += usage.gpu_s or resources.gpus * usage.elapsed_s
                     used.append(usage)
                     if usage.memory_asked_gib and usage.memory_gib:
-                        # Slurm tells the largest process; there are several on a node.
+                        # Slurm reports the largest process; there are several on a node.
                         most = usage.memory_gib * resources.tasks_per_node
                         memory.append(most / usage.memory_asked_gib)
                 else:
-                    # Of a job that was requeued, what it used before.
+                    # What a requeued job used before.
                     before, time = known.earlier.get(job_id, (0.0, 0.0))
                     now = record.elapsed_s if record is not None and record.elapsed_s else 0
                     gpu_s += (before or resources.gpus * time) + resources.gpus * now

@@ -4,7 +4,7 @@ Layout on disk, readable by the user alone::
 
     RUN_DIR/slurm/plan.json        the steps, the profile and the cluster's limits
     RUN_DIR/slurm/ledger.jsonl     intents, submissions, adoptions, cancellations
-    RUN_DIR/slurm/JOB-NAME/        script, pickles, orders, logs, reports of errors
+    RUN_DIR/slurm/JOB-NAME/        script, pickles, orders, logs, errors that were reported
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Entry(BaseModel):
     Attributes
     ----------
     event : str
-        ``intent`` comes before sbatch, ``sent`` after it; ``adopted`` is a job that was found
-        in the queue after its sender died; ``cancelled`` ends one. ``later`` is what is still to
-        be sent; without a job, ``cancelled`` says that it is not any more.
+        ``intent`` comes before sbatch, ``sent`` after it; ``adopted`` is a job that was found in
+        the queue after its sender died; ``cancelled`` ends one. ``later`` is what is still to be
+        sent; ``cancelled`` without a job revokes that.
     name : str
-        Of the link, and of the job in Slurm.
+        Name of the link, and of the job in Slurm.
     parts : list of int
-        Which of the link's tasks, in the order of the array.
+        Which of the link's array tasks, in their order.
     order : str
         File name of what the job reads.
     time : float
@@ -59,7 +59,7 @@ class Entry(BaseModel):
 
 
 class RunPlan(BaseModel):
-    """What a run consists of, as it was sent last."""
+    """What a run consists of, as last sent."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,7 +77,7 @@ class RunPlan(BaseModel):
         return chain(self.groups)
 
     def adding(self, groups: Sequence[Group]) -> list[Group]:
-        """Return the groups with steps that are sent now: in their places, or as last groups."""
+        """Return the groups with the steps sent now, in their old places or as last groups."""
         found = self
         for group in groups:
             found = found.model_copy(update={"groups": found._adding(group)})
@@ -117,12 +117,12 @@ class Ledger:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep every other submitter of this run out, on any login node.
+        """Keep all other submitters of this run out, on any login node.
 
         Raises
         ------
         ConfigError
-            If another one does not end.
+            If another one does not finish.
         """
         self.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.mkdir(exist_ok=True, mode=0o700)
@@ -142,7 +142,7 @@ class Ledger:
             lock.release()
 
     def link_folder(self, name: str) -> Path:
-        """Return the folder of a link, which is made where it is missing."""
+        """Return the folder of a link; it is made if it is missing."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True, mode=0o700)
         return folder
@@ -186,18 +186,18 @@ class Ledger:
         return found
 
     def open_intents(self, entries: Sequence[Entry] | None = None) -> dict[str, Entry]:
-        """Return, by name, the intent that no submission followed."""
+        """Return, by name, the intents that no submission followed."""
         found: dict[str, Entry] = {}
         for entry in self.entries() if entries is None else entries:
             if entry.event == "intent":
                 found[entry.name] = entry
             elif entry.job_id is not None:
-                # Not by what is sent later: Slurm may have taken a job without an answer.
+                # Not by a line of what is sent later: Slurm may have taken a job without an answer.
                 found.pop(entry.name, None)
         return found
 
     def later(self, entries: Sequence[Entry] | None = None) -> dict[str, list[int]]:
-        """Return what is still to be sent: parts by the link's name."""
+        """Return what is still to be sent: array tasks by the link's name."""
         found: dict[str, list[int]] = {}
         for entry in self.entries() if entries is None else entries:
             if entry.event == "later":
@@ -209,7 +209,7 @@ class Ledger:
         return {name: parts for name, parts in found.items() if parts}
 
     def put_off(self, parts: Mapping[str, list[int]], known: Mapping[str, list[int]]) -> None:
-        """Write down what is still to be sent now, where `known` was before."""
+        """Write down what is still to be sent now; `known` was before."""
         for name, left in parts.items():
             if known.get(name) != left:
                 self.append("later", name, None, left)
@@ -222,7 +222,7 @@ class Ledger:
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def restore_plan(self, before: str | None) -> None:
-        """Take :meth:`write_plan` back."""
+        """Undo :meth:`write_plan`."""
         path = self.folder / "plan.json"
         if before is None:
             path.unlink(missing_ok=True)

@@ -32,11 +32,11 @@ def find_stage(
     Parameters
     ----------
     ledger : Ledger
-        Of the run.
+        Ledger of the run.
     stage : str or None
         Such as ``eval-wmss/s1`` or ``eval-wmss``; None is the training of `arm`.
     arm, seed, model : optional
-        Which part of a study it belongs to.
+        The arm, seed and base model of a study that it belongs to.
 
     Raises
     ------
@@ -71,13 +71,13 @@ def find_log(ledger: Ledger, stage: str, rank: int = 0, task: int | None = None)
     Parameters
     ----------
     ledger : Ledger
-        Of the run.
+        Ledger of the run.
     stage : str
         The label of a step.
     rank : int
-        Process of a job of several.
+        Process, in a job of several.
     task : int, optional
-        Shard of an array; else the first that failed, or the newest.
+        Shard of an array; by default the first that failed, or the newest.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def follow_log(log: Path) -> Iterator[str]:
                 return
             if time.monotonic() - asked > _ASK_S:
                 asked = time.monotonic()
-                # A controller that is busy for a moment does not end a job.
+                # That the controller is busy for a moment does not end a job.
                 with suppress(SlurmError):
                     record = ask_queue().get(job_id)
                     over = record is None or not record.is_active

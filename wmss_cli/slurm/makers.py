@@ -1,4 +1,4 @@
-"""Who makes what is not there yet: a step that was submitted, and whose job waits or runs."""
+"""Who makes what does not exist yet: a step that was submitted, and whose job waits or runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _MODELS = ("sft", "joint_train", "extrapolate")
 
 @dataclass(frozen=True)
 class Maker:
-    """A step that was submitted and is not done.
+    """A step that was submitted and is not yet done.
 
     Attributes
     ----------
     run_dir : Path
-        Of its run.
+        Folder of its run.
     step : Step
         What is made.
     name : str
-        Of the job that ends it.
+        Name of the job that finishes it.
     """
 
     run_dir: Path
@@ -36,13 +36,13 @@ class Maker:
     name: str
 
     def output(self, path: Path) -> Output:
-        """Return a folder that it makes, or a part of it, with the fingerprint it will have."""
+        """Return the folder that it makes, or one in it, with the fingerprint it will have."""
         whole = Output(self.step.job.out, self.step.fingerprint)
         return whole if str(path) == whole.path else whole.part(path.name)
 
 
 def maker_of(path: Path) -> Maker | None:
-    """Return who makes an artifact, or what is in it; None where nobody does, or it is done."""
+    """Return who makes an artifact, or what is in it; None if nobody does, or it is done."""
     path = path.absolute()
     for folder in (path, path.parent):
         ledger = Ledger(folder.parent)
@@ -51,7 +51,7 @@ def maker_of(path: Path) -> Maker | None:
         try:
             plan = ledger.read_plan()
         except IntegrityError:
-            # Of another version of wmss.
+            # Written by another version of wmss.
             continue
         step = next((step for step in plan.steps() if step.job.out == str(folder)), None)
         if step is not None and _is_to_come(step):
@@ -61,7 +61,7 @@ def maker_of(path: Path) -> Maker | None:
 
 
 def _is_to_come(step: Step) -> bool:
-    """Say whether nothing is there, or it is to be made again; by whom it was made is the same."""
+    """Say whether it does not exist, or is to be made again; who made it does not matter."""
     out = Path(step.job.out)
     try:
         read_manifest(out)
@@ -71,7 +71,7 @@ def _is_to_come(step: Step) -> bool:
 
 
 def model_to_come(reference: str) -> Path | None:
-    """Return the folder of a model that a submitted job makes; None where none makes it.
+    """Return the folder of a model that a submitted job makes; None if no job makes it.
 
     Parameters
     ----------
@@ -94,14 +94,14 @@ def model_to_come(reference: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Awaited:
-    """What a step waits for that other submissions make.
+    """The jobs of other submissions that a step waits for.
 
     Attributes
     ----------
     job_ids : tuple of str
         Jobs that wait or run.
     is_unsent : bool
-        Whether something of it is still to be sent (`max_submitted`).
+        Whether some of it is still to be sent (`max_submitted`).
     """
 
     job_ids: tuple[str, ...] = ()
@@ -109,7 +109,7 @@ class Awaited:
 
 
 def awaited(step: Step, queue: Mapping[str, Sequence[Record]]) -> Awaited:
-    """Return what a step waits for that other submissions make.
+    """Return the jobs of other submissions that a step waits for.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def awaited(step: Step, queue: Mapping[str, Sequence[Record]]) -> Awaited:
     Raises
     ------
     ConfigError
-        If something is neither there nor on its way.
+        If something neither exists nor is on its way.
     """
     found: list[str] = []
     is_unsent = False
@@ -133,8 +133,8 @@ def awaited(step: Step, queue: Mapping[str, Sequence[Record]]) -> Awaited:
         later = maker.name in Ledger(maker.run_dir).later()
         if not ids and not later:
             raise ConfigError(
-                f"{step.label}: {out} is not there, and no job that makes it waits or runs; 'wmss "
-                f"retry {shlex.quote(str(maker.run_dir))}' first"
+                f"{step.label}: {out} does not exist, and no job that makes it waits or runs; "
+                f"'wmss retry {shlex.quote(str(maker.run_dir))}' first"
             )
         found += ids
         is_unsent = is_unsent or later

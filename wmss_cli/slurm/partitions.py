@@ -1,4 +1,4 @@
-"""What a cluster offers, by sinfo, and a profile that fits it."""
+"""What a cluster offers, according to sinfo, and a profile that fits it."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _COMMENT_COLUMN = 34
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition; nodes of different sizes are several of them.
+    """The nodes of one size in a partition.
 
     Attributes
     ----------
     name : str
-        Of the partition.
+        Name of the partition.
     is_default, is_up : bool
-        Whether jobs go there that name none; whether it takes jobs.
+        Whether jobs that name no partition go there; whether it takes jobs.
     time_limit_min : int or None
-        Longest job, in minutes; None where there is no limit.
+        Longest job, in minutes; None is no limit.
     nodes, cpus, gpus : int
         Nodes of this size; cores and GPUs of each.
     mem_gb : int
         Memory of each node.
     gpu_type : str or None
-        As Slurm names it.
+        Type of the GPUs, as Slurm names it.
     """
 
     name: str
@@ -95,12 +95,12 @@ def destination(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> list
 def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str, str] | None:
     """Say what jobs of a kind ask for that no node of their partition has, and what to do.
 
-    sbatch cannot say it of jobs that wait for others, nor tell it from nodes that are down.
+    sbatch cannot say this about jobs that wait for others, nor tell it from nodes that are down.
 
     Returns
     -------
     tuple of str, or None
-        What is wrong and what fixes it; None where the jobs fit.
+        What is wrong and what fixes it; None if the jobs fit.
     """
     resources = profile.resources(kind)
     there = destination(kind, profile, seen)
@@ -108,7 +108,7 @@ def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str
         names = ", ".join(dict.fromkeys(p.name for p in seen))
         wanted = resources.partition or profile.partition
         found = f"no partition {wanted}" if wanted else "no default partition"
-        return found, f"there are {names}; set partition"
+        return found, f"set partition to one of {names}"
     name = there[0].name
     cpus = resources.cpus_per_task * resources.tasks_per_node
     limits = [p.time_limit_min for p in there if p.time_limit_min is not None]
@@ -125,7 +125,7 @@ def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str
     ]
     nodes = sum(p.nodes for p in fitting)
     if resources.gpus_per_node > most_gpus:
-        found = f"{resources.gpus_per_node} GPUs a node asked, {name} has {most_gpus}"
+        found = f"{resources.gpus_per_node} GPUs per node requested, {name} has {most_gpus}"
         if not most_gpus:
             others = [p.name for p in seen if p.gpus >= resources.gpus_per_node]
             where = f" ({', '.join(dict.fromkeys(others))} has them)" if others else ""
@@ -137,15 +137,16 @@ def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str
         found = f"no GPU of type {resources.gpu_type} in {name}"
         return found, f"there are {', '.join(types) or 'no types'}; set {kind}.gpu_type"
     if cpus > most_cpus:
-        return f"{cpus} CPUs a node asked, {name} has {most_cpus}", f"lower {kind}.cpus_per_task"
+        found = f"{cpus} CPUs per node requested, {name} has {most_cpus}"
+        return found, f"lower {kind}.cpus_per_task"
     if (resources.mem_gb or 0) > most_gb:
-        found = f"{resources.mem_gb} GB a node asked, {name} has {most_gb}"
+        found = f"{resources.mem_gb} GB per node requested, {name} has {most_gb}"
         return found, f"set {kind}.mem_gb={most_gb}"
     if len(limits) == len(there) and resources.time_limit_min > max(limits):
-        found = f"{resources.time_limit_min} min asked, {name} allows {max(limits)}"
+        found = f"{resources.time_limit_min} min requested, {name} allows {max(limits)}"
         return found, f"set {kind}.time_limit_min={max(limits)}"
     if nodes < resources.nodes:
-        found = f"{resources.nodes} nodes asked, {name} has {nodes} that fit"
+        found = f"{resources.nodes} nodes requested, {name} has {nodes} that fit"
         return found, f"set {kind}.nodes={nodes}"
     return None
 
@@ -202,7 +203,7 @@ def suggest(found: Sequence[Partition]) -> dict[str, Any]:
     }
     known = find_type(best.gpu_type)
     if best.gpus:
-        # 'wmss plan' asks for them; null is for who knows them.
+        # 'wmss plan' needs them; null leaves a place for whoever knows them.
         whole |= {
             "gpu_mem_gb": known.mem_gb if known else None,
             "gpu_tflops": known.tflops if known else None,
@@ -212,7 +213,7 @@ def suggest(found: Sequence[Partition]) -> dict[str, Any]:
 
 
 def render(values: Mapping[str, Any], heading: str) -> str:
-    """Return a profile as YAML, each line with what it means."""
+    """Return a profile as YAML, each line with its meaning."""
     lines = [f"# {line}" for line in heading.splitlines()]
     for name, value in values.items():
         about = _about(Profile, name)

@@ -1,7 +1,7 @@
-"""Profiles: what a stage asks of a Slurm cluster, in YAML files of ``slurm_templates/``.
+"""Profiles: what stages ask of a Slurm cluster, in YAML files of ``slurm_templates/``.
 
 ``--profile NAME`` is a file (``NAME.yaml``), or the name of one that ships with wmss;
-``NAME:VARIANT`` puts the values of one of its ``variants`` over the others. The text under
+``NAME:VARIANT`` overrides values with those of one of its ``variants``. The text under
 each field is its documentation.
 """
 
@@ -35,9 +35,9 @@ OWNED = frozenset(
 """Options of sbatch that wmss sets itself, from the fields below or for its own purposes."""
 
 EARLY_S = 60
-"""So much earlier than it was asked to Slurm may send its signal."""
+"""How much earlier than asked Slurm may send its signal."""
 USUAL_LEAD_S = 120
-"""`signal_lead_s` where nothing large is saved."""
+"""`signal_lead_s` if nothing large is saved."""
 _SECRET = re.compile(
     r"(^|_)(TOKENS?|SECRETS?|PASS(WORD|WD|PHRASE)?|(API)?KEYS?|CREDENTIALS?)(_|$)", re.IGNORECASE
 )
@@ -66,13 +66,13 @@ class Resources(Section):
     exclusive: bool = False
     """Whether the job shares its nodes with no other."""
     time_limit_min: Annotated[int, Field(ge=2)] = 60
-    """After so many minutes Slurm ends the job; training goes on in a next attempt."""
+    """Slurm ends the job after this many minutes; training continues in the next attempt."""
     signal_lead_s: Annotated[int, Field(ge=60)] | None = None
-    """So long before the limit a job is told to save, in seconds; null takes it from the size of
+    """How long before its limit a job is told to save, in seconds; null derives it from the size of
     the checkpoint and `disk_gb_per_s`: twice the time to write it, a minute for the step, and one
-    since Slurm may be that much early; at least 120, and 120 where nothing is trained."""
+    since Slurm may be that early; at least 120, and 120 if nothing is trained."""
     partition: str | None = None
-    """In place of the profile's partition."""
+    """Overrides the profile's partition."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> Resources:
@@ -120,7 +120,7 @@ class Profile(Section):
     mail_type: str | None = None
     """When Slurm writes a mail (`--mail-type`), such as `FAIL,END`."""
     mail_user: str | None = None
-    """To whom (`--mail-user`)."""
+    """Who gets that mail (`--mail-user`)."""
     comment: str | None = None
     """A text that Slurm keeps with each job (`--comment`)."""
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
@@ -128,20 +128,20 @@ class Profile(Section):
     setup: list[str] = Field(default_factory=list)
     """Shell lines before each job, under `set -euo pipefail`: modules, conda."""
     environment: dict[str, str] = Field(default_factory=dict)
-    """Variables of each job; they stand in the script, so no secrets."""
+    """Variables of each job; they are written into the script, so no secrets."""
     python: str | None = None
     """Shell command that starts Python in a job, for containers; null is this very Python."""
     srun: list[str] = Field(default_factory=list)
-    """Further options of srun, such as `--container-image=…`. They come behind wmss's own,
-    `--kill-on-bad-exit=1` and `--distribution=block:block`, and win over them."""
+    """Further options of srun, such as `--container-image=…`. They come after wmss's own,
+    `--kill-on-bad-exit=1` and `--distribution=block:block`, and override them."""
     array_limit: Count = 16
     """Tasks of one stage's array that run at once."""
     max_submitted: Count | None = None
-    """Most jobs and array tasks that you have in the queue at once, those of other runs included,
-    where the site limits them (`MaxSubmitJobs`); the rest is sent as they end, by `--wait` or when
-    the same command is typed again. Null sends all at once."""
+    """Most jobs and array tasks that you have in the queue at once, including those of other runs,
+    if the site limits them (`MaxSubmitJobs`); the rest is sent as they end, by `--wait` or when you
+    type the same command again. Null sends all at once."""
     requeue: Literal["scontrol", "chain"] = "scontrol"
-    """How training goes on after its time limit: the job requeues itself (`scontrol`), or
+    """How training continues after its time limit: the job requeues itself (`scontrol`), or
     `chained_jobs` successors are sent with it, for compute nodes without scontrol."""
     max_requeues: Annotated[int, Field(ge=0)] = 20
     """How often a job may requeue itself."""
@@ -150,15 +150,15 @@ class Profile(Section):
     gpu_mem_gb: Positive | None = None
     """Memory of a GPU of `train`, in GB; for `wmss plan`."""
     gpu_tflops: Positive | None = None
-    """Dense bf16 TFLOP/s of a GPU of `train` by its data sheet; for `wmss plan`."""
+    """Dense bf16 TFLOP/s of a GPU of `train`, from its data sheet; for `wmss plan`."""
     gpu_link_gb_per_s: Positive | None = None
-    """What a GPU sends to the others of its node, one way, in GB/s by its data sheet; for `wmss
+    """What a GPU sends to the others of its node, one way, in GB/s, from its data sheet; for `wmss
     plan`, which assumes 200 if null."""
     node_network_gb_per_s: Positive | None = None
     """What all network adapters of a node send together, one way, in GB/s; for `wmss plan`, which
     assumes 50 if null."""
     disk_gb_per_s: Positive = 1.0
-    """What all nodes of a training job together write to the disk of the run, in GB/s; for
+    """What all nodes of a training job together write to the run's disk, in GB/s; for
     `signal_lead_s` and `wmss plan`. The log of a training says how long each checkpoint took."""
     train: Resources = Resources()
     """sft and joint-train."""
@@ -169,7 +169,7 @@ class Profile(Section):
     cpu: Resources = Resources()
     """All other stages, and the merging of shards."""
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Values by name that `--profile NAME:VARIANT` puts over the others."""
+    """Values by name, with which `--profile NAME:VARIANT` overrides the others."""
 
     def resources(self, kind: Kind) -> Resources:
         """Return what a kind of job gets."""
@@ -180,8 +180,8 @@ class Profile(Section):
     def _known_options(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
             if not _OPTION.fullmatch(name):
-                raise ValueError(f"{name!r} is no long option of sbatch; write it as licenses")
-            # sbatch takes options by their beginnings, too.
+                raise ValueError(f"{name!r} is not a long option of sbatch; write it as licenses")
+            # sbatch also accepts the beginning of an option.
             if any(owned.startswith(name) for owned in OWNED):
                 raise ValueError(f"{name} is set by wmss itself; use the profile's own field")
         return value
@@ -191,7 +191,7 @@ class Profile(Section):
     def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
             if not _VARIABLE.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a variable")
+                raise ValueError(f"{name!r} is not the name of a variable")
             if _FOR_A_SHELL.search(text):
                 raise ValueError(
                     f"{name}: jobs would get {text!r} as it is written; give it to a shell, "
@@ -226,7 +226,7 @@ def _control_character(value: Any, place: str) -> str | None:
 
 
 def _texts(value: Any, place: str) -> list[tuple[str, str]]:
-    """Return every text in a nest of lists and mappings, keys too, with where it stands."""
+    """Return every text in nested lists and mappings, keys too, with its place."""
     if isinstance(value, str):
         return [(place, value)]
     if isinstance(value, dict):
@@ -243,9 +243,9 @@ def load_profile(name: str, assignments: tuple[str, ...] = ()) -> Profile:
     Parameters
     ----------
     name : str
-        ``NAME``, ``NAME:VARIANT``, or the same with the path of a YAML file as name.
+        ``NAME``, ``NAME:VARIANT``, or the same with the path of a YAML file as the name.
     assignments : tuple of str
-        ``KEY=VALUE`` of ``--slurm``; the strongest.
+        ``KEY=VALUE`` of ``--slurm``; these override all else.
 
     Raises
     ------
@@ -286,7 +286,7 @@ def change_profile(profile: Profile, assignments: tuple[str, ...]) -> Profile:
 
 
 def _checked(sources: Sources) -> Profile:
-    # Pydantic would not say in which line.
+    # Pydantic would not say on which line.
     for key, value in sources.values.items():
         problem = _control_character({".".join(key): value}, "")
         if problem is not None:

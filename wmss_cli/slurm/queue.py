@@ -1,7 +1,7 @@
-"""What Slurm knows of this user's jobs: one call for all of them, and one for those that ended.
+"""What Slurm knows about this user's jobs: one call for all jobs, and one for those that ended.
 
-``squeue`` knows what waits and runs, and for some minutes what ended. ``sacct`` knows what
-ended, where the site keeps accounts; it is asked once for all jobs that squeue forgot.
+``squeue`` knows what waits and runs, and for some minutes what ended. ``sacct`` knows what ended,
+if the site keeps accounts; it is asked once for all jobs that squeue has forgotten.
 
 Job states are those of squeue(1) and of the page on job state codes of Slurm 26.05, which include
 those of older versions. A state that is not in the table counts as running: a job that Slurm still
@@ -45,7 +45,7 @@ class JobState(NamedTuple):
     fate : str
         ``waits`` and ``runs`` are on their way; ``ended`` can only be sent again.
     words : str
-        In plain words; ``{job}`` is its id. Empty where something else says more.
+        In plain words; ``{job}`` is its id. Empty if something else says more.
     """
 
     fate: Fate
@@ -61,7 +61,7 @@ STATES: Mapping[str, JobState] = {
     "COMPLETING": JobState("runs", "ending"),
     "CONFIGURING": JobState("waits", "waits for its nodes to boot"),
     "DEADLINE": JobState("ended", "its deadline passed"),
-    "EXPEDITING": JobState("waits", "requeued, starts as soon as it can"),
+    "EXPEDITING": JobState("waits", "requeued, starts as soon as possible"),
     "FAILED": JobState("ended", "failed"),
     "LAUNCH_FAILED": JobState("waits", "could not be started on its node; Slurm requeues it"),
     "NODE_FAIL": JobState("ended", "its node failed"),
@@ -95,9 +95,9 @@ class Record(BaseModel):
     job_id : str
         ``7``, or ``7_3``.
     state, reason : str
-        In Slurm's words.
+        What Slurm calls them.
     name, nodes : str
-        Of the job; where it runs.
+        Name of the job; nodes on which it runs.
     elapsed_s, left_s : int or None
         Time since its start and until its limit, in seconds.
     start : datetime or None
@@ -117,17 +117,17 @@ class Record(BaseModel):
 
     @property
     def is_active(self) -> bool:
-        """Whether it waits or runs, and can still come to something."""
+        """Whether it waits or runs, and can still produce something."""
         return not has_ended(self.state) and self.reason != NEVER
 
     @property
     def has_begun(self) -> bool:
-        """Whether its work runs."""
+        """Whether its work has begun."""
         return meaning(self.state).fate == "runs"
 
 
 class Usage(BaseModel):
-    """What a job or a task used, over all its attempts, by sacct.
+    """What a job or an array task used, over all its attempts, according to sacct.
 
     Attributes
     ----------
@@ -136,15 +136,15 @@ class Usage(BaseModel):
     exit_code : str
         ``CODE:SIGNAL``.
     gpu_s, cpu_s, cpu_allocated_s : float
-        Seconds of GPUs held, of processors used, and of processors held.
+        Seconds of GPUs allocated, of processors used, and of processors allocated.
     memory_gib, memory_asked_gib : float
-        Most that one process used, and what was asked for on a node; 0 if it is not known.
+        Most that one process used, and what was asked for on a node; 0 if unknown.
     signal : int
-        What killed a step of the last attempt; 0 where nothing did.
+        What killed a step of the last attempt; 0 if nothing did.
     out_of_memory : bool
         Whether Slurm says so of a step of the last attempt.
     last_gpu_s, last_elapsed_s : float
-        Of the last attempt alone.
+        The same for the last attempt alone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -183,10 +183,10 @@ def ask_queue() -> dict[str, Record]:
 
 
 def read_queue(text: str) -> Iterator[Record]:
-    """Read what squeue prints; ``7_[2-4,9]`` is a record for each task."""
+    """Read what squeue prints; ``7_[2-4,9]`` is a record for each array task."""
     for line in text.splitlines():
         fields = line.split("|")
-        # The name of a job of someone's own may hold anything, a line break too.
+        # A user's own job may have anything in its name, even a line break.
         if len(fields) != _QUEUE.count("|") + 1 or not fields[0][:1].isdigit():
             continue
         job_ids, state, reason, elapsed, left, start, name, nodes = fields
@@ -204,14 +204,14 @@ def read_queue(text: str) -> Iterator[Record]:
 
 
 def accounts(job_ids: Sequence[str], since: float) -> dict[str, Usage] | None:
-    """Return what sacct knows of jobs that ended, by id; None where it does not answer.
+    """Return what sacct knows about ended jobs, by id; None if it does not answer.
 
     Parameters
     ----------
     job_ids : sequence of str
-        Of jobs and tasks.
+        Ids of jobs and array tasks.
     since : float
-        When the first was sent, in seconds since the epoch: ids are used again after years.
+        When the first was sent, in seconds since the epoch: ids are reused after years.
     """
     if not job_ids:
         return {}
@@ -252,7 +252,7 @@ def read_accounts(text: str) -> dict[str, Usage]:
             continue
         current = list(expand(job))
         if "[" in job:
-            # What is left of an array still names tasks that have run since.
+            # The rest of an array still names array tasks that have run since.
             current = [job_id for job_id in current if job_id not in found]
         for job_id in current:
             found[job_id] = _add(found.get(job_id), values)
@@ -264,7 +264,7 @@ def _add_step(job: Usage, values: dict[str, str]) -> Usage:
     changed: dict[str, Any] = {}
     if gib(values["MaxRSS"]) > job.memory_gib:
         changed["memory_gib"] = gib(values["MaxRSS"])
-    # The others are told to end when one was killed.
+    # When one is killed, the others are told to end.
     if 0 < number <= _LAST_SIGNAL and job.signal in (0, _TERM):
         changed["signal"] = number
     if values["State"].startswith("OUT_OF_MEMORY"):
@@ -316,7 +316,7 @@ def moment(text: str) -> datetime | None:
 
 
 def seconds(text: str) -> int | None:
-    """Read Slurm's ``DAYS-HH:MM:SS``, ``MM:SS`` and ``MM:SS.mmm``; None where there is no time."""
+    """Read Slurm's ``DAYS-HH:MM:SS``, ``MM:SS`` and ``MM:SS.mmm``; None if there is no time."""
     found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?", text)
     if found is None:
         return None
@@ -325,7 +325,7 @@ def seconds(text: str) -> int | None:
 
 
 def gib(text: str) -> float:
-    """Read Slurm's ``1234K``, ``12.5M``, ``16G`` as GiB; 0 where there is nothing."""
+    """Read Slurm's ``1234K``, ``12.5M``, ``16G`` as GiB; 0 if there is nothing."""
     found = re.fullmatch(r"([\d.]+)([KMGTP]?)[nc]?", text)
     if found is None:
         return 0.0
@@ -334,7 +334,7 @@ def gib(text: str) -> float:
 
 
 def by_name(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Group the records of jobs that can still come to something by the job's name."""
+    """Group the records of jobs that can still produce something by the job's name."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         if record.is_active:
@@ -345,7 +345,7 @@ def by_name(records: Iterable[Record]) -> dict[str, list[Record]]:
 def meaning(state: str) -> JobState:
     """Return what a state means, as squeue or sacct write it (``CANCELLED by 1000``)."""
     base = state.split(" ")[0].rstrip("+")
-    return STATES.get(base) or JobState("runs", f"Slurm has it as {base}, which is new")
+    return STATES.get(base) or JobState("runs", f"Slurm says {base}, which is new")
 
 
 def has_ended(state: str) -> bool:

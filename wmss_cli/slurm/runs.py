@@ -1,4 +1,4 @@
-"""A user's runs on this cluster: the list of them, which one a name means, and how to end one."""
+"""A user's runs on this cluster: list them, find one by its name, and cancel it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Run(BaseModel):
     config : str or None
         The YAML file that it was sent with.
     time : float
-        When it was sent last, in seconds since the epoch.
+        When it was last sent, in seconds since the epoch.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +58,7 @@ def remember(run_dir: Path, config: Path | None) -> None:
 
 
 def known_runs() -> list[Run]:
-    """Return the runs whose folders are still there, the newest first, each once."""
+    """Return the runs whose folders still exist, the newest first, each once."""
     path = _folder() / _LIST
     found: dict[str, Run] = {}
     if path.is_file():
@@ -79,17 +79,17 @@ def name_of(run_dir: Path) -> str:
 
 
 def find_run(name: str | None) -> Ledger:
-    """Return the ledger of a run: by its folder, by the name of that, or the newest one.
+    """Return the ledger of a run: by its folder, by that folder's name, or the newest one.
 
     Raises
     ------
     ConfigError
-        If there is none, or several have that name.
+        If there is no such run, or several have that name.
     """
     if name is not None:
         _refuse_unreadable(Path(name))
     if name is not None and Path(name, "slurm").is_dir():
-        # Of "." the name would be empty.
+        # The name of "." would be empty.
         return Ledger(Path(name).absolute())
     runs = known_runs()
     if name is None:
@@ -107,14 +107,14 @@ def find_run(name: str | None) -> Ledger:
         if Path(name, STUDY_FILE).is_file():
             raise ConfigError(
                 f"{name}: was run on this machine, not on a cluster; 'wmss report "
-                f"{shlex.quote(name)}' shows what there is of it"
+                f"{shlex.quote(name)}' shows its results so far"
             )
         raise ConfigError(f"{name}: no run of this name or folder; 'wmss runs' lists yours")
     return Ledger(Path(same[0].run_dir))
 
 
 def _refuse_unreadable(folder: Path) -> None:
-    """Say whose run it is, where it is another user's and not to be read."""
+    """Say whose run it is, if it belongs to another user and cannot be read."""
     try:
         next((folder / "slurm").iterdir(), None)
     except PermissionError:
@@ -123,7 +123,7 @@ def _refuse_unreadable(folder: Path) -> None:
             "or submit one of your own with another --out"
         ) from None
     except OSError:
-        # There is none.
+        # No such folder exists.
         return
 
 
@@ -135,14 +135,14 @@ def _owner(folder: Path) -> str:
 
 
 class Summary(Run):
-    """A run and how far it is.
+    """A run and how far it has come.
 
     Attributes
     ----------
     stages, done : int
         How many it has, and how many have their results.
     jobs : int
-        How many jobs and array tasks wait or run; None where Slurm does not answer.
+        How many jobs and array tasks wait or run; None if Slurm does not answer.
     """
 
     stages: int
@@ -216,7 +216,7 @@ def active_jobs(ledger: Ledger, stages: Sequence[str]) -> list[ActiveJob]:
     labels = {link.name: link.step.label for link in links}
     wanted = {n: label for n, label in labels.items() if not stages or label in stages}
     if not stages:
-        # Of an earlier plan of this run, too.
+        # Those of an earlier plan of this run, too.
         wanted |= {name: name for name in ledger.submissions() if name not in wanted}
     return [
         ActiveJob(stage, name, job_id)
@@ -226,7 +226,7 @@ def active_jobs(ledger: Ledger, stages: Sequence[str]) -> list[ActiveJob]:
 
 
 def later_jobs(ledger: Ledger, stages: Sequence[str]) -> list[str]:
-    """Return the names of what a run (or only some stages of it) has still to send."""
+    """Return the names of the jobs that a run (or only some stages of it) has still to send."""
     links = ledger.read_plan().links()
     wanted = {link.name for link in links if link.step.label in stages}
     return [name for name in ledger.later() if not stages or name in wanted]
@@ -238,7 +238,7 @@ def cancel(ledger: Ledger, jobs: Sequence[ActiveJob], later: Sequence[str] = ())
     Parameters
     ----------
     later : sequence of str
-        Of :func:`later_jobs`: they are not sent any more.
+        From :func:`later_jobs`: these will not be sent any more.
     """
     with ledger.alone():
         for name in later:

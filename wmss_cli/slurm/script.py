@@ -1,4 +1,4 @@
-"""From a link of the chain to sbatch: the script, what Slurm thinks of it, and sending it.
+"""From a link of the chain to sbatch: the script, what Slurm says about it, and sending it.
 
 submitit writes the script and the pickles. It takes everything from ``parameters``, so what
 ``--dry-run`` shows is what is sent.
@@ -31,7 +31,7 @@ _PASSED_ON = (
 
 
 class _Executor(submitit.SlurmExecutor):
-    """submitit's, also where there is no srun: a script can be shown anywhere."""
+    """submitit's executor, even without srun: a script can be shown anywhere."""
 
     @classmethod
     def affinity(cls) -> int:
@@ -39,14 +39,14 @@ class _Executor(submitit.SlurmExecutor):
 
 
 def parameters(link: Link, dependency: str | None) -> dict[str, Any]:
-    """Return submitit's parameters of a link.
+    """Return submitit's parameters for a link.
 
     Parameters
     ----------
     link : Link
         What is sent, and how.
     dependency : str or None
-        As sbatch takes it, such as ``afterok:7:8``.
+        As sbatch expects it, such as ``afterok:7:8``.
     """
     profile, resources = link.profile, link.resources
     found: dict[str, Any] = {
@@ -81,11 +81,11 @@ def parameters(link: Link, dependency: str | None) -> dict[str, Any]:
 
 
 def _srun(profile: Profile) -> list[str]:
-    """Return wmss's own options of srun; a profile's come behind them, and the last one counts."""
+    """Return wmss's own options of srun; a profile's come after them, and the last one counts."""
     # One rank that fails ends the others, which would wait for it.
     options = ["--kill-on-bad-exit=1"]
-    # Ranks that follow each other share a socket, as their GPUs do: Slurm would deal them out to
-    # the sockets in turn. srun takes over what sbatch is told, unless it is told something itself.
+    # Consecutive ranks share a socket, as their GPUs do; by default Slurm would alternate between
+    # sockets. srun takes what sbatch was told, unless it is told otherwise.
     if "distribution" not in profile.sbatch:
         options.append("--distribution=block:block")
     return options
@@ -96,7 +96,7 @@ def _setup(profile: Profile) -> list[str]:
     return [
         "set -euo pipefail",
         "umask 077",
-        # srun does not take it from sbatch any more.
+        # srun no longer takes it from sbatch.
         'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"',
         *profile.setup,
         *exports,
@@ -104,7 +104,7 @@ def _setup(profile: Profile) -> list[str]:
 
 
 def render(link: Link, folder: Path, count: int, dependency: str | None) -> str:
-    """Return the script that :func:`send` gives to sbatch, for that many tasks of a link."""
+    """Return the script that :func:`send` gives to sbatch, for that many array tasks."""
     executor = _executor(link, folder, dependency)
     if count > 1:
         executor.parameters["map_count"] = count
@@ -112,14 +112,14 @@ def render(link: Link, folder: Path, count: int, dependency: str | None) -> str:
 
 
 def test_only(text: str) -> str:
-    """Return what ``sbatch --test-only`` says of a script: when it would start, and where.
+    """Return what ``sbatch --test-only`` says about a script: when it would start, and where.
 
     Raises
     ------
     SlurmError
         If Slurm would refuse it.
     """
-    # What it waits for is not there yet, so this part cannot be tested.
+    # The jobs that it waits for do not exist yet, so this part cannot be tested.
     lines = [line for line in text.split("\n") if not line.startswith("#SBATCH --dependency")]
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
         file.write("\n".join(lines))
@@ -144,13 +144,13 @@ def send(link: Link, folder: Path, order: Path, count: int, dependency: str | No
     Parameters
     ----------
     folder : Path
-        Gets the script, the pickles and the logs.
+        Where the script, the pickles and the logs go.
     order : Path
-        Says what each task does.
+        File that says what each array task does.
     count : int
-        Tasks in it.
+        Number of array tasks.
     dependency : str or None
-        As sbatch takes it.
+        As sbatch expects it.
 
     Raises
     ------
@@ -169,10 +169,10 @@ def send(link: Link, folder: Path, order: Path, count: int, dependency: str | No
 
 
 def restore_pickles(order: Path, job_id: str, count: int) -> None:
-    """Put the pickles of a job in place whose sender died before it could do so.
+    """Put the pickles of a job in place, after its sender died before it could.
 
-    They have no job's id yet and name this order; those of a sender that never came to sbatch
-    name another one.
+    They have no job's id yet and name this order; those of a sender that never reached sbatch name
+    another one.
     """
     folder = order.parent
     loose = [
@@ -182,7 +182,7 @@ def restore_pickles(order: Path, job_id: str, count: int) -> None:
     ]
     names = [job_id] if count == 1 else [f"{job_id}_{index}" for index in range(count)]
     targets = [folder / f"{name}_submitted.pkl" for name in names]
-    # All of them hold the same; the sender may have died while it renamed them.
+    # All of them have the same content; the sender may have died while renaming them.
     missing = [target for target in targets if not target.exists()]
     for path, target in zip(loose, missing, strict=False):
         path.rename(target)

@@ -1,8 +1,9 @@
 """Submit a plan: refuse first, decide next, then write down, send, and cancel last.
 
-Under the run's lock, for each link in order: what is done is left out; a job of this name that
-waits or runs is kept; for the rest an intent is written, then sbatch called, then the ledger. If a
-sender is killed in between, the intent remains, and the next one finds the job by its name.
+Under the run's lock, for each link in order: finished work is left out; a job of this name that
+waits or runs is kept; for the rest an intent is written, sbatch is called, and the job's id goes to
+the ledger. If a sender is killed in between, the intent remains, and the next one finds the job by
+its name.
 """
 
 from __future__ import annotations
@@ -65,20 +66,20 @@ def submit(
     run_dir : Path
         Absolute; gets the folder ``slurm``.
     groups : sequence of Group
-        What is to be done, and how it is sent. The cluster says how long an array may be.
+        What to do, and how to send it. The cluster says how long an array may be.
     config : Path, optional
         Where the options came from.
     adds : bool
-        Keep what was sent from this folder before in the run's plan.
+        Whether what was sent from this folder before stays in the run's plan.
     force : bool
         Make again what exists. Nothing is removed: each result stays until its successor is
-        whole, and what was marked but not sent is sent by the next submission.
+        complete, and what was marked but not sent is sent by the next submission.
     rest : bool
-        Send nothing but what an earlier submission left for later; what failed is left alone.
+        Send only what an earlier submission left for later; what failed is left alone.
     say : callable
-        Is given a line where the user should know something.
+        Called with each line that the user should read.
     begins : callable
-        Is called when nothing is refused and something is to be sent, before the first job is.
+        Called before the first job is sent, if nothing is refused and something is to be sent.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def submit(
     refuse_patterns(run_dir)
     refuse_misfits(links)
     if not rest:
-        # What is sent later was asked before, and each job asks again.
+        # What is sent later was checked before, and each job checks again.
         check_models(groups, force)
     with ledger.alone():
         if run_dir.stat().st_mode & 0o077:
@@ -124,8 +125,8 @@ def submit(
             if any(decision.now or decision.later for decision in decisions):
                 begins()
             _send(decisions, ledger, sent, adds, rest)
-            _cancel(reports, ledger, say, "the report waits for what the study has now")
-            _cancel(superseded, ledger, say, "its stage is cut into other parts now")
+            _cancel(reports, ledger, say, "the report waits for the study as it is now")
+            _cancel(superseded, ledger, say, "its stage is split differently now")
         unknown = unknown_leads([decision.link for decision in sent if decision.now])
         if unknown is not None:
             say(unknown)
@@ -135,7 +136,7 @@ def submit(
 def send_rest(ledger: Ledger) -> int:
     """Send what an earlier submission left for later, as far as there is room.
 
-    What failed meanwhile is left alone, and so is what needs it.
+    Jobs that failed meanwhile are left alone, and so are jobs that need them.
 
     Returns
     -------
@@ -152,7 +153,7 @@ def send_rest(ledger: Ledger) -> int:
         return 0
     plan = ledger.read_plan()
     if not any(link.name in later for link in plan.links()):
-        # Of another configuration, or cut otherwise.
+        # From another configuration, or split differently.
         return 0
     config = Path(plan.config) if plan.config else None
     sent = submit(ledger.run_dir, plan.groups, config, adds=True, rest=True)
@@ -160,7 +161,7 @@ def send_rest(ledger: Ledger) -> int:
 
 
 def prepared(group: Group, ledger: Ledger, max_array_size: int) -> Group:
-    """Fit a group to this cluster and this run: absolute paths, and jobs called as before."""
+    """Fit a group to this cluster and this run: absolute paths, and jobs named as before."""
     steps = _as_called_before([absolute(step) for step in group.steps], ledger)
     return group.model_copy(update={"steps": steps, "max_array_size": max_array_size})
 
@@ -170,7 +171,7 @@ def _as_called_before(steps: Sequence[Step], ledger: Ledger) -> list[Step]:
     try:
         before = ledger.read_plan().steps()
     except (ConfigError, IntegrityError):
-        # Nothing was sent, or by another version of wmss.
+        # Nothing was sent, or another version of wmss sent it.
         before = []
     names = {(step.job.out, step.fingerprint): step.called or step.label for step in before}
     return [
@@ -189,7 +190,7 @@ def check_models(groups: Sequence[Group], force: bool) -> None:
 def replaced_jobs(
     ledger: Ledger, links: Sequence[Link], queue: Queue, adds: bool, force: bool
 ) -> tuple[Ends, Ends]:
-    """Return the reports and the jobs cut otherwise that a submission replaces, or refuse it."""
+    """Return the reports and the differently split jobs to replace, or refuse the submission."""
     if force:
         refuse_busy(links, queue)
     reports = {} if adds else replaced_reports(ledger, links, queue)
@@ -220,7 +221,7 @@ def _as_before_if_refused(
     force: bool,
     say: Callable[[str], None],
 ) -> Iterator[None]:
-    """Mark results as to be made again (`force`); where no job can be sent, all is as before."""
+    """Mark results as to be made again (`force`); if no job can be sent, all is as before."""
     before = ledger.plan_text()
     steps = [step for group in groups for step in group.steps]
     works = {Path(step.job.out): step.fingerprint for step in steps} if force else {}
@@ -230,7 +231,7 @@ def _as_before_if_refused(
     except BaseException:
         has_sent = any(decision.sent for decision in sent)
         if has_sent and force:
-            say("the rest of what --force marked is sent by the next 'wmss run' without it")
+            say("the next 'wmss run' without --force sends the rest of what it marked")
         elif not has_sent:
             take_back()
             ledger.restore_plan(before)
@@ -258,13 +259,13 @@ def _send(
     except SlurmError as error:
         wanted = sum(bool(decision.now or decision.later) for decision in decisions)
         count = sum(decision.sent is not None for decision in sent)
-        advice = "the same command sends the rest, once this is fixed"
+        advice = "the same command sends the rest once this is fixed"
         if _SUBMIT_LIMIT.search(str(error)):
             advice = (
                 "the same command sends more when some have ended; with max_submitted in the "
-                "profile, --wait does"
+                "profile, --wait does so"
             )
-            error = SlurmError(f"{error}: so many jobs may not be in the queue at once")
+            error = SlurmError(f"{error}: you may not have that many jobs in the queue at once")
         if not count:
             raise error from None
         raise PartlySentError(
@@ -313,8 +314,8 @@ def _put_off(
 ) -> None:
     """Write down what of the decisions was not sent.
 
-    What other submissions have still to send stays (`adds`); so does what cannot be sent now, since
-    something that it needs has failed or is not seen yet (`rest`).
+    What other submissions have still to send stays (`adds`); so does what cannot be sent now
+    because something that it needs has failed or is not visible yet (`rest`).
     """
     before = ledger.later()
     done = {decision.link.name for decision in sent}
@@ -331,7 +332,7 @@ def _put_off(
 def _cancel(
     jobs: Ends, ledger: Ledger, say: Callable[[str], None] = lambda _: None, why: str = ""
 ) -> None:
-    """Cancel jobs that others replace, by their names."""
+    """Cancel replaced jobs, by their names."""
     for name, job_ids in jobs.items():
         commands.call("scancel", *job_ids)
         for job_id in job_ids:

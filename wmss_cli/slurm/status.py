@@ -1,4 +1,4 @@
-"""How a run stands: manifests first, then Slurm, then what the stages themselves report."""
+"""The state of a run: manifests first, then Slurm, then what the stages themselves report."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Failure(BaseModel):
     Attributes
     ----------
     job_id : str
-        Of the job or the task of an array.
+        Id of the job, or of the array's task.
     short, why : str
         In plain words; `why` with what the stage itself reported.
     log : str
         Path of its log.
     tail : list of str
-        The last lines of it.
+        The last lines of the log.
     fix : str
         A command.
     """
@@ -62,7 +62,7 @@ class Failure(BaseModel):
 
 
 class Counts(BaseModel):
-    """Tasks of a stage's jobs by what became of them."""
+    """Jobs and array tasks of a stage, counted by their states."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -80,28 +80,28 @@ class StageStatus(BaseModel):
     Attributes
     ----------
     label, state, words : str
-        Which stage, how it stands, and the same in plain words.
+        Which stage, its state, and the same in plain words.
     arms, seeds, models : tuple
-        Of a study: what needs it.
+        Arms, seeds and base models of a study that need it.
     jobs : list of str
         Ids of the jobs that count now.
     tasks : Counts
-        Of jobs and array tasks.
+        Numbers of jobs and array tasks.
     progress : Progress or None
-        The stage's own heartbeat; of arrays the sum over running tasks.
+        The stage's own heartbeat; for arrays, the sum over running array tasks.
     silent_s : float or None
         Time since the last heartbeat of a running stage, in seconds.
     elapsed_s, left_s, limit_left_s : float or None
         Time since the start, estimated time to the end by the stage's own pace, and time to
         Slurm's limit, in seconds.
     expected_start : datetime or None
-        Slurm's estimate for what waits.
+        Slurm's estimate, for a waiting stage.
     gpu_hours : float or None
         Spent so far, over all attempts.
     cpu_efficiency, memory_efficiency : float or None
-        Share of what was held that was used, of ended jobs, by sacct.
+        Share of their allocation that ended jobs used, according to sacct.
     failure : Failure or None
-        The first one.
+        The first failure.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -135,15 +135,15 @@ class RunStatus(BaseModel):
     run_dir: str
     state: State
     checked: float
-    """When, in seconds since the epoch."""
+    """When it was checked, in seconds since the epoch."""
     notes: list[str]
-    """What could not be asked."""
+    """What could not be found out."""
     gpu_hours: float | None
     stages: list[StageStatus]
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing waits or runs that can still come to something."""
+        """Whether nothing waits or runs that can still produce something."""
         return not any(stage.state in ("running", "waiting") for stage in self.stages)
 
 
@@ -155,14 +155,14 @@ def run_status(
     Parameters
     ----------
     ledger : Ledger
-        Of the run.
+        Ledger of the run.
     arm, seed, model : optional
-        Only what these parts of a study need.
+        Only what these need.
 
     Raises
     ------
     ConfigError
-        If nothing was submitted from its folder, or the study has no such part.
+        If nothing was submitted from its folder, or the study has no such arm, seed or base model.
     """
     plan = ledger.read_plan()
     known = Known(ledger, plan)
@@ -190,8 +190,8 @@ def _on_later(count: int, ledger: Ledger, plan: RunPlan) -> str:
     limits = {str(g.profile.max_submitted) for g in plan.groups if g.profile.max_submitted}
     said = f" (max_submitted: {', '.join(sorted(limits))})" if limits else ""
     name = shlex.quote(name_of(ledger.run_dir))
-    what = "1 job is" if count == 1 else f"{count} jobs are"
-    return f"{what} sent later{said}; 'wmss retry {name}' sends what fits, with --wait all"
+    jobs = "1 job" if count == 1 else f"{count} jobs"
+    return f"{jobs} will be sent later{said}; 'wmss retry {name}' sends what fits, with --wait all"
 
 
 def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
@@ -266,7 +266,7 @@ def _state(jobs: Sequence[JobStatus], counts: Counts) -> State:
     if counts.running:
         return "running"
     found = {job.state for job in jobs}
-    # A merge that waits for shards that failed will not come to anything.
+    # A merge that waits for failed shards will never start.
     if "failed" in found or "cancelled" in found:
         shards = [job for job in jobs if len(job.link.jobs) > 1] or jobs
         if not any(job.state == "waiting" for job in shards):
@@ -277,15 +277,15 @@ def _state(jobs: Sequence[JobStatus], counts: Counts) -> State:
 def _words(state: State, jobs: Sequence[JobStatus], silent: float | None) -> str:
     if state == "waiting":
         if any(job.is_unknown for job in jobs):
-            return "sent; the queue does not say how it stands"
+            return "sent; its state is unknown"
         records = [job.record for job in jobs if job.record is not None]
-        # What someone has to let go is said before what waits by itself.
+        # What someone has to release comes before what waits by itself.
         records.sort(key=lambda record: record.state == "PENDING")
         if not records:
             return words.waiting("")
         return words.waiting(records[0].reason, records[0].state, records[0].job_id)
     if state == "not sent" and any(job.is_later for job in jobs):
-        return "is sent later"
+        return "will be sent later"
     records = [job.record for job in jobs if job.record and job.record.has_begun]
     odd = [meaning(record.state).words for record in records]
     if state == "running" and odd and all(odd):
@@ -302,11 +302,11 @@ def _why(job: JobStatus) -> str:
 
 
 def _failure(jobs: Sequence[JobStatus], known: Known) -> Failure:
-    # What was cancelled because something else failed explains nothing.
+    # What was cancelled because something else failed explains nothing by itself.
     job = min(jobs, key=lambda p: p.state == "cancelled")
     assert job.job_id is not None
     folder = known.ledger.folder / job.link.name
-    # Being stopped is what a cancelled job reports, too.
+    # A cancelled job also reports that it was stopped.
     report = None
     if job.state == "failed":
         report = worker.read_error(control_folder(folder, job.job_id))

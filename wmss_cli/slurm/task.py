@@ -1,9 +1,9 @@
 """What runs in a Slurm job, on every rank: the only thing of wmss that is ever pickled.
 
-It holds one string, the path of a file that says what to do. submitit starts it; submitit's
+It contains one string, the path of a file that says what to do. submitit starts it; submitit's
 result pickle is never written, since the process ends here: the manifest is the truth.
 
-A job that was told to stop requeues itself, or leaves the rest to a successor.
+A job that is told to stop requeues itself, or leaves the rest to a successor.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SlurmTask:
     Parameters
     ----------
     order : str
-        Path of a file by :func:`write_order`.
+        Path of a file that :func:`write_order` wrote.
     """
 
     def __init__(self, order: str) -> None:
@@ -57,7 +57,7 @@ class SlurmTask:
         _describe_ranks()
         os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
-        # After a requeue the processes of the attempt before may take a while to die.
+        # After a requeue, the processes of the previous attempt may take a while to die.
         artifact.lock_timeout_s = _LOCK_TIMEOUT_S
         control = control_folder(Path(self.order).parent, job_id())
         control.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ class SlurmTask:
 
 def _work(job: Job, merge: bool) -> None:
     _wait_for(job.inputs.values())
-    # Slurm may run a job again that was done: after a node failed, or in a chain.
+    # Slurm may run a finished job again: after a node failed, or in a chain.
     if finished(job) is not None:
         return
     table.run(job, merge)
@@ -86,7 +86,7 @@ def _work(job: Job, merge: bool) -> None:
 def _wait_for(inputs: Iterable[str]) -> None:
     """Give a shared file system a minute to show what another node has just written.
 
-    Where an input was made again, that is the new one: the mark on the old one is gone with it.
+    If an input was made again, this waits for the new one, which does not have the old one's mark.
     """
     paths = [Path(path) for path in inputs]
     deadline = time.monotonic() + _LATE_S
@@ -101,7 +101,7 @@ def write_order(path: Path, link: Link, parts: Sequence[int]) -> None:
         "merges": link.merges,
         "requeue": link.profile.requeue,
         "max_requeues": link.profile.max_requeues,
-        # Not for the job: with what it was sent, when another submission looks at it.
+        # Not for the job: another submission reads here what it was sent with.
         "profile": link.profile.model_dump(mode="json"),
     }
     write_json(path, order)
@@ -122,13 +122,13 @@ def _describe_ranks() -> None:
     """Set what torch.distributed reads, from what Slurm says; the GPUs stay as Slurm set them."""
     from submitit.helpers import TorchDistributedEnvironment
 
-    # sbatch hands on the shell that it was called from.
+    # sbatch passes on the environment of the shell that called it.
     forget_launchers()
     TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     with suppress(OSError):
         socket.getaddrinfo(os.environ["MASTER_ADDR"], None)
         return
-    # Slurm's name of the first node means nothing to the network: the address that srun gives.
+    # The network cannot resolve Slurm's name of the first node: use the address that srun gives.
     os.environ["MASTER_ADDR"] = os.environ["SLURM_LAUNCH_NODE_IPADDR"]
 
 
@@ -141,41 +141,41 @@ def job_id() -> str:
 def after_interrupt(mode: str, max_requeues: int, resumes: bool) -> int:
     """Decide, on every rank, how an interrupted job ends, and return the exit code.
 
-    Only the first rank requeues; the others end well, since srun would end the first one for
-    their sake.
+    Only the first rank requeues; the others exit with 0, since srun would otherwise end the first
+    one because of them.
 
     Parameters
     ----------
     mode : {"scontrol", "chain"}
-        Of the profile.
+        `requeue` of the profile.
     max_requeues : int
-        So often a job may begin again.
+        How often a job may start again.
     resumes : bool
-        Whether the stage goes on where it stopped. One that begins anew is requeued only when it
-        was preempted: it would meet its time limit again.
+        Whether the stage continues where it stopped. One that starts again from the beginning is
+        requeued only if it was preempted: otherwise it would reach its time limit again.
     """
     if os.environ.get("RANK", "0") != "0":
         return 0
-    what = "requeued, to continue" if resumes else "requeued, to begin anew"
+    what = "requeued, to continue" if resumes else "requeued, to start again"
     return 0 if _begins_again(mode, max_requeues, resumes, what) else InterruptedRunError.exit_code
 
 
 def after_hang(mode: str, max_requeues: int, behind: Sequence[int]) -> int:
-    """Decide, on every rank that still can, how a training ends that hangs.
+    """Decide, on every rank that still can, how a hanging training ends.
 
-    A hang is most often a node's fault, so the job begins again, as after an interruption.
+    A hang is most often a node's fault, so the job starts again, as after an interruption.
 
     Parameters
     ----------
     mode, max_requeues
-        As of :func:`after_interrupt`.
+        As in :func:`after_interrupt`.
     behind : sequence of int
-        The ranks that hang; another one requeues, if there is one.
+        The ranks that hang; one of the others requeues, if there are any.
     """
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     able = [other for other in range(world_size) if other not in behind] or [0]
     if rank != able[0]:
-        # Slurm ends this process when the job is requeued; else srun is to know of the failure.
+        # Slurm ends this process when the job is requeued; if not, srun has to see the failure.
         time.sleep(_REQUEUE_S)
         return HangError.exit_code
     again = _begins_again(mode, max_requeues, True, "requeued after a hang")
@@ -183,9 +183,9 @@ def after_hang(mode: str, max_requeues: int, behind: Sequence[int]) -> int:
 
 
 def _begins_again(mode: str, max_requeues: int, resumes: bool, what: str) -> bool:
-    """Requeue this job, if that can be, and say what became of it."""
+    """Requeue this job if possible, and say what happened."""
     if mode == "chain" and resumes:
-        _say("stopped; the next job of the chain goes on")
+        _say("stopped; the next job of the chain continues")
         return False
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     if restarts >= max_requeues:
@@ -198,14 +198,14 @@ def _begins_again(mode: str, max_requeues: int, resumes: bool, what: str) -> boo
             return False
         call("scontrol", "requeue", job_id())
     except SlurmError as error:
-        _say(f"cannot requeue: {error}; set requeue: chain in the profile, and wmss retry goes on")
+        _say(f"cannot requeue: {error}; set requeue: chain in the profile, then wmss retry")
         return False
     _say(f"{what} ({restarts + 1} of at most {max_requeues} times)")
     return True
 
 
 def _why_not(job: str, restarts: int, resumes: bool) -> str | None:
-    """Say why a job must not requeue itself; None where it must.
+    """Say why a job must not requeue itself; None if it must.
 
     ``scontrol requeue`` brings back even a job that its user has just cancelled, so Slurm is
     asked first: a job that comes near its limit or is being preempted still runs.
@@ -218,8 +218,8 @@ def _why_not(job: str, restarts: int, resumes: bool) -> str | None:
     if state in ("RUNNING", "SIGNALING") or reason == "TimeLimit":
         if resumes or values.get("PreemptTime", "None") != "None":
             return None
-        return "it did not fit its time limit, and would begin anew; raise time_limit_min"
-    return f"it is not requeued: Slurm has it as {state} (cancelled?)"
+        return "it did not fit its time limit, and would start again; raise time_limit_min"
+    return f"it is not requeued: Slurm says {state} (cancelled?)"
 
 
 def _say(text: str) -> None:

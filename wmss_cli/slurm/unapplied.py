@@ -1,4 +1,4 @@
-"""What jobs in the queue do not take of a new submission: they keep what they were sent with."""
+"""What jobs in the queue do not get of a new submission: they keep what they were sent with."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from wmss_cli.slurm.decide import Decision
 from wmss_cli.slurm.ledger import Entry, Ledger
 from wmss_cli.slurm.task import read_order
 
-# They concern all jobs; the sections do the jobs of their kind.
+# These concern all jobs; the sections concern jobs of their kind.
 _KINDS = ("train", "score", "eval", "cpu")
 _NOT_OF_A_JOB = ("variants", "max_submitted", "gpu_mem_gb", "gpu_tflops")
 
 
 def unapplied(decisions: Sequence[Decision], ledger: Ledger) -> list[str]:
-    """Say which changed values jobs in the queue do not take, and which of them cannot start.
+    """Say which changed values jobs in the queue do not get, and which of them cannot start.
 
     They keep what they were sent with.
     """
@@ -29,7 +29,7 @@ def unapplied(decisions: Sequence[Decision], ledger: Ledger) -> list[str]:
                 try:
                     order = read_order(ledger.folder / entry.name / entry.order)
                 except (OSError, ValueError):
-                    # Someone tidied up; the job has read it, or will say so.
+                    # Someone cleaned up; the job has read it, or will complain.
                     continue
                 if "jobs" not in order:
                     foreign.append(entry.job_id or "")
@@ -40,13 +40,13 @@ def unapplied(decisions: Sequence[Decision], ledger: Ledger) -> list[str]:
     if foreign:
         said.append(
             f"sent by another version of wmss: job {', '.join(foreign)} cannot start, or start "
-            "again, with this one; 'wmss cancel' and then 'wmss retry' send them anew"
+            "again, with this one; 'wmss cancel' and then 'wmss retry' send them again"
         )
     if found:
         values = ", ".join(f"{value} ({_few(list(steps))})" for value, steps in found.items())
         said.append(
             f"not applied to jobs that are in the queue already: {values}; 'wmss cancel' and then "
-            "'wmss retry' send them anew"
+            "'wmss retry' send them again"
         )
     return said
 

@@ -17,7 +17,7 @@ _REASONS = {
     "Resources": "waits for free nodes",
     "Dependency": "waits for its input",
     NEVER: "cannot start: an earlier stage failed",
-    "BeginTime": "requeued, waits some two minutes",
+    "BeginTime": "requeued, waits about two minutes",
     "JobHeldUser": "held; 'scontrol release {job}' lets it run",
     "JobHeldAdmin": "held by an administrator",
     "JobArrayTaskLimit": "waits for tasks of its array",
@@ -28,12 +28,12 @@ _REASONS = {
     "Reservation": "waits for its reservation",
     "Licenses": "waits for a licence",
     "BadConstraints": "cannot start: no node has what its constraint asks for",
-    "InvalidAccount": "cannot start: its account is not valid any more",
-    "InvalidQOS": "cannot start: its QOS is not valid any more",
+    "InvalidAccount": "cannot start: its account is no longer valid",
+    "InvalidQOS": "cannot start: its QOS is no longer valid",
     "JobHoldMaxRequeue": "held, requeued too often; 'scontrol release {job}' lets it run",
     "Cleaning": "requeued, its nodes are being cleaned up",
     "Prolog": "waits for the cluster's prolog",
-    "WaitingForScheduling": "waits to be looked at",
+    "WaitingForScheduling": "waits to be scheduled",
 }
 _LIMITS = ("QOS", "Assoc", "MaxCpu", "MaxNode", "MaxTRES", "MaxJobs", "MaxSubmit")
 _NODES = "Nodes required for job are "
@@ -41,18 +41,18 @@ _NODES = "Nodes required for job are "
 
 @dataclass(frozen=True)
 class End:
-    """How a job ended that left no result.
+    """How a job without a result ended.
 
     Attributes
     ----------
     state : str
-        In Slurm's word.
+        Slurm's word for it.
     exit_code : int or None
-        What the stage itself reported.
+        Exit code that the stage itself reported.
     death : Death or None
-        What killed it, where it left no report.
+        What killed it, if it reported no error.
     memory_gib, memory_asked_gib : float
-        Most that a process used, and what the job had on a node; 0 where it is not known.
+        Most that a process used, and what the job had on a node; 0 if unknown.
     is_before_wmss : bool
         Whether it ended in the script, before wmss began.
     """
@@ -71,9 +71,9 @@ def waiting(reason: str, state: str = "PENDING", job_id: str = "") -> str:
     Parameters
     ----------
     reason, state : str
-        As squeue gives them.
+        As squeue prints them.
     job_id : str
-        For a command that lets it go.
+        For a command that releases it.
     """
     if state != "PENDING":
         return meaning(state).words.format(job=job_id)
@@ -93,7 +93,7 @@ def waiting(reason: str, state: str = "PENDING", job_id: str = "") -> str:
 
 
 def ended(state: str, exit_code: str = "") -> str:
-    """Say how a job ended that left no result."""
+    """Say how a job without a result ended."""
     code, _, number = exit_code.partition(":")
     if state.split(" ")[0] == "FAILED":
         if number not in ("", "0"):
@@ -101,7 +101,7 @@ def ended(state: str, exit_code: str = "") -> str:
         if code not in ("", "0"):
             return f"failed with exit code {code}"
     known = meaning(state)
-    # A state that is new, or none: squeue has forgotten the job, and sacct does not know of it.
+    # A new state, or none: squeue has forgotten the job, and sacct does not know it.
     return known.words if known.fate == "ended" else "ended without a result"
 
 
@@ -113,12 +113,12 @@ def fix(run: str, end: End, kind: Kind, resources: Resources) -> str:
     run : str
         Name of the run.
     end : End
-        How the job ended.
+        How it ended.
     kind, resources
-        What the job had.
+        Section of the profile, and the resources that the job had.
     """
     retry = f"wmss retry {shlex.quote(run)}"
-    # Training goes on where it stopped; what begins anew has to fit.
+    # Training continues where it stopped; what starts again has to fit.
     stopped = end.exit_code == InterruptedRunError.exit_code and kind != "train"
     if end.state == "TIMEOUT" or stopped:
         return f"{retry} --slurm {kind}.time_limit_min={2 * resources.time_limit_min}"
@@ -132,15 +132,15 @@ def fix(run: str, end: End, kind: Kind, resources: Resources) -> str:
 
 
 def _more_memory(retry: str, end: End, kind: Kind, resources: Resources) -> str:
-    """Say how much a job used and had, and what gives it more."""
+    """Say how much memory a job used and had, and how to give it more."""
     used, had = end.memory_gib, end.memory_asked_gib
     each = " a process" if resources.tasks_per_node > 1 else ""
-    # As a comment, so that the line can be pasted as it is.
+    # This is a comment, so that the line can be pasted as it is.
     text = f"  # it used {used:.1f} GiB{each}, of {had:.1f} on a node" if used and had else ""
     if resources.mem_gb == 0:
         less = "or a higher zero_stage" if kind == "train" else "or more shards"
-        return f"it had all memory of its node; take fewer processes on a node, {less}: {retry}"
-    # More than it used, where Slurm saw that.
+        return f"it had all the memory of its node; use fewer processes per node, {less}: {retry}"
+    # More than it used, if Slurm measured that.
     more = max(
         2 * (resources.mem_gb or math.ceil(had)), math.ceil(1.5 * used * resources.tasks_per_node)
     )

@@ -31,7 +31,7 @@ from wmss_cli.stages.model_checks import check_job, say_notes
 LOSSES_FILE = "losses.parquet"
 
 _CHUNK_TOKENS = 256
-# Logits that are held at a time, in float64.
+# Logits in memory at a time, in float64.
 
 
 class Seen(NamedTuple):
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
     Attributes
     ----------
     sums : dict of str to float
-        Of :data:`~wmss_cli.score.logits.STATISTICS`, over the completion tokens.
+        Sums of :data:`~wmss_cli.score.logits.STATISTICS` over the completion tokens.
     losses : Tensor
         ``[documents]``, float64: mean over the document's completion tokens, in nats.
     tokens : Tensor
@@ -56,8 +56,8 @@ def run(job: Job) -> Manifest:
     """Average the statistics of Tables 2 and 6 over the completion tokens of some examples.
 
     Inputs: ``tokens`` and ``model``. The averages are in the manifest's metrics. Writes
-    ``losses.parquet``, a row for each example. The examples depend on the token table and the
-    options alone, so all models of a study are seen on the same ones.
+    ``losses.parquet``, a row for each example. The examples depend only on the token table and the
+    options, so all models of a study are examined on the same ones.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What an arm's stages are told: the study's options with what differs, checked when it is made."""
+"""The options of an arm's stages: the study's with the arm's changes, checked at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SAID_OTHERWISE = {
     "sft.objective": "objective: OBJECTIVE",
     "joint.weak_logits": "objective: OBJECTIVE",
 }
-"""Options that are a field of an arm, and how it is written there."""
+"""Options that are fields of an arm, and how to write them there."""
 
 
 def config_of(arm: Arm, config: Config) -> Config:
@@ -36,7 +36,7 @@ def config_of(arm: Arm, config: Config) -> Config:
         section, _, name = key.partition(".")
         if key == "iterations":
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise _wrong(arm, "iterations is a whole number from 1 on", key)
+                raise _wrong(arm, "iterations has to be a whole number of at least 1", key)
             config = config.model_copy(update={"iterations": value})
         elif section not in SECTIONS or not name:
             raise _wrong(
@@ -48,11 +48,11 @@ def config_of(arm: Arm, config: Config) -> Config:
         elif name == "seed":
             raise _wrong(arm, f"{key}: seeds belong to the study; list them in seeds", key)
         elif key in _SAID_OTHERWISE:
-            raise _wrong(arm, f"{key}: an arm says {_SAID_OTHERWISE[key]} in its place", key)
+            raise _wrong(arm, f"{key}: in an arm, write {_SAID_OTHERWISE[key]} instead", key)
         else:
             sections.setdefault(section, {})[name] = value
     if "joint" in sections and arm.rule.stage == "joint_train":
-        # Checked beside what the objective sets, such as weak_mode.
+        # Checked together with what the objective sets, such as weak_mode.
         sections["joint"] = {**arm.rule.options, **sections["joint"]}
     changed = {
         section: derive(getattr(config, section), values, arm, section)
@@ -67,18 +67,18 @@ def derive(section: Section, values: Mapping[str, Any], arm: Arm, called: str) -
     Parameters
     ----------
     section : Section
-        Of the study.
+        The study's section.
     values : mapping
-        By option.
+        New values, by option.
     arm : Arm
-        Whose values they are.
+        The arm whose values they are.
     called : str
-        How the configuration calls the section.
+        Name of the section in the configuration.
 
     Raises
     ------
     ConfigError
-        If a value is not valid, alone or beside the others.
+        If a value is not valid, alone or together with the others.
     """
     known = type(section).model_fields
     for name in values:
@@ -160,10 +160,10 @@ def training_section(arm: Arm, config: Config) -> SftConfig | JointConfig:
         if config.iterations > 1:
             raise _wrong(
                 arm,
-                "the FLOPs of several iterations are not known before they ran; "
-                "set iterations: 1 for it",
+                "the FLOPs of several iterations are not known before they have run; set "
+                "iterations: 1 for it",
             )
-        # Where its epochs end is known only with the active set.
+        # Only the active set tells where its epochs end.
         length = {"match_flops": joint.weak_mode, "keep_epochs": False}
     elif arm.samples == "all":
         # All samples once are len(D); the active set is multiplier * len(D): equal steps.
@@ -177,7 +177,7 @@ def training_section(arm: Arm, config: Config) -> SftConfig | JointConfig:
 
 
 def _both_phases(arm: Arm, config: Config) -> dict[str, Any]:
-    """Return how long one training lasts that takes the place of both phases."""
+    """Return how long a single training in place of both phases lasts."""
     sft, joint, rounds = config.sft, config.joint, config.iterations
     if (sft.max_steps is None) != (joint.max_steps is None):
         raise _wrong(

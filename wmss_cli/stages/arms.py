@@ -1,4 +1,4 @@
-"""The arms of a configuration: rows of the catalogue, or made from them by what differs."""
+"""The arms of a configuration: rows of the catalogue, or changed copies of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def arms_of(config: Config) -> list[Arm]:
     Raises
     ------
     ConfigError
-        If an arm does not exist or is named twice, `like` goes round in a circle, or an arm
-        cannot be trained so.
+        If an arm does not exist or is named twice, `like` goes in a circle, or an arm cannot be
+        trained that way.
     """
     given = config.arms
     if isinstance(given, list):
@@ -39,7 +39,7 @@ def arms_of(config: Config) -> list[Arm]:
 
 
 def reference_arm(config: Config, arms: Iterable[Arm]) -> str | None:
-    """Return the arm that differences are taken from: as configured, or the most telling one.
+    """Return the arm to compare with: as configured, or the most informative one.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def reference_arm(config: Config, arms: Iterable[Arm]) -> str | None:
 
 
 def arm_named(name: str, config: Config) -> Arm:
-    """Return an arm by its name, whether it is run or only another one starts from it."""
+    """Return an arm by its name, whether it is run or another one only starts from it."""
     given = config.arms if isinstance(config.arms, dict) else {}
     return _resolve(name, given, ())
 
@@ -81,7 +81,7 @@ def _resolve(name: str, given: Mapping[str, Any], seen: tuple[str, ...]) -> Arm:
     if like is None and name in CATALOGUE:
         like = name
     if like is not None and not isinstance(like, str):
-        raise _wrong(f"{name}: like is {like!r}; it is the name of another arm", name, "like")
+        raise _wrong(f"{name}: like is {like!r}; it must name another arm", name, "like")
     if like == name:
         parent: Arm | None = _known(name, {})
     else:
@@ -136,13 +136,13 @@ def _flat(value: Any, arm: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, inner in value.items():
         if inner is None and key in SECTIONS:
-            # Nothing is written below it.
+            # It is empty.
             continue
         inside = isinstance(inner, Mapping) and key in SECTIONS
         named = {f"{key}.{name}": one for name, one in inner.items()} if inside else {key: inner}
         for dotted, one in named.items():
             if dotted in flat:
-                raise _wrong(f"{arm}: {dotted} stands twice; remove one", arm)
+                raise _wrong(f"{arm}: {dotted} is given twice; remove one", arm)
             flat[str(dotted)] = one
     return flat
 
@@ -165,7 +165,7 @@ def _check(arm: Arm, given: Mapping[str, Any]) -> None:
     """Refuse what cannot be trained."""
     if arm.start not in ("base", "sft") and arm.start not in {**CATALOGUE, **given}:
         raise _wrong(
-            f"{arm.name}: start is {arm.start}, which is no arm"
+            f"{arm.name}: start is {arm.start}, which is not an arm"
             f"{_did_you_mean(arm.start, {**CATALOGUE, **given})}",
             arm.name,
         )
@@ -192,7 +192,7 @@ def _check(arm: Arm, given: Mapping[str, Any]) -> None:
     allowed = ("none", "first", "both") if arm.start == "base" else ("none", "joint", "flops")
     if arm.steps not in allowed:
         raise _wrong(
-            f"{arm.name}: steps {arm.steps} do not go with start {arm.start}; there are "
+            f"{arm.name}: steps {arm.steps} do not go with start {arm.start}; choose from "
             f"{', '.join(allowed)}",
             arm.name,
         )

@@ -60,7 +60,7 @@ def run(job: Job) -> Manifest:
 
 
 def _measures(name: PartName, config: BenchConfig) -> list[Measure]:
-    """Return what measures the tables of a bench."""
+    """Return the functions that measure the tables of a bench."""
     own = generate.Own(config.model, config.tokens) if config.model and config.tokens else None
     known: dict[PartName, list[tuple[Callable[..., list[Part]], Any, Any]]] = {
         "loss": [(loss.measure, loss.TABLE, loss.SMALL)],

@@ -14,14 +14,14 @@ class BenchConfig(Section):
     """Which benches run, and how large."""
 
     parts: list[PartName]
-    """In this order."""
+    """The benches, in this order."""
     size: Literal["table", "small"]
     """`table`: the sizes of ``docs/performance.md``, for which there are goals."""
     rounds: Count
-    """Times that each way runs, after a warm-up."""
+    """How often each way runs, after a warm-up."""
     model: str | None = None
     """Folder of the model that generates; None for random weights in SmolLM2-135M's shape."""
     tokens: str | None = None
-    """Token table whose prompts it continues; None exactly where `model` is."""
+    """Token table whose prompts it continues; None if and only if `model` is."""
     started: str
-    """When it was asked for: each bench is an artifact of its own, even of equal options."""
+    """When it was asked for: each bench is an artifact of its own, even with equal options."""

@@ -27,7 +27,7 @@ def run(job: Job) -> Manifest:
     ConfigError
         If the models were scored in different precisions.
     IntegrityError
-        If the two tables hold different samples.
+        If the two tables contain different samples.
     """
     config = CurriculumConfig.model_validate(job.config)
     weak = read_parquet(Path(job.inputs["weak"]) / "entropy.parquet", ENTROPY)
@@ -89,7 +89,7 @@ def _in_order_of(ids: list[str], strong: pa.Table, job: Job) -> NDArray[np.float
     values = dict(zip(strong["example_id"].to_pylist(), strong["entropy"].to_pylist(), strict=True))
     if len(values) != len(strong) or values.keys() != set(ids) or len(set(ids)) != len(ids):
         raise IntegrityError(
-            f"{job.inputs['weak']} and {job.inputs['strong']} hold different samples; "
+            f"{job.inputs['weak']} and {job.inputs['strong']} contain different samples; "
             "score both models on the same token table"
         )
     return np.array([values[example_id] for example_id in ids])

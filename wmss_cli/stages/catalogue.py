@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Objective:
-    """What an arm minimises, and how a stage is told so.
+    """What an arm minimises, and the stage and options that do it.
 
     Attributes
     ----------
     stage : str
-        The stage that does it; empty where nothing is done.
+        The stage that does it; empty if nothing is done.
     words : str
-        For people.
+        The same in words.
     options : mapping
         Options of the stage by name; they override the configuration's.
     weak : str
@@ -85,7 +85,7 @@ class Arm:
     Attributes
     ----------
     name : str
-        As the configuration calls it.
+        Its name in the configuration.
     start : str
         `base` (M0), `sft` (M1, the first phase), or the name of another arm.
     samples : str
@@ -97,7 +97,7 @@ class Arm:
     purpose : str
         What it is compared for.
     like : str or None
-        The arm that it was made from.
+        The arm that it was copied from.
     overrides : mapping
         Dotted keys of the configuration, and their values in this arm.
     """

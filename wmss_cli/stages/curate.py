@@ -1,10 +1,9 @@
-"""curate: records as they come → the examples that are worth training on, and why not the rest.
+"""curate: raw records → the examples that are worth training on, and why not the others.
 
-Shards judge each record by itself. Cheap checks first (readable, format, has something to be
-checked by, holds no benchmark question), then the answer is verified in worker processes.
-What needs all records is decided once, at the end: which of the phrases that records share with
-benchmarks are rare, and which records are duplicates. Everything is streamed; the order is
-that of the input.
+Shards judge each record by itself. Cheap checks first (readable, format, has a reference, contains
+no benchmark question), then the answer is verified in worker processes. What needs all records is
+decided once, at the end: which of the phrases that records share with benchmarks are rare, and
+which records are duplicates. Everything is streamed; the order is that of the input.
 """
 
 from __future__ import annotations
@@ -60,20 +59,20 @@ _Counts = defaultdict[str, Counter[str]]
 
 
 def total(job: Job) -> None:
-    """Return None: how many records there are is known when all files are read."""
+    """Return None: the number of records is known only when all files are read."""
 
 
 def shard(job: Job) -> Manifest:
     """Judge every record of a shard by itself (see :class:`~wmss_cli.stages.shards.Sharded`).
 
     Inputs: ``data-0000``, ``data-0001``, … (files of records) and, to look for their questions,
-    ``task-NAME`` and ``spec-NAME`` as of :func:`wmss_cli.stages.evaluate.shard`. Writes
+    ``task-NAME`` and ``spec-NAME`` as in :func:`wmss_cli.stages.evaluate.shard`. Writes
     ``judged.parquet``, a row for each record.
 
     Raises
     ------
     ConfigError
-        If there is no input, or one is missing or of an unknown kind.
+        If there is no input, or one is missing or its kind is unknown.
     DataError
         If a file is damaged.
     """
@@ -103,7 +102,7 @@ def shard(job: Job) -> Manifest:
 
 
 def merge(job: Job, draft: Draft) -> Manifest:
-    """Decide what needs the records of all shards, and write what is kept and what is not.
+    """Decide what needs the records of all shards, and write the kept and the rejected records.
 
     Writes ``examples.parquet``; for every other record its id and the reason into
     ``rejected.parquet``, whose ``file`` is the input's role and the file's name without its
@@ -112,7 +111,7 @@ def merge(job: Job, draft: Draft) -> Manifest:
     Raises
     ------
     DataError
-        If there is no record at all, or none is kept.
+        If there are no records, or none is kept.
     """
     config = CurateConfig.model_validate(job.config)
     levels = {manifest.metrics["sandbox"] for manifest in check_shards(job)} - {None}
@@ -157,7 +156,7 @@ def merge(job: Job, draft: Draft) -> Manifest:
 
 
 def _benchmarks(inputs: Mapping[str, str]) -> Benchmarks | None:
-    """Return the questions of the tasks among the inputs; None where there is no task."""
+    """Return the questions of the tasks among the inputs; None if there is no task."""
     if not any(role.startswith(TASK_ROLE) for role in inputs):
         return None
     return Benchmarks(
@@ -170,7 +169,7 @@ def _benchmarks(inputs: Mapping[str, str]) -> Benchmarks | None:
 def _decide(
     records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
 ) -> Generator[Decision, None, None]:
-    """Yield what becomes of each record, in their order."""
+    """Yield the decision on each record, in their order."""
     for decision, verdict in judge(_candidates(records, config, benchmarks), config):
         if verdict is None:
             yield decision
@@ -182,7 +181,7 @@ def _decide(
 
 
 def _rejection(decision: Decision, verdict: Verdict) -> tuple[Reason, str]:
-    """Return why a record is rejected whose answer or program is not right, and the detail."""
+    """Return why a record with a wrong answer or program is rejected, and the detail."""
     if verdict.level is not None:
         # To curation the tests of a record are its reference.
         return "bad_reference" if verdict.reason == "bad_tests" else verdict.reason, verdict.detail
@@ -195,7 +194,7 @@ def _rejection(decision: Decision, verdict: Verdict) -> tuple[Reason, str]:
 def _candidates(
     records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
 ) -> Iterator[tuple[Decision, Check | Trial | None]]:
-    """Apply the cheap checks; what passes them comes with what is left to be judged."""
+    """Apply the cheap checks; records that pass come with what is left to judge."""
     for record in records:
         if record.problem is not None:
             yield Decision(record, None, reason="unreadable", detail=record.problem), None
@@ -218,7 +217,7 @@ def _candidates(
 
 
 def _item(record: Record) -> Check | Trial | None:
-    """Return what there is to judge of a record; None where nothing is."""
+    """Return what there is to judge about a record; None if there is nothing."""
     if record.reference_answer is not None:
         return Check(check_answer, record.completion, record.reference_answer)
     if (tests := read_tests(record.test_case)) is None:
@@ -229,9 +228,9 @@ def _item(record: Record) -> Check | Trial | None:
 def _refusal(
     record: Record, config: CurateConfig, benchmarks: Benchmarks | None
 ) -> tuple[Reason | Refusal | None, str, Meeting | None]:
-    """Return why a record is rejected that need not be verified, what was found, and whom it met.
+    """Return why a record is rejected without verification, what was found, and where.
 
-    Phrases that it shares with benchmarks are no reason yet: they may be common.
+    Phrases that it shares with benchmarks are not yet a reason: they may be common.
     """
     if config.format == "tags" and (wrong := check_format(record.completion)) is not None:
         return "format", wrong, None
@@ -252,7 +251,7 @@ def _cut(text: str) -> str:
 
 
 def _label(role: str, path: Path) -> str:
-    """Name an input by what stays the same where the data move or are packed otherwise."""
+    """Name an input by what stays the same if the data are moved or compressed differently."""
     return f"{role}:{stem(path)}"
 
 
@@ -280,12 +279,12 @@ class _Tally:
     by_source: _Counts = field(default_factory=lambda: defaultdict(Counter))
     by_kind: _Counts = field(default_factory=lambda: defaultdict(Counter))
     words: Counter[int] = field(default_factory=Counter)
-    """How many kept samples have so many words."""
+    """How many kept samples have this many words."""
     unreadable: list[str] = field(default_factory=list)
     first: dict[str, str] = field(default_factory=dict)
-    """By reason: the first record that went for it."""
+    """By reason: the first record that was rejected for it."""
     common: Counter[int] = field(default_factory=Counter)
-    """Phrases by how many samples are kept that share only common ones with a benchmark."""
+    """How many samples are kept that share only this phrase or other common ones, by phrase."""
     examples: list[str] = field(default_factory=list)
     """The first records that are rejected, and why."""
 
@@ -307,7 +306,7 @@ class _Tally:
             detail = f": {_cut(row['detail'])}" if row["detail"] else ""
             self.first[reason] = f"{row['file']}, row {row['row']}{detail}"
         if len(self.examples) < _SHOWN:
-            # Without a detail, as of what nothing checks, the reason's own words say it.
+            # Without a detail, the reason's own words are shown.
             detail = " ".join((row["detail"] or REASONS[reason]).split())
             self.examples.append(f"{where}: {reason}, {detail[:_DETAIL_CHARS]}")
         if reason == "unreadable" and len(self.unreadable) < _UNREADABLE_SHOWN:

@@ -15,7 +15,7 @@ class DemoDataConfig(Section):
     pretrain_samples: Count = 6000
     """Records to pretrain the base model on."""
     train_samples: Count = 3400
-    """Records for the method, the faulty ones included."""
+    """Records for the method, including the faulty ones."""
     test_problems: Count = 500
     """Problems to be tested on."""
     wrong_fraction: Fraction = 0.06
@@ -31,7 +31,7 @@ class DemoDataConfig(Section):
     head_dim: Count = 32
     """Width of a head; even, for the rotary embedding."""
     seed: int = 0
-    """Of the problems and of the weights."""
+    """Seed of the problems and of the weights."""
 
 
 PRETRAIN = SftConfig(
@@ -64,7 +64,7 @@ def plan_base(config: Config) -> tuple[Plan, Output, Output]:
     plan = Plan(Path(config.run_dir))
     data = plan.add("data", "demo_data", DemoDataConfig(seed=config.seed), {})
     inputs = {"examples": data, "model": data.part("init")}
-    # The model is made for 512 tokens.
+    # The model is built for 512 tokens.
     tokenize = TokenizeConfig(system_prompt="", max_seq_len=512)
     tokens = plan.add("base-tokens", "tokenize", tokenize, inputs)
     pretrain = PRETRAIN.model_copy(update={"seed": config.seed})

@@ -1,6 +1,6 @@
 """Stage ``demo_data``: the material of ``make demo``, all generated from a seed.
 
-The artifact holds a model with random weights and its own small tokenizer (``init``), records
+The artifact contains a model with random weights and its own small tokenizer (``init``), records
 to make a base model from it (``examples.parquet``), records for the method, some faulty on
 purpose (``train.jsonl``), and problems to be tested on (``test.jsonl``).
 """
@@ -27,7 +27,8 @@ END = "<|end|>"
 
 _LARGEST_VOCABULARY = 400
 _POSITIONS = 512
-# As Qwen's own tokenizers cut text, so that digits stand alone; from transformers, Qwen2Tokenizer.
+# As Qwen's own tokenizers split text, so that each digit is a token; from transformers,
+# Qwen2Tokenizer.
 _PIECES = Regex(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -54,7 +55,7 @@ def run(job: Job) -> Manifest:
     test = arithmetic.test_problems(config.test_problems, config.seed)
     broken = round(config.train_samples * config.wrong_fraction / 5)
     with open_draft(job) as draft:
-        # Right by construction: what the base model learns from needs no curation.
+        # These are right by construction, so the base model's samples need no curation.
         write_parquet(draft.folder / "examples.parquet", map(_example, pretrain), EXAMPLE)
         lines = arithmetic.json_lines(train, broken, config.seed)
         files.write_text(draft.folder / TRAIN, "".join(lines))
@@ -105,7 +106,7 @@ def _tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
         texts,
         trainers.BpeTrainer(vocab_size=_LARGEST_VOCABULARY, min_frequency=2, show_progress=False),
     )
-    # The tags are ordinary tokens: decoding keeps them when it leaves out special ones.
+    # The tags are ordinary tokens, so that decoding keeps them when it leaves out special ones.
     tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -47,7 +47,7 @@ class Wanted(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """What no two of them share."""
+        """What distinguishes it from all others."""
         return self.problem.task, self.problem.id, self.sample
 
 
@@ -60,9 +60,9 @@ def shard(job: Job) -> Manifest:
     """Let a model answer the problems of one shard, and grade what it wrote.
 
     Inputs: ``model`` (a folder) and, for each task, ``task-NAME`` (its rows) and, if it has one,
-    ``spec-NAME`` (its YAML file). Writes ``generations.parquet`` with the shard's rows. Each
-    answer is written down as soon as it is there, so an interrupted shard resumes behind the last
-    one. See :class:`~wmss_cli.stages.shards.Sharded`.
+    ``spec-NAME`` (its YAML file). Writes ``generations.parquet`` with the shard's rows. Each answer
+    is written to disk at once, so an interrupted shard resumes after the last one. See
+    :class:`~wmss_cli.stages.shards.Sharded`.
 
     Raises
     ------
@@ -70,13 +70,13 @@ def shard(job: Job) -> Manifest:
         If there is no task, or its rows or the model cannot be read.
     """
     config, part, parts = read_options(EvalConfig, job)
-    # Dealt like cards, so that every shard has its part of each task.
+    # Dealt out in turn, so that every shard has its share of each task.
     wanted = read_wanted(job.inputs, config)[part::parts]
     with open_draft(job, resumable=True) as draft:
         file = draft.folder / _ANSWERS_FOLDER / "answers.jsonl"
         file.parent.mkdir(exist_ok=True)
         there = _read_answers(file)
-        # What goes on behind a line that was cut off would be lost with it.
+        # Anything appended to a line that was cut off would be lost with it.
         write_sealed_lines(file, there.values())
         left = [one for one in wanted if one.key not in there]
         progress = ProgressWriter(draft.folder, UNIT, len(wanted), len(there))
@@ -110,7 +110,7 @@ def merge(job: Job, draft: Draft) -> Manifest:
     rows: list[Row] = merged.to_pylist()
     write_parquet(draft.folder / GENERATIONS_FILE, rows, GENERATION)
     seconds = sum(manifest.metrics["generation_seconds"] for manifest in manifests)
-    # Not of answers that an earlier attempt wrote: their seconds are not known.
+    # Without answers from earlier attempts, whose seconds are not known.
     new_tokens = sum(manifest.metrics["new_tokens"] for manifest in manifests)
     found = (manifest.metrics.get("engine") for manifest in manifests)
     engines = sorted({engine for engine in found if engine is not None})
@@ -217,6 +217,6 @@ def _sampling(wanted: Sequence[Wanted], config: EvalConfig) -> Sampling | None:
 
 
 def _read_answers(file: Path) -> dict[Key, Row]:
-    """Return what is there; a line that was cut off or damaged is not."""
+    """Return the answers in a file, without lines that were cut off or damaged."""
     rows = read_sealed_lines(file) if file.exists() else []
     return {(row["task"], row["id"], row["sample"]): row for row in rows}

@@ -15,14 +15,14 @@ from wmss_cli.stages.model_checks import check_job
 
 
 def run(job: Job) -> Manifest:
-    """Write the model beyond the strong one, seen from the base model.
+    """Write the model beyond the strong one, on the line from the base model.
 
     Inputs: ``base`` (theta_0) and ``strong`` (theta_1), folders of models. Writes ``model/``.
     """
     config = ExtrapolateConfig.model_validate(job.config)
     base, strong = Path(job.inputs["base"]), Path(job.inputs["strong"])
     check_job(job)
-    # The files are only compared with each other: what no config.json describes would be written.
+    # The files are only compared with each other; weights that no config.json describes would pass.
     check_stored(strong)
     with open_draft(job) as draft:
         progress: list[ProgressWriter] = []

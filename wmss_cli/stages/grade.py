@@ -1,4 +1,4 @@
-"""grade: answers that are there → the same answers, graded anew; nothing is generated."""
+"""grade: existing answers → the same answers, graded again; nothing is generated."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from wmss_cli.stages.judge import grade
 
 
 def run(job: Job) -> Manifest:
-    """Grade the answers of an evaluation by the graders of today.
+    """Grade the answers of an evaluation with the current graders.
 
-    Inputs: ``answers`` (an artifact of eval or grade) and the tasks, as of
+    Inputs: ``answers`` (an artifact of eval or grade) and the tasks, as in
     :func:`wmss_cli.stages.evaluate.shard`. Writes ``generations.parquet`` and the metrics that eval
     writes, and how many verdicts have changed.
 

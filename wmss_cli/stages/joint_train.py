@@ -30,8 +30,8 @@ def run(job: Job) -> Manifest | None:
     """Train the strong model of a pair on an active set.
 
     Inputs: ``strong``, ``weak`` (unless the weak logits are uniform), ``tokens`` and, for a
-    curriculum, ``active``. Writes ``model/`` (the strong model), ``weak/`` where it was
-    co-trained, and ``metrics.jsonl``. Must run on every rank; the first returns the manifest.
+    curriculum, ``active``. Writes ``model/`` (the strong model), ``weak/`` if it was co-trained,
+    and ``metrics.jsonl``. It must run on every rank; the first returns the manifest.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """The one way to a verdict: answers are compared, programs are run against tests.
 
-Curation judges its records by it, and evaluation and ``wmss grade`` the answers to benchmarks.
+Curation uses it for its records, and evaluation and ``wmss grade`` for answers to benchmarks.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def judge(
     items : iterable of (key, Check, Trial or None)
         The key comes back with the verdict. None passes through in its place.
     config : CurateConfig, EvalConfig or GradeConfig
-        ``workers``, ``verify_timeout_s`` (past it an answer counts as wrong) and
+        ``workers``, ``verify_timeout_s`` (beyond it an answer counts as wrong) and
         ``unsafe_programs``.
 
     Yields
     ------
     (key, Verdict or None)
-        In the order of `items`, of which only a bounded number is held at any time.
+        In the order of `items`, of which only a bounded number is in memory at any time.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def _run_programs(
         yield (key, None), item
     else:
         return
-    # Only now: answers need no sandbox.
+    # Only now, since answers need no sandbox.
     level = find_level(config.unsafe_programs)
     trials = (
         ((key, None), item) if isinstance(item, Trial) else ((key, item), None)
@@ -86,7 +86,7 @@ def grade(rows: Sequence[Row], problems: Problems, config: EvalConfig | GradeCon
     rows : sequence of dict
         With `task`, `id` and `text`.
     problems : mapping
-        That the answers are to.
+        The problems that were answered.
     config : EvalConfig or GradeConfig
         See :func:`judge`.
 

@@ -1,4 +1,4 @@
-"""What a shard of the curation writes about a record."""
+"""What a shard of curation writes about a record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wmss_cli.data.sources import Record
 
 @dataclass(frozen=True)
 class Decision:
-    """A record and what became of it; it is kept where there is no reason against it."""
+    """A record and the decision on it; it is kept if there is no reason against it."""
 
     record: Record
     example_id: str | None
@@ -32,11 +32,11 @@ def judged_row(decision: Decision, label: str, config: CurateConfig) -> dict[str
     Parameters
     ----------
     decision : Decision
-        What became of a record.
+        The decision on a record.
     label : str
-        Names the file of the record.
+        Name of the record's file.
     config : CurateConfig
-        Says which copies are looked for.
+        Options, which say which copies are looked for.
     """
     record, kept = decision.record, decision.reason is None
     wants_signature = kept and config.deduplicate == "near"
@@ -71,7 +71,7 @@ def _phrases(decision: Decision) -> dict[str, Any]:
 
 
 def _kind(record: Record) -> str | None:
-    """Return what a record can be checked by, as the order of the checks has it."""
+    """Return what a record can be checked by, in the order of the checks."""
     if record.problem is not None:
         return None
     if record.reference_answer is not None:
@@ -80,7 +80,7 @@ def _kind(record: Record) -> str | None:
 
 
 def content_key_of(record: Record, config: CurateConfig) -> bytes | None:
-    """Return the key of a record's content; None where copies are not looked for."""
+    """Return the key of a record's content; None if copies are not looked for."""
     if config.deduplicate == "none":
         return None
     return content_key(record.prompt, record.completion)

@@ -1,7 +1,7 @@
 """Logit statistics of the strong model along its training (Fig. 4 as a curve).
 
-They are measured on fixed samples between two steps, without gradients and without dropout, so
-the training ends with the same bits as one that does not look.
+They are measured on fixed samples between two steps, without gradients and without dropout, so the
+training ends with the same bits as one without them.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from wmss_cli.train.loop import LOGITS_FILE
 from wmss_cli.train.ranks import Ranks
 
 SAMPLES = 200
-"""How many samples are looked at; the same for every training on a token table."""
+"""How many samples are used; the same ones for every training on a token table."""
 
 _SEED = 0
 _CHUNK_TOKENS = 64
-# Logits in float64 at a time, beside all that a training holds.
+# Logits in float64 at a time, in addition to all that a training keeps in memory.
 
 
 class LogitCurve:
     """Write a row of ``logits.jsonl`` every few steps.
 
-    Each row has the ``step``, and the mean of each of
-    :data:`~wmss_cli.score.logits.STATISTICS` over the samples' completion tokens. The methods
-    must be called on all ranks, since each looks at its part of the samples.
+    Each row has the ``step``, and the mean of each of :data:`~wmss_cli.score.logits.STATISTICS`
+    over the samples' completion tokens. The methods must be called on all ranks, since each has its
+    share of the samples.
 
     Parameters
     ----------
     engine : DeepSpeedEngine
-        Over a :class:`~wmss_cli.train.pair.WeakStrongPair`.
+        Engine over a :class:`~wmss_cli.train.pair.WeakStrongPair`.
     table : TokenTable
-        What the samples are drawn from.
+        Table that the samples are drawn from.
     every, steps : int
-        Steps between two rows, and in all; there is a row before the first and after the last.
+        Steps between two rows, and in total; there is a row before the first and after the last.
     max_batch_tokens : int
         Most tokens of a forward pass.
     folder : Path
@@ -66,7 +66,7 @@ class LogitCurve:
         ranks: Ranks,
     ) -> None:
         rows = sampled_rows(len(table), SAMPLES, _SEED)
-        # All ranks get equally many bins: at ZeRO 3 each pass needs all of them.
+        # All ranks get the same number of bins: at ZeRO 3 each pass needs all ranks.
         cut = pack if packs(engine.module.strong) else pack_rows
         bins = cut(table.lengths[rows], max_batch_tokens, ranks.world_size)
         self._batches = [
@@ -84,7 +84,7 @@ class LogitCurve:
         Parameters
         ----------
         step : int
-            How many steps the checkpoint has that the training resumes from; 0 if there is none.
+            Step of the checkpoint that the training resumes from; 0 if there is none.
         """
 
         def rewind() -> None:

@@ -1,4 +1,4 @@
-"""Whether a stage can work with its models, asked before it is queued and again when it begins.
+"""Whether a stage can work with its models, checked before it is queued and when it starts.
 
 The same function answers for plans, commands, jobs and ``wmss doctor MODEL``, and needs no torch.
 """
@@ -34,18 +34,18 @@ _ROLES = {
 
 
 def check_job(job: Job, tokenizer: Any = None, to_come: Collection[str] = ()) -> list[str]:
-    """Refuse models that a job cannot work with, and return what is worth a line in its log.
+    """Refuse models that a job cannot work with, and return notes for its log.
 
     Parameters
     ----------
     job : Job
-        Of a stage or of one of its shards. A model that an earlier job has yet to make is left
-        out, and so is what needs a tokenizer where a model has no ``tokenizer.json``.
+        The job of a stage or of one of its shards. A model that an earlier job has yet to make is
+        left out, and so are checks that need a tokenizer if a model has no ``tokenizer.json``.
     tokenizer : PreTrainedTokenizerBase, optional
-        The model's, where transformers has loaded it; else its files are read.
+        The model's, if transformers has loaded it; otherwise its files are read.
     to_come : collection of str
-        Folders that will be made, or made again, before the job reads them: what lies there now
-        is not looked at.
+        Folders that will be made, or made again, before the job reads them: their present content
+        is not checked.
 
     Raises
     ------
@@ -53,10 +53,10 @@ def check_job(job: Job, tokenizer: Any = None, to_come: Collection[str] = ()) ->
         If the files of a model do not fit each other (:func:`wmss_cli.models.consistency.examine`),
         a text would be longer than the model was made for, or the chat template loses a text.
     IntegrityError
-        If a file of weights is cut or damaged.
+        If a file of weights is cut short or damaged.
     """
     stage = stages.find(job.stage).name
-    # Of a shard, which one it is does not matter here.
+    # Which shard it is does not matter here.
     options = {name: value for name, value in job.config.items() if name != "shard"}
     notes: list[str] = []
     inputs = {r: p for r, p in job.inputs.items() if not {p, str(Path(p).parent)} & {*to_come}}
@@ -93,7 +93,7 @@ def say_notes(notes: Iterable[str]) -> None:
 
 
 def check_prompts(facts: ModelFacts, renderer: Renderer) -> list[int]:
-    """Check that texts come through the template and its tokens are in the embedding.
+    """Check that texts survive the template and that its tokens are in the embedding.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def _check_eval(
         room = facts.context.tokens - longest
         said = f"an answer to {task.name} may have {longest:,}"
         # A prompt has at least one token.
-        what = f"{said} beside its prompt; set eval.max_new_tokens lower"
+        what = f"{said} after its prompt; set eval.max_new_tokens lower"
         check_length(facts.folder, facts.context, longest + 1, what)
         if renderer is None or not path.is_file():
             continue
@@ -157,20 +157,20 @@ def _problems(task: Any, path: Path, config: EvalConfig) -> list[Any]:
     try:
         return read_problems(task, path, config.limit, config.prompt)
     except ConfigError:
-        # What is wrong with a file of problems is said by who reads it.
+        # The code that reads a file of problems reports what is wrong with it.
         return []
 
 
 def _long_prompts(renderer: Renderer, questions: Iterable[str], room: int) -> Iterator[list[int]]:
     """Yield the prompts that may have more tokens than there is room for."""
     [frame] = renderer.prompt_ids([""])
-    # No token is shorter than a byte, but a tokenizer may add some where texts meet.
+    # No token is shorter than a byte, but a tokenizer may add tokens where texts meet.
     long = [text for text in questions if len(frame) + len(text.encode()) + 8 > room]
     yield from renderer.prompt_ids(long)
 
 
 def _check_table(facts: ModelFacts, tokens: Path) -> None:
-    # What is no token table is refused by who reads it.
+    # The code that reads the token table refuses anything else.
     if not (tokens / MANIFEST).is_file() or read_manifest(tokens).stage != "tokenize":
         return
     table = TokenTable(tokens)
@@ -187,7 +187,7 @@ def _check_table(facts: ModelFacts, tokens: Path) -> None:
 def _notes(facts: ModelFacts) -> list[str]:
     ignored = facts.ignored_stops if facts.vocabulary is not None else []
     return [
-        f"{facts.folder}: eos_token_id {token_id} of {facts.stops.source} ends no answer, since it "
-        "is no token of its own in the tokenizer"
+        f"{facts.folder}: eos_token_id {token_id} of {facts.stops.source} does not end "
+        "an answer, since it is not a token of its own in the tokenizer"
         for token_id in ignored
     ]

@@ -29,10 +29,10 @@ from wmss_cli.stages.ways import Ways, label_of
 
 
 class ReportConfig(Section):
-    """What the report is about."""
+    """The study that the report is about."""
 
     study: dict[str, Any]
-    """Of :class:`wmss_cli.results.study.Study`."""
+    """Values of :class:`wmss_cli.results.study.Study`."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class StudyPlan:
     study : Study
         Which step belongs to which arm and seed.
     same : tuple of (str, str)
-        Arms that are the same work as an earlier one, and that one.
+        Arms that are the same work as an earlier one, each with that one.
     """
 
     steps: tuple[Step, ...]
@@ -68,10 +68,10 @@ def plan_pipeline(config: Config, provisional: bool = False, force: bool = False
     config : Config
         With `model` or `models`, `data`, and `tasks` or `eval_files`.
     provisional : bool
-        Plan with inputs that are not here, by their names: the fingerprints of what depends on them
-        are not those that it will have. Nothing is downloaded.
+        Plan with inputs that are not here, by their names: whatever depends on them gets other
+        fingerprints than it will have. Nothing is downloaded.
     force : bool
-        All that is planned will be made again.
+        Everything that is planned will be made again.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def plan_pipeline(config: Config, provisional: bool = False, force: bool = False
         for label in study.labels()
     }
     plan.add("report", "report", ReportConfig(study=study.model_dump(mode="json")), outputs)
-    # What is made again is not looked at, since it may be damaged for all one knows.
+    # What is made again is not checked, since it may be damaged.
     check_jobs(
         (step.job for step in plan.steps), {step.job.out for step in plan.steps} if force else ()
     )
@@ -138,7 +138,7 @@ def token_table(config: Config) -> Path:
     Parameters
     ----------
     config : Config
-        With `model` and `data`; of several models the first counts.
+        With `model` and `data`; of several models, the first counts.
 
     Raises
     ------
@@ -169,9 +169,9 @@ def _base_models(config: Config) -> dict[str, str]:
 
 
 def _check_model(arm: Arm, folder: Path) -> None:
-    """Refuse now what an arm's stage would refuse after all that comes before it."""
+    """Refuse now what an arm's stage would refuse only after all earlier stages."""
     if not folder.exists():
-        # Only a provisional plan comes so far.
+        # Only a provisional plan gets here.
         return
     if arm.steps == "flops":
         try:
@@ -214,7 +214,7 @@ def _base(model: str, provisional: bool) -> Output:
     try:
         folder = find_model(model, download=not provisional)
     except ConfigError:
-        # A folder that is here, and is none of a model, is refused all the same.
+        # A folder that exists but does not contain a model is refused anyway.
         if not provisional or Path(model).exists():
             raise
         return _not_here(model)

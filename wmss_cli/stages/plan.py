@@ -37,13 +37,13 @@ class Step:
     job : Job
         What to run.
     fingerprint : str
-        Of its result, which need not exist yet.
+        Fingerprint of its result, which need not exist yet.
     needs : tuple of str
-        Labels of the steps that must be done before.
+        Labels of the steps that must be done first.
     arms, seeds, models : tuple
-        The arms, seeds and base models of a study that use its result; empty where all do.
+        The arms, seeds and base models of a study that use its result; empty if all do.
     called : str or None
-        The label under which its jobs were sent first; None where that is `label`.
+        The label under which its jobs were first sent; None if that is `label`.
     waits : tuple of str
         Folders that it reads and that jobs of other submissions make.
     """
@@ -81,20 +81,20 @@ class Plan:
         Parameters
         ----------
         label : str
-            How the step is called.
+            Label of the step.
         stage : str
             Name of the stage.
         config : Section
             Its options.
         inputs : mapping of str to Output
-            By role.
+            Inputs by role.
         otherwise : iterable of str
-            Labels to take where other work has this one already.
+            Labels to take if other work already has this one.
 
         Raises
         ------
         ConfigError
-            If none of the labels is free: an arm is called as another step is.
+            If none of the labels is free: an arm has the name of another step.
         """
         identity = config.identity()
         prints = {role: source.fingerprint for role, source in inputs.items()}
@@ -104,7 +104,7 @@ class Plan:
         free = [name for name in (label, *otherwise) if name not in self._labels]
         if not free:
             raise ConfigError(
-                f"arms: two steps would be called {label}; give the arm of that name another one",
+                f"arms: two steps would be called {label}; give the arm of that name another name",
                 ("arms",),
             )
         label = free[0]
@@ -135,7 +135,7 @@ def select(
     seed: int | None = None,
     model: str | None = None,
 ) -> list[Step]:
-    """Return the steps that an arm, a seed or a base model needs; None stands for all of them.
+    """Return the steps that an arm, a seed or a base model needs; None means all of them.
 
     Raises
     ------
@@ -171,12 +171,12 @@ def only_of(
     seed: int | None = None,
     model: str | None = None,
 ) -> list[Step]:
-    """Return the steps that nothing but an arm, a seed or a base model needs.
+    """Return the steps that only an arm, a seed or a base model needs.
 
     Raises
     ------
     ConfigError
-        As :func:`select`.
+        As in :func:`select`.
     """
 
     def alone(values: tuple[object, ...], value: object) -> bool:

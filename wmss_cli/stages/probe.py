@@ -1,4 +1,4 @@
-"""probe: what the compute nodes of a cluster see; the part of ``wmss doctor`` that is a job."""
+"""probe: what the compute nodes of a cluster see; the job of ``wmss doctor``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROUNDS = 5
 
 
 def run(job: Job) -> Manifest | None:
-    """Gather what each rank sees, and time an all-reduce over all of them.
+    """Gather what each rank sees, and time an all-reduce over all ranks.
 
     Input: ``token``, a file with the text of the configuration. Writes ``ranks.json``, a row for
     each rank.
@@ -60,7 +60,7 @@ def _look(config: ProbeConfig, token: Path) -> dict[str, Any]:
         "adapters": adapters(),
         "ib_hca": os.environ.get("NCCL_IB_HCA", ""),
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-        # To import vLLM takes a while, and the ranks of a node have the same packages.
+        # Importing vLLM takes a while, and the ranks of a node have the same packages.
         "engine": choose("auto", torch.bfloat16) if os.environ["LOCAL_RANK"] == "0" else None,
         "shared_file": read,
         "scontrol": shutil.which("scontrol") is not None,
@@ -69,12 +69,12 @@ def _look(config: ProbeConfig, token: Path) -> dict[str, Any]:
 
 
 def adapters(folder: Path = Path("/sys/class/infiniband")) -> dict[str, str]:
-    """Return the kind of each network port that is up, by its name as ``NCCL_IB_HCA`` has it.
+    """Return the kind of each network port that is up, by its name in ``NCCL_IB_HCA``.
 
     Parameters
     ----------
     folder : Path
-        With a folder for each adapter, and in it ``ports/1``, ``ports/2``, ….
+        It has a folder for each adapter, with ``ports/1``, ``ports/2``, ….
     """
     found = {}
     for port in sorted(folder.glob("*/ports/*")):
@@ -92,7 +92,7 @@ def _line(file: Path) -> str:
 
 
 def _all_reduce_gb_per_s(ranks: Ranks) -> float:
-    """Return the bus bandwidth of an all-reduce, in GB/s, as nccl-tests count it."""
+    """Return the bus bandwidth of an all-reduce, in GB/s, as nccl-tests compute it."""
     mib = _GPU_MIB if torch.cuda.is_available() else _CPU_MIB
     values = torch.ones(mib * 2**20 // 4, device=device())
     dist.all_reduce(values)

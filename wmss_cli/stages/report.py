@@ -24,7 +24,7 @@ _CODE = ("humaneval", "mbpp")
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """What the pipeline writes down of a study before anything runs."""
+    """What the pipeline writes down about a study before anything runs."""
 
     study: Study
     artifacts: dict[str, str]
@@ -35,7 +35,7 @@ def run(job: Job) -> Manifest:
     """Write the report of a study.
 
     Inputs: the artifacts by the labels of :class:`~wmss_cli.results.study.Study`, which is in the
-    configuration as ``study``. Writes what :func:`~wmss_cli.results.page.write_report` says.
+    configuration as ``study``. Writes the files of :func:`~wmss_cli.results.page.write_report`.
     """
     study = Study.model_validate(job.config["study"])
     record = Path(job.out).parent / STUDY_FILE
@@ -53,9 +53,9 @@ def write(
     most_examples: int = MOST,
     failures: Mapping[str, str] | None = None,
 ) -> Findings:
-    """Read what there is of a study and write its report into a folder.
+    """Read the results of a study so far, and write its report into a folder.
 
-    `failures` are the words of stages that failed, by their labels, where that is known.
+    `failures` says why stages failed, by their labels, if that is known.
     """
     paths = {label: Path(path) for label, path in artifacts.items()}
     sources = Sources(study, paths, failures or {})
@@ -95,7 +95,7 @@ def _tasks(sources: Sources) -> list[Task]:
     for label in sources.finished(labels):
         manifest = sources.manifest(label)
         assert manifest is not None
-        # Answers that were graded anew have the same roles.
+        # Answers that were graded again have the same roles.
         for role in _roles(manifest.inputs):
             name = role.removeprefix(TASK_ROLE)
             spec = manifest.inputs.get(f"{SPEC_ROLE}{name}")
@@ -111,7 +111,7 @@ def _roles(inputs: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _task(name: str, spec: Path | None) -> Task:
-    # The file may have moved since; a shipped task has its name.
+    # The file may have moved since; a shipped task is found by its name.
     if spec is None or not spec.is_file():
         spec = shipped().get(name)
     if spec is None:

@@ -62,7 +62,7 @@ def shard(job: Job) -> Manifest:
         batches = by_length(table.lengths, rows, config.max_batch_tokens, padded)
         if padded:
             share = padding(table.lengths, batches)
-            print(f"padding is {share:.0%} of the tokens that pass", flush=True)  # noqa: T201
+            print(f"padding is {share:.0%} of all tokens in passes", flush=True)  # noqa: T201
         for batch in batches:
             packed = collate(table, batch).to(device())
             entropy[batch] = completion_entropy(model, packed).cpu().numpy()
@@ -72,7 +72,7 @@ def shard(job: Job) -> Manifest:
         if wrong:
             raise DataError(
                 f"{folder}: {len(wrong)} entropies are not finite (first: {wrong[0]}); "
-                "the weights overflow, try score_entropy.precision fp32"
+                "the weights overflow; try score_entropy.precision fp32"
             )
         write_parquet(
             draft.folder / ENTROPY_FILE,

@@ -25,14 +25,14 @@ def run(job: Job) -> Manifest | None:
     """Fine-tune a model on a token table.
 
     Inputs: ``strong`` (the model to train), ``tokens``; for `undial_kd`, ``reference`` (the frozen
-    model that it is held to); for `match_flops`, ``matched`` (the joint training's active set).
-    Writes ``model/`` and ``metrics.jsonl``. Must run on every rank; the first returns the manifest.
+    reference model); for `match_flops`, ``matched`` (the joint training's active set). Writes
+    ``model/`` and ``metrics.jsonl``. It must run on every rank; the first returns the manifest.
 
     Raises
     ------
     ConfigError
-        If the objective needs a reference and there is none, or it has another vocabulary; if
-        FLOPs are to be matched and nothing says with what, or they cannot be counted.
+        If the objective needs a reference and there is none, or it has another vocabulary; if FLOPs
+        are to be matched but nothing says with what, or they cannot be counted.
     """
     config = SftConfig.model_validate(job.config)
     objective = Objective(
@@ -79,15 +79,15 @@ def _match(
     table: TokenTable,
     plan: BatchPlan,
 ) -> tuple[BatchPlan, dict[str, Any]]:
-    """Spend the FLOPs of the joint training on the active set ``matched``.
+    """Spend as many FLOPs as the joint training on the active set ``matched``.
 
     They are those of this section's epochs, steps, batch size and seed, with a weak model of the
-    shape of the strong one.
+    strong one's shape.
     """
     if "matched" not in job.inputs:
         raise ConfigError(
-            f"sft.match_flops {weak_mode} needs the active set of the joint training that is "
-            "matched; wmss run gives it"
+            f"sft.match_flops {weak_mode} needs the active set of the joint training to match; "
+            "wmss run gives it"
         )
     shape = ModelShape.of_folder(Path(job.inputs["strong"]))
     joint = StepCost(shape, shape, weak_mode)

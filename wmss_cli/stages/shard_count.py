@@ -1,4 +1,4 @@
-"""How far a stage in shards is: what its shards say, added up while they work."""
+"""How far a stage in shards has come: what its shards report, added up while they work."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class ShardCount:
     Parameters
     ----------
     folder : Path
-        Where it is written.
+        Where the progress is written.
     unit : str
-        What is counted; a finished shard has how many it holds as a metric of this name.
+        What is counted; a finished shard has its count as a metric of this name.
     total : int or None
-        How many there are in all shards.
+        Count over all shards.
     before : int
-        How many are in shards that were done before.
+        Count in shards that were done before.
     left : mapping of int to Job
         The shards that are left to do, by number.
     queue : ShardQueue
-        Says which of them are done.
+        Tells which of them are done.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class ShardCount:
         self._ended: set[int] = set()
         self._written: list[Progress] = []
         for job in left.values():
-            # Of an attempt that was killed.
+            # Left by an attempt that was killed.
             (partial(Path(job.out)) / PROGRESS).unlink(missing_ok=True)
 
     def write(self) -> None:
-        """Write the sum where something has changed."""
+        """Write the sum if something has changed."""
         done = self._queue.done()
         for shard in self._left.keys() - self._ended:
             out = Path(self._left[shard].out)
@@ -82,7 +82,7 @@ class ShardCount:
             self._written = parts
 
     def _whole(self, shard: int, out: Path) -> Progress:
-        """Return the progress of a shard that is done: its last one may be older than its end."""
+        """Return the progress of a finished shard: its last file may be older than its end."""
         last = self._parts.get(shard) or self._before.model_copy(update={"resumed_at": 0})
         held = read_manifest(out).metrics[last.unit]
         ended = {"done": held, "total": held, "metrics": {}, "updated": time.time()}
@@ -95,7 +95,7 @@ class ShardCount:
 
         def look() -> None:
             while not stop.wait(_LOOK_EVERY_S):
-                # What hinders it for long hinders the shards, too, and they say so.
+                # A lasting failure hits the shards, too, and they report it.
                 with suppress(OSError):
                     self.write()
 

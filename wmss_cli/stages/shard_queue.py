@@ -1,7 +1,7 @@
 """Who does which shard: the workers of one stage on one machine take them from a folder.
 
-An empty file stands for a shard. To take it is to rename the file, which one process can do and
-no other one after it. The folder belongs to one attempt, and is gone with it.
+An empty file represents a shard. A process takes it by renaming the file, which only one process
+can do. The folder belongs to one attempt, and is removed with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _POLL_S = 0.1
 
 
 class ShardQueue:
-    """The shards that are left to do, and what became of them.
+    """The shards that are left to do, and their states.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class ShardQueue:
         aside.rename(self._left)
 
     def take(self) -> Iterator[int]:
-        """Wait until there are shards, and take one after the other until none is left.
+        """Wait until there are shards, and take one after another until none is left.
 
         A shard counts as done when the next one is asked for.
         """
@@ -58,7 +58,7 @@ class ShardQueue:
             (self._taken / name).rename(self._done / name)
 
     def wait(self) -> None:
-        """Wait until the others have done what they took."""
+        """Wait until the others have finished what they took."""
         while any(self._taken.iterdir()):
             time.sleep(_POLL_S)
 

@@ -1,6 +1,6 @@
 """Stages in shards: do the shards that are missing, then merge them.
 
-A shard is an artifact of its own in ``OUT.shards``, so what is done stays done, whether the
+A shard is an artifact of its own in ``OUT.shards``, so finished shards are kept, whether the
 processes of one machine share them or Slurm runs each as a job.
 """
 
@@ -31,32 +31,32 @@ S = TypeVar("S", bound=Section)
 
 
 class Sharded(Protocol):
-    """What the module of a stage in shards has."""
+    """What the module of a stage in shards provides."""
 
     UNIT: str
-    """What is counted; a shard reports how many it holds as a metric of this name."""
+    """What is counted; a shard reports its count as a metric of this name."""
 
     def total(self, job: Job) -> int | None:
-        """Return how many there are in all shards; None if that is not known beforehand."""
+        """Return the count over all shards; None if it is not known beforehand."""
 
     def shard(self, job: Job) -> Manifest:
-        """Do one shard, which counts for itself, in its own folder.
+        """Do one shard, which counts its own progress, in its own folder.
 
         Parameters
         ----------
         job : Job
-            Of the shard (see :func:`shard_job`).
+            The shard's job (see :func:`shard_job`).
         """
 
     def merge(self, job: Job, draft: Draft) -> Manifest:
-        """Put the results of all shards together, check that they are whole, and commit.
+        """Put the results of all shards together, check that they are complete, and commit.
 
         Parameters
         ----------
         job : Job
-            Of the whole stage.
+            The whole stage's job.
         draft : Draft
-            Where to.
+            Where to put them.
         """
 
 
@@ -64,7 +64,7 @@ def run(job: Job) -> Manifest | None:
     """Do the shards that are missing, with one progress; then merge.
 
     All workers of a launcher call it. The first of them (``RANK`` 0) says what is missing, each
-    takes one shard after the other, and the first merges when all are done.
+    takes one shard after another, and the first merges when all are done.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def run(job: Job) -> Manifest | None:
     WmssError
         As the stage raises it.
     IntegrityError
-        If the shards are not whole (see :func:`check_shards`).
+        If the shards are not complete (see :func:`check_shards`).
     """
     stage = _module(job)
     job = cut(job)
@@ -111,7 +111,7 @@ def run_merge(job: Job) -> Manifest:
     Raises
     ------
     IntegrityError
-        If the shards are not whole (see :func:`check_shards`).
+        If the shards are not complete (see :func:`check_shards`).
     """
     with open_draft(job) as draft:
         return _merge(_module(job), job, draft)
@@ -128,17 +128,17 @@ def _module(job: Job) -> Sharded:
 
 
 def cut(job: Job, processes: int = 1) -> Job:
-    """Say how many shards a stage has, where its configuration leaves that open.
+    """Set how many shards a stage has, if its configuration leaves that open.
 
-    Shards that are there already decide it, since with another number they would be of no use;
-    else each process gets its own (see :attr:`wmss_cli.stages.table.Stage.shards_each`).
+    Existing shards decide it, since with another number they would be useless; otherwise each
+    process gets its own (see :attr:`wmss_cli.stages.table.Stage.shards_each`).
 
     Parameters
     ----------
     job : Job
-        Of the whole stage.
+        The whole stage's job.
     processes : int
-        How many work on it at the same time.
+        How many processes work on it at the same time.
     """
     if job.config["shards"] is not None:
         return job
@@ -147,7 +147,7 @@ def cut(job: Job, processes: int = 1) -> Job:
 
 
 def _cut_before(job: Job) -> int | None:
-    """Return into how many shards an earlier attempt cut a stage, if there is use for them."""
+    """Return into how many shards an earlier attempt split a stage, if they are still useful."""
     beside = Path(f"{job.out}.shards")
     keeps_begun = table.find(job.stage).keeps_begun
     useful: Counter[int] = Counter()
@@ -164,9 +164,9 @@ def shard_job(job: Job, shard: int) -> Job:
     Parameters
     ----------
     job : Job
-        Of the whole stage, one with shards (see :func:`cut`).
+        The job of the whole stage, one with shards (see :func:`cut`).
     shard : int
-        From 0.
+        Number of the shard, from 0.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def shard_jobs(job: Job) -> list[Job]:
 
 
 def _number(job: Job) -> int:
-    """Return the number of shards; it is one where nobody has said (see :func:`cut`)."""
+    """Return the number of shards; one if nothing has set it (see :func:`cut`)."""
     return int(job.config["shards"] or 1)
 
 
@@ -206,7 +206,7 @@ def read_options(kind: type[S], job: Job) -> tuple[S, int, int]:
     kind : type
         The stage's section.
     job : Job
-        Of the shard.
+        The shard's job.
     """
     options = dict(job.config)
     shard = int(options.pop("shard"))
@@ -221,22 +221,22 @@ def read_shards(
     Parameters
     ----------
     job : Job
-        Of the whole stage.
+        The whole stage's job.
     file : str
         The table in each shard.
     schema : pyarrow.Schema
-        Of that table.
+        Schema of that table.
     key : sequence of str
-        The columns that say which row is which.
+        The columns that identify a row.
     wanted : sequence of tuple
-        The values of `key` in the order that the rows shall have.
+        The values of `key` in the order that the rows should have.
 
     Returns
     -------
     rows : pyarrow.Table
-        Of all shards, each that is wanted exactly once.
+        Rows of all shards, each wanted one exactly once.
     manifests : list of Manifest
-        Of the shards; all of them have the same ``dtype`` among their metrics.
+        Manifests of the shards, all with the same ``dtype`` among their metrics.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def read_shards(
 
 
 def check_shards(job: Job) -> list[Manifest]:
-    """Check that all shards are there and as they were written; return their manifests.
+    """Check that all shards exist and are as they were written; return their manifests.
 
     Raises
     ------

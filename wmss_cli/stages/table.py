@@ -1,6 +1,6 @@
-"""The table of stages: one row a stage, read by whatever needs to know something about each.
+"""The table of stages: one row per stage, read by whatever needs to know something about stages.
 
-Modules are named, not imported: they bring torch, and are imported only where they run.
+Modules are named, not imported: they import torch, and are imported only where they run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Stage:
     Attributes
     ----------
     name : str
-        As in jobs and manifests.
+        Its name in jobs and manifests.
     module : str
         Full name of its module, which has ``run``; if it has shards, ``shard`` and ``merge``
         (see :class:`wmss_cli.stages.shards.Sharded`).
@@ -44,16 +44,16 @@ class Stage:
         The stage's name in the jobs and manifests of its shards; None if it has none. Finished
         shards are found by this name, so it must not change.
     shards_each : int
-        How many shards there are for each process, where the user leaves it open: several where
-        some may take longer than others, and one more costs nothing.
+        How many shards there are for each process if the user leaves it open: several if some may
+        take longer than others and one more costs nothing.
     keeps_begun : bool
-        Whether a shard that was begun is gone on with, so that its cut must stay.
+        Whether a shard that was begun is continued, so that the number of shards must stay.
     distributed : bool
         Whether it runs on several ranks together; the others are one process.
     kind : str
-        Section of a Slurm profile that its jobs, and those of its shards, take.
+        Section of a Slurm profile that its jobs, and those of its shards, use.
     headline : callable
-        Says from a manifest's metrics, in a few words, whether it went well.
+        Summarizes a manifest's metrics in a few words.
     """
 
     name: str
@@ -166,7 +166,7 @@ _ROWS = {name: row for row in STAGES for name in (row.name, row.shards) if name 
 
 
 def find(name: str) -> Stage:
-    """Return the row of a stage, by its own name or by that of its shards.
+    """Return the row of a stage, by its own name or the name of its shards.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def find(name: str) -> Stage:
 
 
 def has_shards(name: str) -> bool:
-    """Say whether a job's stage is done in shards; one of the shards itself is not."""
+    """Say whether a job's stage is done in shards; a shard itself is not."""
     row = find(name)
     return row.shards is not None and row.name == name
 
@@ -195,7 +195,7 @@ def load(name: str, merge: bool = False) -> Run:
     Returns
     -------
     callable
-        Takes the job and returns its manifest; None on all ranks but the first.
+        Called with the job, returns its manifest; None on all ranks but the first.
     """
     row = find(name)
     if row.shards is None:
@@ -215,7 +215,7 @@ def run(job: Job, merge: bool = False) -> Manifest | None:
         If a file of an input is not what was written (see
         :func:`wmss_cli.core.contents.check_contents`).
     StorageError
-        If the file system refuses, with the name of a file or of the folder that is written.
+        If the file system refuses, with the name of a file or of the folder that is being written.
     """
     try:
         stage = load(job.stage, merge)
@@ -231,7 +231,7 @@ def run(job: Job, merge: bool = False) -> Manifest | None:
 
 
 def _verify(job: Job, merge: bool) -> None:
-    # Those that merge shards read no weights, which may be large; who made them has looked.
+    # Merging reads no weights, which may be large; the jobs of the shards have checked them.
     paths = [Path(path) for role, path in job.inputs.items() if not (merge and role == "model")]
     checked = check_contents(paths)
     print(  # noqa: T201 - goes to the log of the stage

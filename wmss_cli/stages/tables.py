@@ -19,9 +19,9 @@ class TableWriter:
     Parameters
     ----------
     path : Path
-        Of the file.
+        Path of the file.
     schema : pyarrow.Schema
-        Of its rows.
+        Schema of its rows.
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
@@ -44,7 +44,7 @@ class TableWriter:
             self._writer.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row with the columns of the schema; others are left out."""
+        """Add a row with the columns of the schema; other values are left out."""
         self._rows.append(row)
         if len(self._rows) >= _ROWS_PER_GROUP:
             self._flush()

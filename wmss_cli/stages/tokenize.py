@@ -43,7 +43,7 @@ def run(job: Job) -> Manifest:
     """
     config = TokenizeConfig.model_validate(job.config)
     if not _examples(job).is_file():
-        raise ConfigError(f"{_examples(job)}: not there; --examples takes what 'wmss curate' wrote")
+        raise ConfigError(f"{_examples(job)}: not found; --examples takes what 'wmss curate' wrote")
     folder = Path(job.inputs["model"])
     tokenizer = load_tokenizer(folder)
     say_notes(check_job(job, tokenizer))
@@ -86,7 +86,7 @@ class _Tally:
     def __init__(self) -> None:
         self.lengths: list[int] = []
         self.whole_lengths: list[int] = []
-        """Of all examples, before any is cut or left out."""
+        """Lengths of all examples, before any is cut or left out."""
         self.completion_tokens = 0
         self.truncated = 0
         self.with_special_tokens = 0
@@ -100,7 +100,7 @@ class _Tally:
 def _rows(
     job: Job, config: TokenizeConfig, renderer: Renderer, draft: Draft, tally: _Tally
 ) -> Iterator[dict[str, Any]]:
-    # Pre-buffered, all examples would stay in memory.
+    # With pre-buffering, all examples would stay in memory.
     source = pq.ParquetFile(_examples(job), pre_buffer=False)
     progress = ProgressWriter(draft.folder, "examples", source.metadata.num_rows)
     done = 0
@@ -112,7 +112,7 @@ def _rows(
         for example_id, sample in zip(examples["example_id"], rendered, strict=True):
             tally.whole_lengths.append(len(sample.input_ids))
             result = cut(sample, config.max_seq_len, config.too_long)
-            # Rows are joined by their id, so a copy that curation let through stops here.
+            # Rows are joined by their id, so a copy that curation let through is left out here.
             reason = "duplicate" if example_id in tally.seen else result.reason
             tally.seen.add(example_id)
             if result.rendered is None or reason is not None:

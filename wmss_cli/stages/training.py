@@ -55,7 +55,7 @@ from wmss_cli.train.writers import Report
 Metrics = dict[str, Any]
 
 _LOOKED_AT = 20
-# Steps whose padding is counted.
+# Steps for which padding is counted.
 
 
 class TableFeed:
@@ -77,7 +77,7 @@ class TableFeed:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps in all."""
+        """Total number of optimizer steps."""
         return self._plan.steps
 
     def completion_tokens(self, step: int) -> int:
@@ -106,7 +106,7 @@ class TableFeed:
         return max(sum(self.lengths(step)) for step in range(self.steps))
 
     def longest_pass(self, tokens: int) -> MicroBatch:
-        """Return so many tokens, or nearly: the longest samples that fit; at least one."""
+        """Return a pass of about that many tokens: the longest samples that fit; at least one."""
         rows = np.unique(self._plan.rows)
         taken: list[int] = []
         for row in rows[np.argsort(-self._table.lengths[rows], kind="stable")]:
@@ -137,9 +137,9 @@ def run_training(
     Parameters
     ----------
     job : Job
-        With the inputs ``tokens``, ``strong`` and, where there is one, ``active``.
+        With the inputs ``tokens``, ``strong`` and, if there is one, ``active``.
     config : TrainConfig
-        Of the stage.
+        Options of the stage.
     build_pair : callable
         Loads the weights; called after all checks that need none.
     outputs : callable
@@ -147,12 +147,12 @@ def run_training(
     cached_weak : Path, optional
         A frozen weak model whose hidden states are computed before the training begins.
     replan : callable, optional
-        Makes another plan of the one that the configuration says, and further metrics.
+        Turns the configuration's plan into another one, and returns further metrics.
 
     Returns
     -------
     Manifest or None
-        On the first rank.
+        The manifest on the first rank, None on the others.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def run_training(
     folder = Path(job.inputs["strong"])
     tokenizer = load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
     notes = check_job(job, tokenizer)
-    # Of the model's own files, too: a table that an earlier version wrote has not all of them.
+    # From the model's own files, too: a table of an earlier version does not have all of them.
     heeded = declared_stops(folder).heeded(tokenizer.added_tokens_decoder)
     stops = sorted({*table.stop_token_ids, *heeded})
     plan = plan_batches(table, config, job.inputs.get("active"))
@@ -191,7 +191,7 @@ def run_training(
         if found is not None:
             saved_at = found[0]
             ranks.from_first(lambda: checkpoint.restore(saved_at, grown_files(work)))
-        # At ZeRO 0 every rank holds the whole state, so any number of ranks can load it.
+        # At ZeRO 0 every rank has the whole state, so any number of ranks can load it.
         universal = (
             found is not None and found[1].world_size != ranks.world_size and config.zero_stage > 0
         )
@@ -209,7 +209,7 @@ def run_training(
         report.open(found[1].step if found is not None else 0, work / METRICS_FILE)
         pair = build_pair()
         models = [model for model in (pair.strong, pair.weak) if model is not None]
-        # All ranks cut a step in the same way, whatever a proof said on one of them.
+        # All ranks split a step in the same way, whatever a check found on one of them.
         padded = ranks.any(not all(packs(model) for model in models))
         feed = TableFeed(table, plan, ranks, states, padded)
         config = decide(config, pair, feed, ranks, work / CHECKPOINTS)
@@ -224,8 +224,8 @@ def run_training(
             if saved.dtype != str(dtype_of(config.precision)):
                 raise ConfigError(
                     f"{path}: was trained in {saved.dtype}, this machine runs precision "
-                    f"{config.precision} as {dtype_of(config.precision)}; go on where it began, "
-                    "or --force to start anew"
+                    f"{config.precision} as {dtype_of(config.precision)}; continue on the kind of "
+                    "machine where it began, or use --force to start again"
                 )
             source = checkpoint.universal_form(path, ranks) if universal else path
             checkpoint.load(engine, source, universal)
@@ -239,7 +239,7 @@ def run_training(
 
             with ranks.patient():
                 weights = full_state_dict(model, ranks.is_first)
-                # The others wait for it here, and not in the next collective, which has a limit.
+                # The others wait for it here, not in the next collective, which has a time limit.
                 ranks.from_first(lambda: save(weights))
 
         def keep_epoch(step: int) -> None:
@@ -281,7 +281,7 @@ def run_training(
 
 
 def _say_padding(table: TokenTable, plan: BatchPlan, world_size: int) -> None:
-    """Say in the log what it costs that each sample is a row of its own."""
+    """Log the cost of a row of its own for each sample."""
     batches = (
         places
         for step in range(min(plan.steps, _LOOKED_AT))
@@ -289,12 +289,12 @@ def _say_padding(table: TokenTable, plan: BatchPlan, world_size: int) -> None:
         for places in plan.micro_batches(step, table.lengths, rank, world_size, padded=True)
     )
     share = padding(table.lengths, batches)
-    print(f"padding is {share:.0%} of the tokens that pass", flush=True)  # noqa: T201
+    print(f"padding is {share:.0%} of all tokens in passes", flush=True)  # noqa: T201
 
 
 @contextmanager
 def _shared_draft(job: Job, ranks: Ranks) -> Iterator[Draft | None]:
-    """Open the draft on the first rank; its refusal reaches all ranks."""
+    """Open the draft on the first rank; if that fails, all ranks fail."""
     context = open_draft(job, resumable=True) if ranks.is_first else nullcontext()
     draft: list[Draft] = []
     entered: list[Any] = []
@@ -317,11 +317,11 @@ def plan_batches(table: TokenTable, config: TrainConfig, active: str | None) -> 
     Parameters
     ----------
     table : TokenTable
-        Of all samples.
+        Table of all samples.
     config : TrainConfig
-        Of the stage.
+        Options of the stage.
     active : str or None
-        Folder of a curriculum, whose active set is trained on; else all samples once an epoch.
+        Folder of a curriculum, whose active set is trained on; else all samples, once per epoch.
     """
     return BatchPlan(
         _drawn_rows(table, active),
@@ -345,7 +345,7 @@ def _drawn_rows(table: TokenTable, active_folder: str | None) -> NDArray[np.int6
 def _flops(
     pair: WeakStrongPair, table: TokenTable, plan: BatchPlan, cached_weak: Path | None
 ) -> int | None:
-    """Return what the whole training needs, or None where its models cannot be counted."""
+    """Return the FLOPs of the whole training, or None if its models cannot be counted."""
     try:
         flops = plan_flops(plan, sample_flops(StepCost.of_pair(pair), table))
         if cached_weak is not None:

@@ -1,4 +1,4 @@
-"""What a training needs in FLOPs, and a training that needs as many as another one."""
+"""The FLOPs of a training, and a training that needs as many as another one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wmss_cli.train.meter import StepCost
 def sample_flops(cost: StepCost, table: TokenTable) -> NDArray[np.int64]:
     """Return the FLOPs of a training step on each sample of a table, ``[rows]``.
 
-    A step needs the sum over its samples: attention stays within each.
+    A step needs the sum over its samples, since attention stays within each.
     """
     sizes = np.stack([table.lengths, table.completion_lengths], axis=1)
     shapes, inverse = np.unique(sizes, axis=0, return_inverse=True)
@@ -29,11 +29,11 @@ def plan_flops(plan: BatchPlan, flops: NDArray[np.int64]) -> int:
     Parameters
     ----------
     plan : BatchPlan
-        Of the training.
+        Plan of the training.
     flops : ndarray of int
-        Of each row of the token table.
+        FLOPs of each row of the token table.
     """
-    # A sum of Python's numbers: 64 bits are too few for a large training.
+    # Summed in Python's integers: 64 bits are too few for a large training.
     return sum(int(flops[plan.global_batch(step)].sum()) for step in range(plan.steps))
 
 
@@ -43,18 +43,18 @@ def match_flops(
     other: BatchPlan,
     other_flops: NDArray[np.int64],
 ) -> tuple[BatchPlan, int]:
-    """Return a plan with as many steps as the FLOPs of another training buy.
+    """Return a plan with as many steps as the FLOPs of another training allow.
 
     Parameters
     ----------
     plan : BatchPlan
         Its rows, order and batch size are kept; `epochs` and `max_steps` are not.
     flops : ndarray of int
-        Of each row of the token table, in this training.
+        FLOPs of each row of the token table, in this training.
     other : BatchPlan
-        Of the training whose FLOPs are spent.
+        Plan of the training whose FLOPs are spent.
     other_flops : ndarray of int
-        Of each row, in that one.
+        FLOPs of each row in that training.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""From an arm to the steps that train, evaluate and look at it, for one base model and one seed."""
+"""From an arm to the steps that train, evaluate and analyze it, for one base model and one seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wmss_cli.stages.plan import Output, Plan
 
 @dataclass(frozen=True)
 class _Point:
-    """Where training has come to.
+    """How far training has come.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class _Point:
     earlier : mapping
         Models along the way, by epoch or iteration.
     trained_weak : Output or None
-        The weak model that was trained with it.
+        The weak model that was co-trained with it.
     curriculum : str or None
-        Label of the last one.
+        Label of the last curriculum.
     """
 
     strong: Output
@@ -48,13 +48,13 @@ class Ways:
     Parameters
     ----------
     plan : Plan
-        Gets the steps.
+        The plan that the steps are added to.
     config : Config
-        Of the study.
+        Configuration of the study.
     model : str
-        Name of the base model; empty where there is one.
+        Name of the base model; empty if there is only one.
     seed : int
-        Of the draw of the active set, the order of the data, dropout and noise.
+        Seed of the draw of the active set, the order of the data, dropout and noise.
     base, tokens : Output
         M0, and the token table that its tokenizer made.
     tasks : mapping of str to Output
@@ -82,7 +82,7 @@ class Ways:
     def run(self, arm: Arm) -> tuple[StudyRun, str]:
         """Plan an arm with its evaluation; return it, and the fingerprint of its model."""
         at = self._train(arm, config_of(arm, self._config))
-        # Without training nothing is drawn, unless the answers are.
+        # Without training nothing is random, unless the answers are sampled.
         seeded = bool(at.trainings) or self._config.eval.temperature > 0.0
         run = StudyRun(
             model=self._model,
@@ -122,7 +122,7 @@ class Ways:
             without, options_without = self._final(replace(arm, overrides=others))
             same = without == final
             if same and name in of_study.EXECUTION:
-                # No fingerprint shows how work is cut.
+                # No fingerprint shows how work is split.
                 same = options_without.get(name) == options.get(name)
             if same:
                 raise ConfigError(
@@ -140,7 +140,7 @@ class Ways:
         return made.fingerprint, options
 
     def _train(self, arm: Arm, config: Config) -> _Point:
-        """Plan all training of an arm; return where it ends."""
+        """Plan all training of an arm; return the point where it ends."""
         if arm.start == "base":
             if arm.steps == "none":
                 return _Point(self._base)
@@ -167,8 +167,8 @@ class Ways:
         if user == arm.name:
             section = training_section(arm, config)
         else:
-            # How long and how fast M1 is trained may differ between arms; what it minimises is
-            # that of the study, and so is how the work is cut, which no fingerprint tells apart.
+            # How long and how fast M1 is trained may differ between arms; its objective is the
+            # study's, and so is how the work is split, which no fingerprint shows.
             study = self._config.sft
             kept = {name: getattr(study, name) for name in (*own_options(), *study.EXECUTION)}
             section = config.sft.model_copy(update=kept)
@@ -179,7 +179,7 @@ class Ways:
         return _Point(made.part("model"), self._base, (label_of(made),), _epochs(made, section))
 
     def _round(self, arm: Arm, config: Config, at: _Point, name: str, k: int) -> _Point:
-        """Plan one second phase: entropies and the draw, where there is one, and the training."""
+        """Plan one second phase: entropies and the draw, if there is one, and the training."""
         section = training_section(arm, config)
         inputs = {"strong": at.strong, "tokens": self._tokens}
         curriculum = None
@@ -258,7 +258,7 @@ class Ways:
         inputs: Mapping[str, Output],
         seeded: bool = True,
     ) -> Output:
-        """Add a step under the first free name, the base model before it and the seed behind."""
+        """Add a step under the first free name, between the base model's name and the seed."""
         before = f"{self._model}/" if self._model else ""
         behind = f"/s{self._seed}" if seeded and self._config.seeds else ""
         label, *otherwise = (f"{before}{name}{behind}" for name in names)
@@ -278,7 +278,7 @@ def label_of(made: Output) -> str:
 
 
 def _seeded(config: Config, seed: int) -> Config:
-    """Return the configuration with what a seed decides."""
+    """Return the configuration with all options that a seed sets."""
     sections = {
         name: getattr(config, name).model_copy(update={"seed": seed})
         for name in ("sft", "curriculum", "joint", "eval")

@@ -1,7 +1,7 @@
 """The last hidden states of a frozen weak model, computed once and read in every epoch.
 
-bf16, for the positions that predict a completion token, in a file of each rank that computed a
-part. All ranks read all files; the layout is written last, when all are whole.
+They are in bf16, for the positions that predict a completion token, in one file for each rank that
+computed some. All ranks read all files; the layout is written last, when all are complete.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class WeakStates:
     Parameters
     ----------
     folder : Path
-        Written by :func:`fill_weak_states`.
+        Folder that :func:`fill_weak_states` wrote.
     table : TokenTable
-        Of the samples.
+        Table of the samples.
     rows : ndarray of int
         The rows that have states, ascending, each once.
     """
@@ -65,7 +65,7 @@ class WeakStates:
         return np.memmap(path, dtype=np.uint16, mode="r", shape=shape)
 
     def of(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return the states of samples one after the other, ``[positions, hidden]``, bf16."""
+        """Return the states of samples one after another, ``[positions, hidden]``, bf16."""
         found = [np.empty((0, self._hidden_size), dtype=np.uint16)]
         for place in np.searchsorted(self._rows, rows):
             part = int(np.searchsorted(self._bounds, place, side="right")) - 1
@@ -84,22 +84,22 @@ def fill_weak_states(
     max_batch_tokens: int,
     ranks: Ranks,
 ) -> WeakStates:
-    """Compute the states of all samples that are drawn, unless they are there; each rank a part.
+    """Compute the states of all drawn samples, unless they exist; each rank does a share.
 
     Parameters
     ----------
     folder : Path
-        For the files.
+        Folder for the files.
     model : Path
         The weak model.
     precision : {"auto", "bf16", "fp32"}
-        Of its weights.
+        Precision of its weights.
     table : TokenTable
-        Of the samples.
+        Table of the samples.
     drawn : ndarray of int
         Rows of the table, in any order, some of them several times.
     max_batch_tokens : int
-        Of a forward pass.
+        Most tokens of a forward pass.
     ranks : Ranks
         The processes that share the work.
 
@@ -128,8 +128,8 @@ def fill_weak_states(
 
 
 def _are_sound(folder: Path, ranks: Ranks) -> bool:
-    """Say whether all states are there as they were written; each rank looks at a part of them."""
-    # Looked at by one rank, so that none sees what another has written since.
+    """Say whether all states are as they were written; each rank checks some of them."""
+    # Read by one rank, so that no rank sees what another has written since.
     layout = ranks.from_first(lambda: _read_layout(folder))
     if layout is None:
         return False
@@ -146,7 +146,7 @@ def _is_sound(path: Path, expected: str) -> bool:
 
 
 def _read_layout(folder: Path) -> dict[str, Any] | None:
-    """Return what says where the states are; None where it is missing or damaged."""
+    """Return the layout, which says where the states are; None if it is missing or damaged."""
     try:
         layout = unseal((folder / _LAYOUT).read_bytes())
     except FileNotFoundError:
