@@ -64,7 +64,7 @@ def run_checks(
     workers : int
         Number of processes.
     timeout_s : float
-        Time limit of one check.
+        Time limit of one check, in seconds.
 
     Yields
     ------

@@ -141,7 +141,7 @@ def generate(
     prompt_ids : sequence of list of int
         Token ids of each prompt.
     max_new_tokens : int
-        Longest continuation.
+        Longest continuation, in tokens.
     stop_token_ids : sequence of int
         Any of them ends a continuation.
     sampling : Sampling, optional

@@ -88,7 +88,7 @@ def write_static(
     prompt_ids : sequence of list of int
         Token ids of each prompt, at least one.
     max_new_tokens : int
-        Longest continuation.
+        Longest continuation, in tokens.
     stop_token_ids : sequence of int
         Any of them ends a continuation.
     slots : int
