@@ -148,7 +148,7 @@ def task_inputs(
     tasks : iterable of str
         Names of tasks that ship with wmss, or paths of YAML files.
     folder : str or None
-        The folder with ``NAME.jsonl``, or a file of another kind, for each task that ships.
+        The folder with ``NAME.jsonl``, or a file NAME of another kind, for each task that ships.
     files : mapping of str to str
         Further files of rows, or data sets of one file, by name. A name that ships with wmss means
         that task.

@@ -100,7 +100,7 @@ def _scored(
 
 
 def _band(length: int, window: int, device: torch.device) -> Tensor:
-    """Return which tokens each one attends to, ``[length, length]``: the last `window`."""
+    """Return what each token attends to, ``[length, length]``: the last `window`, with itself."""
     places = torch.arange(length, device=device)
     distance = places[:, None] - places
     return (distance >= 0) & (distance < window)

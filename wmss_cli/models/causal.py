@@ -38,7 +38,7 @@ def device() -> torch.device:
     """Return this process's device: the GPU of its local rank, or the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    # If Slurm shows each task only one GPU, that GPU has index 0.
+    # If Slurm shows each process only one GPU, that GPU has index 0.
     rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if count > 1 and rank >= count:
         raise ConfigError(

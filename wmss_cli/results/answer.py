@@ -111,7 +111,7 @@ def _limits(found: Findings) -> Iterator[str]:
         )
     elif single:
         names = [arm.arm for arm in found.arms if arm.gap and not arm.gap.covers_seeds]
-        yield f"Seeds are not covered for {', '.join(names)}: each shares only one with it."
+        yield f"Seeds are not covered for {', '.join(names)}: each shares only one seed with it."
     partial = [arm.key for arm in found.arms if 0 < len(arm.seeds) < arm.planned]
     none = [arm.key for arm in found.arms if not arm.seeds]
     if partial:
