@@ -83,7 +83,7 @@ def test_only_the_rows_of_the_split_count(file: Path) -> None:
         ('{"id": "a", "question": "?", "answer": null}', "sums.jsonl:1: 'answer' must be text"),
         ('{"id": "a", "question": "?", "answer": true}', "'answer' must be text or a number"),
         ('{"id": "a", "question": " ", "answer": "2"}', "'question' must be .* not empty"),
-        (GOOD + GOOD, "sums.jsonl:2: the id 'a' occurs twice"),
+        (GOOD + GOOD, "sums.jsonl:2: the id 'a' is given twice"),
         ("\n", "sums.jsonl: no rows; task sums needs"),
     ],
 )

@@ -64,8 +64,8 @@ def test_a_task_of_ones_own_is_one_yaml_file(tmp_path: Path) -> None:
             {},
             "gsm8k: task_data is not set; name the folder that 'wmss data",
         ),
-        (["gsm8k", "gsm8k"], "data", {}, "task gsm8k is named twice"),
-        (["gsm8k"], "data", {"gsm8k": "x.jsonl"}, "task gsm8k is named twice"),
+        (["gsm8k", "gsm8k"], "data", {}, "task gsm8k is given twice"),
+        (["gsm8k"], "data", {"gsm8k": "x.jsonl"}, "task gsm8k is given twice"),
         (["nowhere.yaml"], None, {}, "nowhere.yaml: no such task"),
     ],
 )

@@ -118,7 +118,9 @@ def problems_of(
             break
         problem = _problem(task, row, where, style)
         if problem.id in problems:
-            raise ConfigError(f"{where}: the id {problem.id!r} occurs twice; give each row its own")
+            raise ConfigError(
+                f"{where}: the id {problem.id!r} is given twice; give each row its own"
+            )
         problems[problem.id] = problem
     return list(problems.values())
 

@@ -164,7 +164,7 @@ def task_inputs(
         spec = find_spec(reference)
         task = read_spec(spec)
         if f"{TASK_ROLE}{task.name}" in inputs or task.name in files:
-            raise ConfigError(f"task {task.name} is named twice; name it once")
+            raise ConfigError(f"task {task.name} is given twice; give it once")
         inputs[f"{TASK_ROLE}{task.name}"] = str(_rows_path(task, spec, folder))
         inputs[f"{SPEC_ROLE}{task.name}"] = str(spec)
     for name, path in files.items():
