@@ -124,9 +124,9 @@ def test_seeds_that_do_not_belong_together_are_one_line(tmp_path: Path) -> None:
     assert "named twice; name each evaluation once" in line
     again = write_arm(tmp_path / "again", (0,), 7)
     line = error_of(invoke("compare", joined([weak[0], *again]), joined(strong)))
-    assert "both are of seed 0; give each seed once" in line
+    assert "both have seed 0; give each seed once" in line
     line = error_of(invoke("compare", weak[0], joined(strong)))
-    assert "one training, of seed 0, against 2 of the other side" in line
+    assert "one training, with seed 0, against 2 on the other side" in line
     short = [write_evaluation(tmp_path / f"short-{i}", [True] * 5) for i in range(2)]
     assert "15 problems are in one only" in error_of(invoke("compare", joined(weak), joined(short)))
 

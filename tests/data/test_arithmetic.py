@@ -95,7 +95,7 @@ def test_pretraining_has_all_parts_but_not_the_task() -> None:
 
 
 def test_too_many_of_a_kind_is_an_error_and_not_a_hang() -> None:
-    with pytest.raises(AssertionError, match="hardly more than"):
+    with pytest.raises(AssertionError, match="barely more than"):
         arithmetic.pretrain_records(60_000, seed=0)
 
 

@@ -163,7 +163,7 @@ def _change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_change("messages.0.role", "system"), "expected the roles user, assistant; found system"),
         (_change("messages.0.content", None), "the user's content is not a text"),
         (_change("messages.1.content", " "), "the assistant's content is empty"),
-        (_change("messages.1.content", "\ud83d"), "the assistant's content holds half of"),
+        (_change("messages.1.content", "\ud83d"), "the assistant's content contains half of"),
         (_change("messages.0.info", [1]), "the user's info is not an object"),
         (
             lambda row: row["messages"][0]["info"].update(test_case="assert", reference_answer=""),
@@ -374,18 +374,18 @@ def test_tests_that_cannot_be_read_matter_only_without_a_reference(
     ("row", "problem"),
     [
         ({"messages": [{"role": "system", "content": "Hi."}, *CHAT]}, "wmss writes its own system"),
-        ({"conversations": TURNS * 2}, "of several turns, write one question and one answer"),
-        ({"instruction": "a", "input": "", "output": "b"}, "call instruction, with input behind"),
-        ({"question": "a", "answer": "b"}, "call question prompt, and what the model"),
+        ({"conversations": TURNS * 2}, "split several turns into records with one question and"),
+        ({"instruction": "a", "input": "", "output": "b"}, "rename instruction, followed by input"),
+        ({"question": "a", "answer": "b"}, "rename question to prompt, and what the model"),
         (
             {"problem": "a", "solution": "b", "answer": "c"},
-            "call problem prompt, solution completio",
+            "rename problem to prompt, solution to completion",
         ),
-        ({"prompt": "a", "response": "b"}, "call response completion"),
+        ({"prompt": "a", "response": "b"}, "rename response to completion"),
         ({"text": "a"}, "neither messages nor prompt and completion among its keys (text)"),
         ({"prompt": "a", "completion": 3}, "completion is not a text: 3"),
         ({"prompt": "a", "completion": "b", "reference_answer": True}, "reference_answer is not a"),
-        ({"messages": "Hi."}, "messages is no list: 'Hi.'"),
+        ({"messages": "Hi."}, "messages is not a list: 'Hi.'"),
     ],
 )
 def test_what_is_no_record_says_what_it_is(

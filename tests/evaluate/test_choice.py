@@ -34,7 +34,7 @@ def test_without_a_gpu_auto_is_static(drawn: bool) -> None:
     [
         (None, None, "vllm", "vLLM is installed"),
         (None, "no flash", "vllm", "vLLM is installed"),
-        ("no vLLM", None, "continuous", "flash attention is there; for vllm: no vLLM"),
+        ("no vLLM", None, "continuous", "flash attention is installed; for vllm: no vLLM"),
         ("no vLLM", "no flash", "static", "for vllm: no vLLM; for continuous: no flash; without"),
     ],
 )

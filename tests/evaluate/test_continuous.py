@@ -52,7 +52,7 @@ def test_nothing_to_write(model: PreTrainedModel) -> None:
 def test_what_transformers_made_of_the_model_is_looked_at(model: PreTrainedModel) -> None:
     check_attention(model)
     model.to("meta")
-    with pytest.raises(ConfigError, match="continuous: transformers attends with sdpa; without"):
+    with pytest.raises(ConfigError, match="continuous: transformers uses attention sdpa; without"):
         check_attention(model)
     for flash in ("flash_attention_3", "kernels-community/flash-attn2"):
         model.config._attn_implementation_internal = flash

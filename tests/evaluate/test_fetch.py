@@ -221,7 +221,7 @@ def test_another_order_and_other_white_space_are_the_same_rows(
     ("rows", "message"),
     [
         (ROWS[:1], "first@0123456: 1 problems, but Tiny has 2"),
-        ([ROWS[0], {"question": "1 + 2?", "answer": "4"}], "the rows say something else"),
+        ([ROWS[0], {"question": "1 + 2?", "answer": "4"}], "the content of the rows differs"),
         ([{"question": "1 + 1?"}] * 2, "row 1: not as tiny was published"),
     ],
 )
@@ -243,7 +243,7 @@ def test_what_is_there_already_is_kept_if_it_is_right(tiny: Task, tmp_path: Path
     assert there.stat().st_mtime_ns == before
 
     there.write_text(there.read_text().replace("3", "4"))
-    with pytest.raises(ConfigError, match=r"tiny.jsonl: the rows say something else"):
+    with pytest.raises(ConfigError, match=r"tiny.jsonl: the content of the rows differs"):
         fetch(tiny, tmp_path)
 
 
@@ -263,5 +263,5 @@ def test_a_folder_has_published_files_or_ours(tiny: Task, tmp_path: Path) -> Non
 
 
 def test_a_folder_without_the_files_names_those_it_lacks(tiny: Task, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"a/first/x.json is not there; .*a/second/y.json"):
+    with pytest.raises(ConfigError, match=r"a/first/x.json does not exist; .*a/second/y.json"):
         fetch(tiny, tmp_path / "data", tmp_path)

@@ -57,15 +57,15 @@ def test_a_task_of_ones_own_is_one_yaml_file(tmp_path: Path) -> None:
     ("tasks", "folder", "files", "message"),
     [
         (["gsm8"], "data", {}, "task gsm8: unknown; did you mean gsm8k"),
-        (["zebra"], "data", {}, "task zebra: unknown; there are aime2025, amc23"),
+        (["zebra"], "data", {}, "task zebra: unknown; the tasks are aime2025, amc23"),
         (
             ["gsm8k"],
             None,
             {},
             "gsm8k: task_data is not set; name the folder that 'wmss data",
         ),
-        (["gsm8k", "gsm8k"], "data", {}, "task gsm8k stands twice"),
-        (["gsm8k"], "data", {"gsm8k": "x.jsonl"}, "task gsm8k stands twice"),
+        (["gsm8k", "gsm8k"], "data", {}, "task gsm8k is given twice"),
+        (["gsm8k"], "data", {"gsm8k": "x.jsonl"}, "task gsm8k is given twice"),
         (["nowhere.yaml"], None, {}, "nowhere.yaml: no such task"),
     ],
 )

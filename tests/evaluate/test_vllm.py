@@ -85,7 +85,7 @@ def test_it_never_takes_the_gpu_of_another_process(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vllm, "device", lambda: torch.device("cuda", 3))
-    with pytest.raises(ConfigError, match="takes the first GPU that it sees, and this process has"):
+    with pytest.raises(ConfigError, match="uses the first GPU that it sees, and this process has"):
         load_vllm(tiny_model, "float32", None)
 
 

@@ -103,7 +103,9 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 
 def test_a_factor_too_large_is_refused(tmp_path: Path) -> None:
     base, strong = (make_tiny_model(tmp_path / name, seed=i) for i, name in enumerate("ab"))
-    with pytest.raises(ConfigError, match=r"is not finite beyond it by 1e\+39; choose a smaller"):
+    with pytest.raises(
+        ConfigError, match=r"is not finite when extrapolated by 1e\+39; choose a smaller"
+    ):
         extrapolate(base, strong, 1e39, tmp_path / "out")
 
 

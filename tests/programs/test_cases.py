@@ -50,17 +50,17 @@ def test_forms_of_tests(test_case: dict[str, Any] | None, tests: Tests | None) -
 @pytest.mark.parametrize(
     ("test_case", "problem"),
     [
-        ({"test_code": "assert ("}, "no Python"),
+        ({"test_code": "assert ("}, "not Python"),
         ({"test_code": "x = 1"}, "tests nothing"),
-        ({"test_code": 5}, "no text"),
-        ({"test_code": "assert f()", "test_entry_point": ["f"]}, "no name"),
-        ({"inputs": [[1]], "outputs": [1], "fn_name": 7}, "no name"),
+        ({"test_code": 5}, "not text"),
+        ({"test_code": "assert f()", "test_entry_point": ["f"]}, "not a name"),
+        ({"inputs": [[1]], "outputs": [1], "fn_name": 7}, "not a name"),
         ({"inputs": ["1"], "outputs": []}, "two lists of the same length"),
         ({"inputs": "1", "outputs": "1"}, "two lists of the same length"),
-        ({"input_output": "{"}, "no JSON"),
-        ({"input_output": "[1]"}, "no object"),
-        ({"inputs": [1], "outputs": [1], "fn_name": "f"}, "no list"),
-        ({"inputs": ["x"], "outputs": [1], "fn_name": "f"}, "no JSON"),
+        ({"input_output": "{"}, "not JSON"),
+        ({"input_output": "[1]"}, "not an object"),
+        ({"inputs": [1], "outputs": [1], "fn_name": "f"}, "not a list"),
+        ({"inputs": ["x"], "outputs": [1], "fn_name": "f"}, "not JSON"),
     ],
 )
 def test_tests_that_cannot_be_read(test_case: dict[str, Any], problem: str) -> None:

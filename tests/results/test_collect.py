@@ -118,8 +118,8 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path: Path) -> None:
     }
     assert found.missing[0].arms == ["sft"]
     told = " ".join(answer(found))
-    assert "Not all seeds are evaluated yet of sft." in told
-    assert "No result yet of ceda." in told
+    assert "Not all seeds have been evaluated yet for sft." in told
+    assert "No result yet for ceda." in told
     assert "3 of 19 steps have no result (1 failed, 1 unfinished, 1 not begun)" in missing_line(
         found
     )
@@ -133,13 +133,13 @@ def test_an_arm_that_cannot_be_compared_yet_is_said_to_be_so(tmp_path: Path) -> 
     assert of(found, "ceda").gap is None
     told = answer(found)
     assert told[0].startswith("m1 does not differ from sft by more than noise")
-    assert told[1].startswith("Not compared with sft: ceda, without a seed in common with it")
+    assert told[1].startswith("Not compared with sft: ceda (no seed in common with it")
 
 
 def test_a_study_that_has_not_begun_is_a_report_too(tmp_path: Path) -> None:
     study = plan(ARMS[:2], (0,))
     found = collect(Sources(study, {label: tmp_path / label for label in study.labels()}), [])
-    assert answer(found) == ["No arm is evaluated yet."]
+    assert answer(found) == ["No arm has been evaluated yet."]
     assert {one.state for one in found.missing} == {"not begun"}
 
 
@@ -158,5 +158,5 @@ def test_other_problems_in_one_task_are_refused(tmp_path: Path) -> None:
     shutil.rmtree(paths["eval-ceda-s0"])
     rows = answers({"gsm8k": 39, "humaneval": 20}, 0.5, 0, "%d")
     write_evaluation(paths["eval-ceda-s0"], rows)
-    with pytest.raises(ConfigError, match="1 problems are not those of the other evaluations"):
+    with pytest.raises(ConfigError, match="1 problems are not in all evaluations"):
         collect(Sources(study, paths), [Task(name="gsm8k", title="GSM8K")])

@@ -56,7 +56,7 @@ def test_only_what_both_have_is_compared() -> None:
 
 
 def test_other_problems_cannot_be_compared() -> None:
-    with pytest.raises(ConfigError, match=r"task sums: 1 problems stand on one side only .*q2"):
+    with pytest.raises(ConfigError, match=r"task sums: 1 problems are on one side only .*q2"):
         compare(shares(sums="11"), shares(sums="110"))
 
 
@@ -117,7 +117,7 @@ def test_the_same_id_with_another_answer_is_another_problem(tmp_path: Path) -> N
         rows = [row("a", 0, True, reference)]
         write_parquet(folder / "generations.parquet", rows, GENERATION)
         found.append(read_shares(folder))
-    with pytest.raises(ConfigError, match=r"2 problems stand on one side only .first: a"):
+    with pytest.raises(ConfigError, match=r"2 problems are on one side only .first: a"):
         compare(*found)
 
 

@@ -110,7 +110,7 @@ def test_a_run_in_which_nothing_is_evaluated_is_one_line(tmp_path: Path) -> None
     (tmp_path / "run").mkdir()
     study = Study(models={"": ""}, arms=[], seeds=[], compare_with=None, tables=[], runs=[])
     write_study(tmp_path / "run", study, {}, [])
-    with pytest.raises(ConfigError, match="nothing is evaluated yet; 'wmss report RUN_DIR'"):
+    with pytest.raises(ConfigError, match="nothing has been evaluated yet; 'wmss report RUN_DIR'"):
         gather([f"a={tmp_path / 'run'}"])
 
 
@@ -121,5 +121,5 @@ def test_arms_are_paired_by_the_seeds_of_their_trainings(tmp_path: Path, other: 
     assert [one.seed for one in left] == [one.seed for one in right] == [0, 1]
     base = [open_evaluation(other)]
     assert paired_by_seed(base, second) == (base, second)
-    with pytest.raises(ConfigError, match="one training, of seed 0, against 2"):
+    with pytest.raises(ConfigError, match="one training, with seed 0, against 2"):
         paired_by_seed(first[:1], second)

@@ -97,7 +97,7 @@ def test_a_study_of_which_nothing_is_done_is_a_page(found: Findings, tmp_path: P
     nowhere = {label: tmp_path / label for label in found.study.labels()}
     empty = collect(Sources(found.study, nowhere), [])
     page = render_html(empty)
-    assert "No arm is evaluated yet." in page
+    assert "No arm has been evaluated yet." in page
     assert page.count("<td>not begun</td>") == len(found.study.labels())
 
 

@@ -148,7 +148,7 @@ def test_a_broken_row_is_reported_with_its_file_and_line(tmp_path: Path) -> None
     assert manifest.metrics["rejected"] == {"unreadable": 2}
     assert manifest.metrics["first_unreadable"][0] == (
         f"{second}:2: neither messages nor prompt and completion among its keys (text); "
-        "call the question prompt and the answer completion"
+        "rename the question to prompt and the answer to completion"
     )
 
 
@@ -477,7 +477,7 @@ def test_nothing_kept_says_why_with_the_first_examples(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{path}: none of 4 records kept (2 wrong_answer, 1 unreadable, 1 no_reference): "
         f"{path}:1: unreadable, neither messages nor prompt and completion among its keys (text); "
-        "call the question prompt and the answer completion; "
+        "rename the question to prompt and the answer to completion; "
         f"{path}:2: wrong_answer, answer '3', reference '2'; "
         f"{path}:3: no_reference, neither a reference answer nor a test to check the answer by; "
         f"see {tmp_path / 'curated.partial' / 'rejected.parquet'}"

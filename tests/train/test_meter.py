@@ -98,7 +98,7 @@ def test_where_flops_cannot_be_counted_it_is_said_once(
     told = [meter.measure(step, 1.0, LENGTHS, HEAD_TOKENS, alone) for step in (1, 2)]
     assert [(row["mfu"], row["share_of_limit"]) for row in told] == [(None, None)] * 2
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("mfu and share_of_limit are not known: strong model: qwen3_moe is a")
+    assert line.startswith("mfu and share_of_limit are unknown: strong model: qwen3_moe is a")
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_only_damaged_checkpoints_are_an_error_every_time(job: Job, tmp_path: Pa
         codes, error = run_workers(again, tmp_path / attempt)
         assert codes == [6]
         assert error is not None
-        assert "none of 1 checkpoints holds its hashes" in error["message"]
+        assert "none of 1 checkpoints matches its hashes" in error["message"]
 
 
 def test_nan_stops_the_run_with_step_ids_and_the_last_checkpoint(job: Job, tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def test_a_rank_whose_thread_is_silent_is_behind_whatever_it_said() -> None:
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_where_all_are_at_the_same_place_none_is_blamed(ranks: int) -> None:
     said = str(judged(*(place(605, 9) for _ in range(ranks))))
-    assert said.startswith(f"none of the {ranks} ranks has gone on for 10 min, since step 41;")
+    assert said.startswith(
+        f"none of the {ranks} ranks has made progress for 10 min, since step 41;"
+    )
 
 
 RANK = """

@@ -1,1 +1,1 @@
-"""Is this answer right? It is found in a completion and compared with a reference."""
+"""Find an answer in a completion, and compare it with a reference."""

@@ -1,7 +1,7 @@
-r"""One character for what looks or means the same, so that all that follows reads ASCII and LaTeX.
+r"""Replaces characters that look or mean the same by one, so that all else reads ASCII and LaTeX.
 
 Models write a minus as U+2212, thin spaces between thousands, full-width digits and full stops,
-invisible characters, superscripts and emoji. No other module has to know them.
+invisible characters, superscripts and emoji. No other module needs to know them.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ _SUPERSCRIPTS = {
 _SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _SUPERSCRIPT = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
 _SUBSCRIPT = re.compile(f"[{''.join(_SUBSCRIPTS)}]+")
-# Behind a number, a power of metres and not of a variable.
+# After a number, a power of metres and not of a variable.
 _AREA = re.compile(r"(?<=\d)\s?([ckdm]?m)([²³])")
 # A space, or an apostrophe as in Switzerland, between groups of three digits.
 _THOUSANDS = re.compile(
     r"(?<![\d.,])(\d{1,3})((?:[\u00a0\u2004-\u200a\u202f\u205f'’]\d{3})+)(?!\d)"  # noqa: RUF001
 )
-# ½ is a fraction, and behind a digit a part of a mixed number.
+# ½ is a fraction, and after a digit a part of a mixed number.
 _FRACTIONS = {
     chr(code): unicodedata.normalize("NFKC", chr(code)).replace("\N{FRACTION SLASH}", "/")
     for code in (*range(0xBC, 0xBF), *range(0x2150, 0x2190))
     if unicodedata.decomposition(chr(code)).startswith("<fraction>")
 }
 _FRACTION = re.compile(rf"(\d?)([{''.join(_FRACTIONS)}])")
-# Thousands in digits of full width.
+# Thousands in full-width digits.
 _WIDE_THOUSANDS = re.compile(
     r"(?<![\d.,，．])[０-９]{1,3}(?:，[０-９]{3})+(?![\d，])"  # noqa: RUF001
 )
-# An en dash stands for a minus only before a value, and where it joins nothing.
+# An en dash is a minus only before a value, and if it joins nothing.
 _DASH_MINUS = re.compile(r"(?<![\w)\]}$.%–—])–(?=[\d.√π$\\(])")  # noqa: RUF001
 _FULL_STOP = re.compile(r"[。｡](?=[^\s\n])")
 _COMMA = re.compile(r"[，、､](?=[^\s\n])")  # noqa: RUF001
@@ -48,18 +48,18 @@ _SAME = {
     **{"∗": "*", "∶": ":", "。": ".", "｡": ".", "、": ",", "､": ","},  # noqa: RUF001
     **{"℃": "°C", "℉": "°F", "º": "°", "˚": "°", "∣": "|", "〜": "~", "➕": "+", "➗": "÷"},  # noqa: RUF001
 }
-# Symbols that mean something in mathematics; all others are decoration.
+# Symbols with a meaning in mathematics; all others are decoration.
 _KEPT_SYMBOLS = frozenset("°")
 _DECORATION = frozenset("∎□■▪▫◻◼✓✔✅☑➡→⇒⟹")
 
 
 def plain_characters(text: str) -> str:
-    r"""Return a text in which each character of these kinds has its plain counterpart.
+    r"""Return a text with the characters of these kinds replaced by plain ones.
 
-    Minus signs, full-width and other digits, letters and punctuation, thin spaces between
-    thousands, superscripts (as ``^{2}``) and subscripts; invisible characters, emoji and the
-    box at the end of a proof go. Dashes between words, mathematical signs and letters of any
-    language stay.
+    Replaced are minus signs, full-width and other digits, letters and punctuation, thin spaces
+    between thousands, superscripts (by ``^{2}``) and subscripts. Removed are invisible characters,
+    emoji and the box at the end of a proof. Dashes between words, mathematical signs and letters
+    of any language stay.
 
     Examples
     --------

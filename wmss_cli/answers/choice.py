@@ -1,4 +1,4 @@
-r"""Grade multiple-choice questions: which letter or which option's value a completion names."""
+r"""Grades multiple-choice questions by the letter, or the value of an option, in a completion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKS = re.compile(
     r"\\[()\[\],;:! ]|(?<![\w)}])\*|\*(?![\w(\\])|\*\*|[$_`\"']|\\(?:left|right|quad)"
 )
 _CONTRACTED_NOT = re.compile(r"(?:n['’]t\b|(?<=\bcan)not\b)")  # noqa: RUF001
-# A letter is alone unless it is a part of a word; Chinese has no spaces, so \b will not do.
+# A letter is alone unless it is part of a word; Chinese has no spaces, so \b does not work.
 _ALONE = r"(?<![A-Za-zÀ-ÿ\\]){}(?![A-Za-zÀ-ÿ])"
 _DENY = (
     r"(?:\b(?:not|cannot|neither|never|rather\s+than|instead\s+of|eliminate|exclude|rule\s+out)"
@@ -53,18 +53,18 @@ _CHOSEN = re.compile(
     r"\s*:?\s*\Z",
     re.IGNORECASE,
 )
-# Each text fits in one way only: with two, a list of letters would take exponential time.
+# Each text matches in one way only: with two, a list of letters would take exponential time.
 _JOINED = r"\s*(?:(?:,\s*)?(?:or|and|nor|ou|oder|y|o|et|und|或|和)\b|[,/&])\s*"
 _LETTERS = 5
 
 
 class Letters:
-    """Reads the letters from A on.
+    """Reads the letters of options, starting from A.
 
     Parameters
     ----------
     count : int
-        How many letters there are.
+        Number of letters.
     """
 
     def __init__(self, count: int) -> None:
@@ -93,15 +93,15 @@ class Letters:
         if match := self._only.fullmatch(text):
             return _letter(match)
         match = self._label.match(text)
-        # "(A) is too small, so (B)" is no label of one option.
+        # "(A) is too small, so (B)" does not label one option.
         if match is None or self.named(text[match.end() :]):
             return None
         return _letter(match)
 
     def named(self, text: str) -> list[str | None]:
-        """Return the letters that a text names and does not deny, in their order.
+        """Return the letters that a text names and does not negate, in order.
 
-        Several in one breath ("A or B") are one None: they choose nothing.
+        Several joined ones ("A or B") count as one None: they choose nothing.
 
         Examples
         --------
@@ -128,7 +128,7 @@ class Letters:
 
 
 def labelled(text: str) -> str | None:
-    r"""Return what follows the label of an option, with which a text begins.
+    r"""Return what follows the label of an option at the beginning of a text.
 
     Examples
     --------
@@ -161,7 +161,7 @@ def _letter(match: re.Match[str]) -> str:
 
 
 def _is_chosen(text: str, match: re.Match[str]) -> bool:
-    """Say whether a letter is named as a choice where letters are persons, too."""
+    """Return whether a letter is chosen in a text whose letters are also persons."""
     in_brackets = match[0].startswith("(")
     return (
         in_brackets or _CHOSEN.search(text, max(0, match.start() - 40), match.start()) is not None
@@ -169,7 +169,7 @@ def _is_chosen(text: str, match: re.Match[str]) -> bool:
 
 
 def _is_symbol(text: str, match: re.Match[str]) -> bool:
-    """Say whether a letter is part of a formula, as in ``E = mc^2``."""
+    """Return whether a letter is part of a formula, as in ``E = mc^2``."""
     if match[0].startswith("("):
         return False
     before, after = text[: match.start()].rstrip(), text[match.end() :]
@@ -177,16 +177,17 @@ def _is_symbol(text: str, match: re.Match[str]) -> bool:
 
 
 def _is_article(text: str, match: re.Match[str]) -> bool:
-    """Say whether a letter is a word, as in "A car", and not as in "A is right"."""
+    """Return whether a letter is an article, as in "A car", unlike in "A is right"."""
     return match[0] == "A" and _NOUN.match(text, match.end()) is not None
 
 
 def check_choice(text: str, gold: str, options: Sequence[str] = ()) -> Verdict:
     r"""Compare the chosen letter of a multiple-choice question with that of the reference.
 
-    The first place with a letter, or with the value of exactly one option, counts: the last box;
-    what follows the last "the answer is"; the whole answer; the letter that is named last and is
-    not denied; the last formula or number. Letters in one breath ("A or B") choose nothing.
+    The first place that names a letter, or the value of exactly one option, counts. The places
+    are: the last box; what follows the last "the answer is"; the whole answer; the last letter
+    that is named and not negated; the last formula or number. Joined letters ("A or B") choose
+    nothing.
 
     Parameters
     ----------
@@ -195,8 +196,8 @@ def check_choice(text: str, gold: str, options: Sequence[str] = ()) -> Verdict:
     gold : str
         The letter, alone or with the text of its option.
     options : sequence of str
-        In the order of their letters, with or without these. Without them only letters count,
-        from A to E.
+        The options in the order of their letters, with or without the letters. Without options
+        only the letters A to E count.
 
     Examples
     --------
@@ -220,7 +221,7 @@ def check_choice(text: str, gold: str, options: Sequence[str] = ()) -> Verdict:
 
 
 class _Choice(NamedTuple):
-    """What a place chooses; no letter where it names several."""
+    """The choice at a place; no letter if it names several."""
 
     letter: str | None
     text: str
@@ -228,11 +229,11 @@ class _Choice(NamedTuple):
 
 
 def _choices(answer: str, letters: Letters, options: Sequence[str]) -> Iterator[_Choice]:
-    """Yield what each place chooses, in the order of what counts."""
+    """Yield what each place chooses, in order of priority."""
     for place, text in _places(answer):
         value = labelled(text) if options else None
         if value and (other := _option(value, options, prose=is_prose(value))):
-            # "(C) 120", where 120 is the value of D, chooses neither.
+            # "(C) 120" chooses neither C nor D if 120 is the value of D.
             letter = letters.only(text)
             yield _Choice(other if letter in (None, other) else None, text, place)
         elif letter := letters.only(text) or _option(text, options, prose=is_prose(text)):
@@ -256,7 +257,7 @@ def _places(answer: str) -> Iterator[tuple[Place, str]]:
 
 
 def _option(text: str, options: Sequence[str], prose: bool) -> str | None:
-    """Return the letter of the only option that a text is equal to, in prose to the word."""
+    """Return the letter of the only option equal to a text; words must match exactly."""
     if prose:
         equal = [writing(text) == writing(option) for option in options]
     else:

@@ -1,4 +1,4 @@
-"""Compare an answer with a reference: by writing, as amounts and numbers, by math-verify.
+"""Compare an answer with a reference: as text, as amounts and numbers, or by math-verify.
 
 Nothing here limits the time: :mod:`wmss_cli.answers.pool` runs it in processes that it can kill.
 """
@@ -22,16 +22,16 @@ from wmss_cli.answers.number import decimals_equal, exact_value, per_hundred
 from wmss_cli.answers.plain import amounts_equal, decide
 from wmss_cli.answers.writing import congruence, in_radians, tidy
 
-# It warns in every process that its own time limit is off; the pool has the limit.
+# It warns in every process that its own time limit is off; the pool limits the time.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
-# A formula in dollars or LaTeX brackets, and nothing else.
+# A single formula in dollars or LaTeX brackets.
 _ONE_MARKED = re.compile(
     r"\$\$((?:[^$\\]|\\.)+)\$\$|\$((?:[^$\\]|\\.)+)\$"
     r"|\\\(((?:[^\\]|\\[^()])+)\\\)|\\\[((?:[^\\]|\\[^\[\]])+)\\\]"
 )
 _BOX_START = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
-# More words between two boxes of a reference, and the first one is a step.
+# If there are more words between two boxes of a reference, the first one is a step.
 _WORDS_BETWEEN = 4
 _WORD = re.compile(r"[^\W_]")
 _TUPLE = re.compile(r"\((?=[^()]*,)[^()]*\)")
@@ -39,21 +39,21 @@ _COMMANDS = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}|\\[A-Za-z]+")
 _VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 
 DECIMAL_PLACES = 6
-"""Decimals to which an answer is compared where one side is a decimal number."""
+"""Decimals to which an answer is compared if one side is a decimal number."""
 
 
 def is_equal(answer: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> bool:
-    """Say whether two formulas, numbers or words are the same."""
+    """Return whether two formulas, numbers or words are the same."""
     return compare(answer, gold, decimal_places) is True
 
 
 def compare(answer: str, gold: str, decimal_places: int) -> bool | None:
-    """Compare by the cheapest way that decides.
+    """Compare in the cheapest way that decides.
 
     Returns
     -------
     bool or None
-        None where the reference cannot be read.
+        None if the reference cannot be read.
     """
     answer, gold = tidy(answer), tidy(gold)
     if is_delimited(answer):
@@ -71,7 +71,7 @@ def compare(answer: str, gold: str, decimal_places: int) -> bool | None:
     assert percent is not None
     if _compare_values(_hundredth(percent), gold, decimal_places):
         return True
-    # 18 % for 18 leaves out the sign; 1/2 % for 1/2 is another value.
+    # 18 % for 18 only adds a percent sign; 1/2 % for 1/2 is a different value.
     return not _is_small(percent) and _compare_values(percent, gold, decimal_places)
 
 
@@ -104,7 +104,7 @@ def _compare_values(answer: str, gold: str, decimal_places: int) -> bool | None:
 def _values_equal(
     value: Any, reference: Any, written: Sequence[Decimal | Fraction | None], decimal_places: int
 ) -> bool:
-    """Compare two values; a plain number is taken with the digits that are written."""
+    """Compare two values; a plain number keeps all its written digits."""
     if (written[0] is None) != (written[1] is None):
         numbers = [number_of(value), number_of(reference)]
         sides = [
@@ -120,7 +120,7 @@ def _values_equal(
 
 @lru_cache(maxsize=16)
 def _parse_reference(gold: str) -> list[Any]:
-    """Return all that a reference may mean; it is read again for each place of an answer."""
+    """Return all possible meanings of a reference, read anew for each place of an answer."""
     if boxes(gold):
         found = [value for reading in readings(tidy(_last_boxes(gold))) for value in reading]
     elif is_delimited(gold) and is_delimited(_undelimited(gold)):
@@ -131,7 +131,7 @@ def _parse_reference(gold: str) -> list[Any]:
 
 
 def _last_boxes(gold: str) -> str:
-    """Return the last boxes of a reference that follow one another but for a few words."""
+    """Return the last boxes of a reference, with at most a few words between them."""
     parts = _BOX_START.split(gold)
     found = boxes(gold)
     count = 1
@@ -143,12 +143,12 @@ def _last_boxes(gold: str) -> str:
 
 
 def can_be_read(gold: str) -> bool:
-    """Say whether anything can be compared with a reference: a value, or the words of it."""
+    """Return whether a reference can be compared with: it has a value, or words."""
     return bool(_parse_reference(per_hundred(gold) or gold)) or _WORD.search(gold) is not None
 
 
 def _undelimited(text: str) -> str:
-    """Return the formula alone where a text is one marked formula."""
+    """Return the formula itself if a text is one marked formula."""
     match = _ONE_MARKED.fullmatch(text.strip())
     return tidy(next(filter(None, match.groups()))) if match else text
 
@@ -168,13 +168,13 @@ def _is_small(value: str) -> bool:
 
 
 def _is_tuple_for_list(answer: str, gold: str) -> bool:
-    """Say whether an ordered pair stands where values are listed, as (1, -2) for 1, -2."""
+    """Return whether an ordered pair is given for a list of values, as (1, -2) for 1, -2."""
     is_tuple = _TUPLE.fullmatch(answer) is not None
     return is_tuple and "," in gold and not re.search(r"[=(\[\\{;]", gold)
 
 
 def _is_other_case(answer: str, gold: str) -> bool:
-    """Say whether a variable is a capital in one and small in the other; math-verify ignores it."""
+    """Return whether a variable's case differs between the two, which math-verify ignores."""
     one, other = (set(_VARIABLE.findall(_COMMANDS.sub(" ", side))) for side in (answer, gold))
     folded = {name.lower() for name in one}, {name.lower() for name in other}
     return one != other and folded[0] == folded[1]

@@ -1,8 +1,8 @@
-r"""Where the answer stands in a completion.
+r"""Where the answer is in a completion.
 
-First the part that counts (:func:`extract_answer`), then the places in it, in the order in which
-they are asked (:func:`math_places`): a box, a statement such as "the answer is", the whole part
-where it is a formula, and last what stands at the end of its prose.
+First the part that counts (:func:`extract_answer`), then the places in it, in order of priority
+(:func:`math_places`): a box, a statement such as "the answer is", the whole part if it is a
+formula, and finally the value at the end of its prose.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BOX = re.compile(
 )
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _STATEMENT = re.compile(
-    # "The answer to the question is", "Final answer:", GSM8K's "####", a heading of its own line.
+    # "The answer to the question is", "Final answer:", GSM8K's "####", a heading on its own line.
     r"\banswers?\b[\"']*(?:\s+[^\s.:=]+){0,5}?\s*(?:\b(?:is|are|be|equals)\b|[:=])\s*[:\"']*"
     r"|\bfinal\s+result\s*(?:\bis\b|[:=])\s*"
     r"|^\#{4}(?!\#)(?!\s*(?:step|conclusion|solution|summary|explanation|verification|final)\b)"
@@ -46,13 +46,13 @@ _DELIMITED = re.compile(r"\\\(|\\\[|\$[^$]+\$", re.DOTALL)
 _TEXT_COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname)\w*\s*\{[^{}]*\}")
 _COMMAND = re.compile(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
-# "Therefore 5", "actually 5"; a function such as "sin 5" opens no sentence.
+# "Therefore 5", "actually 5"; a function such as "sin 5" does not start a sentence.
 _OPENING_WORD = re.compile(
     r"\s*(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?\b"
     r"|(?:log|ln|exp|sqrt|pi|minus|negative|USD|EUR|Rs|US)\b)"
     r"(?:(?:[A-Z][a-z]|[a-z]{2})[a-z]+[,:]?\s+\S*\d|[A-Za-z][a-z]+[,:]?\s[^\d\n]*=.*\d)"
 )
-# As with the letters of a choice, what is denied is not named.
+# As with the letters of a choice, what is negated does not count as named.
 _DENIED = re.compile(
     r"(?:\b(?:not|isn['’]t|rather\s+than|instead\s+of)\s+|不是\s*|而非\s*|并非\s*)"  # noqa: RUF001
     rf"[*`]*(?:{MARKED}|\\?\$?-?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?![\d.,/]*\d))[*`]*"
@@ -60,12 +60,12 @@ _DENIED = re.compile(
 _CONNECTIVE = re.compile(
     r"\b(?:not|but|so|since|because|therefore)\b|[^\W\d]\s?:\s|\w[.!?]\s+[A-Z][a-z]"
 )
-# Chinese, Japanese and Korean sentences have no spaces to count words by; a unit is no sentence.
+# Chinese, Japanese and Korean sentences have no spaces to count words; a unit is not a sentence.
 _SENTENCE = re.compile(
     r"\A\s*[\u3040-\u9fff\uac00-\ud7af]|(?<![\d.%])[\u3040-\u9fff\uac00-\ud7af]{2,}"
     r"|[\u3040-\u9fff\uac00-\ud7af]{5,}"
 )
-# Marks of a code block, of a quotation and of the cells of a table are no part of a sentence.
+# Marks of a code block, a quotation or table cells are not part of a sentence.
 _FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})\w*[ \t]*$|^[ \t]*>[ \t]+(?=[*$\\A-Za-z])", re.M)
 _TABLE_ROW = re.compile(r"^[ \t]*\|[ :-].*[ :-]\|[ \t]*$", re.M)
 _RULE = re.compile(r"[|:\s-]+")
@@ -73,18 +73,18 @@ _RATIO = re.compile(r"(?<=\bratio\b)([^.\n]{0,80}?)(\b\d+(?:\.\d+)?)\s+to\s+(?=\
 _LIST_NUMBER = re.compile(
     r"^[ \t]*(?:\d{1,2}[.)]|\(\d{1,2}\)|[-•])[ \t]+(?=\S*[^\W\d_]{2}|\S+ )", re.M
 )
-# "42 (6 * 7)", "1/4 (or 25%)", "366 downloads (60 + 180 + 126)": the value stands before.
+# "42 (6 * 7)", "1/4 (or 25%)", "366 downloads (60 + 180 + 126)": the value comes first.
 _REMARK = re.compile(
     r"(?P<value>[^\n]*[^\s(=+\-*/^_,\\])(?:\s|\\[ ,;:]|\\q?quad(?![a-z]))+"
     r"\((?P<inside>[^()]+)\)\.?"
 )
 
 
-# What a bracket belongs to: an operator, or words that lead to the value.
+# A bracket belongs to these: an operator, or words that lead to the value.
 _LEADS = re.compile(r"\\(?!(?:pi|infty|circ|theta|alpha|beta)\Z)[A-Za-z]+\Z|(?:\bis|[:=])\s*\}?\Z")
 _SUM = re.compile(r"(?:[\d\s.,$%=≈+\-*/×·÷]|\\(?:times|cdot|div|approx|%|\$))+")  # noqa: RUF001
 _SUM_SIGN = re.compile(r"\d\s*(?:[-+*/×·÷=≈]|\\(?:times|cdot|div|approx))\s*\\?\$?[\d.]|%|≈")  # noqa: RUF001
-# Words of a statement about the answer before it; with the first ones it does not hold.
+# Words of a statement about the answer before it; the first ones say that it is wrong.
 _WRONG = re.compile(r"(?:wrong|incorrect|false|not)\b", re.IGNORECASE)
 _REMARK_ON_IT = re.compile(
     r"(?:(?:indeed|also|both|clearly)\s+)?(?:correct|helpful|useful|consistent|reasonable"
@@ -100,10 +100,10 @@ class Found(NamedTuple):
     Attributes
     ----------
     place : str
-        ``boxed``, ``statement``, ``whole`` (a part that is nothing but the answer), ``prose``
+        ``boxed``, ``statement``, ``whole`` (a part that contains only the answer), ``prose``
         (the last formula or number of a text), ``last_number`` or ``last_letter``.
     texts : tuple of str
-        What stands there; where it can be taken in two ways, the likelier one first.
+        The text at that place; if it can be read in two ways, the likelier one first.
     """
 
     place: Place
@@ -113,9 +113,9 @@ class Found(NamedTuple):
 def extract_answer(text: str) -> str | None:
     r"""Return the part of a completion that counts as the answer.
 
-    That is what stands inside the last ``<answer>…</answer>`` after the thinking; without
-    answer tags, all that follows ``</think>``; without any tags, the whole text. What is
-    unfinished (thinking without an end, an answer or a last box that is cut off) is no answer.
+    This is the content of the last ``<answer>…</answer>`` after the thinking; without answer tags,
+    everything after ``</think>``; without any tags, the whole text. What is unfinished (thinking
+    without an end, an answer or a last box that is cut off) is not an answer.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def extract_answer(text: str) -> str | None:
     Returns
     -------
     str or None
-        The answer without surrounding white space, None if there is none.
+        The answer without surrounding white space; None if there is none.
 
     Examples
     --------
@@ -133,17 +133,17 @@ def extract_answer(text: str) -> str | None:
     'It is \\boxed{4}.'
     """
     part = answer_part(text)
-    # Inside of answer tags nothing is cut off.
+    # Inside answer tags nothing is cut off.
     if part is None or ("</answer>" not in text and _is_cut_off(part)):
         return None
     return part.strip() or None
 
 
 def boxes(text: str) -> list[str]:
-    r"""Return what stands in each ``\boxed{}`` or ``\fbox{}``, with balanced braces.
+    r"""Return the content of each ``\boxed{}`` or ``\fbox{}``, with balanced braces.
 
-    A box whose brace is never closed goes on to the end of the text; :func:`extract_answer` lets
-    such a one through only inside of ``<answer>…</answer>``, where it cannot be cut off.
+    A box whose brace is never closed extends to the end of the text; :func:`extract_answer` accepts
+    such a box only inside ``<answer>…</answer>``, where it cannot be cut off.
 
     Examples
     --------
@@ -177,13 +177,13 @@ def statement(text: str) -> str | None:
 
 
 def math_places(answer: str) -> Iterator[Found]:
-    r"""Yield where a mathematical answer may stand, in the order of what counts.
+    r"""Yield where a mathematical answer may be, in order of priority.
 
-    1. ``statement``: behind the last box, an answer that is stated there.
-    2. ``boxed``: the last box; or all boxes together, as a list. Where there is a box, nothing
-       else counts.
+    1. ``statement``: an answer that is stated after the last box.
+    2. ``boxed``: the last box; or all boxes together, as a list. If there is a box, nothing else
+       counts.
     3. ``statement``: what follows the last "the answer is" with a value, or the words of the last.
-    4. ``whole``: all of it, where it is one formula or number and no prose.
+    4. ``whole``: all of it, if it is one formula or number without prose.
     5. ``prose``: the value that its last sentence emphasises, or else the last formula there.
     6. ``last_number``: the last number there.
 
@@ -197,7 +197,7 @@ def math_places(answer: str) -> Iterator[Found]:
     if boxed:
         if (final := _stated(_passage(_behind_boxes(answer)), leading=True)) is not None:
             yield Found("statement", (final,))
-        # A value that is boxed again at the end is the last one all the same.
+        # A value that is boxed again at the end is still the last one.
         last = without_remark(boxes(answer)[-1])
         yield Found("boxed", (last, ", ".join(boxed)) if len(boxed) > 1 else (last,))
         return
@@ -212,7 +212,7 @@ def math_places(answer: str) -> Iterator[Found]:
 
 
 def without_remark(text: str) -> str:
-    r"""Return a value without the remark in brackets behind it.
+    r"""Return a value without a following remark in brackets.
 
     Examples
     --------
@@ -233,7 +233,7 @@ def _is_remark(inside: str) -> bool:
 
 
 def _passage(text: str) -> Passage:
-    """Return a text as what is asked for its values: no list numbers, nothing that is denied."""
+    """Return a text ready for reading its values: without list numbers and negated values."""
     text = _TABLE_ROW.sub(_cells, _FENCE.sub("", text))
     text = _RATIO.sub(r"\1\2:", _LIST_NUMBER.sub("", _DENIED.sub(" ", text)))
     text = join_thousands(text).strip()
@@ -250,9 +250,9 @@ def _statement_end(text: str) -> int | None:
 
 
 def _stated(passage: Passage, leading: bool) -> str | None:
-    """Return the value of the last statement that has one; if `leading`, only a value at once.
+    """Return the last statement's value; if `leading`, only one that follows at once.
 
-    Words count where no statement has a value: "The answer is 5. I hope this answer is helpful."
+    Words count if no statement has a value: "The answer is 5. I hope this answer is helpful."
     """
     words: str | None = None
     for stated in list(_STATEMENT.finditer(passage.text))[: -_MOST_STATEMENTS - 1 : -1]:
@@ -274,7 +274,7 @@ def _stated(passage: Passage, leading: bool) -> str | None:
 
 
 def _said(passage: Passage, start: int, begin: int) -> tuple[str | None, bool]:
-    """Return the value or the words of one statement, and whether nothing before it counts."""
+    """Return the value or the words of one statement, and whether it rules out all before it."""
     line = passage.text[begin:].partition("\n")[0].strip().rstrip(". ")
     if not line:
         return None, False
@@ -302,14 +302,14 @@ def _behind_boxes(text: str) -> str:
 
 
 def is_delimited(text: str) -> bool:
-    """Say whether a text marks its formulas, with dollars or LaTeX brackets."""
+    """Return whether a text marks its formulas, with dollars or LaTeX brackets."""
     return _DELIMITED.search(text) is not None
 
 
 def is_prose(text: str) -> bool:
-    r"""Say whether a text is more than one formula: words, or formulas that it marks.
+    r"""Return whether a text is more than one formula: words, or marked formulas.
 
-    Words inside ``\text{}``, and a unit behind a number, are no prose.
+    Words inside ``\text{}``, and a unit after a number, are not prose.
     """
     bare = _COMMAND.sub(" ", _TEXT_COMMAND.sub(" ", text))
     words = (
@@ -329,7 +329,7 @@ def _is_cut_off(text: str) -> bool:
 
 
 def _closing_brace(text: str, start: int) -> int:
-    r"""Return where the brace closes that was opened before `start`; ``\\{`` is no brace."""
+    r"""Return where the brace opened before `start` closes; ``\\{`` is not a brace."""
     depth = 1
     for brace in _BRACE.finditer(text, start):
         depth += {"{": 1, "}": -1}.get(brace[0], 0)

@@ -1,9 +1,9 @@
-r"""Read formulas by math-verify, the whole of each or nothing, and compare their values.
+r"""Read formulas with math-verify, completely or not at all, and compare their values.
 
-math-verify takes what it can read: of ``1, 3, 5, \ldots`` the 5, of ``5 3`` the sum. A formula that
-cannot be read as it stands is here none. It also rounds two values to a number of decimals, and so
-takes all tiny ones for equal: what it finds equal is compared again here, exact values exactly and
-decimals relative to their size.
+math-verify reads whatever it can: from ``1, 3, 5, \ldots`` the 5, from ``5 3`` the sum. Here a
+formula that cannot be read as a whole does not count. It also rounds two values to a number of
+decimals, so that all tiny ones are equal to it: what it finds equal is compared again here, exact
+values exactly and decimals relative to their size.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _LONG_WORD = re.compile(
     r"(?<![A-Za-z])(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-z]))[A-Za-z]{4,}"
 )
 _TEXT = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}")
-# In words: what makes of a value another one, or none.
+# Words that turn a value into a different one, or into none.
 _CHANGES = re.compile(
     r"\b(?:not|no|at\s+(?:least|most)|more|less|fewer|greater|over|under|below|above|between|up\s+to"
     r"|except|without|squared|cubed|than|times|per\s?cent|from|about|mod|modulo|minus|negative"
@@ -66,25 +66,25 @@ _BETWEEN = re.compile(
 )
 _HALF = re.compile(rf"(?P<name>[a-z])\s*{_SIGN.format('sign')}\s*(?P<end>[^<>=≤≥]+)")
 # Digits to which exact values such as roots are evaluated, and the relative difference below
-# which they are the same.
+# which they are equal.
 _DIGITS = 60
 _NEGLIGIBLE = Fraction(1, 10**45)
-# Where variables are put in, to see whether two formulas are the same function.
+# Values of variables, to find out whether two formulas are the same function.
 _POINTS = (Rational(37, 29), Rational(53, 31), Rational(-61, 43), Rational(71, 59))
 
 
 def readings(text: str) -> Iterator[list[Any]]:
-    """Yield what a tidy formula may mean, the likeliest first, each as math-verify reads it.
+    """Yield the possible meanings of a tidy formula as math-verify reads them, the likeliest first.
 
     Parameters
     ----------
     text : str
-        As :func:`~wmss_cli.answers.writing.tidy` returns it, without a percent sign.
+        As returned by :func:`~wmss_cli.answers.writing.tidy`, without a percent sign.
 
     Yields
     ------
     list of sympy.Basic or sympy.MatrixBase
-        Of one element; nothing is yielded for what cannot be read.
+        One element; nothing is yielded for what cannot be read.
     """
     if (intervals := union(text)) is not None:
         yield from _read(intervals)
@@ -107,13 +107,13 @@ def _read(formula: str) -> Iterator[list[Any]]:
 
 
 def _imaginary(value: Any) -> Any:
-    """Return a value with the imaginary unit where math-verify has a variable i, or two."""
+    """Return a value with the imaginary unit where math-verify has one or two variables i."""
     units = [name for name in value.free_symbols if str(name) == "i"]
     return value.xreplace(dict.fromkeys(units, I)) if units else value
 
 
 def _is_readable(formula: str) -> bool:
-    """Say whether nothing stands in a formula that math-verify would leave out."""
+    """Return whether math-verify would read all of a formula."""
     bare = _COMMAND.sub(" ", _WRAPPED.sub(" ", formula))
     return not (
         _ELLIPSIS.search(formula)
@@ -135,9 +135,9 @@ def _is_balanced(formula: str) -> bool:
 
 
 def union(formula: str) -> str | None:
-    r"""Return the union of intervals that inequalities of one variable describe.
+    r"""Return the union of intervals that inequalities in one variable describe.
 
-    A single inequality is math-verify's: only what is joined by "or" is written anew here.
+    Single inequalities are left to math-verify: only those joined by "or" are rewritten here.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def _is_strict(sign: str) -> bool:
 
 
 def values_equal(gold: Any, found: Any, decimal_places: int) -> bool:
-    """Compare two values as math-verify has read them; its order matters.
+    """Compare two values that math-verify has read; their order matters.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def values_equal(gold: Any, found: Any, decimal_places: int) -> bool:
 
 
 def number_of(value: Any) -> Fraction | None:
-    """Return a real value as a fraction, roots and the like to 60 digits; None for others."""
+    """Return a real value as a fraction, roots and the like to 60 digits; None for other values."""
     if not _is_number(value):
         return None
     evaluated = _evaluated(value)
@@ -242,7 +242,7 @@ def _numbers_equal(gold: Expr, found: Expr, decimal_places: int) -> bool:
         return False
     if difference <= size * _NEGLIGIBLE:
         return True
-    # A difference that cancels is all that is left of a zero.
+    # If a difference cancels, only a rounding error is left of a zero.
     return size < _NEGLIGIBLE and bool(simplify(gold - found) == 0)
 
 
@@ -251,7 +251,7 @@ def _is_rational(value: Expr) -> bool:
 
 
 def _evaluated(value: Expr) -> tuple[Fraction, Fraction] | None:
-    """Return the real and the imaginary part; None where there is no finite number."""
+    """Return the real and the imaginary part; None if there is no finite number."""
     exact = value.doit()
     parts = exact.as_real_imag() if exact.is_real is not True else (exact, Rational(0))
     fractions = []
@@ -268,7 +268,7 @@ def _evaluated(value: Expr) -> tuple[Fraction, Fraction] | None:
 
 
 def _agree(gold: Any, found: Any, decimal_places: int) -> bool:
-    """Look again at what math-verify takes for equal; what cannot be looked into stays so."""
+    """Check again what math-verify finds equal; what cannot be checked stays equal."""
     if isinstance(gold, MatrixBase) and isinstance(found, MatrixBase):
         return _all_equal(gold.flat(), found.flat(), decimal_places)
     if isinstance(gold, Interval) and isinstance(found, Interval):

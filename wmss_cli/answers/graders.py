@@ -1,4 +1,4 @@
-"""The grader of each kind of task: ``grader(kind)`` is a function of completion and reference.
+"""The graders of tasks: ``grader(kind)`` is a function of completion and reference.
 
 What each of them accepts, and where it differs from other evaluators, is on the page "Grading".
 """
@@ -32,11 +32,11 @@ def grader(
     Parameters
     ----------
     kind : {"math", "number", "choice"}
-        As the YAML file of a task names it.
+        As named in the YAML file of a task.
     options : sequence of str, optional
-        Of a multiple-choice question, in the order of their letters, with or without these.
+        The options of a multiple-choice question, in order, with or without their letters.
     decimal_places : int
-        Decimals to which numbers are compared where one side is a decimal number.
+        Decimals to which numbers are compared if one side is a decimal number.
 
     Examples
     --------
@@ -52,8 +52,8 @@ def grader(
 def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Verdict:
     r"""Compare the answer of a completion with a mathematical reference.
 
-    The first of the :func:`~wmss_cli.answers.extract.math_places` in which something can be read
-    counts, right or wrong.
+    The first of the :func:`~wmss_cli.answers.extract.math_places` with anything readable counts,
+    right or wrong.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Ve
         The reference: a number, LaTeX with or without delimiters, an amount of money,
         a number with its unit.
     decimal_places : int
-        Decimals to which numbers are compared where one side is a decimal number.
+        Decimals to which numbers are compared if one side is a decimal number.
 
     Returns
     -------
@@ -95,10 +95,10 @@ def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Ve
 
 
 def check_answer(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Verdict:
-    r"""Compare with a reference that may be a formula, or the letter of a choice.
+    r"""Compare with a reference that may be a formula or the letter of a choice.
 
-    As :func:`check_math` does; and where the reference is a letter, alone
-    or as the label of its option, as :func:`check_choice` does, too.
+    It works as :func:`check_math`; if the reference is a letter, alone or as the label of its
+    option, also as :func:`check_choice`.
 
     Examples
     --------
@@ -115,10 +115,10 @@ def check_answer(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> 
 
 
 def check_number(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Verdict:
-    r"""Compare as :func:`check_math` does, and accept rounding.
+    r"""Compare as :func:`check_math` does, and also accept rounding.
 
     References of MAWPS such as 1.8333333333333335 are the floats of exact values. An answer is
-    right, too, where it is the reference rounded to its own decimals, at least two.
+    also right if it is the reference rounded to the answer's decimals, at least two.
 
     Examples
     --------

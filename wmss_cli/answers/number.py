@@ -1,4 +1,4 @@
-r"""Read plain numbers, without a parser of LaTeX: the commonest answers by far."""
+r"""Reads plain numbers, by far the most common answers, without a parser for LaTeX."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 _THIN = r"(?:\\[,!:; ]|\{,\}|,\\!)\s*"
-# Of decimals in groups, too: 0.123\,456.
+# Also of grouped decimals: 0.123\,456.
 _THOUSANDS = re.compile(rf"(?:(?<![\d.])\d+|(?P<decimals>\.\d{{3}}))(?:{_THIN}\d{{3}})+(?!\d)")
 _GAP = re.compile(_THIN)
 # math-verify reads "x = 1,000" as x = 1 and 0.
 _ASSIGNED_THOUSANDS = re.compile(r"=\s*-?\d{1,3}(?:,\d{3})+(?!\d|,\d)")
-# In India 1,00,000 is a hundred thousand; without a group that begins with 0 it may be a list.
+# In India 1,00,000 is a hundred thousand; unless a group begins with 0 it may be a list.
 INDIAN = r"(?<![\d.,])(?=\d{1,2}(?:,\d{2}){0,9},0)\d{1,2}(?:,\d{2}){1,9},\d{3}(?!,?\d)"
 """A number with groups of two digits before the last three."""
 _PLAIN = re.compile(
@@ -31,7 +31,7 @@ _SCALES = {
     "million": 6,
     "billion": 9,
     "trillion": 12,
-    # Ten thousand and a hundred million in Chinese; the first is Japanese, too.
+    # Ten thousand and a hundred million in Chinese; the first is also Japanese.
     "万": 4,
     "萬": 4,
     "亿": 8,
@@ -46,8 +46,8 @@ CURRENCY = (
     rf"(?:\b(?:US|CA|AU|NZ|HK|NT|SG|C|A|S|R)\s?\\?\$|\\?[{_SIGNS}]|\\(?:pounds|euro)(?![a-z])"
     r"|\b(?:USD|EUR|GBP|INR|CNY|RMB|JPY|CHF|Rs\.?)(?![A-Za-z]))"
 )
-"""A currency before or behind an amount."""
-# Short units that are no word of three letters; a single letter may be a variable.
+"""A currency before or after an amount."""
+# Short units, which are not words of three letters; a single letter may be a variable.
 SHORT_UNIT = (
     r"(?:[cmk]m|[mk]g|m[lL]|[kcd][lL]|hr|ft|in|yd|mi|lb|oz|pt|qt|ms|[kM]?Hz|kW|kWh|kJ|k?Pa)"
 )
@@ -56,17 +56,17 @@ _NUMBER_WORDS = (
     r"zero|one|two|three|four(?:teen)?|five|six(?:teen)?|seven(?:teen)?|eight(?:een)?|nine(?:teen)?|ten"
     r"|eleven|twelve|thirteen|fifteen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
 )
-# Halves and eighths are another value, and so are hundreds.
+# Halves and eighths are different values, and so are hundreds.
 PART_WORDS = (
     r"half|halves|(?:thir|four|fif|six|seven|eigh|nin|ten|eleven|twelf|(?:thir|four|fif|six|seven|eigh"
     r"|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)tie|hundred|thousand|(?:m|b|tr)illion)(?:th|d)s?"
     r"|hundreds?|thousands?|(?:m|b|tr)illions?"
 )
-"""Words that make another number of the one before them."""
+"""Words that change the number before them."""
 CHANGING_WORDS = rf"{PART_WORDS}|{_NUMBER_WORDS}"
-"""These words, and numbers."""
-# A unit is a word, a known abbreviation, two with a slash, or stands in \text{} or in brackets; a
-# dozen and percent are none, and neither are words that make it another value.
+"""These words, and number words."""
+# A unit is a word, a known abbreviation, two with a slash, or text in \text{} or in brackets; dozen
+# and percent are not units, and neither are words that change the value.
 _NO_UNIT = (
     r"(?!(?:percent|pct|dozens?|or|and|to|times|plus|minus|of|than|over|squared|cubed|factorial|mod"
     r"|modulo|negative|below|pi|sqrt|sin|cos|tan|log|quarters?"
@@ -106,18 +106,18 @@ _WORDS = {
 }
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _WORD_BREAK = re.compile(r"\s+and\s+|[\s-]+")
-# As many decimals as a rounded answer must have to be taken for the exact one.
+# Fewest decimals of a rounded answer that is accepted for an exact value.
 _LEAST_DECIMALS = 2
-# From that many digits on, a decimal is the float of a calculation, right but for its last digits.
+# With this many digits, a decimal is the float of a calculation, exact except for its last digits.
 _FLOAT_DIGITS = 15
 FLOAT_NOISE = Fraction(1, 10**12)
-"""The relative error of a float that is the result of a calculation."""
-# Python converts no longer ones to whole numbers.
+"""The relative error of a float from a calculation."""
+# Python does not convert longer ones to whole numbers.
 _MOST_DIGITS = 4000
 
 
 def join_thousands(text: str) -> str:
-    r"""Write thousands with a comma, and with nothing behind an equals sign.
+    r"""Write thousands with a comma, but without one after an equals sign.
 
     Examples
     --------
@@ -141,9 +141,9 @@ def plain_number(text: str) -> Decimal | None:
 
 
 def decimal_comma(text: str) -> str | None:
-    """Return the number with a point where the text may be one with a decimal comma.
+    """Return the number with a decimal point if the text may have a decimal comma.
 
-    ``1,5`` may be 1.5 or a list, ``1.234,5`` may be 1234.5; ``1,500`` and ``1, 5`` are no decimals.
+    ``1,5`` may be 1.5 or a list, ``1.234,5`` may be 1234.5; ``1,500`` and ``1, 5`` are not such.
     """
     match = _DECIMAL_COMMA.fullmatch(text.strip())
     if match is None or plain_number(text) is not None:
@@ -152,7 +152,7 @@ def decimal_comma(text: str) -> str | None:
 
 
 def without_unit(text: str) -> str:
-    """Return the number alone where the text is a number with a currency or a unit in words."""
+    """Return the number itself if the text is a number with a currency or a unit in words."""
     fraction = _FRACTION.fullmatch(text.strip())
     if fraction is not None and fraction["unit"]:
         return text.strip()[: fraction.start("unit")]
@@ -221,7 +221,7 @@ def _scaled(number: Decimal, power: int) -> Decimal:
 
 
 def in_words(text: str) -> Decimal | None:
-    """Read a whole number that is written in words.
+    """Read a whole number written in words.
 
     Examples
     --------
@@ -248,7 +248,7 @@ def in_words(text: str) -> Decimal | None:
 
 
 def per_hundred(text: str) -> str | None:
-    r"""Return what stands before a percent sign, if there is one.
+    r"""Return what precedes a percent sign, or None if there is none.
 
     Examples
     --------
@@ -260,9 +260,9 @@ def per_hundred(text: str) -> str | None:
 
 
 def rounds_to(answer: Decimal, exact: Decimal) -> bool:
-    """Say whether an answer is the exact value, rounded to at least two decimals.
+    """Return whether an answer is the exact value, rounded to at least two decimals.
 
-    A half may be rounded either way.
+    Halves may be rounded either way.
 
     Examples
     --------
@@ -279,17 +279,17 @@ def rounds_to(answer: Decimal, exact: Decimal) -> bool:
 def decimals_equal(
     first: Decimal | Fraction, second: Decimal | Fraction, decimal_places: int
 ) -> bool:
-    """Compare two numbers: exactly, or where one has decimals, to so many of its digits.
+    """Compare two numbers: exactly, or if one has decimals, to that many of its digits.
 
-    A decimal equals what it is the rounding of, to its own decimals, where both agree to
-    `decimal_places` significant digits, or to as many decimals of a number that is not tiny.
+    A decimal equals a number if it is that number rounded to its decimals and the two agree to
+    `decimal_places` significant digits, or to as many decimals if the number is not tiny.
 
     Parameters
     ----------
     first, second : decimal.Decimal or fractions.Fraction
-        A Decimal with all the digits in which it is written.
+        A Decimal has all the digits of its text.
     decimal_places : int
-        How closely they have to agree.
+        How closely they must agree.
 
     Examples
     --------
@@ -316,7 +316,7 @@ def decimals_equal(
 
 
 def is_close(difference: Fraction, size: Fraction, decimal_places: int) -> bool:
-    """Say whether a difference is small for numbers of a size; see :func:`decimals_equal`."""
+    """Return whether a difference is small relative to a size; see :func:`decimals_equal`."""
     unit = Fraction(1, 10**decimal_places)
     if difference <= size * unit:
         return True

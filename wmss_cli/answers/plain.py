@@ -1,6 +1,6 @@
-r"""Compare without sympy, where the writing, two numbers, words, letters, times or units decide.
+r"""Compares without sympy if texts, two numbers, words, letters, times or units decide.
 
-Amounts with units are compared as one: 1890 cents are \$18.90, and 2 hours 40 minutes are
+Amounts with units are compared as wholes: 1890 cents are \$18.90, and 2 hours 40 minutes are
 160 minutes.
 """
 
@@ -17,10 +17,10 @@ _WORDS = re.compile(r"(?:[^\W\d_]{4,}|no|yes)(?:[ -][^\W\d_]{4,})*", re.IGNORECA
 # Such as 2 hours 30 minutes.
 _AMOUNT = re.compile(r"(\d+) +([A-Za-z]{3,})")
 _AMOUNTS = re.compile(r"(?:\d+ +[A-Za-z]{3,}(?: +and)?(?: +|,? *$)){2,}")
-# math-verify does not see the base: 52 to the base 8 and to the base 9 are one to it.
+# math-verify ignores the base: 52 to the base 8 and to the base 9 are equal for it.
 _NUMERAL = re.compile(r"([0-9A-F]+)_\{?(\d+)\}?")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-# Of a question with several right options: ABD, "A, B and D", (A)(B)(D).
+# For a question with several right options: ABD, "A, B and D", (A)(B)(D).
 _OPTION = r"(?:[A-H]|\([A-H]\))"
 _OPTIONS = re.compile(rf"{_OPTION}(?:(?:\s*(?:[,;、&]|\band\b)){{0,2}}\s*{_OPTION})+")
 _LETTER = re.compile(r"[A-H]")
@@ -65,12 +65,12 @@ _POWERS = {"square": 2, "sq": 2, "cubic": 3}
 
 
 def decide(answer: str, gold: str, decimal_places: int) -> bool | None:
-    """Say whether two tidy texts are equal; None where it takes mathematics to know.
+    """Return whether two tidy texts are equal; None if that takes mathematics.
 
     Parameters
     ----------
     answer, gold : str
-        As :func:`~wmss_cli.answers.writing.tidy` returns them.
+        As returned by :func:`~wmss_cli.answers.writing.tidy`.
     decimal_places : int
         See :func:`~wmss_cli.answers.number.decimals_equal`.
 
@@ -91,7 +91,7 @@ def decide(answer: str, gold: str, decimal_places: int) -> bool | None:
 
 
 def _decide_words(answer: str, gold: str) -> bool | None:
-    # To math-verify words are products of letters: "listen" would be "silent".
+    # math-verify takes words for products of letters: "listen" would equal "silent".
     if _WORDS.fullmatch(answer) and _WORDS.fullmatch(gold):
         return False
     if _AMOUNTS.fullmatch(answer) and _AMOUNTS.fullmatch(gold):
@@ -116,9 +116,9 @@ def _numbers_and_units(text: str) -> list[tuple[str, str]]:
 
 
 def _is_same_time(first: re.Match[str], second: re.Match[str]) -> bool | None:
-    """Compare hours and minutes; morning and afternoon only where both name them.
+    """Compare times of day; morning and afternoon only count if both name them.
 
-    Without these 24:30 and 12:15 may be ratios, and are left open.
+    Without these, 24:30 and 12:15 may be ratios, and are left undecided.
     """
     halves = {match[3].casefold() for match in (first, second) if match[3]}
     times = {(int(match[1]), int(match[2] or 0)) for match in (first, second)}
@@ -131,7 +131,7 @@ def _is_same_time(first: re.Match[str], second: re.Match[str]) -> bool | None:
 
 
 def _of_the_day(clock: re.Match[str]) -> tuple[int, int]:
-    """Return hours and minutes of 24 hours."""
+    """Return hours and minutes on the 24-hour clock."""
     hour, half = int(clock[1]), (clock[3] or "").casefold()
     if half and hour <= _NOON:
         hour = hour % _NOON + (_NOON if half == "p" else 0)
@@ -139,7 +139,7 @@ def _of_the_day(clock: re.Match[str]) -> tuple[int, int]:
 
 
 class _Amount(NamedTuple):
-    """A sum of pieces in one dimension, in its smallest unit."""
+    """A sum of amounts in one dimension, in its smallest unit."""
 
     total: Fraction
     dimension: tuple[str, int]
@@ -147,11 +147,11 @@ class _Amount(NamedTuple):
 
 
 def amounts_equal(answer: str, gold: str, decimal_places: int) -> bool | None:
-    r"""Compare two amounts whose units differ; None where units do not decide.
+    r"""Compare two amounts whose units differ; None if units do not decide.
 
-    A square for a cube is another amount; a power that is left out is not.
-    Without a unit in one of them, an amount in several units is taken in any of these. One unit
-    against none is left to the comparison of numbers, and so are units of different kinds.
+    A square instead of a cube is a different amount; a power that is left out is not. If one of
+    them has no unit, an amount in several units is converted to any of these. One unit against none
+    is left to the comparison of numbers, and so are units of different kinds.
 
     Examples
     --------
@@ -196,7 +196,7 @@ def _amount(text: str) -> _Amount | None:
         number = Fraction((piece["part"] or piece["number"]).replace(",", "").replace(" ", ""))
         number += int(piece["whole"] or 0)
         total += number * size**power
-        # Two lengths in centimetres are two values, and no sum.
+        # Two lengths in centimetres are two values, not a sum.
         if sizes and size**power >= sizes[-1]:
             return None
         sizes.append(size**power)

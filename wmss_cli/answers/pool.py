@@ -1,8 +1,8 @@
-"""Check many answers in worker processes, each check with a time limit that really ends it.
+"""Check many answers in worker processes, with a time limit for each check that works.
 
-A check can hang in native code (a power tower), eat all memory or kill its process. Then its
+A check can hang in native code (a power tower), use up all memory or kill its process. Then its
 worker is replaced, that one answer counts as wrong (``timeout`` or ``crash``), and the stream
-goes on.
+continues.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Check(NamedTuple):
     Attributes
     ----------
     function : callable
-        At the top level of a module, so that it can be pickled.
+        A function at the top level of a module, so that it can be pickled.
     text : str
         The completion.
     gold : str
-        What its answer is compared with.
+        The reference to compare its answer with.
     """
 
     function: Callable[[str, str], Verdict]
@@ -54,13 +54,13 @@ def run_checks(
 ) -> Generator[tuple[K, Verdict | None], None, None]:
     """Run checks of any kind.
 
-    An item without a check passes through in its place, with None as its verdict, so that
-    a caller keeps the order of a stream without holding it.
+    An item without a check passes through in its place, with None as its verdict, so that a
+    caller keeps the order of a stream without storing it.
 
     Parameters
     ----------
     items : iterable of (key, Check or None)
-        The key comes back with the verdict; it does not leave this process.
+        The key is returned with the verdict; it does not leave this process.
     workers : int
         Number of processes.
     timeout_s : float
@@ -69,10 +69,10 @@ def run_checks(
     Yields
     ------
     (key, Verdict or None)
-        In the order of `items`, of which only a bounded number is held at any time.
+        In the order of `items`, of which only a bounded number is in memory at any time.
     """
     context = multiprocessing.get_context("forkserver")
-    # A replaced worker is then forked with math-verify loaded instead of importing it again.
+    # Replacement workers are then forked with math-verify loaded, instead of importing it again.
     context.set_forkserver_preload(["wmss_cli.answers.graders"])
     pool = ProcessPool(max_workers=workers, initializer=_start_worker, context=context)
     try:
@@ -90,7 +90,7 @@ def run_checks(
 
 
 class _Chunk(Generic[K]):
-    """A few items that travel together: a message for each would cost more than its check."""
+    """A few items sent together: a message for each would cost more than its check."""
 
     def __init__(
         self, pool: ProcessPool, items: list[tuple[K, Check | None]], timeout_s: float
@@ -114,7 +114,7 @@ class _Chunk(Generic[K]):
             return verdicts
         if len(self._checks) == 1:
             return [Verdict(verdicts)]
-        # One of them hung or crashed: alone, each has the whole time limit, and is known.
+        # One of them hung or crashed: alone, each has the whole time limit, and that one is found.
         alone = [_outcome(future) for future in [self._schedule([c]) for c in self._checks]]
         return [one[0] if isinstance(one, list) else Verdict(one) for one in alone]
 
@@ -126,17 +126,17 @@ class _Chunk(Generic[K]):
 
 
 def _outcome(future: Future[list[Verdict]]) -> list[Verdict] | Reason:
-    """Return the verdicts, or why there are none."""
+    """Return the verdicts, or the reason why there are none."""
     try:
         return future.result()
     except FutureTimeoutError:
         return "timeout"
-    except Exception:  # of any kind: what is wrong with one answer ends no stream
+    except Exception:  # of any kind, so that one bad answer does not end the stream
         return "crash"
 
 
 def _run(checks: list[Check], timeout_s: float) -> list[Verdict]:
-    # Where the pool's own process was killed, nobody else would end a check that hangs.
+    # If the pool's own process was killed, nothing else would end a check that hangs.
     signal.setitimer(signal.ITIMER_REAL, timeout_s + _GRACE_S)
     verdicts = [check.function(check.text, check.gold) for check in checks]
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -144,7 +144,7 @@ def _run(checks: list[Check], timeout_s: float) -> list[Verdict]:
 
 
 def _start_worker() -> None:
-    """Prepare a worker before its first check, so that no check pays for it in time."""
+    """Prepare a worker before its first check, so that this takes no time from any check."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = _WORKER_ADDRESS_SPACE if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_AS, (min(limit, _WORKER_ADDRESS_SPACE), hard))

@@ -1,4 +1,4 @@
-"""Which value of a text is its answer: the one that its last sentence leads to."""
+"""Which value in a text is its answer: the one that its last sentence leads to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wmss_cli.answers.number import CURRENCY, exact_value
 from wmss_cli.answers.scan import Value, values
 
 _BREAK = re.compile(r"[.!?][\"')\]]*\s+(?=[^a-z\s])|\n+")
-# Of a list, between two of its values; the last two are joined by a word, unless all are marked.
+# Between two values of a list; the last two are joined by a word, unless all are marked.
 _JOINED = re.compile(r"\s*(?:,|;|&|\b(?:and|or|und|et|y|e)\b|和|或|と|및|以及|\s)+\s*")
 _JOINING_WORD = re.compile(r"\b(?:and|or|und|et|y|e)\b|和|或|と|및|以及|&")
 _LIST_END = re.compile(r"\s*(?:[.,;!?。]|\Z|\n|\b(?:since|because|so|as|where)\b)")
@@ -46,7 +46,7 @@ _UNKNOWN = re.compile(
     r"|compute[d]?|calculate[d]?|decide|give))\b",
     re.IGNORECASE,
 )
-# What comes behind is about the answer again; what comes behind the second takes it back.
+# What follows the first is about the answer again; what follows the second takes it back.
 _SO = re.compile(r"\b(?:so|thus|hence|therefore|then|consequently)\b", re.IGNORECASE)
 _BUT = re.compile(r"\b(?:but|though|although|however|yet)\b", re.IGNORECASE)
 _DIGIT = re.compile(r"[\d√π]|\\(?:pi|frac|sqrt)")
@@ -58,19 +58,19 @@ _SENTENCE_END = re.compile(r"[,;:(\n]|\.(?:\s|\Z)|\b(?:since|because|so|as|which
 
 
 class Last(NamedTuple):
-    """The value with which a text ends, and whether it is a plain number."""
+    """The value at the end of a text, and whether it is a plain number."""
 
     text: str
     is_number: bool
 
 
 class Passage:
-    """A text with its values, without its emphasis.
+    """A text without its emphasis, and its values.
 
     Parameters
     ----------
     text : str
-        From :func:`~wmss_cli.answers.scan.without_emphasis`, as `spans` is.
+        From :func:`~wmss_cli.answers.scan.without_emphasis`, like `spans`.
     spans : list of (int, int)
         What is emphasised.
     """
@@ -84,12 +84,12 @@ class Passage:
         return values(self.text, self._spans)
 
     def starts_at(self, position: int) -> bool:
-        """Say whether a value starts at a position that is all of what is said there."""
+        """Return whether a value starts at a position and is all that is said there."""
         first = next((v for v in self._values if v.start >= position), None)
         return first is not None and first.start == position and not self._goes_on(first)
 
     def from_position(self, position: int) -> str | None:
-        """Return the value that is said from a position on: the one there, or its sentence's."""
+        """Return the value that is said at a position: the one there, or that of its sentence."""
         following = [value for value in self._values if value.start >= position]
         if not following:
             return None
@@ -108,9 +108,9 @@ class Passage:
         return _joined(group) if is_list else first.text
 
     def gives_up(self, start: int, begin: int) -> bool:
-        """Say whether the sentence of a statement says that the answer is not known.
+        """Return whether the sentence of a statement says that the answer is unknown.
 
-        What is said of something else does not count: "3 are not enough, so the answer is 4, and
+        What is said about something else does not count: "3 are not enough, so the answer is 4, and
         we cannot find any other".
         """
         first, last = self._sentence_start(start), self._sentence_end(begin)
@@ -128,7 +128,7 @@ class Passage:
         return max((match.end() for match in _SO.finditer(self.text, begin, end)), default=begin)
 
     def words_at(self, position: int) -> str | None:
-        """Return the few words of which a statement consists, where no value is among them."""
+        """Return the few words that make up a statement, if no value is among them."""
         if marked := _TEXT.match(self.text, position):
             return marked[1].strip()
         end = _SENTENCE_END.search(self.text, position)
@@ -141,7 +141,7 @@ class Passage:
         return None if is_chinese and self.from_position(position) is not None else phrase
 
     def last(self) -> Last | None:
-        """Return the value of the last sentence that has one; None where a text gives up."""
+        """Return the value of the last sentence that has one; None if a text gives up."""
         if not self._values:
             return self._last_word()
         final = self._values[-1]
@@ -158,7 +158,7 @@ class Passage:
         return Last(text, is_number and exact_value(text) is not None)
 
     def _last_word(self) -> Last | None:
-        r"""Return the words in bold or in ``\text{}`` with which a text ends."""
+        r"""Return the words in bold or in ``\text{}`` at the end of a text."""
         texts = [match.span() for match in _TEXT.finditer(self.text)]
         for start, end in (self._spans or texts)[-1:]:
             word = _TEXT.sub(r"\1", self.text[start:end]).strip(" .")
@@ -233,7 +233,7 @@ class Passage:
 
     @cached_property
     def _breaks(self) -> list[tuple[int, int]]:
-        """Where sentences end; a full stop or a new line inside of a value is none."""
+        """Where sentences end; not at a full stop or a new line inside a value."""
         inside = [(value.start, value.end) for value in self._values]
         found = []
         index = 0
@@ -246,7 +246,7 @@ class Passage:
 
 
 def _is_inside(value: Value, remarks: list[tuple[int, int]]) -> bool:
-    """Say whether a value stands in a remark; a tuple has brackets of its own."""
+    """Return whether a value is in a remark; a tuple has brackets of its own."""
     is_tuple = value.text.startswith("(") and "," in value.text
     return not is_tuple and any(start <= value.start < value.end <= end for start, end in remarks)
 

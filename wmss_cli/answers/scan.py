@@ -1,7 +1,7 @@
-r"""The values in a text: numbers, formulas in plain text and in LaTeX, and which are emphasised.
+r"""Finds the values in a text: numbers, formulas in plain text and LaTeX, and their emphasis.
 
-A value is read whole: ``2√3``, ``(15, -29)``, ``1.6 thousand`` and ``$40 + $24 = $64`` are one
-each.
+A value is read as a whole: ``2√3``, ``(15, -29)``, ``1.6 thousand`` and ``$40 + $24 = $64`` are
+one each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MARKED = (
     r"|\\\((?:[^\\]|\\[^()])+\\\)|\\\[(?:[^\\]|\\[^\[\]])+\\\])"
 )
 """A formula in dollars or LaTeX brackets."""
-# With blanks inside of the dollars, which LaTeX allows and a price does not have.
+# With spaces inside the dollars, which LaTeX allows and a price does not have.
 _BLANK_MARKED = r"(?<!\\)\$\s+(?:[^$\\\n]|\\.)*\S\s+\$(?![\d$])"
 _EMPHASIS = re.compile(
     r"(?P<mark>(?<![A-Za-z0-9)}\]*])\*\*\*?(?=[^\s*])|(?<![\w*\\)}])\*(?=[^\s*]))(?P<inner>[^*\n]{1,300}?)(?<!\s)(?P=mark)"
@@ -52,7 +52,7 @@ _STARTS = frozenset(
 _STARTING_SIGNS = frozenset("-+±√π∞")
 _BINARY = frozenset("-+*/=<>×÷·±≤≥≠≈∪∩")  # noqa: RUF001
 _TELLING = re.compile(r"[\d√π∞]|\\(?!left|right|[,;:! ])[A-Za-z]+")
-# A formula in variables alone, such as p - q.
+# A formula with variables only, such as p - q.
 _LETTERS = re.compile(
     r"(?:[A-Za-z](?![A-Za-z])|[-+*/^=() ])*[-+*/^=](?:[A-Za-z](?![A-Za-z])|[() ])+"
 )
@@ -84,14 +84,14 @@ _AMOUNT = re.compile(
 
 
 class Value(NamedTuple):
-    """A value and where it stands.
+    """A value and its position.
 
     Attributes
     ----------
     start, end : int
-        In the text without emphasis.
+        Position in the text without emphasis.
     text : str
-        As it is compared: without dollars, and without the marks of emphasis.
+        Its text for comparison: without dollars, and without marks of emphasis.
     is_marked : bool
         Whether it is a formula in dollars or LaTeX brackets.
     is_emphasised : bool
@@ -109,7 +109,7 @@ class Value(NamedTuple):
 
 
 def without_emphasis(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """Return a text without Markdown's marks, and where they had been, as start and end.
+    """Return a text without Markdown's marks, and the start and end of what they marked.
 
     Examples
     --------
@@ -133,14 +133,14 @@ def without_emphasis(text: str) -> tuple[str, list[tuple[int, int]]]:
 
 
 def values(text: str, spans: list[tuple[int, int]] | None = None) -> list[Value]:
-    """Return the values of a text, in their order.
+    """Return the values of a text, in order.
 
     Parameters
     ----------
     text : str
-        Without emphasis.
+        A text without emphasis.
     spans : list of (int, int), optional
-        Its parts that are emphasised, from :func:`without_emphasis`; no value crosses their ends.
+        Its emphasised parts, from :func:`without_emphasis`; no value crosses their ends.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def result(formula: str) -> str:
 
 
 def unmarked(formula: str) -> str:
-    """Return a formula without its dollars or brackets, and without a full stop in them."""
+    """Return a formula without its dollars or brackets, and without a full stop inside these."""
     ends = 2 if formula.startswith(("$$", "\\")) else 1
     return formula[ends:-ends].strip().rstrip(".,;")
 
@@ -229,7 +229,7 @@ def _value(text: str, start: int, end: int, limit: int) -> Value | None:
 
 
 def _unclosed(text: str, position: int, limit: int) -> frozenset[int]:
-    """Return where the brackets stand that are never closed."""
+    """Return the positions of brackets that are never closed."""
     opened: list[int] = []
     for bracket in _BRACKET.finditer(text, position, limit):
         if bracket["opening"]:
@@ -240,7 +240,7 @@ def _unclosed(text: str, position: int, limit: int) -> frozenset[int]:
 
 
 def _run_end(text: str, first: re.Match[str], limit: int, unclosed: frozenset[int]) -> int:
-    """Return where the formula ends that starts with a token; before a bracket around words."""
+    """Return the end of the formula that starts with a token, before a bracket around words."""
     opened: list[int] = []
     position = first.start()
     before: re.Match[str] | None = None
@@ -281,7 +281,7 @@ def _joins(
     after: re.Match[str],
     limit: int,
 ) -> bool:
-    r"""Say whether a gap is inside of a formula, as in ``2 + 2`` and ``3 \sqrt{2}``."""
+    r"""Return whether a gap is inside a formula, as in ``2 + 2`` and ``3 \sqrt{2}``."""
     if before is None or after.lastgroup in ("marked", "comma", "closing"):
         return False
     if _is_binary(before) or _is_binary(after):
@@ -304,7 +304,7 @@ def _is_binary(token: re.Match[str]) -> bool:
 
 
 def _is_operator(text: str, before: re.Match[str] | None, token: re.Match[str], limit: int) -> bool:
-    """Say whether a sign belongs to a formula: not the colon and the mark of a sentence."""
+    """Return whether a sign belongs to a formula, unlike a sentence's colon or full stop."""
     if token[0] == "!":
         return bool(re.compile(r"\s*[-+*/)^=×·]").match(text, token.end(), limit))  # noqa: RUF001
     if token[0] == ":":

@@ -1,4 +1,4 @@
-r"""One way of writing for what has many: spaces, signs, mixed fractions, words in ``\text{}``."""
+r"""Normalises what can be written in many ways: spaces, signs, fractions, words in ``\text{}``."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _LOG_BASE = re.compile(r"\\log_(\d)")
 # W(x) = 1orW(x) = -1
 _GLUED = re.compile(r"(?<=\d)(?:or|and)(?=[A-Za-z]\w*\s*[(=])")
 _ESCAPED_TWICE = re.compile(r"\\(?=\\[A-Za-z{}])")
-# W(x) = 1 and W(n) = 1 say the same of W.
+# W(x) = 1 and W(n) = 1 say the same about W.
 _FUNCTION = re.compile(r"(?<![A-Za-z\\])([A-Za-z])\s*\(\s*[a-z]\s*\)\s*(?==)")
 _ROW_SPACE = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|mm|cm|em|ex|in)\s*\]")
 _PERCENT = re.compile(
@@ -124,7 +124,7 @@ _SAME = (
     (r"\degree", r"^\circ"),
     ("~", " "),
 )
-# What programs write: 2*pi, x**2.
+# The notation of programs: 2*pi, x**2.
 _PROGRAM_PI = re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
 _PROGRAM_POWER = re.compile(r"(?<=[\w)])\s?\*\*\s?(?=[\w(-])")
 # 0.333...: at least three times the same digit.
@@ -132,7 +132,7 @@ _ONGOING = re.compile(r"(?<![\d.])(\d+\.\d*?)(\d)\2{2,}(?:\\l?dots|\.{3}|…)")
 _ROOT_SIGN = re.compile(r"√\s*(\d+|[A-Za-z]|(?=[({]))")
 _MIXED = re.compile(r"(?<![\d.])(\d+)\s+(\d+)/(\d+)(?![\d.])")
 _TEXT_NUMBER = re.compile(r"\\text\s*\{\s*(\\?\$?-?\d[^{}]*)\}\s*")
-# Between these "and" and "or" mean what they say.
+# Between these, "and" and "or" have their usual meaning.
 _INEQUALITY = re.compile(r"[<>≤≥]|\\[lg](?:t|eq?|eqslant)(?![A-Za-z])")
 _SOLUTIONS = re.compile(r"(?<![,\s])\s*\\quad\s*\\text\{\s*(?:and|or)\s*\}\s*\\quad")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf)\s*\{([^{}]*)\}")
@@ -150,12 +150,12 @@ _CHOICE = re.compile(r"\(([A-Za-z])\)")
 
 
 def tidy(text: str) -> str:
-    r"""Return a text with one way of writing for what means the same everywhere.
+    r"""Return a text in a normal form for what means the same everywhere.
 
-    Commas for thousands, a semicolon for ``\quad\text{and}\quad``, round brackets for
-    ``\langle`` and ``\rangle``; no full stop at the end of a marked formula. Nothing around the
-    whole: spaces, Markdown, sizes and colours, the label of an option, ``\text{The answer is }``
-    before it, ``, n \in \mathbb{Z}`` behind it.
+    It has commas for thousands, a semicolon for ``\quad\text{and}\quad``, round brackets for
+    ``\langle`` and ``\rangle``, and no full stop at the end of a marked formula. What surrounds the
+    whole is removed: spaces, Markdown, sizes and colours, the label of an option,
+    ``\text{The answer is }`` before it, ``, n \in \mathbb{Z}`` after it.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def tidy(text: str) -> str:
     text = _TEXT_SCALE.sub(r" \1", text).strip()
     text = _LEADING_SIGN.sub("", _LEADING_WORDS.sub("", text))
     text = _WHOLE_NUMBERS.sub("", _LABEL.sub("", text))
-    # A comma at the end is the sentence's, a backslash there is left of a LaTeX space.
+    # A comma at the end belongs to the sentence; a backslash there remains of a LaTeX space.
     text = _SENTENCE_MARK.sub("", join_thousands(text))
     text = text.strip(" \t\n\r,;").rstrip("\\").rstrip()
     text = _GLUED.sub(r"\\text{ \g<0> }", text)
@@ -189,9 +189,9 @@ def tidy(text: str) -> str:
 
 
 def in_latex(formula: str) -> str:
-    r"""Return a formula with the signs and the mixed fractions of plain text in LaTeX.
+    r"""Return a formula with signs and mixed fractions of plain text converted to LaTeX.
 
-    A repeating decimal becomes a fraction: math-verify does not read it.
+    A repeating decimal becomes a fraction, since math-verify cannot read it.
 
     Examples
     --------
@@ -213,9 +213,9 @@ def in_latex(formula: str) -> str:
 
 
 def writing(text: str) -> str:
-    r"""Return a formula or a word as it is compared letter by letter.
+    r"""Return a formula or a word for comparison letter by letter.
 
-    What is equal so is equal in value; case matters in formulas, not in words.
+    What is equal in this form is equal in value; case matters in formulas, not in words.
 
     Examples
     --------
@@ -232,7 +232,7 @@ def writing(text: str) -> str:
 
 
 def congruence(text: str) -> tuple[str, str] | None:
-    r"""Return residue and modulus of a congruence such as ``x \\equiv 2 \\pmod{5}``.
+    r"""Return the residue and the modulus of a congruence such as ``x \\equiv 2 \\pmod{5}``.
 
     Examples
     --------
@@ -248,7 +248,7 @@ def congruence(text: str) -> tuple[str, str] | None:
 
 
 def in_radians(formula: str) -> str | None:
-    r"""Return a formula with its degrees in radians; None where it has none.
+    r"""Return a formula with its degrees in radians; None if it has none.
 
     Examples
     --------
@@ -260,9 +260,9 @@ def in_radians(formula: str) -> str | None:
 
 
 def both_signs(formula: str) -> str | None:
-    r"""Return a formula with ``\\pm`` as the list of the two that it stands for.
+    r"""Return a formula with ``\\pm`` as the list of its two values.
 
-    A list or a set, in which math-verify reads the sign itself, is left to it.
+    Lists and sets are left to math-verify, which reads the sign in them.
 
     Examples
     --------
@@ -281,7 +281,7 @@ def _currency(match: re.Match[str]) -> str:
 
 
 def _roman(match: re.Match[str]) -> str:
-    """Return the letter alone, but for one that is the unit of the number before it."""
+    """Return the letter itself, unless it is the unit of the number before it."""
     behind_number = _NUMBER_END.search(match.string, 0, match.start()) is not None
     return match[0] if behind_number and match[1] in _UNIT_LETTERS else match[1]
 

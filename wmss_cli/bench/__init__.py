@@ -1,1 +1,1 @@
-"""Fast paths and their rivals, side by side: what ``wmss bench`` measures."""
+"""What ``wmss bench`` measures: fast ways to do the work, and their rivals, side by side."""

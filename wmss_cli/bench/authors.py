@@ -1,4 +1,4 @@
-"""The mixed loss in the way of the paper's authors: all logits of both models, stacked."""
+"""The mixed loss as the paper's authors compute it: with all logits of both models, stacked."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch.nn import functional as F
 def stacked_cross_entropy(
     logits: Sequence[Tensor], labels: Tensor, mix_lambda: float, ignore_index: int = -100
 ) -> Tensor:
-    """Return the sum of the losses in nats, the gradient left to autograd.
+    """Return the sum of the losses in nats, with gradients by autograd.
 
     Parameters
     ----------
     logits : sequence of Tensor
-        ``[tokens, vocab]`` of the weak and of the strong model.
+        ``[tokens, vocab]`` for the weak and for the strong model.
     labels : Tensor
         ``[tokens]``.
     mix_lambda : float
-        Share of the strong model.
+        Lambda, the share of the strong model.
     """
     stacked = torch.stack(list(logits))
     mixed = (1.0 - mix_lambda) * stacked[0] + mix_lambda * stacked[1]

@@ -1,4 +1,4 @@
-"""The command line: how soon it is there, a run of ten thousand tasks, records to curate."""
+"""The command line: its start, the status of ten thousand array tasks, records to curate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WHEN = "2026-11-24T16:37:35"
 
 @dataclass(frozen=True)
 class CliSize:
-    """Tasks of an array; records to curate for the time, and few and many for the memory."""
+    """Numbers of array tasks, of records to curate for the time, and few and many for memory."""
 
     tasks: int
     records: int
@@ -36,7 +36,7 @@ class CliSize:
     many: int
 
     def goal(self, wanted: Goal) -> Goal | None:
-        """Return a goal, if it is set for this size."""
+        """Return a goal if it is set for this size."""
         return wanted if self == TABLE else None
 
 
@@ -45,7 +45,7 @@ SMALL = CliSize(100, 40, 40, 80)
 
 
 def measure_help(size: CliSize, rounds: int, on_run: Callable[[], None], _: Path) -> list[Part]:
-    """Measure what it takes to show the help, beyond what Python itself takes."""
+    """Measure the time to show the help, minus that of Python itself."""
     commands = {HELP: [*WMSS, "--help"], NOTHING: [sys.executable, "-c", "pass"]}
     rivals = {
         name: Rival(partial(run, command), read=_memory) for name, command in commands.items()
@@ -65,7 +65,7 @@ def measure_help(size: CliSize, rounds: int, on_run: Callable[[], None], _: Path
 def measure_status(
     size: CliSize, rounds: int, on_run: Callable[[], None], work: Path
 ) -> list[Part]:
-    """Measure a look at an array of which three tenths run, three failed and the rest waits."""
+    """Measure the status of an array of which 30 % run, 30 % failed and the rest waits."""
     slurm = PlayedBack(work / "slurm", size.tasks + 1)
     command = [*WMSS, "status", str(_send(size.tasks, slurm, work)), "--json"]
 
@@ -94,7 +94,7 @@ def measure_status(
 
 
 def _send(tasks: int, slurm: PlayedBack, work: Path) -> Path:
-    """Send an array, let Slurm say how it stands, and return the folder of the run."""
+    """Submit an array, let Slurm report its state, and return the folder of the run."""
     model, tokens, folder = work / "model", work / "tokens", work / "run"
     config = smollm2(2, 256)
     random_model(config).save_pretrained(model)
@@ -120,7 +120,7 @@ def _send(tasks: int, slurm: PlayedBack, work: Path) -> Path:
 def measure_curate(
     size: CliSize, rounds: int, on_run: Callable[[], None], work: Path
 ) -> list[Part]:
-    """Measure records/s of curation against a plain loop, and its memory over more records."""
+    """Measure records/s of curation against a plain loop, and its memory for more records."""
     records = work / "records.jsonl"
     curate.write_records(records, size.records)
     rivals = {CURATE: _curate(records, work), ALONE: _alone(records)}

@@ -1,4 +1,4 @@
-"""Records to curate, and math-verify over them in one process. No torch."""
+"""Records to curate, and math-verify on them in one process. No torch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 _STEPS = 20
-# Of the reasoning before an answer: about 1.5 thousand characters.
+# Steps of the reasoning before an answer: about 1,500 characters.
 
 
 def write_records(path: Path, count: int, seed: int = 0) -> None:
-    """Write records with answers of many kinds, all right, no two alike, in AM-1.4M's format.
+    """Write records with correct answers of many kinds, all different, in AM-1.4M's format.
 
     Parameters
     ----------
     path : Path
         A .jsonl file.
     count : int
-        Of records.
+        Number of records.
     """
     rng = random.Random(seed)
     with path.open("w", encoding="utf-8") as file:
@@ -41,7 +41,7 @@ def write_records(path: Path, count: int, seed: int = 0) -> None:
 
 
 def _answer(rng: random.Random) -> tuple[str, str]:
-    """Return an answer, and the reference that it equals, mostly in other words."""
+    """Return an answer, and the reference that it equals, mostly written differently."""
     a, b, c = rng.randint(2, 99), rng.randint(2, 99), rng.randint(2, 9)
     kinds = (
         (f"{a * 100 + b}", f"{a * 100 + b}"),
@@ -59,7 +59,7 @@ def _answer(rng: random.Random) -> tuple[str, str]:
 
 
 def check_alone(path: Path) -> int:
-    """Verify all records as a plain script does, and return how many are right."""
+    """Verify all records as a plain script would, and return how many are right."""
     from math_verify import parse, verify
 
     right = 0

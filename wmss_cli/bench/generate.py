@@ -1,4 +1,4 @@
-"""Greedy generation: the engine that eval takes against one prompt at a time and plain batches."""
+"""Greedy generation: the engine that eval uses against one prompt at a time and plain batches."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from wmss_cli.models.tokenizer import load_tokenizer_of
 WMSS, ONE, BATCHES = "wmss", "one at a time", "batches of 16"
 _AT_A_TIME = {ONE: 1, BATCHES: 16}
 _ALLOWED = 0.05
-# Of the answers may differ: where two tokens are equally probable up to rounding.
+# Share of answers that may differ, since two tokens may be equally probable up to rounding.
 _WARM_UP_TOKENS = 4
 _NOTHING = -1
-# Where an answer has ended.
+# Marks positions after the end of an answer.
 
 Write = Callable[..., Iterator[tuple[int, list[int]]]]
 """(model, prompts, most new tokens, stop tokens) to (index of the prompt, continuation)."""
@@ -43,7 +43,7 @@ Write = Callable[..., Iterator[tuple[int, list[int]]]]
 
 @dataclass(frozen=True)
 class GenerateSize:
-    """SmolLM2-135M's shape with so many layers, how many prompts, and tokens of each answer."""
+    """SmolLM2-135M's shape with this many layers, the number of prompts, and tokens per answer."""
 
     layers: int
     vocab_size: int
@@ -53,12 +53,12 @@ class GenerateSize:
 
 @dataclass(frozen=True)
 class Own:
-    """A model and prompts of one's own, instead of random ones.
+    """A given model and prompts, instead of random ones.
 
     Attributes
     ----------
     model, tokens : str
-        Folder of the model, and of what the tokenize stage made with its tokenizer.
+        Folder of the model, and the result of the tokenize stage with its tokenizer.
     """
 
     model: str
@@ -72,7 +72,7 @@ SMALL = GenerateSize(2, 4096, 20, 8)
 def measure(
     size: GenerateSize, rounds: int, on_run: Callable[[], None], _: Path, own: Own | None = None
 ) -> list[Part]:
-    """Measure tokens/s and peak memory; compare the answers, token by token."""
+    """Measure tokens/s and peak memory, and compare the answers token by token."""
     names = (WMSS, ONE, BATCHES)
     subject = _Subject.of(size, own)
     product = MatrixProduct(subject.model.dtype)
@@ -105,7 +105,7 @@ def measure(
 
 
 def build(size: GenerateSize, own: Own | None, names: Sequence[str]) -> dict[str, Rival]:
-    """Make the rivals, each over the prompts that it holds at a time: they decide on its peak."""
+    """Make the rivals, each with its number of prompts at a time, which determines its peak."""
     subject = _Subject.of(size, own)
     most = max(_AT_A_TIME.get(name, size.prompts) for name in names)
     subject.prompts = sorted(subject.prompts, key=len)[-most:]
@@ -114,7 +114,7 @@ def build(size: GenerateSize, own: Own | None, names: Sequence[str]) -> dict[str
 
 @dataclass
 class _Subject:
-    """The model, what it reads, and where it ends."""
+    """The model, its prompts, and the tokens that end an answer."""
 
     model: PreTrainedModel
     shape: ModelShape
@@ -152,7 +152,7 @@ def _rivals(subject: _Subject, names: Sequence[str]) -> dict[str, Rival]:
 
 
 def _engine(model: PreTrainedModel) -> Write:
-    """Return what ``eval.engine: auto`` stands for where vLLM is not installed."""
+    """Return what ``eval.engine: auto`` means if vLLM is not installed."""
     if model.device.type == "cuda" and flash_problem(model.dtype) is None:
         return write_continuous
     return partial(write_static, slots=STATIC_SLOTS)
@@ -172,7 +172,7 @@ def _batches(
     max_new_tokens: int,
     stop_token_ids: Sequence[int],
 ) -> Iterator[tuple[int, list[int]]]:
-    """Let `generate` write sixteen at a time, sorted by length and padded on the left."""
+    """Let `generate` process sixteen at a time, sorted by length and padded on the left."""
     order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
     for first in range(0, len(order), _AT_A_TIME[BATCHES]):
         rows = order[first : first + _AT_A_TIME[BATCHES]]
@@ -192,7 +192,7 @@ def _batches(
 
 
 def _agreement(timed: Timed) -> Agreement:
-    """Return the largest share of answers that are not those of one prompt at a time."""
+    """Return the largest share of answers that differ from those of one prompt at a time."""
     worst = 0.0
     for name, rounds in timed.values.items():
         for found, right in zip(rounds, timed.values[ONE], strict=True):
@@ -200,8 +200,8 @@ def _agreement(timed: Timed) -> Agreement:
             worst = max(worst, float(differ.mean()))
             if worst > _ALLOWED:
                 raise IntegrityError(
-                    f"bench: {differ.sum()} of {len(differ)} answers of '{name}' are not those of "
-                    f"'{ONE}': they do not do the same work, so no times are compared"
+                    f"bench: {differ.sum()} of {len(differ)} answers of '{name}' differ from those "
+                    f"of '{ONE}': they do not do the same work, so no times are compared"
                 )
     return Agreement(
         what="share of other answers", difference=worst, allowed=_ALLOWED, relative=False
@@ -209,7 +209,7 @@ def _agreement(timed: Timed) -> Agreement:
 
 
 def _speeds(timed: Timed, name: str) -> list[float]:
-    """Return the tokens/s of each round, of what was really written."""
+    """Return the tokens/s of each round, counting the tokens that were written."""
     tokens = [int((values["answers"] != _NOTHING).sum()) for values in timed.values[name]]
     return [count / s for count, s in zip(tokens, timed.seconds[name], strict=True)]
 
@@ -222,7 +222,7 @@ def _faster(timed: Timed, name: str, other: str) -> Spread:
 def _entry(name: str, timed: Timed, memory: dict[str, int], subject: _Subject) -> Entry:
     answers = timed.values[name][-1]["answers"]
     written = (answers != _NOTHING).sum(axis=1)
-    # The last token of an answer is not read.
+    # The model does not read the last token of an answer.
     lengths = [len(p) + int(n) - 1 for p, n in zip(subject.prompts, written, strict=True)]
     flops = subject.shape.forward_flops(lengths, int(written.sum()))
     return Entry(

@@ -27,7 +27,7 @@ _LAMBDA = 0.5
 
 @dataclass(frozen=True)
 class LossSize:
-    """Tokens, hidden size of each of the two models, vocabulary."""
+    """Number of tokens, hidden size of each of the two models, size of the vocabulary."""
 
     tokens: int
     hidden_size: int
@@ -39,7 +39,7 @@ SMALL = LossSize(256, 64, 8192)
 
 
 def measure(size: LossSize, rounds: int, on_run: Callable[[], None], _: Path) -> list[Part]:
-    """Measure time, peak memory and share of the limit of each way."""
+    """Measure time, peak memory and share of the limit for each way."""
     names: tuple[str, ...] = (COTRAINED, FROZEN, AUTHORS)
     if device().type == "cuda":
         # On a CPU it takes longer than all others together: six times as long as ours.
@@ -47,7 +47,7 @@ def measure(size: LossSize, rounds: int, on_run: Callable[[], None], _: Path) ->
     dtype = dtype_of("auto")
     product = MatrixProduct(dtype)
     timed = alternate(build(size, names), rounds, product, on_run)
-    # bf16 logits, which only the authors' way has, are off by a hundredth.
+    # bf16 logits, which only the authors' way has, are off by about 1 %.
     allowed = 1e-5 if dtype == torch.float32 else 2e-2
     agreements = [compare(timed, what, allowed, AUTHORS, True) for what in ("loss", "gradient")]
     memory = {name: peak_memory(build, (size,), name, on_run).above_base for name in names}
@@ -86,7 +86,7 @@ def measure(size: LossSize, rounds: int, on_run: Callable[[], None], _: Path) ->
             title="mixed loss, forward and backward: "
             f"{size.tokens:,} tokens, hidden {size.hidden_size:,} + {size.hidden_size:,}, "
             f"vocabulary {size.vocab_size:,}",
-            memory="above what stood before, without the gradients that are delivered",
+            memory="above the base, without the gradients that are delivered",
             entries=timed.entries("tokens", size.tokens, memory, needed),
             ratios=tuple(ratios),
             rate=timed.rate(product.shape),
@@ -122,7 +122,7 @@ def _backward(loss: Tensor) -> Tensor:
 
 
 class _Inputs:
-    """What the models would hand over, and the gradients that come back."""
+    """The outputs of the models, and the gradients that return to them."""
 
     def __init__(self, size: LossSize) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -148,12 +148,12 @@ class _Inputs:
         return loss.total / len(self.targets)
 
     def by_authors(self) -> Tensor:
-        # A model's output holds its logits until the loss is there.
+        # A model's output keeps its logits until the loss is computed.
         logits = [self.weak @ self.weak_head.T, self.strong @ self.strong_head.T]
         return stacked_cross_entropy(logits, self.targets, _LAMBDA) / len(self.targets)
 
     def values(self, loss: Any) -> Values:
-        """Return the loss, and the norms of the gradients that all ways give."""
+        """Return the loss, and the norms of the gradients that all ways compute."""
         grads = [self.strong.grad, self.strong_head.grad]
         norms = [float(grad.float().norm()) for grad in grads if grad is not None]
         return {"loss": np.array([float(loss)]), "gradient": np.array(norms)}

@@ -1,9 +1,9 @@
 """Peak memory of one way to do the work, in a process of its own.
 
-The base is what stands before the call. On a CPU it is the resident memory (``VmRSS``) after the
-allocator has given back what is free; the peak is ``VmHWM``, which is set back to the base right
-before the call. On a GPU both are what torch has allocated. What the call delivers to its caller,
-such as gradients that were not there before, is counted apart: every way must deliver it.
+The base is the memory in use before the call. On a CPU it is the resident memory (``VmRSS``) after
+the allocator has returned free memory; the peak is ``VmHWM``, which is reset to the base right
+before the call. On a GPU both are what torch has allocated. What the call leaves to its caller,
+such as new gradients, is counted separately: every way must deliver it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from wmss_cli.core.errors import StageError
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _PEAK = "5"
-"""What sets VmHWM back to VmRSS: proc(5)."""
+"""The value that resets VmHWM to VmRSS: proc(5)."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """In bytes.
+    """Memory in bytes.
 
     Attributes
     ----------
     base : int
-        What stood before the call.
+        Memory in use before the call.
     peak : int
-        The most that stood during it.
+        The most memory in use during the call.
     delivered : int
-        What is left for the caller and was not there before.
+        New memory that the caller keeps.
     """
 
     base: int
@@ -60,25 +60,25 @@ def peak_memory(
     on_run: Callable[[], None],
     warm_up: int = 0,
 ) -> Memory:
-    """Build one rival in a new process and measure a run of it.
+    """Build one rival in a new process, and measure one run of it.
 
     Parameters
     ----------
     build : callable
-        At the top level of a module; ``build(*arguments, (name,))`` gives the rival by its name.
+        At the top level of a module; ``build(*arguments, (name,))`` returns the rival of that name.
     arguments : tuple
-        Can be pickled.
+        They must be picklable.
     name : str
-        Of the rival.
+        The name of the rival.
     on_run : callable
         Called at the end.
     warm_up : int
-        Runs before, so that what stays (an optimizer's state) is there.
+        Number of runs before, so that what is kept (such as an optimizer's state) exists.
 
     Raises
     ------
     StageError
-        If the process is killed: there is too little memory.
+        If the process is killed, since there is too little memory.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -109,7 +109,7 @@ def _measure(
 
 
 def _begin() -> int:
-    """Set the peak back and return what stands now."""
+    """Reset the peak and return the memory in use."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -131,7 +131,7 @@ def _peak() -> int:
 
 
 def _status(key: str) -> int:
-    """Return a number of ``/proc/self/status``, in bytes."""
+    """Return a number from ``/proc/self/status``, in bytes."""
     text = Path("/proc/self/status").read_text(encoding="ascii")
     found = re.search(rf"^{key}:\s+(\d+) kB$", text, flags=re.M)
     assert found is not None, key

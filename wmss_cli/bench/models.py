@@ -1,4 +1,4 @@
-"""Models with random weights in the shapes that are measured."""
+"""Models with random weights, in the shapes to measure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from wmss_cli.models.packed import pack_attention
 from wmss_cli.models.shape import ModelShape
 
 QWEN3_VOCABULARY = 151_936
-"""Of all Qwen3 models."""
+"""For all Qwen3 models."""
 
 
 def qwen3(hidden_size: int, layers: int, vocab_size: int = QWEN3_VOCABULARY) -> dict[str, Any]:
-    """Return the configuration of a Qwen3 as wide and deep as asked for.
+    """Return the configuration of a Qwen3 with the given width and depth.
 
-    The widths are in the proportions of Qwen3-0.6B: 64 dimensions of the hidden state for each
-    head, half as many heads for keys and values, thrice the width inside, the embedding as head.
+    The proportions are those of Qwen3-0.6B: 64 dimensions of the hidden state for each head, half
+    as many heads for keys and values, three times the width inside, the embedding as head.
     """
     heads = max(2, hidden_size // 64)
     config = Qwen3Config(
@@ -60,8 +60,8 @@ def packed_model(config: dict[str, Any], seed: int = 0) -> PreTrainedModel:
 
 
 def random_model(config: dict[str, Any], seed: int = 0) -> PreTrainedModel:
-    """Make a model on this process's device, in the data type that training has there."""
-    # As where a stage loads one.
+    """Make a model on this process's device, in the data type that training uses there."""
+    # As when a stage loads a model.
     keep_freed_memory()
     kind = {"qwen3": Qwen3Config, "llama": LlamaConfig}[config["model_type"]]
     with torch.random.fork_rng():
@@ -71,5 +71,5 @@ def random_model(config: dict[str, Any], seed: int = 0) -> PreTrainedModel:
 
 
 def shape_of(config: dict[str, Any]) -> ModelShape:
-    """Return what counts parameters and FLOPs."""
+    """Return the shape, which counts parameters and FLOPs."""
     return ModelShape.of_config(config)

@@ -1,4 +1,4 @@
-"""A training step of every objective, beside the co-trained step of the method."""
+"""A training step with every objective, next to the co-trained step of the method."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from wmss_cli.train.pair import WeakStrongPair
 
 @dataclass(frozen=True)
 class _Way:
-    """An objective, and whether it has a model beside the strong one."""
+    """An objective, and whether it has a model besides the strong one."""
 
     objective: Objective
     has_other: bool = False
@@ -55,7 +55,7 @@ COUNT = len(_WAYS) + 1
 
 
 def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path) -> list[Part]:
-    """Measure the time of a step of each objective; one more than 1.1 x co-trained is too slow."""
+    """Measure the time of a step with each objective; more than 1.1 x co-trained is too slow."""
     lengths = lengths_of(size)
     table = write_table(work / f"step-{size.vocab_size}-{len(lengths)}", lengths, size.vocab_size)
     config = qwen3(size.hidden_size, size.layers, size.vocab_size)
@@ -70,7 +70,7 @@ def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path)
         )
         return build_engine(pair, train_config())
 
-    # Objectives share the models they have in common: each would need an optimizer of its own.
+    # Objectives share models, since each model would need an optimizer of its own.
     engines = {has_other: engine_of(has_other, "frozen") for has_other in (False, True)}
     rivals = {COTRAINED: step_rival(engine_of(True, "cotrain"), table)}
     for name, way in _WAYS.items():
@@ -116,7 +116,7 @@ def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path)
 
 
 def _switched(rival: Rival, engines: dict[bool, DeepSpeedEngine], way: _Way) -> Rival:
-    """Let the engine minimise the objective of a way before each run."""
+    """Make the engine minimise the objective of a way before each run."""
 
     def before() -> None:
         pair = engines[way.has_other].module

@@ -1,4 +1,4 @@
-"""The picture of a bench: the seconds of each way."""
+"""The plot of a bench: the seconds of each way."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from wmss_cli.bench.results import Report
 
 
 def plot_report(report: Report, path: Path) -> None:
-    """Draw a panel for each table, with a bar for each way, and save a picture.
+    """Draw a panel for each table, with a bar for each way, and save the plot.
 
     Parameters
     ----------
     report : Report
-        With at least one table.
+        A report with at least one table.
     path : Path
-        Its ending says in which format.
+        Where to save it; the file extension determines the format.
     """
     import matplotlib
 

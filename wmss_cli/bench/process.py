@@ -1,4 +1,4 @@
-"""A command in a process of its own: what it prints, and the memory that it takes."""
+"""A command in a process of its own: its output, and the memory that it uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from wmss_cli.core.errors import StageError
 
-# A small process in between: a child begins with the peak of the one that starts it.
+# A small process in between, since a child starts with the peak of its parent.
 _MEASURE = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[2:])
@@ -20,17 +20,17 @@ sys.exit(code)
 """
 
 WMSS = (sys.executable, "-m", "wmss_cli.cli.main")
-"""What `wmss` stands for."""
+"""The command for `wmss`."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that went well.
+    """A command that succeeded.
 
     Attributes
     ----------
     stdout : str
-        What it printed.
+        Its standard output.
     memory_bytes : int
         Peak of its largest process.
     """

@@ -1,4 +1,4 @@
-"""What a bench found: a row for each way to do the work, and ratios between them. No torch."""
+"""The results of a bench: a row for each way to do the work, and ratios between them. No torch."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Spread(_Model):
 
 
 class Goal(_Model):
-    """What a number is meant to be: at most or at least so much."""
+    """A bound for a number: at most or at least this value."""
 
     sense: Literal["at most", "at least"]
     value: float
 
     def is_met(self, found: float) -> bool:
-        """Say whether a number reaches the goal."""
+        """Return whether a number reaches the goal."""
         return found <= self.value if self.sense == "at most" else found >= self.value
 
 
@@ -57,15 +57,15 @@ class Entry(_Model):
     Attributes
     ----------
     name : str
-        Such as ``wmss, co-trained``.
+        A name such as ``wmss, co-trained``.
     seconds : Spread or None
-        Of a run, over the rounds.
+        Duration of a run, over the rounds.
     unit, per_second : str, Spread or None
-        How many tokens (rows, records) a second.
+        Number of tokens (rows, records) per second.
     limit : Spread or None
         Needed FLOPs / (seconds * the matrix-product rate of the same round).
     memory_bytes : int or None
-        The peak, in a process of its own.
+        The peak, measured in a process of its own.
     """
 
     name: str
@@ -77,20 +77,20 @@ class Entry(_Model):
 
 
 class Ratio(_Model):
-    """A number that a goal is set for: one way against another, or against the limit.
+    """A number with a goal: one way relative to another, or to the limit.
 
     Attributes
     ----------
     quantity : {"time", "memory", "speed", "limit", "calls"}
-        Of what.
+        The measured quantity.
     name : str
-        Such as ``wmss / authors``.
+        A name such as ``wmss / authors``.
     value : Spread
-        Over the rounds; each round gives one ratio.
+        Over the rounds, each of which gives one ratio.
     unit : str
-        Empty for a true ratio.
+        Empty if it is a ratio in the strict sense.
     goal : Goal or None
-        None where none is set: other sizes than the table's, or a GPU.
+        None if none is set: for other sizes than the table's, or a GPU.
     """
 
     quantity: Quantity
@@ -101,12 +101,12 @@ class Ratio(_Model):
 
 
 class Rate(_Model):
-    """The machine's matrix-product rate, in GFLOP/s, between the runs.
+    """The machine's matrix-product rate, in GFLOP/s, measured between the runs.
 
     Attributes
     ----------
     shape : str
-        Of the product.
+        The shape of the product.
     """
 
     shape: str
@@ -114,7 +114,7 @@ class Rate(_Model):
 
 
 class Agreement(_Model):
-    """Values that all ways must give: the largest difference found, and what is allowed.
+    """Values that all ways must agree on: the largest difference found, and what is allowed.
 
     Attributes
     ----------
@@ -134,13 +134,13 @@ class Part(_Model):
     Attributes
     ----------
     bench, title : str
-        Such as ``loss``, and what is measured on what sizes.
+        Name such as ``loss``, and what is measured with which sizes.
     memory : str
-        What the column of memory counts.
+        What the memory column counts.
     left_out : tuple of str
         What was not measured, and why.
     sizes : dict of str to int
-        Of the models and the data.
+        Sizes of the models and the data.
     """
 
     bench: str
@@ -163,7 +163,7 @@ class Part(_Model):
 
 
 class Machine(_Model):
-    """Where it was measured."""
+    """The machine that it was measured on."""
 
     device: str
     threads: int
@@ -172,7 +172,7 @@ class Machine(_Model):
 
 
 class Report(_Model):
-    """All that one run of ``wmss bench`` found."""
+    """The results of one run of ``wmss bench``."""
 
     size: str
     rounds: int

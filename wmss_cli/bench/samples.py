@@ -1,4 +1,4 @@
-"""Samples as long as real ones, with random token ids, in a token table like the stages'."""
+"""Samples of realistic lengths with random token ids, in a token table like the stages'."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ GSM8K_LENGTHS = (
 """Tokens of question and solution of the first 64 problems of GSM8K's training set.
 
 Source: openai/grade-school-math, ``train.jsonl``, tokenised by SmolLM2's tokenizer, without a
-chat template and without an end token. A test counts them again where both are there.
+chat template and without an end token. A test counts them again if both are available.
 """
 
 Lengths = Sequence[tuple[int, int]]
@@ -94,16 +94,16 @@ def random_rows(lengths: Lengths, vocab_size: int, seed: int = 0) -> list[list[i
 
 
 def write_table(folder: Path, lengths: Lengths, vocab_size: int) -> TokenTable:
-    """Write random samples as the tokenize stage would, once, and open them.
+    """Write random samples once, as the tokenize stage would, and open them.
 
     Parameters
     ----------
     folder : Path
-        Of the artifact.
+        The folder of the artifact.
     lengths : sequence of (int, int)
         Prompt and completion of each sample.
     vocab_size : int
-        Of the model that will read them.
+        Size of the vocabulary of the model that will read them.
     """
     if not folder.is_dir():
         identity = {"lengths": [list(pair) for pair in lengths], "vocab_size": vocab_size}

@@ -24,14 +24,14 @@ from wmss_cli.score.scorer import completion_entropy
 
 WMSS, AUTHORS = "wmss", "authors"
 _ALLOWED = 1e-5
-# Of the float64 loop. Both ways in 16 bits are off by more, and differ more from each other.
+# Relative to the float64 loop. In 16 bits both ways are off by more, and differ more.
 _ALLOWED_NARROW = 2e-2
 _MAX_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
 class ScoreSize:
-    """A Qwen3 shape, and how many samples of GSM8K's lengths."""
+    """A Qwen3 shape, and the number of samples with GSM8K's lengths."""
 
     hidden_size: int
     layers: int
@@ -103,7 +103,7 @@ def measure(size: ScoreSize, rounds: int, on_run: Callable[[], None], work: Path
 
 
 def build(size: ScoreSize, table: str, names: Sequence[str]) -> dict[str, Rival]:
-    """Make the rivals over the same model and samples."""
+    """Make the rivals, with the same model and samples."""
     samples = TokenTable(Path(table))
     model = random_model(_config(size)).eval()
     ways: dict[str, Callable[[], Any]] = {
@@ -146,7 +146,7 @@ def _one_by_one(model: PreTrainedModel, table: TokenTable) -> Any:
 
 @torch.inference_mode()
 def _float64_loop(model: PreTrainedModel, table: TokenTable) -> Any:
-    """Score in float64 with nothing but the definition."""
+    """Score in float64 by the bare definition."""
     wide = cast(PreTrainedModel, model.eval().double())
     entropy = np.empty(len(table))
     for row in range(len(table)):

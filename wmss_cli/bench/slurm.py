@@ -1,4 +1,4 @@
-"""Slurm's commands, played back from files: what they would cost is left out of a time."""
+"""Slurm's commands, played back from files, so that times do not include Slurm's own."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ echo "Submitted batch job $id"
 
 
 class PlayedBack:
-    """Commands in a folder that say what they are told to, and count their calls.
+    """Commands in a folder that print what they are told to, and count their calls.
 
     Parameters
     ----------
     folder : Path
-        Is created.
+        The folder to create.
     max_array_size : int
-        Most tasks of an array.
+        Most array tasks in an array.
     """
 
     def __init__(self, folder: Path, max_array_size: int) -> None:
@@ -51,15 +51,15 @@ class PlayedBack:
         self.forget()
 
     def say(self, name: str, text: str) -> None:
-        """Let a command print this from now on."""
+        """Make a command print this from now on."""
         (self._folder / name).write_text(text, encoding="utf-8")
 
     def names(self) -> list[str]:
-        """Return the names of the jobs that were sent; their ids count from 1."""
+        """Return the names of the submitted jobs; their ids count from 1."""
         return (self._folder / "names").read_text(encoding="utf-8").split()
 
     def forget(self) -> None:
-        """Count calls from zero."""
+        """Reset the count of calls."""
         self.say("calls", "")
 
     def calls(self) -> int:

@@ -36,12 +36,12 @@ SFT, COTRAINED, FROZEN = "wmss, sft", "wmss, co-trained", "wmss, frozen"
 AUTHORS = "authors"
 LAMBDA = 0.5
 _FULL = 256
-# Tokens of a sample where the shape of one model alone is measured.
+# Tokens of a sample for measuring the shape of a single model.
 
 
 @dataclass(frozen=True)
 class StepSize:
-    """A Qwen3 shape, and how many samples of GSM8K's lengths make a step."""
+    """A Qwen3 shape, and the number of samples with GSM8K's lengths in a step."""
 
     hidden_size: int
     layers: int
@@ -51,7 +51,7 @@ class StepSize:
 
 @dataclass(frozen=True)
 class ModelSize:
-    """SmolLM2-135M's shape with so many layers, and how many samples of 256 tokens make a step."""
+    """SmolLM2-135M's shape with this many layers, and the number of 256-token samples in a step."""
 
     layers: int
     vocab_size: int
@@ -67,7 +67,7 @@ Size = StepSize | ModelSize
 
 
 def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path) -> list[Part]:
-    """Measure a joint step of all kinds against one of a single model."""
+    """Measure joint steps of all kinds against a step of a single model."""
     names = (SFT, COTRAINED, FROZEN, AUTHORS)
     timed, memory, rate, flops = _measure(size, names, rounds, on_run, work)
     has_goals = size == TABLE and device().type == "cpu"
@@ -120,7 +120,7 @@ def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path)
 def measure_model(
     size: ModelSize, rounds: int, on_run: Callable[[], None], work: Path
 ) -> list[Part]:
-    """Measure what share of the matrix-product rate a step of one model reaches."""
+    """Measure the share of the matrix-product rate that a step of one model reaches."""
     timed, memory, rate, flops = _measure(size, (SFT,), rounds, on_run, work)
     tokens = size.samples * _FULL
     has_goals = size == MODEL_TABLE and device().type == "cpu"
@@ -167,7 +167,7 @@ def lengths_of(size: Size) -> Lengths:
     """Return prompt and completion of each sample of a size, in tokens."""
     if isinstance(size, StepSize):
         return GSM8K_LENGTHS[: size.samples]
-    # A prompt of one token: all others are predicted.
+    # A prompt of one token: all other tokens are predicted.
     return ((1, _FULL - 1),) * size.samples
 
 
@@ -190,13 +190,13 @@ def _flops(size: Size, name: str) -> int:
 
 
 def build(size: Size, table: str, names: Sequence[str]) -> dict[str, Rival]:
-    """Make the rivals: each an engine of its own over the same weights and samples."""
+    """Make the rivals: each is an engine of its own with the same weights and samples."""
     join_alone()
     return {name: _rival(size, TokenTable(Path(table)), name) for name in names}
 
 
 def join_alone() -> None:
-    """Be the only rank, whatever started this process; torch picks a free port."""
+    """Make this process the only rank, whatever started it; torch picks a free port."""
     if not dist.is_initialized():
         forget_launchers()
         os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
@@ -220,9 +220,9 @@ def _rival(size: Size, table: TokenTable, name: str) -> Rival:
 
 
 def train_config() -> TrainConfig:
-    """Return the options of a step: one process has nothing to shard.
+    """Return the options of a step; one process has nothing to shard.
 
-    bf16 takes its fp32 weights from ZeRO.
+    In bf16 the fp32 weights come from ZeRO.
     """
     return TrainConfig(zero_stage=0 if device().type == "cpu" else 1)
 
@@ -230,7 +230,7 @@ def train_config() -> TrainConfig:
 def step_rival(
     engine: DeepSpeedEngine, table: TokenTable, micro_batch_tokens: int | None = None
 ) -> Rival:
-    """Return a step over all samples of a table, packed as training does if nothing is said."""
+    """Return a step over all samples of a table, packed as training does by default."""
     config = train_config()
     engine.train()
     plan = BatchPlan(
@@ -263,7 +263,7 @@ def step_rival(
 
 
 class _AuthorsPair(WeakStrongPair):
-    """All positions of one row through both heads, the logits stacked and mixed."""
+    """Runs all positions of one row through both heads, with the logits stacked and mixed."""
 
     def forward(
         self,
@@ -283,7 +283,7 @@ class _AuthorsPair(WeakStrongPair):
             if model.config._attn_implementation != "sdpa":
                 model.set_attn_implementation("sdpa")
         logits = [m(ids, use_cache=False).logits[0] for m in (self.weak, self.strong)]
-        # As in transformers: the labels shift by one, and the prompt is ignored.
+        # As in transformers: the labels are shifted by one, and the prompt is ignored.
         labels = torch.full_like(batch.input_ids, -100)
         labels[batch.predicting] = batch.targets
         total = stacked_cross_entropy(logits, labels, self.objective.mix_lambda)

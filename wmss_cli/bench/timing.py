@@ -1,4 +1,4 @@
-"""Rivals in turns: A B C A B C …, with the machine's matrix-product rate measured between them."""
+"""Rivals take turns: A B C A B C …, with the machine's matrix-product rate measured in between."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wmss_cli.models.causal import device
 from wmss_cli.models.machine import product_sizes
 
 Values = dict[str, NDArray[np.float64]]
-"""Numbers of a run by their name, to be compared between rivals."""
+"""Numbers from a run by name, which are compared between rivals."""
 
 
 def _nothing() -> None:
@@ -38,13 +38,13 @@ class Rival:
     run : callable
         Does the work once; only this is timed.
     before : callable
-        Undoes what a run leaves behind.
+        Undoes the effects of a run.
     read : callable
-        Takes what `run` returned and gives the values that all rivals must agree on.
+        Turns the result of `run` into the values that all rivals must agree on.
     delivered : callable
-        Bytes of what a run leaves for its caller (gradients), and was not there before.
+        Number of new bytes that a run leaves to its caller (gradients).
     warm_up : callable or None
-        A shorter work that comes first; None for the work itself.
+        Shorter work that comes first; None for the work itself.
     """
 
     run: Callable[[], Any]
@@ -55,14 +55,14 @@ class Rival:
 
 
 class MatrixProduct:
-    """``torch.mm`` into memory that is there: what the machine can do at best.
+    """``torch.mm`` into existing memory: the best that the machine can do.
 
     Parameters
     ----------
     dtype : torch.dtype
-        Of the models in the bench.
+        Type of the models in the bench.
     seconds : float
-        About how long one measurement takes.
+        Approximate duration of one measurement.
     """
 
     def __init__(self, dtype: torch.dtype, seconds: float = 0.3) -> None:
@@ -77,7 +77,7 @@ class MatrixProduct:
         self._repeats = max(1, round(seconds * self.measure() / self._flops))
 
     def measure(self) -> float:
-        """Return the rate now, in FLOP/s."""
+        """Return the current rate, in FLOP/s."""
         synchronize()
         begin = time.perf_counter()
         for _ in range(self._repeats):
@@ -88,16 +88,16 @@ class MatrixProduct:
 
 @dataclass
 class Timed:
-    """What :func:`alternate` measured, a value for each round.
+    """The measurements of :func:`alternate`, one value for each round.
 
     Attributes
     ----------
     seconds : dict of str to list of float
-        By rival.
+        Durations by rival.
     rates : list of float
-        Median matrix-product rate of each round, in FLOP/s; empty where none was asked for.
+        Median matrix-product rate of each round, in FLOP/s; empty if none was requested.
     values : dict of str to list of Values
-        By rival.
+        Values by rival.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
@@ -109,11 +109,11 @@ class Timed:
         return Spread.of(self.seconds[name])
 
     def per_second(self, name: str, amount: int) -> Spread:
-        """Return the speed of a rival that does so much in a run."""
+        """Return the speed of a rival that does this amount of work in a run."""
         return Spread.of([amount / s for s in self.seconds[name]])
 
     def ratio(self, name: str, other: str) -> Spread:
-        """Return time / time of the other, taken in each round: drift of the machine cancels."""
+        """Return its time over the other's in each round, so that the machine's drift cancels."""
         pairs = zip(self.seconds[name], self.seconds[other], strict=True)
         return Spread.of([one / two for one, two in pairs])
 
@@ -134,11 +134,11 @@ class Timed:
         Parameters
         ----------
         unit, amount : str, int
-            What a run works on, and how many of it.
+            What a run processes, and how many of it.
         memory : mapping of str to int
             Peak of each rival, in bytes.
         flops : mapping of str to float, optional
-            Of each rival, as far as a run needs them.
+            FLOPs that a run of each rival needs, if known.
         """
         return tuple(
             Entry(
@@ -163,14 +163,14 @@ def alternate(
     product: MatrixProduct | None = None,
     on_run: Callable[[], None] = _nothing,
 ) -> Timed:
-    """Let each rival run in turns, first once to warm up and then so many rounds.
+    """Let rivals run in turns: once to warm up, and then for some rounds.
 
     Parameters
     ----------
     rivals : mapping of str to Rival
-        By name.
+        The rivals by name.
     rounds : int
-        That count.
+        Number of rounds that count.
     product : MatrixProduct, optional
         Measured before each run.
     on_run : callable
@@ -207,18 +207,18 @@ def compare(
     Parameters
     ----------
     timed : Timed
-        With the values.
+        Measurements with values.
     what : str
         Name of the value; a rival without it is not compared.
     allowed : float
-        Largest difference, of the value itself or (if `relative`) as a share of it.
+        Largest allowed difference, absolute or (if `relative`) as a share of the value.
     reference : str
-        The rival whose value is the right one.
+        The rival whose value is correct.
 
     Raises
     ------
     IntegrityError
-        If a rival gives something else: then their times say nothing.
+        If a rival gives a different value: then its time means nothing.
     """
     worst = 0.0
     for name, rounds in timed.values.items():
@@ -255,6 +255,6 @@ def check_equal(
 
 
 def synchronize() -> None:
-    """Wait until a GPU has done what it was given."""
+    """Wait until a GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

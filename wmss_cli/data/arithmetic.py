@@ -1,11 +1,11 @@
-"""Generated arithmetic word problems in the AM-1.4M record format: the material of the demo.
+"""Generated arithmetic word problems in the AM-1.4M record format, for the demo.
 
 A problem starts from a value of 1 to 99 and adds or takes away 1 to 20 at each step, so that
-every value stays within 0 to 99. The reasoning writes one equation a line. All functions are
-deterministic by their seed, on every machine.
+every value stays within 0 to 99. The reasoning has one equation per line. All functions depend
+only on their seed, on every machine.
 
-A hash of its text says whether a question belongs to the test: training and test are disjoint
-whatever the seeds and the sizes are.
+A hash of its text decides whether a question belongs to the test set, so training and test are
+disjoint for all seeds and sizes.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ Maker = Callable[[random.Random], Problem]
 
 
 def pretrain_records(n: int, seed: int) -> list[Record]:
-    """Return what the base model is pretrained on: all parts of the task, but not the task.
+    """Return records to pretrain the base model on: all parts of the task, but not the task itself.
 
     Half are bare equations, a quarter problems of one step, and a quarter problems of 2 to 4
-    steps whose equations stand in the wrong order. All answers are right.
+    steps with the equations in the wrong order. All answers are right.
 
     Parameters
     ----------
     n : int
         Number of records, no two with the same question.
     seed : int
-        Of the generator.
+        Seed of the generator.
     """
     rng = _generator("pretrain", seed)
     makers: tuple[Maker, ...] = (_equation, _one_step, _equation, _shuffled)
@@ -66,15 +66,15 @@ def pretrain_records(n: int, seed: int) -> list[Record]:
 def train_records(n: int, seed: int, wrong_fraction: float) -> list[Record]:
     """Return problems of 2 to 4 steps to train on, some of them faulty on purpose.
 
-    The faults are those that curation should find, in equal parts: a wrong answer, missing
-    answer tags, reasoning cut short, an exact copy of another record, no reference answer.
+    The faults, in equal shares, are those that curation should find: a wrong answer, missing
+    answer tags, truncated reasoning, an exact copy of another record, no reference answer.
 
     Parameters
     ----------
     n : int
         Number of records, the faulty ones included.
     seed : int
-        Of the generator.
+        Seed of the generator.
     wrong_fraction : float
         Share of faulty records, from 0 up to (not including) 1.
     """
@@ -96,14 +96,14 @@ def train_records(n: int, seed: int, wrong_fraction: float) -> list[Record]:
 
 
 def test_problems(n: int, seed: int) -> list[dict[str, str]]:
-    """Return problems of 2 to 4 steps to be tested on: rows of `id`, `question` and `answer`.
+    """Return test problems of 2 to 4 steps: rows of `id`, `question` and `answer`.
 
     Parameters
     ----------
     n : int
         Number of rows, no two with the same question.
     seed : int
-        Of the generator.
+        Seed of the generator.
     """
     rng = _generator("test", seed)
     seen: set[str] = set()
@@ -114,21 +114,21 @@ def test_problems(n: int, seed: int) -> list[dict[str, str]]:
     ]
 
 
-# pytest takes a name that begins with test_ for a test.
+# pytest would take a function whose name begins with test_ for a test.
 test_problems.__test__ = False  # type: ignore[attr-defined]
 
 
 def json_lines(records: Sequence[Record], broken: int, seed: int) -> Iterator[str]:
-    """Yield one line of JSON per record, and `broken` lines that end in the middle of one.
+    """Yield one line of JSON per record, and `broken` lines that are cut in the middle.
 
     Parameters
     ----------
     records : sequence of dict
         The records, in order.
     broken : int
-        How many broken lines are added, each after a random record.
+        Number of broken lines, each after a random record.
     seed : int
-        Of their places.
+        Seed for their positions.
     """
     rng = _generator("broken", seed)
     places = set(rng.sample(range(len(records)), broken))
@@ -140,7 +140,7 @@ def json_lines(records: Sequence[Record], broken: int, seed: int) -> Iterator[st
 
 
 def is_test_question(question: str) -> bool:
-    """Say whether a question belongs to the test (a quarter of all do)."""
+    """Return whether a question belongs to the test set (a quarter of all do)."""
     return hashlib.sha256(question.encode()).digest()[0] < 256 * _TEST_SHARE
 
 
@@ -155,11 +155,11 @@ def _new(rng: random.Random, make: Maker, seen: set[str], test: bool) -> Problem
         if problem.question not in seen and is_test_question(problem.question) == test:
             seen.add(problem.question)
             return problem
-    raise AssertionError(f"there are hardly more than {len(seen)} different questions of this kind")
+    raise AssertionError(f"there are barely more than {len(seen)} different questions of this kind")
 
 
 def _step(rng: random.Random, value: int) -> tuple[str, int, int]:
-    """Return sign, operand and result of a step that stays within the values allowed."""
+    """Return sign, operand and result of a step that stays within the allowed values."""
     while True:
         operand = rng.choice(OPERANDS)
         sign = rng.choice("+-")

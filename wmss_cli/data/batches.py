@@ -1,8 +1,8 @@
-"""Which samples make up each optimizer step, and how a rank sees its share of them.
+"""Which samples make up each optimizer step, and which of them each rank gets.
 
-The order depends on the seed alone. A global batch is cut into ranks and micro-batches
-afterwards, so neither changes what a step learns from, and the position in the data is the
-step's number: nothing else has to be saved for a resume.
+The order depends only on the seed. A global batch is divided into ranks and micro-batches
+afterwards, so neither changes what a step learns from. The position in the data is the number
+of the step: nothing else has to be saved to resume.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class BatchPlan:
     Attributes
     ----------
     rows : ndarray of int
-        Rows of the token table, each as often as it is drawn, ``[samples]``.
+        Rows of the token table, each repeated as often as it is drawn, ``[samples]``.
     global_batch_size : int
         In samples.
     micro_batch_tokens : int
-        Most tokens of a micro-batch.
+        Most tokens in a micro-batch.
     epochs : float
-        Passes over `rows`.
+        Number of passes over `rows`.
     max_steps : int or None
-        Upper limit of steps.
+        Upper limit for the number of steps.
     seed : int
-        Of the order.
+        Seed of the order.
     """
 
     rows: NDArray[np.int64]
@@ -49,7 +49,7 @@ class BatchPlan:
 
     @property
     def samples(self) -> int:
-        """How many samples are drawn in all."""
+        """Number of samples drawn in total."""
         drawn = max(1, round(self.epochs * len(self.rows)))
         if self.max_steps is not None:
             drawn = min(drawn, self.max_steps * self.global_batch_size)
@@ -57,11 +57,11 @@ class BatchPlan:
 
     @property
     def steps(self) -> int:
-        """Number of optimizer steps; the last batch may be short, nothing is left out."""
+        """Number of optimizer steps; the last batch may be short, no sample is left out."""
         return -(-self.samples // self.global_batch_size)
 
     def last_step(self, epoch: int) -> int:
-        """Return how many steps are taken when an epoch, from 1, is whole."""
+        """Return how many steps have been taken at the end of an epoch, counted from 1."""
         return -(-epoch * len(self.rows) // self.global_batch_size)
 
     def global_batch(self, step: int) -> NDArray[np.int64]:
@@ -83,19 +83,19 @@ class BatchPlan:
     ) -> list[NDArray[np.int64]]:
         """Return one rank's micro-batches of a step.
 
-        All ranks get equally many, of nearly equally many tokens. Where there are fewer samples
-        than micro-batches, some are empty.
+        All ranks get the same number, with nearly the same number of tokens. If there are fewer
+        samples than micro-batches, some are empty.
 
         Parameters
         ----------
         step : int
-            From 0.
+            Number of the step, from 0.
         lengths : ndarray of int
-            Tokens of each row of the table.
+            Number of tokens of each row of the table.
         rank, world_size : int
-            Of this process.
+            Those of this process.
         padded : bool
-            Whether each sample is a row of its own.
+            Whether each sample gets a row of its own.
         """
         batch = self.global_batch(step)
         cut = pack_rows if padded else pack
@@ -112,21 +112,21 @@ def _permutation(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
 
 
 def collate(table: TokenTable, rows: NDArray[np.int64]) -> PackedBatch:
-    """Put samples one after the other.
+    """Concatenate samples.
 
     Parameters
     ----------
     table : TokenTable
-        Of the samples.
+        The token table of the samples.
     rows : ndarray of int
-        Rows of the table. None of them give one token and nothing to predict, since a model
-        cannot run over nothing.
+        Rows of the table. If there are none, the result is one token with nothing to predict,
+        since a model cannot run over nothing.
     """
     ids = [table.input_ids(int(row)) for row in rows]
     lengths = [len(sample) for sample in ids] or [1]
     starts = np.cumsum([0, *lengths[:-1]])
     packed = np.concatenate(ids) if ids else np.zeros(1, dtype=np.int32)
-    # No position predicts the first token of a document, not even where it has no prompt.
+    # No position predicts the first token of a document, even if that has no prompt.
     first = [max(1, int(table.prompt_lengths[row])) for row in rows]
     wanted = [
         np.arange(start + prompt, start + length)
@@ -141,7 +141,7 @@ def collate(table: TokenTable, rows: NDArray[np.int64]) -> PackedBatch:
         lengths=tuple(lengths),
         predicting=torch.from_numpy(places - 1),
         targets=torch.from_numpy(packed[places].astype(np.int64)),
-        # One after the other from a random place in 64 bits: who uses them hashes them.
+        # Consecutive numbers from a random start in 64 bits; whoever uses them hashes them.
         keys=torch.from_numpy(np.repeat(np.array(examples, dtype=np.int64), lengths) + positions),
     )
 
@@ -158,18 +158,18 @@ def by_length(
     max_batch_tokens: int,
     padded: bool = False,
 ) -> list[NDArray[np.int64]]:
-    """Cut rows into batches of like length, each at most so many tokens.
+    """Divide rows into batches of similar length, each of at most `max_batch_tokens`.
 
     Parameters
     ----------
     lengths : ndarray of int
-        Tokens of each row of the table.
+        Number of tokens of each row of the table.
     rows : ndarray of int
-        The rows to cut.
+        The rows to divide.
     max_batch_tokens : int
-        A longer row makes a batch of its own.
+        A longer row gets a batch of its own.
     padded : bool
-        Whether each sample is a row of its own, padded to the longest.
+        Whether each sample gets a row of its own, padded to the longest.
     """
     if padded:
         return rows_by_length(lengths, rows, max_batch_tokens)

@@ -1,4 +1,4 @@
-"""The data card: what a curated data set holds, and where it comes from."""
+"""The data card: what a curated data set contains, and where it comes from."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def write_card(
     Parameters
     ----------
     folder : Path
-        Where to.
+        The folder for the files.
     metrics : mapping
-        Of curate: counts by reason, by kind and by source.
+        The metrics of curate: counts by reason, by kind and by source.
     words : mapping of int to int
-        How many of the kept samples have so many words, prompt and completion together.
+        Number of kept samples by their length in words, prompt and completion together.
     prints : mapping of str to str
-        Fingerprints by what they are of.
+        Fingerprints, by what they identify.
     """
     lengths = np.array(sorted(words))
     counts = np.array([words[length] for length in lengths.tolist()])
@@ -53,18 +53,18 @@ def plot_lengths(
     path: Path,
     limit: int | None = None,
 ) -> None:
-    """Draw how long samples are, and save a PNG.
+    """Draw the distribution of sample lengths, and save it as PNG.
 
     Parameters
     ----------
     lengths, counts : ndarray of int
-        ``[n]``: in `unit`, and how many samples have that length.
+        ``[n]``: lengths in `unit`, and the number of samples of each.
     unit : str
-        Such as ``words``.
+        Unit of the lengths, such as ``words``.
     path : Path
-        Of the picture.
+        The path of the picture.
     limit : int, optional
-        Longest sample that is taken as it is, to be marked.
+        Length limit to mark in the picture.
     """
     figure, axis = plt.subplots(figsize=(7, 3.5), layout="constrained")
     low, high = max(1, int(lengths.min())), int(lengths.max()) + 1

@@ -19,27 +19,27 @@ _MARK = "wmss-completion"
 _QUESTION = "wmss-question"
 _SYSTEM_ADVICE = "set tokenize.system_prompt and eval.system_prompt to ''"
 _STAND_INS = [chr(code) for code in range(0xE000, 0xE100)]
-"""Characters that no language uses."""
+"""Characters that are used in no language."""
 
 
 class Tokenizer(Protocol):
-    """What of a tokenizer is used: of transformers' own, or of one that is read without it."""
+    """What is used of a tokenizer, from transformers or read without it."""
 
     @property
     def chat_template(self) -> Any:
-        """In jinja; several by name."""
+        """Jinja source, or several by name."""
 
     @property
     def special_tokens_map(self) -> Any:
-        """``eos_token`` and so on."""
+        """``eos_token`` and the like."""
 
     @property
     def added_tokens_decoder(self) -> Any:
-        """The tokens beside the vocabulary, by id."""
+        """The tokens added to the vocabulary, by id."""
 
     @property
     def eos_token_id(self) -> Any:
-        """The end of sequence."""
+        """The end-of-sequence token."""
 
     def get_vocab(self) -> Any:
         """Return the ids of all tokens."""
@@ -59,7 +59,7 @@ class Rendered:
     input_ids : list of int
         Prompt, completion, and the end-of-turn token.
     prompt_length : int
-        How many of them come before the completion.
+        Number of tokens before the completion.
     """
 
     input_ids: list[int]
@@ -68,7 +68,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class _Literal:
-    """A special token's name that a text contains: written as text, never as the token."""
+    """The name of a special token in a text, which is tokenised as text and not as the token."""
 
     text: str
 
@@ -77,19 +77,19 @@ class _Literal:
 class Renderer:
     """Renders prompts and completions by the model's chat template.
 
-    Prompt and completion are tokenised apart, so that the ids of a prompt are the same in
-    training, scoring and generation, and the completion mask needs no search. Where a text
-    contains the name of a special token, its characters are tokenised, and not the token.
+    Prompt and completion are tokenised separately, so that the ids of a prompt are the same in
+    training, scoring and generation, and the completion mask needs no search. If a text contains
+    the name of a special token, its characters are tokenised, not the token.
 
     Attributes
     ----------
     tokenizer : Tokenizer
-        With a chat template (:func:`wmss_cli.models.tokenizer.load_tokenizer` sees to it): of
-        transformers, or a :class:`wmss_cli.models.vocabulary.Vocabulary`.
+        A tokenizer with a chat template, which :func:`wmss_cli.models.tokenizer.load_tokenizer`
+        guarantees, or a :class:`wmss_cli.models.vocabulary.Vocabulary`.
     system_prompt : str
-        Empty for none.
+        Empty if there is none.
     date : str
-        What is today for a template that writes it, as ``2024-07-26``.
+        Today's date for a template that prints it, as ``2024-07-26``.
     """
 
     tokenizer: Tokenizer
@@ -97,13 +97,13 @@ class Renderer:
     date: str = TEMPLATE_DATE
 
     def prompt_text(self, prompt: str) -> str:
-        """Return all that stands before the completion.
+        """Return all text before the completion.
 
         Raises
         ------
         ConfigError
-            If the template has no place for the system prompt or for the question, or the system
-            prompt contains a special token.
+            If the template drops the system prompt or the question, or the system prompt contains a
+            special token.
         """
         return "".join(
             piece.text if isinstance(piece, _Literal) else piece
@@ -112,7 +112,7 @@ class Renderer:
 
     @cached_property
     def end_of_turn_id(self) -> int:
-        """The token that ends an answer: the template's end of turn, or the end of sequence."""
+        """The token that ends an answer: the template's end of turn, or the end of the sequence."""
         text = self._apply("x", self._takes_lists, _MARK)
         _, found, after = text.rpartition(_MARK)
         if not found:
@@ -126,16 +126,16 @@ class Renderer:
 
     @property
     def stop_token_ids(self) -> list[int]:
-        """Where generation ends: the end of turn and the end of sequence."""
+        """The tokens that end generation: the end of turn and the end of sequence."""
         return sorted({self.end_of_turn_id, int(self.tokenizer.eos_token_id)})
 
     @cached_property
     def writes_today(self) -> bool:
-        """Whether the template asks for today's date, and is given :attr:`date`."""
+        """Whether the template uses today's date, which is then :attr:`date`."""
         return self._template.writes_today
 
     def has_special_token(self, text: str) -> bool:
-        """Say whether a text contains the name of a special token."""
+        """Return whether a text contains the name of a special token."""
         return self._names is not None and self._names.search(text) is not None
 
     def prompt_ids(self, prompts: Sequence[str]) -> list[list[int]]:
@@ -148,7 +148,7 @@ class Renderer:
         Parameters
         ----------
         prompts, completions : sequence of str
-            One of each per sample.
+            One of each for every sample.
         """
         before = self.prompt_ids(prompts)
         after = self._encode_pieces([list(self._pieces(text)) for text in completions])
@@ -159,21 +159,21 @@ class Renderer:
         ]
 
     def _prompt_pieces(self, prompt: str) -> list[str | _Literal]:
-        """Return a rendered prompt, cut where it contains the name of a special token."""
+        """Return a rendered prompt, split at the names of special tokens."""
         written = list(self._pieces(prompt))
         literals = [piece for piece in written if isinstance(piece, _Literal)]
         if not literals:
             text = self._apply(prompt, self._takes_lists)
             self._check_whole(prompt, text)
             return [self._unopened(text)]
-        # The template sees a character of no language where the token's name was.
+        # In place of a token's name, the template sees a character that no language uses.
         mark = next(mark for mark in _STAND_INS if mark not in prompt)
         marked = "".join(mark if isinstance(piece, _Literal) else piece for piece in written)
         text = self._apply(marked, self._takes_lists)
         self._check_whole(marked, text)
         rendered: list[str | _Literal] = []
         for at, piece in enumerate(self._unopened(text).split(mark)):
-            # A template that writes a question twice writes its tokens' names twice.
+            # A template that repeats the question repeats the names of tokens, too.
             rendered += [literals[(at - 1) % len(literals)], piece] if at else [piece]
         return rendered
 
@@ -187,14 +187,14 @@ class Renderer:
 
     @staticmethod
     def _unopened(text: str) -> str:
-        # Templates of reasoning models open the thinking themselves; here the completion does.
+        # Templates of reasoning models open the thinking block; here the completion opens it.
         opened = text.rstrip()
         return opened.removesuffix("<think>") if opened.endswith("<think>") else text
 
     @cached_property
     def _template(self) -> ChatTemplate:
         source = default_of(self.tokenizer.chat_template)
-        assert source is not None, "a tokenizer without one was given the plain one"
+        assert source is not None, "a tokenizer without a template was given the plain one"
         tokens = {
             name: str(token)
             for name, token in self.tokenizer.special_tokens_map.items()
@@ -204,7 +204,7 @@ class Renderer:
 
     @cached_property
     def _control(self) -> dict[str, int]:
-        """The tokens that no text may write: special ones, and added ones of the template."""
+        """The tokens that text must not produce: special ones, and added ones of the template."""
         source = default_of(self.tokenizer.chat_template) or ""
         return {
             token.content: token_id
@@ -218,15 +218,15 @@ class Renderer:
 
     @cached_property
     def _names(self) -> re.Pattern[str] | None:
-        # The longest first, of which another may be the beginning.
+        # The longest first, since a shorter name may be its beginning.
         longest = sorted(filter(None, self._control), key=lambda name: (-len(name), name))
         return re.compile("|".join(map(re.escape, longest))) if longest else None
 
     @cached_property
     def _takes_lists(self) -> bool:
-        """Whether the template reads content as a list of parts, and a text is lost on it.
+        """Whether the template wants content as a list of parts, and loses it if it is a string.
 
-        It is asked once, with a question that nothing else writes.
+        This is tested once, with a question that no template contains.
         """
         if self.has_special_token(self.system_prompt):
             raise ConfigError(
@@ -241,7 +241,7 @@ class Renderer:
         raise lost
 
     def _lost(self, as_list: bool) -> ConfigError | None:
-        """Return why a form of content does not come through."""
+        """Return the error if a form of content is lost in the template."""
         try:
             text = self._apply(_QUESTION, as_list)
         except ConfigError as error:
@@ -250,7 +250,7 @@ class Renderer:
             return ConfigError(
                 f"the model's chat template leaves the system prompt out; {_SYSTEM_ADVICE}"
             )
-        # A list that was taken for a text is written as Python shows it.
+        # A list that the template takes for a string appears as Python prints it.
         if _QUESTION not in text or (as_list and "'type'" in text):
             return ConfigError(
                 "the model's chat template leaves the question out; use a template that writes "
@@ -274,7 +274,7 @@ class Renderer:
             ) from None
 
     def _pieces(self, text: str) -> Iterator[str | _Literal]:
-        """Cut a text where it contains the name of a special token."""
+        """Split a text at the names of special tokens."""
         end = 0
         for found in self._names.finditer(text) if self._names is not None else ():
             yield text[end : found.start()]
@@ -300,14 +300,14 @@ class Renderer:
         [ids] = self._encode([piece.text], split_special_tokens=True)
         if self._control_ids.isdisjoint(ids):
             return ids
-        # A vocabulary that has the name as an entry like any other.
+        # The vocabulary has the name as an ordinary entry.
         letters = self._encode(list(piece.text), split_special_tokens=True)
         return [token for ids in letters for token in ids]
 
     def _encode(self, texts: Sequence[str], split_special_tokens: bool = False) -> list[list[int]]:
         if not texts:
             return []
-        # The template has written the special tokens already.
+        # The template has already written the special tokens.
         encoded = self.tokenizer(
             list(texts), add_special_tokens=False, split_special_tokens=split_special_tokens
         )

@@ -1,7 +1,7 @@
-"""Training samples that hold a benchmark's question.
+"""Training samples that contain a benchmark's question.
 
-A sample is judged by what it shares with a question: all of it, or words in a row that say what the
-question is about and that hardly another text has.
+A sample is judged by what it shares with a question: all of it, or a run of words that says what
+the question is about and that hardly any other text contains.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from wmss_cli.data.frame import content
 from wmss_cli.data.words import words, words_and_signs
 
 WORDS = 13
-"""Words in a row that are no coincidence: the length that GPT-3 and its successors look for."""
+"""A run of this many words is no coincidence: the length used for GPT-3 and its successors."""
 
 COMMON = 3
-"""A phrase is common where so many other texts have it and otherwise tell something else."""
+"""A phrase is common if this many other texts contain it in an otherwise different context."""
 
 _CONTENT = 3
-"""A phrase with fewer words of content says how an answer is wanted, and nothing of the problem."""
+"""A phrase with fewer content words describes the form of the answer, not the problem."""
 _WHOLE = 0.9
-"""A question is held as a whole from this share of its words on, in phrases."""
+"""A sample contains a whole question if its phrases cover this share of the question's words."""
 _APART = 0.6
-"""A text tells something else if it has less than this share of the question's other content."""
+"""A text is different if it has less than this share of the question's other content words."""
 _SPECIFIC = 2
-"""A question is looked for inside a prompt only if it has so many words that are its own."""
+"""A question is looked for inside a prompt only if it has this many specific words."""
 _PREFIX = 5
-"""Words by which it is told that sentences begin no question."""
+"""Number of words after which it is clear that sentences do not begin a question."""
 
 _FIRST = re.compile(r"[^\W_]+")
 _SENTENCE = re.compile(
@@ -48,14 +48,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Match:
-    """Where a sample meets a benchmark.
+    """Where a sample matches a benchmark.
 
     Attributes
     ----------
     task, id : str
-        Of the question that it meets first.
+        The first question that it matches.
     how : str
-        ``equal``, or the words that both have.
+        ``equal``, or the words that they share.
     """
 
     task: str
@@ -70,12 +70,12 @@ class Meeting:
     Attributes
     ----------
     whole : Match or None
-        A question that it holds as a whole; then the phrases are not looked for.
+        A question that it contains in full; then phrases are not looked for.
     phrases : tuple of int
         Phrases that count unless they are common (see :meth:`Benchmarks.elsewhere`), in the order
-        in which they stand in the sample.
+        of the sample.
     apart : tuple of int
-        Those of them around which the sample tells something else than the benchmark does.
+        Those of them whose context in the sample is different from the benchmark's.
     """
 
     whole: Match | None
@@ -86,16 +86,16 @@ class Meeting:
 class Benchmarks:
     """The questions of benchmarks, to be looked for in samples.
 
-    A sample meets a question
+    A sample matches a question
 
-    - if whole sentences of its prompt are the question, but for case, punctuation, white space and
-      how formulas are written. The signs of formulas count there;
-    - if it has nine in ten words of the question, in phrases of 13 words in a row;
+    - if whole sentences of its prompt equal the question, apart from case, punctuation, white space
+      and the notation of formulas. The signs in formulas count;
+    - if it has 90 % of the question's words, in phrases of 13 words in a row;
     - if it has one such phrase that has content (see :mod:`wmss_cli.data.frame`) and is rare: fewer
-      than three other texts, of the benchmarks and of the corpus, have it and otherwise tell
-      something else.
+      than three other texts, of the benchmarks and of the corpus, contain it in an otherwise
+      different context.
 
-    Phrases are numbered, in the order of the questions: the same questions give the same numbers.
+    Phrases are numbered in the order of the questions, so equal questions give equal numbers.
 
     References
     ----------
@@ -108,13 +108,13 @@ class Benchmarks:
         self._content = [content(found) for found in self._words]
         self._whole: dict[str, int] = {}
         self._specific: dict[str, int] = {}
-        """Those that are looked for inside a text, with and without how the answer is wanted."""
+        """Questions to look for inside a text, with and without the instructions for the answer."""
         self._beginnings: set[str] = set()
         self._prefixes: set[str] = set()
         self._longest = 0
         self._phrases: dict[str, int] = {}
         self._owners: list[list[tuple[int, int]]] = []
-        """By phrase: the questions that have it, and where."""
+        """By phrase: the questions that contain it, and at which position."""
         for number, found in enumerate(self._words):
             self._add_whole(number)
             for place in range(len(found) - WORDS + 1):
@@ -126,7 +126,7 @@ class Benchmarks:
                 self._owners[phrase].append((number, place))
         self._vocabulary = {word for found in self._words for word in found}
         self._places: list[dict[int, int]] = [{} for _ in self._questions]
-        """By question: its phrases, and where."""
+        """By question: its phrases, and at which position."""
         for phrase, owners in enumerate(self._owners):
             for number, place in owners:
                 self._places[number][phrase] = place
@@ -142,16 +142,16 @@ class Benchmarks:
         return range(len(self._owners))
 
     def elsewhere(self, phrase: int) -> int:
-        """Return how many other questions have a phrase and tell something else, up to COMMON."""
+        """Return how many other, different questions contain a phrase, up to COMMON."""
         return self._elsewhere[phrase]
 
     def name(self, phrase: int) -> Match:
-        """Return the first question that has a phrase, and the phrase."""
+        """Return the first question that contains a phrase, and the phrase."""
         question = self._questions[self._owners[phrase][0][0]]
         return Match(question.task, question.id, " ".join(self._run(phrase)))
 
     def match(self, prompt: str, completion: str) -> Match | None:
-        """Return the first question that a sample meets where no other sample is known."""
+        """Return the first question that a sample matches, if no other samples are known."""
         met = self.meet(prompt, completion)
         return met.whole or next(map(self.name, met.phrases), None)
 
@@ -191,7 +191,7 @@ class Benchmarks:
         tokens = words_and_signs(self._questions[number].text)
         if tokens:
             self._whole.setdefault(" ".join(tokens), number)
-        # How the answer is wanted is no part of the question.
+        # Instructions for the form of the answer are not part of the question.
         while len(sentences) > 1 and not _specific(sentences[-1]):
             sentences.pop()
         for part in (tokens, [token for sentence in sentences for token in sentence]):
@@ -202,10 +202,10 @@ class Benchmarks:
                 self._prefixes.add(" ".join(part[:_PREFIX]))
 
     def _find_sentences(self, text: str) -> int | None:
-        """Return the question that some whole sentences of a text are."""
+        """Return the question that equals some whole sentences of a text."""
         sentences = [sentence for sentence in _SENTENCE.split(text) if sentence]
         for first, sentence in enumerate(sentences):
-            # Most sentences begin as no question does.
+            # Most sentences begin like no question.
             if _first_word(sentence) not in self._beginnings:
                 continue
             tokens: list[str] = []
@@ -220,10 +220,10 @@ class Benchmarks:
         return None
 
     def _find_phrases(self, text: Sequence[str]) -> Iterator[tuple[int, int]]:
-        """Yield where a text has a phrase, and which."""
+        """Yield the phrases in a text, each with its position."""
         known = 0
         for last, word in enumerate(text):
-            # Most windows hold a word that no question has.
+            # Most windows contain a word that is in no question.
             known = known + 1 if word in self._vocabulary else 0
             if known >= WORDS:
                 first = last + 1 - WORDS
@@ -236,16 +236,16 @@ class Benchmarks:
         return len(covered) >= _WHOLE * len(self._words[number])
 
     def _tells_apart(self, number: int, text: Sequence[str], places: Mapping[int, int]) -> bool:
-        """Say whether a text has other content than a question around the phrases of both.
+        """Return whether the text around shared phrases differs from the question.
 
         Parameters
         ----------
         number : int
-            Of the question.
+            Index of the question.
         text : sequence of str
-            Words.
+            The words of the text.
         places : mapping of int to int
-            Where the phrases are in the text, and where in the question.
+            The positions of the phrases in the text, and in the question.
         """
         question = self._words[number]
         run = {word for place in places.values() for word in question[place : place + WORDS]}
@@ -280,7 +280,7 @@ class Benchmarks:
 
 def _has_content(phrase: Sequence[str]) -> bool:
     found = content(phrase)
-    # The numbers of five choices are no story.
+    # The numbers of five answer choices are not content.
     told = [word for word in found if not word.isdecimal()]
     return len(found) >= _CONTENT and len(told) >= _CONTENT - 1
 

@@ -1,6 +1,6 @@
-"""Copies and near copies among judged records, whatever files these are spread over.
+"""Exact and near copies among all judged records, whichever files they are in.
 
-Only hashes are held in memory, and the signatures of the records that may be near copies.
+Memory holds only hashes, and the signatures of the records that may be near copies.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _ROWS_PER_BATCH = 1024
 def find_copies(
     files: Sequence[Path], threshold: float | None, gone: Collection[int] = ()
 ) -> dict[int, tuple[str, str]]:
-    """Return why a record goes that an earlier one makes superfluous, by its place.
+    """Return why records are rejected as copies of earlier ones, by their places.
 
     Parameters
     ----------
     files : sequence of Path
         Tables of :data:`wmss_cli.core.schema.JUDGED` records. Together they have every place once.
     threshold : float or None
-        From this overlap on (Jaccard) two records are nearly equal; None looks for copies alone.
+        Two records are near copies from this overlap (Jaccard) on; None finds only exact copies.
     gone : collection of int
-        Places of records that are rejected for another reason.
+        Places of records that are rejected for other reasons.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def find_copies(
     judged = pa.concat_tables(tables)
     places = judged["place"].to_numpy()
     kept = judged["reason"].is_null().to_numpy() & ~np.isin(places, list(gone))
-    # A record that is rejected makes no other one superfluous.
+    # A rejected record does not make another one a copy.
     rows = np.flatnonzero(kept)
     copied = rows[_repeated(judged["content_key"].take(rows), places[rows])]
     kept[copied] = False
@@ -51,7 +51,7 @@ def find_copies(
         return copies
     left = np.flatnonzero(kept)
     near = left[suspects(_band_keys(files, kept, threshold))]
-    # In the order of the records: the first of a cluster stays.
+    # In the order of the records: the first one of a cluster stays.
     near = near[np.argsort(places[near])]
     signatures, problems = _signatures(files, near)
     keys = band_keys(signatures, problems, threshold)
@@ -64,9 +64,9 @@ def find_copies(
 
 
 def _repeated(keys: pa.ChunkedArray, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows whose key a row with a lower place has, too; null is no key."""
+    """Return the rows whose key also occurs at a lower place; null is not a key."""
     there = np.flatnonzero(keys.is_valid().to_numpy())
-    # Two numbers for 16 bytes.
+    # 16 bytes as two numbers.
     held = keys.drop_null().combine_chunks()
     numbers = np.frombuffer(held.buffers()[1] or b"", dtype=np.uint64).reshape(-1, 2)
     first, second = numbers[held.offset : held.offset + len(held)].T
@@ -80,7 +80,7 @@ def _repeated(keys: pa.ChunkedArray, places: NDArray[np.int64]) -> NDArray[np.in
 def _band_keys(
     files: Sequence[Path], kept: NDArray[np.bool_], threshold: float
 ) -> NDArray[np.uint32]:
-    """Return the keys of the rows that are kept, file after file."""
+    """Return the keys of the rows that are kept, file by file."""
     parts = [
         band_keys(part[here], problems[here], threshold)
         for first, part, problems in _signature_batches(files)
@@ -92,7 +92,7 @@ def _band_keys(
 def _signatures(
     files: Sequence[Path], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint64]]:
-    """Return the signatures and the problems of some rows, in their order."""
+    """Return the signatures and the problem keys of some rows, in order."""
     found = np.empty((len(rows), PERMUTATIONS), dtype=np.uint32)
     keys = np.empty(len(rows), dtype=np.uint64)
     for first, part, problems in _signature_batches(files):
@@ -105,11 +105,11 @@ def _signatures(
 def _signature_batches(
     files: Sequence[Path],
 ) -> Iterator[tuple[int, NDArray[np.uint32], NDArray[np.uint64]]]:
-    """Yield the number of the first row, signatures ``[rows, PERMUTATIONS]``, and problems."""
+    """Yield the number of the first row, signatures ``[rows, PERMUTATIONS]``, and problem keys."""
     first = 0
     yield first, np.empty((0, PERMUTATIONS), dtype=np.uint32), np.empty(0, dtype=np.uint64)
     for file in files:
-        # Pre-buffered, all that is read of a file stays in memory.
+        # With pre-buffering, everything read from a file stays in memory.
         for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
             _ROWS_PER_BATCH, columns=["signature", "problem_key"]
         ):
@@ -120,5 +120,5 @@ def _signature_batches(
 
 
 def _bytes(column: pa.Array, width: int) -> bytes:
-    """Return the values of a column one after another, zeros where there is none."""
+    """Return all values of a column, with zeros for missing ones."""
     return b"".join(value or bytes(width) for value in column.to_pylist())

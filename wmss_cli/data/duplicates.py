@@ -1,9 +1,10 @@
-"""Samples that were there already: the same text, or nearly the same.
+"""Duplicate samples: the same text as an earlier one, or nearly the same.
 
-Equal samples are told by a hash of their words. Nearly equal ones by MinHash: two texts' signatures
-agree in as many places as their sets of word 5-grams overlap (Jaccard), up to chance. Only samples
-of one problem count: the same numbers in the prompt, and the same reference. Which ones to compare
-at all is found by locality-sensitive hashing: signatures in bands, of which one is equal.
+Exact duplicates have the same hash of their words. Near duplicates are found by MinHash: the
+signatures of two texts agree in the same share of places as their sets of word 5-grams overlap
+(Jaccard), up to chance. Only samples of the same problem count: the same numbers in the prompt and
+the same reference. Locality-sensitive hashing finds the pairs to compare: signatures are divided
+into bands, and at least one band must be equal.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from wmss_cli.data.words import ngrams, words_and_signs
 
 PERMUTATIONS = 128
-"""Values of a signature: an overlap is estimated with a standard error of at most 0.044."""
+"""Length of a signature: an overlap is estimated with a standard error of at most 0.044."""
 
 _WORDS = 5
 _ZEROS = re.compile(r"(?<=\d)\.0+(?!\d)")
@@ -30,27 +31,27 @@ Signatures = NDArray[np.uint32]
 
 
 def content_key(prompt: str, completion: str) -> bytes:
-    """Return 16 bytes that samples of the same content share.
+    """Return 16 bytes that samples with the same content share.
 
-    Case and white space make no difference, and neither do forms that Unicode holds for
-    compatibility. Punctuation does: it is what an expression or a program is made of.
+    Case, white space and Unicode's compatibility forms make no difference. Punctuation does, since
+    expressions and programs consist of it.
     """
     parts = (" ".join(normalize("NFKC", text).casefold().split()) for text in (prompt, completion))
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def problem_key(prompt: str, reference: str) -> bytes:
-    """Return 8 bytes that nearly equal samples share if they answer the same question.
+    """Return 8 bytes that near duplicates share if they answer the same question.
 
-    A template that is filled with other numbers is another problem, however much text its samples
-    have in common.
+    A template filled with other numbers is a different problem, however much text its samples
+    share.
 
     Parameters
     ----------
     prompt : str
-        Its numbers count, in their order.
+        The numbers in it count, in order.
     reference : str
-        What the answer is checked by: a reference answer or tests, empty if there is nothing.
+        What the answer is checked against: a reference answer or tests; empty if there is neither.
     """
     numbers = [word for word in words_and_signs(prompt) if any(c.isdigit() for c in word)]
     reference = _ZEROS.sub("", reference)
@@ -75,17 +76,17 @@ def signature(text: str) -> Signatures:
 def band_keys(
     signatures: Signatures, problems: NDArray[np.uint64], threshold: float
 ) -> NDArray[np.uint32]:
-    """Return a key for each band of signatures: samples that share one may be near-duplicates.
+    """Return a key for each band of signatures: samples that share one may be near duplicates.
 
     Parameters
     ----------
     signatures : ndarray
         ``[samples, PERMUTATIONS]``.
     problems : ndarray
-        ``[samples]``: of :func:`problem_key`. Samples of different problems share no key but by
-        chance, so that thousands from one template need not be compared.
+        ``[samples]``: from :func:`problem_key`. Samples of different problems share a key only by
+        chance, so thousands of samples from one template need not be compared.
     threshold : float
-        Decides on the number of bands.
+        Determines the number of bands.
 
     Returns
     -------
@@ -96,19 +97,19 @@ def band_keys(
     ----------
     P. Indyk and R. Motwani, "Approximate nearest neighbors" (1998).
     """
-    # A candidate too many costs a comparison, one too few a copy that stays.
+    # A needless candidate costs a comparison; a missed one leaves a copy in the data.
     layout = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.05, 0.95))
     keys = np.repeat(problems[:, None], layout.b, axis=1)
     for band in range(layout.b):
         for value in signatures[:, band * layout.r : (band + 1) * layout.r].T:
             # A polynomial in an odd number, modulo 2^64.
             keys[:, band] = keys[:, band] * _MULTIPLIER + value + np.uint64(1)
-    # Of the product's bits the upper ones depend on all values.
+    # The upper bits of the product depend on all values.
     return (keys >> np.uint64(32)).astype(np.uint32)
 
 
 def suspects(keys: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Return the samples that share a key with another one, in order."""
+    """Return the samples that share a key with another sample, in order."""
     shared = np.zeros(len(keys), dtype=bool)
     for band in keys.T:
         _, places, counts = np.unique(band, return_inverse=True, return_counts=True)
@@ -122,21 +123,21 @@ def originals(
     problems: NDArray[np.uint64],
     threshold: float,
 ) -> NDArray[np.int64]:
-    """Return for each sample the one that stands for it: an earlier one, or itself.
+    """Return for each sample the one that represents it: an earlier one, or itself.
 
-    Samples are looked at in their order, and each is compared with those that stay: so the first
-    one of a cluster stays.
+    Samples are processed in order, and each is compared with those that were kept, so the first
+    one of a cluster is kept.
 
     Parameters
     ----------
     keys : ndarray
-        ``[samples, bands]``, of :func:`band_keys`.
+        ``[samples, bands]``, from :func:`band_keys`.
     signatures : ndarray
         ``[samples, PERMUTATIONS]``.
     problems : ndarray
-        ``[samples]``: only samples of one problem are near-duplicates.
+        ``[samples]``: only samples of the same problem can be near duplicates.
     threshold : float
-        From this share of equal values on, a sample is a near-duplicate.
+        From this share of equal values on, a sample is a near duplicate.
 
     Returns
     -------

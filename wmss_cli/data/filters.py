@@ -1,4 +1,4 @@
-"""Which completions have the format of the method."""
+"""The format that the method requires of completions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from wmss_cli.core.tags import TAGS
 
 
 def check_format(completion: str) -> str | None:
-    r"""Say what is wrong with the form of a completion.
+    r"""Return what is wrong with the format of a completion.
 
-    Right is exactly one ``<think>…</think>``, then exactly one ``<answer>…</answer>`` that is
-    not empty, with nothing but white space around and between them. The answer needs no
-    ``\boxed``.
+    The format is exactly one ``<think>…</think>``, then exactly one ``<answer>…</answer>`` that
+    is not empty, with only white space around and between them. The answer needs no ``\boxed``.
 
     Parameters
     ----------
@@ -20,7 +19,7 @@ def check_format(completion: str) -> str | None:
     Returns
     -------
     str or None
-        What is wrong, or None where nothing is.
+        What is wrong, or None if nothing is.
     """
     for tag in TAGS:
         count = completion.count(tag)

@@ -1,8 +1,8 @@
-"""What a problem is about, apart from how any problem is worded.
+"""What a problem is about, apart from the usual wording of problems.
 
-"where m and n are relatively prime positive integers, find m + n" stands in a hundred unrelated
-problems: it says what form the answer has. So do "express your answer as a common fraction" and
-"write a Python function to find". Words of that kind are no content.
+"where m and n are relatively prime positive integers, find m + n" occurs in a hundred unrelated
+problems: it describes the form of the answer. So do "express your answer as a common fraction" and
+"write a Python function to find". Such words are not content.
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ _FRAME = frozenset(_WORDS.split())
 
 
 def content(words: Iterable[str]) -> set[str]:
-    """Return the words that say what a problem is about: no frame, no variable, no lone digit."""
+    """Return the words that say what a problem is about: no frame, variables or single digits."""
     return {word for word in words if word not in _FRAME and (len(word) > 1 or not word.isascii())}

@@ -1,4 +1,4 @@
-"""Samples into bins of so many tokens: as few bins as can be, as equal as can be."""
+"""Packs samples into bins with a token limit: as few and as equal bins as possible."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 def pack(
     lengths: Sequence[int] | NDArray[np.int64], max_tokens: int, world_size: int
 ) -> list[NDArray[np.int64]]:
-    """Put samples into bins, for ranks that run equally many of them.
+    """Put samples into bins, for ranks that all process the same number of them.
 
-    Best fit says how many bins are needed; their number is rounded up to a multiple of the world
-    size. Then each sample, the longest first, goes where the fewest tokens are, so that no rank
-    waits for another. If a bin would overflow by that, the bins of best fit are taken as they are.
+    Best fit gives the number of bins, which is rounded up to a multiple of the world size. Then
+    each sample, the longest first, goes into the bin with the fewest tokens, so that no rank waits
+    for another. If a bin would overflow this way, the bins of best fit are used.
 
     Parameters
     ----------
     lengths : sequence of int
-        Tokens of each sample.
+        Number of tokens of each sample.
     max_tokens : int
-        Of a bin. A longer sample gets a bin of its own.
+        Token limit of a bin. A longer sample gets a bin of its own.
     world_size : int
         Number of ranks.
 
@@ -31,8 +31,8 @@ def pack(
     -------
     list of ndarray
         The indices of the samples in each bin; their number is a multiple of `world_size`. Bins
-        ``i * world_size`` to ``(i + 1) * world_size - 1`` run at the same time, so they are in
-        the order of their tokens, the fullest first.
+        ``i * world_size`` to ``(i + 1) * world_size - 1`` are processed at the same time, so they
+        are ordered by their tokens, the fullest first.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-sizes, kind="stable")
@@ -48,16 +48,16 @@ def pack(
 def pack_rows(
     lengths: Sequence[int] | NDArray[np.int64], max_tokens: int, world_size: int
 ) -> list[NDArray[np.int64]]:
-    """Put samples into bins for models that read each in a row of its own, padded to the longest.
+    """Put samples into bins for models that read each one as a row, padded to the longest.
 
-    Samples of like length share a bin. Parameters and what is returned as of :func:`pack`; the
-    tokens of a bin count with their padding.
+    Samples of similar length share a bin. Parameters and result are as in :func:`pack`; the tokens
+    of a bin include padding.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
     bins = [places.tolist() for places in rows_by_length(sizes, np.arange(len(sizes)), max_tokens)]
     count = max(1, -(-len(bins) // world_size)) * world_size
     while len(bins) < count:
-        # All ranks run equally many bins: rather two of half the size than an empty one.
+        # All ranks process the same number of bins: two half bins are better than an empty one.
         fullest: list[int] = max(bins, key=len, default=[])
         if len(fullest) > 1:
             bins.remove(fullest)
@@ -72,16 +72,16 @@ def pack_rows(
 def rows_by_length(
     sizes: NDArray[np.int64], rows: NDArray[np.int64], max_tokens: int
 ) -> list[NDArray[np.int64]]:
-    """Cut rows into batches of like length, the longest first.
+    """Divide rows into batches of similar length, the longest first.
 
     Parameters
     ----------
     sizes : ndarray of int
-        Tokens of each row of the table.
+        Number of tokens of each row of the table.
     rows : ndarray of int
-        The rows to cut.
+        The rows to divide.
     max_tokens : int
-        Of a batch, with padding. A longer row makes a batch of its own.
+        Token limit of a batch, padding included. A longer row gets a batch of its own.
     """
     ordered = rows[np.argsort(-sizes[rows], kind="stable")]
     batches = []
@@ -94,7 +94,7 @@ def rows_by_length(
 
 
 def padding(sizes: NDArray[np.int64], batches: Iterable[NDArray[np.int64]]) -> float:
-    """Return the share of padding in the tokens of batches of padded rows."""
+    """Return the share of padding among the tokens of padded batches."""
     filled = [places for places in batches if len(places)]
     padded = sum(len(places) * int(sizes[places].max()) for places in filled)
     return 1.0 - sum(int(sizes[places].sum()) for places in filled) / max(1, padded)
@@ -103,7 +103,7 @@ def padding(sizes: NDArray[np.int64], batches: Iterable[NDArray[np.int64]]) -> f
 def _best_fit(
     sizes: NDArray[np.int64], order: NDArray[np.int64], max_tokens: int
 ) -> list[list[int]]:
-    """Put each sample where the least room is left after it."""
+    """Put each sample where it leaves the least room."""
     bins: list[list[int]] = []
     room: list[int] = []
     for place in order:
@@ -122,7 +122,7 @@ def _best_fit(
 def _least_loaded(
     sizes: NDArray[np.int64], order: NDArray[np.int64], count: int
 ) -> list[list[int]]:
-    """Put each sample where the fewest tokens are."""
+    """Put each sample where there are the fewest tokens."""
     bins: list[list[int]] = [[] for _ in range(count)]
     heap = [(0, i) for i in range(count)]
     for place in order:

@@ -1,7 +1,7 @@
-"""Which records go because they share a phrase with a benchmark that hardly another record has.
+"""Rejects records that share a phrase with a benchmark and with hardly any other record.
 
-Shards say which phrases a record shares; how rare these are is known when all records are. What is
-held in memory is a few keys for each phrase, and one number for each record that shares one.
+Shards record which phrases a record shares; how rare these are is known only when all records have
+been read. Memory holds a few keys for each phrase, and one number for each record that shares one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ROWS_PER_BATCH = 4096
 
 @dataclass
 class Contaminated:
-    """What phrases say of the records.
+    """What shared phrases say about the records.
 
     Attributes
     ----------
     details : dict of int to str
-        What a record shares with which question, by the place of each record that goes.
+        What a record shares with which question, by the place of each rejected record.
     common : dict of int to int
         The first phrase of each record that shares only common ones, by its place.
     """
@@ -44,12 +44,12 @@ def find_contaminated(files: Sequence[Path], benchmarks: Benchmarks) -> Contamin
     files : sequence of Path
         Tables of :data:`wmss_cli.core.schema.JUDGED` records. Together they have every place once.
     benchmarks : Benchmarks
-        The same that the records were judged by.
+        The same ones that the records were judged with.
     """
     prompts: defaultdict[int, set[bytes]] = defaultdict(set)
     for row in _sharing(files):
         for phrase in row["phrases_apart"]:
-            # More than these say nothing new, so that memory is bounded.
+            # More prompts would not change the result, so memory stays bounded.
             if len(prompts[phrase]) < COMMON:
                 prompts[phrase].add(row["prompt_key"])
     found = Contaminated()

@@ -1,9 +1,9 @@
-"""Records to train on: one question and one answer each, and what the answer can be checked by.
+"""Records to train on: one question and one answer each, and what the answer is checked against.
 
 In the format of AM-1.4M a record is ``{"messages": [user, assistant]}`` with ``{"role",
-"content", "info"}`` each; the user's ``info``, which may be missing, holds ``source``,
-``reference_answer`` and ``test_case``. These three may stand beside ``messages`` as well. Plain
-records are ``{"prompt", "completion"}`` with the same three beside them, ShareGPT's
+"content", "info"}`` each; the user's ``info``, which may be missing, contains ``source``,
+``reference_answer`` and ``test_case``. These three may also be next to ``messages``. Plain
+records are ``{"prompt", "completion"}`` with the same three next to them, ShareGPT's
 ``{"conversations": [{"from": "human", "value"}, {"from": "gpt", "value"}]}``.
 """
 
@@ -29,12 +29,18 @@ _ABOUT = ("source", "reference_answer", "test_case")
 _COLUMNS = (*_MESSAGES, "prompt", "completion", *_ABOUT)
 _ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant"}
 _RENAMES = (
-    ({"instruction", "output"}, "instruction, with input behind it, prompt, and output completion"),
-    ({"problem", "solution"}, "problem prompt, solution completion, and answer reference_answer"),
-    ({"question", "answer"}, "question prompt, and what the model shall write completion"),
-    ({"query", "response"}, "query prompt, and response completion"),
-    ({"prompt", "response"}, "response completion"),
-    ({"prompt", "chosen"}, "chosen completion; wmss trains on no pairs"),
+    (
+        {"instruction", "output"},
+        "instruction, followed by input, to prompt, and output to completion",
+    ),
+    (
+        {"problem", "solution"},
+        "problem to prompt, solution to completion, answer to reference_answer",
+    ),
+    ({"question", "answer"}, "question to prompt, and what the model should write to completion"),
+    ({"query", "response"}, "query to prompt, and response to completion"),
+    ({"prompt", "response"}, "response to completion"),
+    ({"prompt", "chosen"}, "chosen to completion; wmss does not train on pairs"),
 )
 _TRIED_ROWS = 1000
 _KEYS_SHOWN = 8
@@ -42,29 +48,29 @@ _KEYS_SHOWN = 8
 
 @dataclass(frozen=True)
 class Record:
-    """One record, or what kept it from being read.
+    """One record, or the reason why it could not be read.
 
     Attributes
     ----------
     file : str
-        Path of the file, as it was given.
+        Path of the file as it was given.
     row : int
         Line or row in that file, from 1.
     place : int
-        Number among the records of all files, from 0.
+        Index among the records of all files, from 0.
     source : str
-        Data set that the record names, may be empty.
+        Name of the data set according to the record; may be empty.
     prompt, completion : str
-        What the user and the assistant wrote; empty where there is a problem.
+        What the user and the assistant wrote; empty if there is a problem.
     reference_answer : str or None
-        What the answer can be compared with.
+        The answer to compare with.
     test_case : mapping or None
-        ``test_code`` and ``test_entry_point``: tests that a program can be run against.
+        ``test_code`` and ``test_entry_point``: tests for a program.
     problem : str or None
         Why the record could not be read; None if it was.
     line : bytes or None
-        The line that could not be read, as it stands in a ``.jsonl``; None if it was, and of a
-        row of Parquet.
+        The line of a ``.jsonl`` that could not be read, as it is; None if it could, and for a row
+        of Parquet.
     """
 
     file: str
@@ -87,48 +93,48 @@ def read_records(
     Parameters
     ----------
     paths : sequence of Path
-        What :func:`wmss_cli.core.rows.read_rows` reads.
+        Files that :func:`wmss_cli.core.rows.read_rows` can read.
     limit : int, optional
         Stop after this many records, of all shards together.
     shard, shards : int
-        Take only each `shards`-th record, from place `shard` on: dealt like cards, so that all
-        shards are of one kind. The others are not parsed.
+        Take only every `shards`-th record, starting at place `shard`, as cards are dealt, so that
+        all shards are of the same kind. Other records are not parsed.
 
     Returns
     -------
     iterator of Record
-        A broken row is a record with a `problem`; blank lines are no records.
+        A broken row is a record with a `problem`; blank lines are skipped.
 
     Raises
     ------
     ConfigError
         At once, if a file is missing, has an unknown ending or is given twice.
     DataError
-        At once, if a table has no columns of records; while reading, if a file as a whole is
-        damaged.
+        At once, if a table has no columns of records; while reading, if a file is damaged as a
+        whole.
     """
     for path in paths:
         if paths.count(path) > 1:
             raise ConfigError(f"{path}: given twice; name each file once")
-    # One turn for all files: it goes on where a file ends.
+    # One counter for all files: it continues from one file to the next.
     wanted = cycle([turn == shard for turn in range(shards)])
     return _records([(str(path), _rows(path, wanted)) for path in paths], limit)
 
 
 def data_inputs(references: Sequence[str], provisional: bool = False) -> dict[str, str]:
-    """Return the inputs of curation by role, after a look at the beginning of each.
+    """Return the inputs of curation by role, after checking the beginning of each.
 
     Parameters
     ----------
     references : sequence of str
-        As of :func:`wmss_cli.core.data_files.find_data`.
+        As in :func:`wmss_cli.core.data_files.find_data`.
     provisional : bool
-        Take what is not here by its name. Nothing is downloaded.
+        Accept names of data that do not exist yet. Nothing is downloaded.
 
     Raises
     ------
     ConfigError
-        If there is no such data, or no job could read it.
+        If the data does not exist, or no job could read it.
     """
     paths: list[str] = []
     for reference in references:
@@ -148,12 +154,12 @@ def data_inputs(references: Sequence[str], provisional: bool = False) -> dict[st
 
 
 def check_records(paths: Sequence[Path]) -> None:
-    """Refuse what no job could read, by a look at the beginning of each file.
+    """Refuse data that no job could read, after checking the beginning of each file.
 
     Raises
     ------
     ConfigError
-        As of :func:`read_records`; and if a file is damaged or empty, or none of its first rows is
+        As in :func:`read_records`; and if a file is damaged or empty, or none of its first rows is
         a record.
     """
     try:
@@ -205,15 +211,15 @@ def _to_record(file: str, row: Row, place: int) -> Record:
 
 
 class _UnreadableError(Exception):
-    """Says why a value is no record."""
+    """Says why a value is not a record."""
 
 
 def _no_record(names: Sequence[str], what: str) -> str:
-    """Say what a row or a table has instead of a record, and what to do with it."""
+    """Describe what a row or a table has instead of a record, and what to do about it."""
     shown = ", ".join(map(str, names[:_KEYS_SHOWN])) or "none"
     found = f"neither messages nor prompt and completion among its {what} ({shown})"
     fitting = (renames for needs, renames in _RENAMES if needs <= set(names))
-    return f"{found}; call {next(fitting, 'the question prompt and the answer completion')}"
+    return f"{found}; rename {next(fitting, 'the question to prompt and the answer to completion')}"
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -238,7 +244,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _of_messages(messages: Any, beside: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(messages, list):
-        raise _UnreadableError(f"messages is no list: {_brief(messages)}")
+        raise _UnreadableError(f"messages is not a list: {_brief(messages)}")
     if not all(isinstance(message, dict) for message in messages):
         raise _UnreadableError("a message is not an object")
     roles = [_role(message) for message in messages]
@@ -265,20 +271,20 @@ def _wrong_roles(roles: Sequence[str]) -> str:
     if roles[:1] == ["system"]:
         return f"{found}: wmss writes its own system prompt (tokenize.system_prompt); take it out"
     if len(roles) > 2 and roles[:4] == ["user", "assistant"] * 2:
-        return f"{found}: of several turns, write one question and one answer a record"
+        return f"{found}: split several turns into records with one question and one answer each"
     return found
 
 
 def _content(message: Mapping[str, Any]) -> Any:
     content = message.get("content", message.get("value"))
-    # As OpenAI has it: a list of parts, of which one is a text.
+    # OpenAI's form: a list of parts, one of which is text.
     if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
         return content[0].get("text")
     return content
 
 
 def _loaded(value: Any) -> Any:
-    """Return what a text says in JSON, where a table holds an object as a text."""
+    """Return the object that a text contains as JSON, since tables may store objects as text."""
     if not isinstance(value, str):
         return value
     if not value.strip():
@@ -290,7 +296,7 @@ def _loaded(value: Any) -> Any:
 
 
 def _about(beside: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is known of a sample beside its text; what `info` says comes first."""
+    """Return what is known about a sample besides its text; values in `info` come first."""
     where = {key: "info." if info.get(key) is not None else "" for key in _ABOUT}
     found = {key: (info if where[key] else beside).get(key) for key in _ABOUT}
     reference = _reference(
@@ -307,7 +313,7 @@ def _tests(value: Any, name: str, reference: str | None) -> dict[str, Any] | Non
     tests = _loaded(value)
     if tests is None or tests == [] or isinstance(tests, dict):
         return tests or None
-    # The answer is checked by the reference alone where there is one.
+    # If there is a reference, the answer is checked only against that.
     if reference is not None:
         return None
     raise _UnreadableError(f"{name} is not an object: {_brief(tests)}")
@@ -322,7 +328,7 @@ def _written(value: Any, name: str) -> str:
 
 def _reference(value: Any, name: str) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
-        # NaN is how pandas writes that there is none.
+        # NaN is how pandas writes a missing value.
         if math.isnan(value):
             return None
         raise _UnreadableError(f"{name} is infinite")
@@ -337,12 +343,12 @@ def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise _UnreadableError(f"{name} is not a text: {_brief(value)}")
     if not _is_unicode(value):
-        raise _UnreadableError(f"{name} holds half of a surrogate pair")
+        raise _UnreadableError(f"{name} contains half of a surrogate pair")
     return value
 
 
 def _is_unicode(text: str) -> bool:
-    # JSON can spell half a pair (\ud83d), which no UTF-8 file can hold.
+    # JSON can contain half a pair (\ud83d), which no UTF-8 file can hold.
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

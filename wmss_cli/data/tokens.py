@@ -1,4 +1,4 @@
-"""The token table: every sample's ids, written once and mapped into memory by every stage."""
+"""The token table: the ids of all samples, written once and memory-mapped by every stage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROWS_PER_BATCH = 1000
 
 @dataclass(frozen=True)
 class Cut:
-    """What the length limit made of a sample: `rendered` is None where it was left out."""
+    """A sample after the length limit: `rendered` is None if it was dropped."""
 
     rendered: Rendered | None
     truncated: bool
@@ -42,9 +42,9 @@ def cut(rendered: Rendered, max_seq_len: int, too_long: str) -> Cut:
     rendered : Rendered
         The sample.
     max_seq_len : int
-        In tokens.
+        The limit, in tokens.
     too_long : {"drop", "truncate"}
-        What to do with a longer one.
+        What to do with a longer sample.
     """
     truncated = len(rendered.input_ids) > max_seq_len
     if truncated and too_long == "drop":
@@ -68,7 +68,7 @@ def write_tokens(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 class TokenTable:
-    """Random access to the samples of a token table, without reading it whole.
+    """Random access to the samples of a token table, without reading all of it.
 
     Parameters
     ----------
@@ -107,24 +107,24 @@ class TokenTable:
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each sample, ``[rows]``."""
+        """Number of tokens of each sample, ``[rows]``."""
         return np.asarray(pc.list_value_length(self._table["input_ids"]), dtype=np.int64)
 
     @cached_property
     def prompt_lengths(self) -> NDArray[np.int64]:
-        """Tokens before the completion of each sample, ``[rows]``."""
+        """Number of tokens before the completion of each sample, ``[rows]``."""
         return np.asarray(self._table["prompt_length"], dtype=np.int64)
 
     @cached_property
     def completion_lengths(self) -> NDArray[np.int64]:
-        """Tokens with a label of each sample, ``[rows]``."""
+        """Number of tokens with a label in each sample, ``[rows]``."""
         return self.lengths - self.prompt_lengths
 
     @property
     def largest_token_id(self) -> int:
         """The largest id of all samples."""
         if self._largest is None:
-            # Written by an earlier version, which did not count it.
+            # Written by an earlier version, which did not record it.
             chunks = self._table["input_ids"].chunks
             self._largest = max(pc.max(chunk.values).as_py() for chunk in chunks if len(chunk))
         return self._largest
@@ -134,7 +134,7 @@ class TokenTable:
         return np.asarray(self._table["input_ids"][row].values)
 
     def rows_of(self, example_ids: Iterable[str]) -> Iterator[int]:
-        """Return the row of each id.
+        """Return the row of each example id.
 
         Raises
         ------

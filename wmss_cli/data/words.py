@@ -1,7 +1,7 @@
-r"""A text as the words by which it is compared with others.
+r"""Turns a text into words, for comparison with other texts.
 
-Formulas are written in many ways: ``\dfrac12``, ``\frac{1}{2}`` and ``1/2`` are the same words
-here, and what only sets type (``\left``, ``\quad``, ``\text``) is no word at all.
+Formulas are written in many ways: ``\dfrac12``, ``\frac{1}{2}`` and ``1/2`` give the same words
+here, and pure typesetting (``\left``, ``\quad``, ``\text``) gives none.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
-# Scripts that leave no space between words: kana and Chinese characters.
+# Scripts without spaces between words: kana and Chinese characters.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+"
-# What an expression is made of; not hyphens, emphasis (**) and exclamation marks.
+# Parts of expressions; not hyphens, emphasis (**) and exclamation marks.
 _SIGN = "|".join(
     [
         r"[+/=<>^%~|&±\N{MULTIPLICATION SIGN}÷·√∑∏∫≤≥≠≈∞∈\N{UNION}∩]",
@@ -53,7 +53,7 @@ _SIGNS: Mapping[str, str] = {
     "mid": "|",
     "vert": "|",
 }
-"""LaTeX commands that are a sign of :data:`_SIGN`."""
+"""LaTeX commands that mean a sign of :data:`_SIGN`."""
 
 _TYPESETTING_NAMES = """
     boxed left right middle big bigl bigr bigg biggl biggr displaystyle textstyle limits nolimits
@@ -63,24 +63,24 @@ _TYPESETTING_NAMES = """
     dots ldots cdots dotsc dotsb dotsm circ degree prime tag label
 """
 _TYPESETTING = frozenset(_TYPESETTING_NAMES.split())
-"""LaTeX commands that say how something looks; ``\\circ`` is a degree more often than not."""
+"""LaTeX commands that affect only how something looks; ``\\circ`` is mostly a degree."""
 
 _SPOKEN_NAMES = """
     sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp lim max min sup inf
     gcd lcm det dim ker deg arg mod
 """
 _SPOKEN = frozenset(_SPOKEN_NAMES.split())
-"""LaTeX commands that are printed as their own name, and so are words."""
+"""LaTeX commands that are printed as their own name, so they are words."""
 
 _GREEK = re.compile(
     "(?:var)?(alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|"
     "lambda|mu|nu|xi|pi|rho|sigma|tau|upsilon|phi|chi|psi|omega)"
 )
 _DRAWING = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL)
-# One start in a run of backslashes: else a long one is read again from each of them.
+# One match per run of backslashes: else a long run would be scanned again from each of them.
 _BACKSLASHES = r"(?<!\\)\\+"
 _ENVIRONMENT = re.compile(_BACKSLASHES + r"(?:begin|end)\s*\{[a-z]+\*?\}(?:\s*\{[clr|@\s]*\})?")
-# A thin space is no space within a number: 24,\!000.
+# A thin space inside a number is not a space: 24,\!000.
 _THIN_SPACE = re.compile(r"\\!|\{,\}(?=\d{3})")
 _SPACE = re.compile(r"\\[,;:> ]|\\\\+(?![a-z]{2})|~")
 _ARGUMENT = r"\s*(\{[^{}]*\}|[^\W_])"
@@ -98,8 +98,8 @@ def words(text: str) -> list[str]:
     """Return the words of a text, in lower case, without punctuation.
 
     Digits and letters of other scripts are words, and so is each Chinese or Japanese character;
-    forms that Unicode holds for compatibility (full width, ligatures) are written plainly. Names of
-    LaTeX commands and drawings in Asymptote are not.
+    Unicode's compatibility forms (full width, ligatures) are replaced by plain characters. Names of
+    LaTeX commands and drawings in Asymptote are dropped.
     """
     plain = _lower(text)
     if "[asy]" in plain:
@@ -110,13 +110,13 @@ def words(text: str) -> list[str]:
 def words_and_signs(text: str) -> list[str]:
     r"""Return the words of a text and the signs of its formulas: ``2*3`` is not ``2+3``.
 
-    Other names of LaTeX commands are words, too, where they say what is meant: ``\overline``.
+    Other names of LaTeX commands are words, too, if they have a meaning: ``\overline``.
     """
     return _WORDS_AND_SIGNS.findall(_without_latex(_lower(text), keep_names=True))
 
 
 def ngrams(sequence: Sequence[str], n: int) -> Iterator[str]:
-    """Yield each run of `n` words, joined by spaces; nothing where there are fewer."""
+    """Yield each run of `n` words, joined by spaces; nothing if there are fewer."""
     for start in range(len(sequence) - n + 1):
         yield " ".join(sequence[start : start + n])
 
@@ -134,7 +134,7 @@ def _without_latex(text: str, keep_names: bool) -> str:
         text = _SPACE.sub(" ", text)
         for _ in range(_DEPTH):
             before = text
-            # From the inside out, so that no argument has braces in it.
+            # From the inside out, so that no argument contains braces.
             text = _GROUP.sub(r"\1 \2 ", _FRACTION.sub(r" \1/\2 ", text))
             if text == before:
                 break
@@ -147,7 +147,7 @@ def _plain_name(name: str, keep: bool) -> str:
     if sign := _SIGNS.get(name):
         return sign
     if letter := _GREEK.fullmatch(name):
-        # Unicode spells this one letter otherwise.
+        # Unicode spells this letter differently.
         spelled = letter[1].replace("lambda", "lamda")
         return unicodedata.lookup(f"GREEK SMALL LETTER {spelled}")
     if name in _SPOKEN or (keep and name not in _TYPESETTING):

@@ -1,1 +1,1 @@
-"""Tasks and generation."""
+"""Benchmarks, and engines that generate answers to them."""

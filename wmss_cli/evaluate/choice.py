@@ -17,10 +17,10 @@ DENSE = (
     "without flash attention each query attends to the keys of all requests through one dense "
     "mask, about ten times slower than it should be"
 )
-"""What `sdpa` is under continuous batching."""
+"""What `sdpa` costs under continuous batching."""
 _DRAWN = (
-    "answers are drawn, and what is drawn depends on the engine, so that auto is the same "
-    "everywhere; on a GPU eval.engine vllm is several times faster"
+    "answers are sampled, and samples depend on the engine, so auto is the same everywhere; "
+    "on a GPU eval.engine vllm is several times faster"
 )
 _PAGED_COST = (
     "without paged attention at most 64 answers are written at a time (eval.batch_size), several "
@@ -31,32 +31,32 @@ _FLASH = ("flash_attn_interface", "flash_attn")
 
 
 class Choice(NamedTuple):
-    """An engine, and the sentence that says why it is this one."""
+    """An engine, and the reason for choosing it."""
 
     engine: Engine
     why: str
 
 
 def choose(engine: Engine, dtype: torch.dtype, drawn: bool = False) -> Choice:
-    """Return what an engine's name stands for here.
+    """Return the engine that a name means on this machine.
 
-    ``auto`` is ``vllm`` on a GPU where vLLM imports, else ``continuous`` where a flash-attention
-    package does that transformers takes, else ``static``. It is ``static`` on a CPU, and for
-    drawn answers everywhere: there the name of the engine decides on the result.
+    ``auto`` is ``vllm`` on a GPU if vLLM imports, else ``continuous`` if a flash-attention package
+    that transformers accepts does, else ``static``. On a CPU it is ``static``, and for sampled
+    answers it is ``static`` everywhere, since there the result depends on the engine.
 
     Parameters
     ----------
     engine : str
         See ``eval.engine`` in :mod:`wmss_cli.core.config`.
     dtype : torch.dtype
-        Of weights and activations.
+        The type of weights and activations.
     drawn : bool
-        Whether tokens are drawn.
+        Whether tokens are sampled.
 
     Raises
     ------
     ConfigError
-        If the engine is not installed, or would be far slower on this GPU than it should be.
+        If the engine is not installed, or would be much slower on this GPU than it should be.
     """
     if engine == "auto":
         return _auto(dtype, drawn)
@@ -64,14 +64,14 @@ def choose(engine: Engine, dtype: torch.dtype, drawn: bool = False) -> Choice:
         raise ConfigError(
             f"eval.engine vllm: {problem}; pip install 'wmss[vllm]', or set eval.engine to auto"
         )
-    # A CPU has nothing faster: there it stays, to be compared with.
+    # On a CPU no engine is faster, so this one is allowed there, for comparisons.
     if engine == "continuous" and torch.cuda.is_available() and (problem := flash_problem(dtype)):
         raise dense(problem)
     return Choice(engine, "the configuration names it")
 
 
 def dense(problem: str) -> ConfigError:
-    """Return the refusal of continuous batching with `sdpa` on a GPU."""
+    """Return the error for continuous batching with `sdpa` on a GPU."""
     return ConfigError(
         f"eval.engine continuous: {problem}; {DENSE}; install flash-attn, or set eval.engine to "
         "vllm, static or auto"
@@ -88,7 +88,7 @@ def _auto(dtype: torch.dtype, drawn: bool) -> Choice:
         return Choice("vllm", "vLLM is installed")
     flash = flash_problem(dtype)
     if flash is None:
-        return Choice("continuous", f"flash attention is there; for vllm: {vllm}")
+        return Choice("continuous", f"flash attention is installed; for vllm: {vllm}")
     return Choice("static", f"for vllm: {vllm}; for continuous: {flash}; {_PAGED_COST}")
 
 
@@ -96,13 +96,13 @@ def vllm_problem() -> str | None:
     """Return why vLLM cannot be used here."""
     if not find_spec("vllm"):
         return "vLLM is not installed"
-    # Its engine runs in this process: no process of its own that could outlive the stage and keep
-    # the GPU, and what it schedules is the same in every run.
+    # The engine runs in this process: then no other process can outlive the stage and keep the GPU,
+    # and the schedule is the same in every run.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     try:
         from vllm import LLM  # noqa: F401
     except Exception as error:
-        # Built for another torch, mostly.
+        # Usually it was built for another version of torch.
         return f"vLLM does not import ({_line(error)})"
     return None
 
@@ -110,8 +110,8 @@ def vllm_problem() -> str | None:
 def flash_problem(dtype: torch.dtype) -> str | None:
     """Return why transformers' continuous batching would not use flash attention on this GPU.
 
-    It asks as transformers does: for the packages, then for `kernels` with files of the hub, of
-    which those in the cache alone are there under ``HF_HUB_OFFLINE=1``.
+    It checks as transformers does: first the packages, then `kernels` with files of the hub. Under
+    ``HF_HUB_OFFLINE=1`` only the cached ones exist.
     """
     if dtype not in (torch.bfloat16, torch.float16):
         return f"flash attention does not compute in {str(dtype).removeprefix('torch.')}"
@@ -123,7 +123,7 @@ def flash_problem(dtype: torch.dtype) -> str | None:
             try:
                 import_module(package)
             except Exception as error:
-                # Built for another torch: transformers would take it, and fail.
+                # Built for another version of torch: transformers would select it, and fail.
                 return f"{package} does not import ({_line(error)})"
             return None
         try:

@@ -25,12 +25,12 @@ def write_continuous(
     slots: int | None = None,
     sampling: Sampling | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Continue prompts, as many at a time as the memory holds.
+    """Continue prompts, as many at a time as fit into memory.
 
-    What is drawn depends on the first prompt's seed and on how the prompts meet: transformers
-    draws for all of them at once.
+    Samples depend on the first prompt's seed and on which prompts run together: transformers
+    samples for all of them at once.
 
-    Other parameters and what is yielded as in :func:`wmss_cli.evaluate.static.write_static`.
+    Other parameters and what is yielded are as in :func:`wmss_cli.evaluate.static.write_static`.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ def write_continuous(
     Raises
     ------
     ConfigError
-        If transformers is too old, or does not take flash attention on a GPU.
+        If transformers is too old, or does not use flash attention on a GPU.
     StageError
-        If it gives a prompt up.
+        If transformers gives up a prompt.
     """
     if not prompt_ids:
         return
     longest = max(map(len, prompt_ids)) + max_new_tokens
     options = _options(model, min(slots or len(prompt_ids), len(prompt_ids)), longest)
-    # Prompts with much in common come one after the other: what they share is read once.
+    # Prompts with a common beginning follow each other: what they share is read once.
     order = sorted(range(len(prompt_ids)), key=lambda i: prompt_ids[i])
     if sampling is not None:
         torch.manual_seed(sampling.seeds[0])
@@ -82,12 +82,12 @@ def write_continuous(
 
 
 def continuous_refusal(model: PreTrainedModel) -> ConfigError | None:
-    """Return why a model cannot write so, or why it would be far slower than it should be."""
+    """Return why a model cannot generate this way, or only far slower than it should."""
     if not can_pack(model):
-        # Without a word it would write as if nothing were before a token, or another request.
+        # It would generate as if nothing preceded a token, or as if other requests did, silently.
         return ConfigError(
             f"eval.engine continuous: {model.config.model_type} does not keep requests apart that "
-            "stand in one row; use static, plain or vllm"
+            "share a row; use static, plain or vllm"
         )
     problem = flash_refusal(model)
     return None if problem is None else dense(problem)
@@ -101,20 +101,20 @@ def flash_refusal(model: PreTrainedModel) -> str | None:
 
 
 def check_attention(model: PreTrainedModel) -> None:
-    """Check what a model attends with once transformers has made it ready for many requests.
+    """Check which attention a model uses once transformers has prepared it for many requests.
 
     Raises
     ------
     ConfigError
-        If it is not flash attention, on a GPU: transformers only notes that, and goes on.
+        If it is not flash attention on a GPU: transformers only warns, and continues.
     """
     attention = model.config.get_text_config()._attn_implementation
     if model.device.type != "cpu" and "flash" not in str(attention):
-        raise dense(f"transformers attends with {attention}")
+        raise dense(f"transformers uses attention {attention}")
 
 
 def _options(model: PreTrainedModel, slots: int, longest: int) -> Any:
-    """Return the memory plan: on a GPU nearly all that is free, on a CPU what is needed."""
+    """Return the memory plan: on a GPU nearly all free memory, on a CPU what is needed."""
     try:
         from transformers import ContinuousBatchingConfig
     except ImportError:
@@ -124,7 +124,7 @@ def _options(model: PreTrainedModel, slots: int, longest: int) -> Any:
         ) from None
     options = ContinuousBatchingConfig(max_requests_per_batch=slots)
     if model.device.type == "cpu":
-        # transformers would take nine tenths of the machine's memory.
+        # transformers would take 90 % of the machine's memory.
         slots = options.max_requests_per_batch = min(slots, _CPU_SLOTS)
         options.num_blocks = slots * -(-longest // options.page_size)
         options.max_batch_tokens = 2048

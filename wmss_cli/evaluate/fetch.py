@@ -20,14 +20,14 @@ _TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class Fetched:
-    """The rows of a task that are there now.
+    """The rows of a task after a fetch.
 
     Attributes
     ----------
     path : Path
         ``NAME.jsonl``.
     rows : int
-        How many problems it holds.
+        Number of problems in it.
     origin : str
         Where they come from.
     """
@@ -40,23 +40,23 @@ class Fetched:
 def fetch(task: Task, to: Path, folder: Path | None = None) -> Fetched:
     """Write the rows of a task to ``to/NAME.jsonl``.
 
-    The sources are tried in their order. Whichever has them, what the rows say is what they said
-    when this version was tried (:func:`wmss_cli.evaluate.problems.content_sha256`).
+    The sources are tried in order. Whichever has them, the content of the rows must be what it was
+    when this version was tested (:func:`wmss_cli.evaluate.problems.content_sha256`).
 
     Parameters
     ----------
     task : Task
         One that ships with wmss.
     to : Path
-        A folder. Right rows that are there already are kept.
+        A folder. Correct rows that it already contains are kept.
     folder : Path, optional
-        Take files from here and not from the network: ``NAME.jsonl`` as this function writes it,
+        Take files from here instead of the network: ``NAME.jsonl`` as this function writes it,
         or published files as ``OWNER/NAME/FILE``.
 
     Raises
     ------
     ConfigError
-        If other rows are there already, or no source has the right ones.
+        If the folder already contains other rows, or no source has the correct ones.
     """
     target = to / f"{task.name}.jsonl"
     if target.exists():
@@ -88,8 +88,8 @@ def _written(target: Path, text: str, rows: int, origin: str) -> Fetched:
 
 
 def _rows(task: Task, source: Source, folder: Path | None) -> list[Row]:
-    """Return the rows of a source after a look at each of them."""
-    assert task.format is not None, "a task with sources says what they look like"
+    """Return the rows of a source, after checking each of them."""
+    assert task.format is not None, "a task with sources names their format"
     with TemporaryDirectory(prefix="wmss-fetch-") as scratch:
         published = [
             row
@@ -105,11 +105,11 @@ def _rows(task: Task, source: Source, folder: Path | None) -> list[Row]:
 
 
 def _file(source: Source, name: str, folder: Path | None, scratch: Path) -> Path:
-    """Return where a published file is now, downloaded if need be."""
+    """Return the local path of a published file, downloaded if necessary."""
     if folder is not None:
         path = folder / source.repository / name
         if not path.is_file():
-            raise ConfigError(f"{path} is not there")
+            raise ConfigError(f"{path} does not exist")
         return path
     if source.site == "hub":
         return _from_hub(source, name)
@@ -126,7 +126,7 @@ def _from_hub(source: Source, name: str) -> Path:
             hf_hub_download(source.repository, name, repo_type="dataset", revision=source.revision)
         )
     except OSError as error:
-        # The first sentence says what happened, the rest how the library could be set up.
+        # The first sentence says what happened, the rest how to set up the library.
         raise ConfigError(str(error).strip().splitlines()[0].split(". ")[0]) from None
 
 

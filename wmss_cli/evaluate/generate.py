@@ -1,4 +1,4 @@
-"""Generation by the engine of one's choice."""
+"""Generation, with one of several engines."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Write(Protocol):
         *,
         sampling: Sampling | None = None,
     ) -> Iterator[tuple[int, list[int]]]:
-        """Yield in any order."""
+        """Yield pairs in any order."""
 
 
 STATIC_SLOTS = 64
-"""Measured: the more, the faster, until the keys and values outweigh the weights."""
+"""Measured: more is faster, until the keys and values outweigh the weights."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Generation:
     Attributes
     ----------
     text : str
-        Without special tokens.
+        The answer, without special tokens.
     tokens : int
-        How many it wrote, the stop token not counted.
+        Number of generated tokens, without the stop token.
     finish_reason : {"stop", "length"}
-        Whether it came to an end by itself or was cut at `max_new_tokens`.
+        Whether it ended by itself or was cut at `max_new_tokens`.
     """
 
     text: str
@@ -58,7 +58,7 @@ class Generation:
 
 
 class Opened(NamedTuple):
-    """An engine with a model in it."""
+    """An engine that has loaded a model."""
 
     name: Engine
     write: Write
@@ -67,23 +67,23 @@ class Opened(NamedTuple):
 def open_engine(
     engine: Engine, folder: Path, precision: Precision, slots: int | None, drawn: bool = False
 ) -> Opened:
-    """Load a model into an engine; the log says which and why.
+    """Load a model into an engine, and log which engine and why.
 
-    All engines write the same greedy answers, up to rounding: where two tokens are almost equally
-    probable, one may write the other. What they draw differs.
+    All engines give the same greedy answers up to rounding: if two tokens are almost equally
+    probable, engines may choose differently. Sampled answers differ between engines.
 
     Parameters
     ----------
     engine : str
         See ``eval.engine`` in :mod:`wmss_cli.core.config`.
     folder : Path
-        Of the model.
+        The folder of the model.
     precision : str
-        Of weights and activations.
+        The precision of weights and activations.
     slots : int or None
-        Most prompts at a time; None for what suits the engine.
+        Most prompts at a time; None for the engine's default.
     drawn : bool
-        Whether tokens will be drawn.
+        Whether tokens are sampled.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def open_engine(
 
 
 def _say(engine: Engine, name: Engine, why: str) -> None:
-    # Goes to the log of the stage.
+    # This line goes to the stage's log.
     print(f"eval.engine {engine}: {name}, since {why}", flush=True)  # noqa: T201
 
 
@@ -137,20 +137,20 @@ def generate(
     write : callable
         From :func:`open_engine`.
     tokenizer : PreTrainedTokenizerBase
-        Of the model.
+        The tokenizer of the model.
     prompt_ids : sequence of list of int
         Token ids of each prompt.
     max_new_tokens : int
         Longest continuation, in tokens.
     stop_token_ids : sequence of int
-        Each of them ends a continuation.
+        Any of them ends a continuation.
     sampling : Sampling, optional
-        How tokens are drawn; without it the most probable one is taken.
+        How tokens are sampled; without it the most probable token is taken.
 
     Yields
     ------
     index : int
-        Of the prompt; in any order.
+        Index of the prompt; in any order.
     generation : Generation
     """
     written = write(prompt_ids, max_new_tokens, stop_token_ids, sampling=sampling)
@@ -161,7 +161,7 @@ def generate(
 def _read(
     written: list[int], tokenizer: PreTrainedTokenizerBase, stop_token_ids: Sequence[int]
 ) -> Generation:
-    """Take the stop token off, and decode the rest."""
+    """Remove the stop token, and decode the rest."""
     stopped = written[-1] in stop_token_ids
     kept = written[:-1] if stopped else written
     text = tokenizer.decode(kept, skip_special_tokens=True)

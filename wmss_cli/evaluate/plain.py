@@ -1,6 +1,6 @@
 """Generation by transformers' own `generate`, one prompt at a time.
 
-It works with every model, and it is what the engines are tested against and measured against.
+It works with every model; the engines are tested and measured against it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def write_plain(
 ) -> Iterator[tuple[int, list[int]]]:
     """Continue prompts, one after the other.
 
-    Parameters and what is yielded as in :func:`wmss_cli.evaluate.static.write_static`.
+    Parameters and what is yielded are as in :func:`wmss_cli.evaluate.static.write_static`.
     """
     for index, prompt in enumerate(prompt_ids):
         ids = torch.tensor([prompt], device=model.device)
         if sampling is not None:
             torch.manual_seed(sampling.seeds[index])
         with torch.inference_mode(), settings(model, max_new_tokens, stop_token_ids, sampling):
-            # The libraries leave the type of generate open.
+            # The libraries do not type generate.
             output = cast(Any, model).generate(input_ids=ids, attention_mask=torch.ones_like(ids))
         yield index, output[0, len(prompt) :].tolist()
 
@@ -43,9 +43,9 @@ def settings(
     stop_token_ids: Sequence[int],
     sampling: Sampling | None = None,
 ) -> Iterator[GenerationConfig]:
-    """Set the model's own generation configuration aside: its sampling, penalties and all.
+    """Set the model's own generation configuration aside, with its sampling and penalties.
 
-    To give `generate` another one is not enough: it takes what that leaves out from the model's.
+    Passing another one to `generate` is not enough: what that leaves out comes from the model's.
     """
     own = model.generation_config
     drawn: dict[str, Any] = {"do_sample": False}

@@ -1,4 +1,4 @@
-"""The rows of a task as problems: what the model is asked, and what its answer is held against."""
+"""The rows of a task as problems: what the model is asked, and what its answer is compared with."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Problem:
     Attributes
     ----------
     task, id : str
-        An id stands once in its task.
+        The id is unique in its task.
     question : str
         What the model is asked.
     answer : str
-        What its answer is held against: a value, a letter, or the tests of a program.
+        What its answer is compared with: a value, a letter, or the tests of a program.
     row : mapping
         All columns of the row, for the grader.
     """
@@ -54,17 +54,17 @@ def read_problems(
     task : Task
         How rows are read.
     path : Path
-        What :func:`wmss_cli.core.rows.read_rows` reads. Numbers are taken as they are written.
+        A file that :func:`wmss_cli.core.rows.read_rows` can read. Numbers stay as they are written.
     limit : int, optional
         Take only the first problems.
     style : {"paper", "boxed"}
-        ``paper``: the question alone, since the system prompt says what an answer looks like.
-        ``boxed``: it asks for a box, too, as Qwen's evaluation does.
+        How the question is put. ``paper``: the question alone, since the system prompt describes
+        the form of an answer. ``boxed``: the question asks for a box, too, as Qwen's evaluation.
 
     Raises
     ------
     ConfigError
-        If the file is missing, or a row is not as the task says.
+        If the file is missing, or a row lacks what the task needs.
     """
     problems = problems_of(task, _rows(path, task.name), limit, style)
     if not problems:
@@ -85,16 +85,16 @@ def check_problems(
     Parameters
     ----------
     inputs : mapping of str to str
-        Of :func:`wmss_cli.evaluate.tasks.task_inputs`.
+        From :func:`wmss_cli.evaluate.tasks.task_inputs`.
     limit : int, optional
-        As of :func:`read_problems`.
+        As in :func:`read_problems`.
     provisional : bool
-        Leave out what is not here.
+        Skip files that are not on this machine.
 
     Raises
     ------
     ConfigError
-        As of :func:`read_problems`.
+        As in :func:`read_problems`.
     """
     for task, path in read_tasks(inputs) if inputs else ():
         if path.exists() or not provisional:
@@ -107,7 +107,7 @@ def problems_of(
     limit: int | None = None,
     style: Style = "paper",
 ) -> list[Problem]:
-    """Return the problems in rows, each of which comes with its place, as :func:`read_problems`."""
+    """Return the problems in numbered rows, as :func:`read_problems`."""
     problems: dict[str, Problem] = {}
     count = 0
     for where, row in rows:
@@ -118,7 +118,9 @@ def problems_of(
             break
         problem = _problem(task, row, where, style)
         if problem.id in problems:
-            raise ConfigError(f"{where}: the id {problem.id!r} stands twice; give each row its own")
+            raise ConfigError(
+                f"{where}: the id {problem.id!r} is given twice; give each row its own"
+            )
         problems[problem.id] = problem
     return list(problems.values())
 
@@ -128,15 +130,15 @@ def difference(task: Task, problems: Sequence[Problem]) -> str | None:
     if task.rows is not None and len(problems) != task.rows:
         return f"{len(problems)} problems, but {task.title} has {task.rows}"
     if task.sha256 is not None and content_sha256(task, problems) != task.sha256:
-        return f"the rows say something else than those of {task.title}"
+        return f"the content of the rows differs from that of {task.title}"
     return None
 
 
 def content_sha256(task: Task, problems: Iterable[Problem]) -> str:
-    """Return the SHA-256 of what is asked and of what counts as right.
+    """Return the SHA-256 of what is asked and of what counts as correct.
 
-    Ids, the order of the rows, columns that no grader reads, and how white space is written do not
-    matter: copies of one benchmark differ in them.
+    Ids, the order of the rows, columns that no grader reads, and white space make no difference,
+    since copies of one benchmark differ in them.
     """
     columns = (*_KINDS[task.grader][0], *_OPTIONAL)
     contents = [
@@ -170,7 +172,7 @@ def _row(value: Any, where: str) -> Row:
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: not a JSON object; expected columns such as id and question")
     try:
-        # JSON can spell half of a surrogate pair, which no file can hold.
+        # JSON can contain half of a surrogate pair, which no file can.
         json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{where}: half of a surrogate pair; fix or remove the row") from None
@@ -185,7 +187,7 @@ def _problem(task: Task, row: Row, where: str, style: Style) -> Problem:
     texts = [key for key in needed if not key.endswith(("_list", "options"))]
     for key in texts:
         if not isinstance(row[key], str) or not row[key].strip():
-            raise ConfigError(f"{where}: {key!r} has to be text or a number, and not empty")
+            raise ConfigError(f"{where}: {key!r} must be text or a number, and not empty")
     question, answer = make(row, where)
     if style == "boxed" and task.grader in ("math", "number", "choice"):
         question += _BOXED
@@ -206,7 +208,7 @@ def _choice(row: Row, where: str) -> tuple[str, str]:
         text = option[marked.end() :] if marked and marked[1] == letter else option
         lettered.append(f"({letter}) {text.strip()}")
     if len(row["answer"]) != 1 or not 0 <= ord(row["answer"]) - ord("A") < len(options):
-        raise ConfigError(f"{where}: 'answer' has to be the letter of one of the options")
+        raise ConfigError(f"{where}: 'answer' must be the letter of one of the options")
     return f"{row['question']}\nAnswer Choices: {' '.join(lettered)}", row["answer"]
 
 
@@ -232,10 +234,10 @@ def _mbpp(row: Row, where: str) -> tuple[str, str]:
 def _texts(row: Row, key: str, where: str) -> Sequence[str]:
     values = row[key]
     if isinstance(values, str) and values.lstrip().startswith("["):
-        # A table of texts has a list as JSON.
+        # A table of text columns stores a list as JSON.
         values = Parser(as_text=True).parse(values)
     if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
-        raise ConfigError(f"{where}: {key!r} has to be a list of texts, and not empty")
+        raise ConfigError(f"{where}: {key!r} must be a list of texts, and not empty")
     return values
 
 
@@ -246,7 +248,7 @@ _KINDS: Mapping[Grader, tuple[tuple[str, ...], Callable[[Row, str], tuple[str, s
     "humaneval": (("id", "prompt", "entry_point", "test"), _humaneval),
     "mbpp": (("id", "prompt", "test_list"), _mbpp),
 }
-"""By the grader: the columns that a row needs, and what makes question and answer of them."""
+"""By grader: the columns that a row needs, and the function that makes question and answer."""
 
 _OPTIONAL = ("test_setup_code", "test_imports")
-"""Columns that the grader reads where they are."""
+"""Columns that the grader reads if they exist."""

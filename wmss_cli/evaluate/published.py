@@ -1,4 +1,4 @@
-"""What files look like where benchmarks are published, and the rows that wmss makes of them."""
+"""The forms in which benchmarks are published, and the rows that wmss makes of them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _WHOLE = re.compile(r"(-?\d+)\.0+")
 
 
 def read_published(path: Path) -> Iterator[Row]:
-    """Yield the rows of a published file; numbers are texts, as they are written.
+    """Yield the rows of a published file; numbers stay as they are written, as texts.
 
     Raises
     ------
     DataError
-        If it is not what its ending says.
+        If its content does not fit its file extension.
     """
     for number, value, _ in read_rows(path, as_text=True):
         if not isinstance(value, dict):
             problem = value.problem if isinstance(value, Broken) else "no object"
-            raise DataError(f"{path}: not a whole file (row {number}: {problem})")
+            raise DataError(f"{path}: the file is incomplete (row {number}: {problem})")
         yield value
 
 
@@ -37,18 +37,18 @@ def as_row(form: Format, name: str, index: int, published: Mapping[str, Any]) ->
     Parameters
     ----------
     form : str
-        What the published file looks like.
+        The form of the published file.
     name : str
-        Of the task, for ids where rows have none.
+        The name of the task, for ids if rows have none.
     index : int
-        Which row of the benchmark it is, from 0, for the same.
+        Index of the row in the benchmark, from 0, also for ids.
     published : mapping
-        The columns as they are published.
+        The columns of the published row.
 
     Raises
     ------
     DataError
-        If a column is missing, or is not what it was.
+        If a column is missing, or is not in its expected form.
     """
     try:
         return {"id": f"{name}/{index}", **_FORMATS[form](published)}
@@ -82,7 +82,7 @@ def _svamp(row: Mapping[str, Any]) -> Row:
     body = row["Body"].strip()
     return {
         "id": f"svamp/{row['ID']}",
-        # As Qwen's evaluation puts the two together.
+        # As Qwen's evaluation joins the two.
         "question": f"{body}{'' if body.endswith('.') else '.'} {row['Question'].strip()}",
         "answer": _number(row["Answer"]),
     }
@@ -101,7 +101,7 @@ def _humaneval(row: Mapping[str, Any]) -> Row:
 
 def _mbpp(row: Mapping[str, Any]) -> Row:
     number = int(row["task_id"])
-    # The paper's split; only the files on the hub are named by it.
+    # The split of the paper; only the files on the hub are named after it.
     split = {10: "prompt", 510: "test", 600: "validation", 974: "train"}
     return {
         "id": f"mbpp/{number}",

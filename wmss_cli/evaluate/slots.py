@@ -1,4 +1,4 @@
-"""The keys and values of answers that are written side by side, each at its own length."""
+"""The keys and values of answers that are generated side by side, each with its own length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
 _BLOCK = 256
-"""Positions by which the memory grows: a copy every so many tokens costs nothing."""
+"""Positions by which the memory grows: one copy for this many tokens costs next to nothing."""
 
 
 class SlotLayer(DynamicLayer):
@@ -20,13 +20,13 @@ class SlotLayer(DynamicLayer):
     Attributes
     ----------
     keys, values : Tensor
-        ``[slots, heads, capacity, head size]``; none before the first keys and values come.
+        ``[slots, heads, capacity, head size]``; None before the first keys and values arrive.
     """
 
     def __init__(self, slots: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._slots = slots
-        # Where the next step writes (``[rows]`` each), and how many positions it may see.
+        # Where the next step writes (``[rows]`` each), and how many positions it may attend to.
         self.rows = self.at = torch.empty(0, dtype=torch.long)
         self.width = 0
 
@@ -43,8 +43,8 @@ class SlotLayer(DynamicLayer):
         Returns
         -------
         keys, values : Tensor
-            ``[rows, heads, width, head size]``: views. What stands after the end of a row is
-            finite, and for the mask to hide.
+            ``[rows, heads, width, head size]``: views. What follows the end of a row is finite, and
+            the mask must hide it.
         """
         keys, values = self._reserve(self.width, key_states, value_states)
         keys[self.rows, :, self.at] = key_states[:, :, 0]
@@ -53,14 +53,14 @@ class SlotLayer(DynamicLayer):
         return keys[:rows, :, : self.width], values[:rows, :, : self.width]
 
     def fill(self, first: int, start: int, new_keys: Tensor, new_values: Tensor) -> None:
-        """Write ``[rows, heads, positions, head size]`` from a slot and a position on."""
+        """Write ``[rows, heads, positions, head size]``, beginning at a slot and a position."""
         rows, end = slice(first, first + len(new_keys)), start + new_keys.shape[2]
         keys, values = self._reserve(end, new_keys, new_values)
         keys[rows, :, start:end] = new_keys
         values[rows, :, start:end] = new_values
 
     def _reserve(self, width: int, like_keys: Tensor, like_values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the memory of all slots, with room for so many positions."""
+        """Return the memory of all slots, with room for `width` positions."""
         keys, values = self.keys, self.values
         if keys is None or values is None:
             keys, values = (
@@ -78,15 +78,15 @@ class SlotLayer(DynamicLayer):
 class Slots(Cache):
     """A cache of transformers whose rows are answers of different lengths.
 
-    The rows in use are the first ones. transformers' own caches hold rows of one length, and
-    copy everything for each token, or take the longest possible answer's memory at once.
+    The first rows are the ones in use. transformers' own caches hold rows of one length, and
+    copy everything for each token, or reserve memory for the longest possible answer.
 
     Parameters
     ----------
     layers : int
-        Of the model.
+        Number of the model's layers.
     slots : int
-        How many answers there can be at a time.
+        Most answers at a time.
     """
 
     def __init__(self, layers: int, slots: int) -> None:
@@ -96,21 +96,21 @@ class Slots(Cache):
         self._shared = 0
 
     def share(self, prefix: DynamicCache) -> None:
-        """Begin all slots with the keys and values of one row: what all prompts begin with."""
+        """Start all slots with the keys and values of one row: the beginning that prompts share."""
         rows = (self._slots, -1, -1, -1)
         for layer, (keys, values) in zip(self._own, states(prefix), strict=True):
             layer.fill(0, 0, keys.expand(rows), values.expand(rows))
         self._shared = prefix.get_seq_length()
 
     def fill(self, first: int, prompts: DynamicCache) -> None:
-        """Take over the keys and values of prompts.
+        """Copy the keys and values of prompts.
 
         Parameters
         ----------
         first : int
-            Slot of the first row; the others follow.
+            The slot of the first row; the others follow.
         prompts : DynamicCache
-            Of the shared positions and those that follow them, padded on the right.
+            Covers the shared positions and those that follow them, padded on the right.
         """
         start = self._shared
         for layer, (keys, values) in zip(self._own, states(prompts), strict=True):
@@ -130,23 +130,23 @@ class Slots(Cache):
         device: torch.device,
         windows: Collection[int | None] = (None,),
     ) -> tuple[Tensor, dict[int | None, Tensor]]:
-        """Say where each of the first rows writes its next position.
+        """Set where each of the first rows writes its next position.
 
         Parameters
         ----------
         lengths : sequence of int
-            Positions that a row has already, one number for each row.
+            Number of positions that each row already has.
         dtype, device
-            Of the model.
+            Those of the model.
         windows : collection of int or None
-            How many positions its layers see, the own one included; None is all of them.
+            How many positions its layers attend to, including the current one; None means all.
 
         Returns
         -------
         position_ids : Tensor
             ``[rows, 1]``.
         attention_masks : dict of int or None to Tensor
-            Of each window: ``[rows, 1, 1, width]``, to be added to the scores.
+            For each window ``[rows, 1, 1, width]``, to be added to the scores.
         """
         at = torch.tensor(lengths, device=device)
         rows = torch.arange(len(lengths), device=device)
@@ -164,7 +164,7 @@ class Slots(Cache):
 
 
 def _grown(old: Tensor, capacity: int) -> Tensor:
-    # Zeros: an infinity in memory that nobody has written would pass through the mask as a NaN.
+    # Zeros, since an infinity in unwritten memory would pass through the mask as a NaN.
     new = old.new_zeros((old.shape[0], old.shape[1], capacity, old.shape[3]))
     new[:, :, : old.shape[2]] = old
     return new

@@ -1,7 +1,7 @@
-"""Generation in slots: a finished answer gives its place to the next prompt.
+"""Generation in slots: when an answer is finished, the next prompt takes its slot.
 
-What all prompts begin with (the system prompt, mostly) goes through the model once. No prompt is
-padded on the left, no row waits for the longest one, and the head runs for one position of a row.
+The common beginning of all prompts (usually the system prompt) is computed once. No prompt is
+padded on the left, no row waits for the longest one, and the head computes one position per row.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from wmss_cli.evaluate.sampling import Sampling, draw
 from wmss_cli.evaluate.slots import Slots, states
 
 _BY_FORM = ("attention_types", "attention_window", "alibi")
-# GPT-Neo keeps windows in tables, Falcon may have biases by distance.
+# GPT-Neo keeps its windows elsewhere, and Falcon may have biases that depend on the distance.
 _ALIBI = ("bloom", "mpt")
 _PREFILL_TOKENS = 2048
-"""Most positions in a pass over new prompts, unless one prompt alone is longer."""
+"""Most positions in a pass over new prompts, unless a single prompt is longer."""
 
 
 @dataclass
 class _Answer:
-    """A prompt on its way to an answer; all but its last token are in the cache."""
+    """A prompt whose answer is being generated; all but its last token are in the cache."""
 
     index: int
     length: int
@@ -38,13 +38,13 @@ class _Answer:
 
 
 def windows_of(model: PreTrainedModel) -> dict[str, int | None]:
-    """Return how many positions each kind of a model's layers sees; None is all of them.
+    """Return how many positions each kind of a model's layers attends to; None means all.
 
     Raises
     ------
     ConfigError
-        If a layer is no attention, whose cache is more than a key and a value for each position,
-        attends within chunks, or finds windows and positions by the mask's own form.
+        If a layer is not attention with a key and a value per position, attends within chunks, or
+        derives windows or positions from the mask.
     """
     windows: dict[str, int | None] = {}
     config = model.config.get_text_config()
@@ -83,41 +83,41 @@ def write_static(
     Parameters
     ----------
     model : PreTrainedModel
-        On its device, in evaluation mode, all of whose layers are attention
+        The model, on its device and in evaluation mode. All of its layers are attention
         (:func:`windows_of`).
     prompt_ids : sequence of list of int
         Token ids of each prompt, at least one.
     max_new_tokens : int
         Longest continuation, in tokens.
     stop_token_ids : sequence of int
-        Each of them ends a continuation.
+        Any of them ends a continuation.
     slots : int
-        Most prompts at a time; up to rounding it has no influence on the result.
+        Most prompts at a time; up to rounding it does not influence the result.
     sampling : Sampling, optional
-        How tokens are drawn; without it the most probable one is taken.
+        How tokens are sampled; without it the most probable token is taken.
 
     Yields
     ------
     index : int
-        Of the prompt; those that end first come first.
+        Index of the prompt; answers that end first come first.
     written : list of int
-        Its continuation, with the stop token if there is one.
+        Its continuation, including the stop token if it ended with one.
 
     Raises
     ------
     ConfigError
-        If a layer of the model is no attention.
+        If a layer of the model is not attention.
     """
     windows = windows_of(model)
     if not prompt_ids:
         return
-    # Its last token stays outside: each prompt needs one whose logits begin the answer.
+    # Without the last token: each prompt needs one whose logits start the answer.
     shared = _beginning([prompt[:-1] for prompt in prompt_ids])
     prefix = _read(model, DynamicCache(), [shared]) if shared else DynamicCache()
     cache = Slots(model.config.get_text_config().num_hidden_layers, min(slots, len(prompt_ids)))
     if shared:
         cache.share(prefix)
-    # Like lengths meet in a pass, and memory that does not suffice shows at once.
+    # Prompts of similar length share a pass, and a lack of memory shows at once.
     waiting = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]))
     stops = set(stop_token_ids)
     answers: list[_Answer] = []
@@ -136,7 +136,7 @@ def write_static(
         else:
             own = [generators[answer.index] for answer in answers]
             chosen = draw(logits, sampling.temperature, sampling.top_p, own)
-        # From the end, so that the answer that takes a free place has had its turn.
+        # From the end, so that an answer that moves to a free slot has already been handled.
         for row in reversed(range(len(answers))):
             answer = answers[row]
             answer.length += 1
@@ -151,15 +151,15 @@ def write_static(
 
 
 def _beginning(rows: Sequence[list[int]]) -> list[int]:
-    """Return what all rows begin with."""
-    # What the first and the last row in order have in common, those between them have, too.
+    """Return the common beginning of all rows."""
+    # What the first and the last row in sorted order share, those between them share, too.
     first, last = min(rows), max(rows)
     same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return [token for token, _ in same]
 
 
 def _take(waiting: list[int], prompt_ids: Sequence[list[int]], shared: int, free: int) -> list[int]:
-    """Take the prompts of the next pass off the end of the waiting ones, the longest first."""
+    """Remove the prompts of the next pass from the end of the waiting ones, the longest first."""
     longest = len(prompt_ids[waiting[-1]]) - 1 - shared
     count = min(len(waiting), free, max(1, _PREFILL_TOKENS // max(1, longest)))
     return [waiting.pop() for _ in range(count)]
@@ -177,7 +177,7 @@ def _step(
         lengths, model.dtype, model.device, set(windows.values())
     )
     by_kind = {kind: masks[window] for kind, window in windows.items()}
-    # Where layers differ a model takes a mask for each kind, else one for all.
+    # If layers differ, a model takes a mask for each kind, else one for all.
     attention_mask = by_kind if len(by_kind) > 1 else next(iter(by_kind.values()))
     out = cast(Any, model)(
         input_ids=torch.tensor([[answer.last] for answer in answers], device=model.device),
@@ -192,14 +192,14 @@ def _step(
 def _read(
     model: PreTrainedModel, cache: DynamicCache, rows: Sequence[Sequence[int]]
 ) -> DynamicCache:
-    """Let the model read rows of tokens after what the cache holds; pad them on the right.
+    """Run the model over tokens that follow the cache's; rows are padded on the right.
 
-    No row sees its padding, since that comes later.
+    No row attends to its padding, since that follows it.
     """
     start, width = cache.get_seq_length(), max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
     positions = torch.arange(start, start + width, device=model.device)
-    # Without the head: nothing is predicted here.
+    # Without the head, since no token is predicted here.
     cast(Any, model).base_model(
         input_ids=ids,
         position_ids=positions.expand(len(rows), -1),
@@ -210,7 +210,7 @@ def _read(
 
 
 def _repeated(prefix: DynamicCache, rows: int) -> DynamicCache:
-    """Return a cache that holds one row so many times."""
+    """Return a cache that contains one row `rows` times."""
     repeated = DynamicCache()
     size = (rows, -1, -1, -1)
     for index, (keys, values) in enumerate(states(prefix)):

@@ -1,4 +1,4 @@
-"""Tasks: what a benchmark is called, how its rows become questions, and how answers are graded.
+"""Tasks: the title of a benchmark, how its rows become questions, and how answers are graded.
 
 A task is one YAML file. The nine benchmarks of the paper ship with wmss in ``configs/tasks``.
 """
@@ -38,10 +38,10 @@ class Source(BaseModel):
     """``OWNER/NAME`` of a data set on the Hugging Face hub, or of a repository on GitHub."""
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
     files: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Their rows, one file after the other."""
+    """The files with the rows, in order."""
 
     def __str__(self) -> str:
-        """Return the short form that is shown: ``hub openai/gsm8k@740312a``."""
+        """Return the short form for display: ``hub openai/gsm8k@740312a``."""
         return f"{self.site} {self.repository}@{self.revision[:7]}"
 
 
@@ -51,25 +51,25 @@ class Task(BaseModel):
     Attributes
     ----------
     name : str
-        Of the YAML file.
+        The name of the YAML file.
     title : str
-        For tables and reports.
+        Its name in tables and reports.
     grader : str
         How an answer is compared with the reference: ``math`` (math-verify), ``number`` (within a
         tolerance), ``choice`` (a letter), ``humaneval`` or ``mbpp`` (tests that a program passes).
     rows : int, optional
-        How many there are; another number is an error.
+        Number of rows; a different number is an error.
     where : mapping
-        Only rows with these values count.
+        Only rows with these values are used.
     max_new_tokens : int
-        Longest answer, where `eval.max_new_tokens` says nothing; the paper's 4096 for most tasks.
+        Longest answer, if `eval.max_new_tokens` is not set; for most tasks the paper's 4096.
     file : str, optional
-        The rows, beside the YAML file; for tasks of one's own.
+        The rows, beside the YAML file; for tasks of your own.
     sha256 : str, optional
-        Of what the rows say (:func:`wmss_cli.evaluate.problems.content_sha256`); others are an
-        error.
+        Hash of the rows' content (:func:`wmss_cli.evaluate.problems.content_sha256`); a different
+        one is an error.
     format : str, optional
-        What the published files look like (:mod:`wmss_cli.evaluate.published`).
+        The form of the published files (:mod:`wmss_cli.evaluate.published`).
     sources : tuple of Source
         Where the rows are published, in the order in which they are tried.
     """
@@ -94,12 +94,12 @@ def shipped() -> dict[str, Path]:
 
 
 def find_spec(reference: str) -> Path:
-    """Return the YAML file of a task: of one that ships with wmss by its name, else by its path.
+    """Return a task's YAML file, given the name of one that ships with wmss, or its path.
 
     Raises
     ------
     ConfigError
-        If no task of this name ships.
+        If no task with this name ships with wmss.
     """
     if reference.endswith((".yaml", ".yml")):
         return Path(reference)
@@ -107,7 +107,7 @@ def find_spec(reference: str) -> Path:
     if reference in known:
         return known[reference]
     near = get_close_matches(reference, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    hint = f"did you mean {near[0]}?" if near else f"the tasks are {', '.join(known)}"
     raise ConfigError(f"task {reference}: unknown; {hint}")
 
 
@@ -117,7 +117,7 @@ def read_spec(path: Path) -> Task:
     Raises
     ------
     ConfigError
-        If it cannot be read, or says what no task says.
+        If it cannot be read, or contains what a task cannot.
     """
     try:
         node = yaml_text.compose(path, "a task")
@@ -148,15 +148,15 @@ def task_inputs(
     tasks : iterable of str
         Names of tasks that ship with wmss, or paths of YAML files.
     folder : str or None
-        Where ``NAME.jsonl``, or a file of another kind with this name, is for each of the first.
+        The folder with ``NAME.jsonl``, or a file NAME of another kind, for each task that ships.
     files : mapping of str to str
-        Further files of rows, or data sets of one file, by name. A name that ships with wmss is
+        Further files of rows, or data sets of one file, by name. A name that ships with wmss means
         that task.
 
     Raises
     ------
     ConfigError
-        If there is no such task, or nothing says where its rows are.
+        If a task does not exist, or nothing says where its rows are.
     """
     known = shipped()
     inputs: dict[str, str] = {}
@@ -164,7 +164,7 @@ def task_inputs(
         spec = find_spec(reference)
         task = read_spec(spec)
         if f"{TASK_ROLE}{task.name}" in inputs or task.name in files:
-            raise ConfigError(f"task {task.name} stands twice; give it once")
+            raise ConfigError(f"task {task.name} is given twice; give it once")
         inputs[f"{TASK_ROLE}{task.name}"] = str(_rows_path(task, spec, folder))
         inputs[f"{SPEC_ROLE}{task.name}"] = str(spec)
     for name, path in files.items():
@@ -175,7 +175,7 @@ def task_inputs(
 
 
 def read_tasks(inputs: Mapping[str, str]) -> list[tuple[Task, Path]]:
-    """Return the tasks among a job's inputs, each with the file of its rows.
+    """Return the tasks among a job's inputs, each with its file of rows.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def read_tasks(inputs: Mapping[str, str]) -> list[tuple[Task, Path]]:
 
 
 def _one_file(name: str, reference: str) -> str:
-    """Return the file of a folder or of a data set of the hub; what is not here stays."""
+    """Return the one file of a folder or a data set of the hub; a missing path as it is."""
     is_missing = not Path(reference).exists()
     if not Path(reference).is_dir() and not (is_missing and looks_like_hub_data(reference)):
         return reference

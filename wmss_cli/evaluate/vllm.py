@@ -1,4 +1,4 @@
-"""Generation by vLLM, which the extra `vllm` installs."""
+"""Generation by vLLM, which is installed by the extra `vllm`."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from wmss_cli.models.causal import device
 from wmss_cli.models.matching import check_stored
 
 _AT_ONCE = 2048
-"""Answers that are waited for together: what is there is kept when the stage is interrupted."""
+"""Answers that are generated together: what exists is kept when the stage is interrupted."""
 
 
 def load_vllm(folder: Path, dtype: str, slots: int | None) -> Any:
-    """Load a model into vLLM, whose engine is shut down when the process ends, however it does.
+    """Load a model into vLLM, whose engine is shut down however the process ends.
 
     Parameters
     ----------
     folder : Path
-        Of the model.
+        The folder of the model.
     dtype : str
-        Of weights and activations: ``bfloat16`` or ``float32``.
+        The type of weights and activations: ``bfloat16`` or ``float32``.
     slots : int or None
         Most prompts at a time; None for vLLM's own limit.
 
-    It imports, as :func:`wmss_cli.evaluate.choice.vllm_problem` has found out.
+    vLLM must import, which :func:`wmss_cli.evaluate.choice.vllm_problem` checks.
 
     Raises
     ------
     ConfigError
-        If the weights do not match the model's configuration, or this process is to use another
-        GPU than the first one that it sees, which vLLM takes.
+        If the weights do not match the model's configuration, or this process should use a GPU
+        other than the first one it sees, which vLLM would use.
     StageError
         If vLLM cannot load the model.
     """
     gpu = device()
     if gpu.index:
         raise ConfigError(
-            f"eval.engine vllm takes the first GPU that it sees, and this process has {gpu}; show "
-            "each process its own GPU alone (CUDA_VISIBLE_DEVICES)"
+            f"eval.engine vllm uses the first GPU that it sees, and this process has {gpu}; show "
+            "each process only its own GPU (CUDA_VISIBLE_DEVICES)"
         )
-    # vLLM leaves weights that a checkpoint lacks as they happen to be.
+    # vLLM leaves weights that a checkpoint lacks uninitialized.
     check_stored(folder)
     from vllm import LLM
 
@@ -55,7 +55,7 @@ def load_vllm(folder: Path, dtype: str, slots: int | None) -> Any:
             dtype=dtype,
             skip_tokenizer_init=True,
             enable_prefix_caching=True,
-            # Not the settings for sampling that the model's folder may hold.
+            # Not the sampling settings that the model's folder may contain.
             generation_config="vllm",
             **limit,
         )
@@ -74,14 +74,14 @@ def write_vllm(
     stop_token_ids: Sequence[int],
     sampling: Sampling | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Continue prompts; the answers come in order, many at once.
+    """Continue prompts; answers come in order, in large batches.
 
     Parameters
     ----------
     llm : vllm.LLM
         From :func:`load_vllm`.
 
-    Other parameters and what is yielded as in :func:`wmss_cli.evaluate.static.write_static`.
+    Other parameters and what is yielded are as in :func:`wmss_cli.evaluate.static.write_static`.
     """
     from vllm import SamplingParams
 
@@ -92,7 +92,7 @@ def write_vllm(
             seed=None if sampling is None else sampling.seeds[index],
             max_tokens=max_new_tokens,
             stop_token_ids=list(stop_token_ids),
-            # The end of sequence is among the stop tokens; the tokenizer's own has no say.
+            # The end of sequence is among the stop tokens; the tokenizer's own is ignored.
             ignore_eos=True,
             detokenize=False,
             **drawn,

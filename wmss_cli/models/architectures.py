@@ -1,4 +1,4 @@
-"""What a ``config.json`` says of a model's shape, by architecture, as transformers reads it."""
+"""The shape of a model by its ``config.json``, for each architecture, as transformers reads it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def read_sizes(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     Parameters
     ----------
     config : mapping
-        What a ``config.json`` says. Of a model that sees pictures, too, the language model counts.
+        The content of a ``config.json``. If the model also reads images, its language model counts.
     where : str
-        Named in errors.
+        The name for errors.
 
     Raises
     ------
     ConfigError
-        If it is of an architecture that is not known, a mixture of experts, or a size is missing.
+        If the architecture is unknown or a mixture of experts, or a size is missing.
     """
     whole = config
     if isinstance(config.get("text_config"), Mapping):
@@ -51,14 +51,14 @@ def read_sizes(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             f"{where}: model_type is {kind!r}, whose sizes wmss cannot count; it knows {known}"
         )
     if config.get("use_sliding_window"):
-        # Qwen would cut attention in its upper layers only.
+        # Qwen would use the window in its upper layers only.
         raise ConfigError(
             f"{where}: use_sliding_window is set, whose attention wmss cannot count; "
             "use a model without it"
         )
     sizes: dict[str, Any] = {ours: _size(config, theirs, where) for ours, theirs in _SIZES.items()}
     heads = sizes["heads"]
-    # Only where transformers would take the same.
+    # Only if transformers would take the same value.
     default = heads if kind == "llama" or "num_key_value_heads" in config else None
     return dict(
         **sizes,
@@ -94,7 +94,7 @@ def _qwen3(config: Mapping[str, Any], _: str) -> dict[str, Any]:
 def _qwen3_5(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     linear = _layers_of("linear_attention", config, where, "full_attention_interval")
     if config.get("attention_bias"):
-        # The gate would have one, too.
+        # The gate would have a bias, too.
         raise ConfigError(f"{where}: attention_bias is set, which wmss cannot count here")
     sizes = {
         "key_heads": "linear_num_key_heads",
@@ -125,7 +125,7 @@ def _gemma3(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _layers_of(kind: str, config: Mapping[str, Any], where: str, interval: str) -> int:
-    """Count the layers that are not whole attention: those listed, else all but every n-th."""
+    """Count the layers without full attention: those listed, else all but every n-th."""
     listed = config.get("layer_types")
     if listed is not None:
         other = set(listed) - {kind, "full_attention"}
@@ -181,4 +181,4 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
 }
-"""What transformers takes where a ``config.json`` is silent: Google's say only what differs."""
+"""Defaults of transformers, since Google's ``config.json`` files contain only differences."""

@@ -1,7 +1,7 @@
-"""Attention within each document of a packed row, as an implementation that transformers can call.
+"""Attention within each document of a packed row, as an implementation that transformers calls.
 
-Models that take their attention from the registry of transformers hand over what they need of it:
-windows, caps of the scores and sinks.
+Models that take their attention from the registry of transformers pass on what they need from it:
+windows, score caps and sinks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ATTENTION = "wmss_packed"
 _DROPOUTS = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
 _HOPPER = 9
 _FLASH_HEAD = 256
-"""Flash attention knows head sizes up to this one, in steps of 8."""
+"""Flash attention supports head sizes up to this one, in steps of 8."""
 
 
 def _packed_attention(
@@ -61,7 +61,7 @@ def _packed_attention(
             )
         else:
             scale = q.shape[-1] ** -0.5 if scaling is None else scaling
-            # Its scores are computed again in the backward pass: [heads, length, length] of them.
+            # The scores [heads, length, length] are computed again in the backward pass.
             out = cast(
                 Tensor,
                 checkpoint(
@@ -82,7 +82,7 @@ def _scored(
     window: int | None,
     dropout: float,
 ) -> Tensor:
-    """Attend in one document with capped scores (Gemma 2), or with sinks (GPT-OSS)."""
+    """Attend within one document with capped scores (Gemma 2), or with sinks (GPT-OSS)."""
     groups = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
     scores = query @ key.transpose(2, 3) * scale
@@ -92,7 +92,7 @@ def _scored(
     seen = _band(length, window or length, query.device)
     scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
     if sinks is not None:
-        # A score of no token, which takes its share of the attention and gives nothing.
+        # The score of no token: it takes its share of the attention and contributes nothing.
         beside = sinks.reshape(1, -1, 1, 1).expand(len(scores), -1, length, 1)
         scores = torch.cat([scores, beside.to(scores.dtype)], dim=-1)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
@@ -100,14 +100,14 @@ def _scored(
 
 
 def _band(length: int, window: int, device: torch.device) -> Tensor:
-    """Return who sees whom, ``[length, length]``: the last `window` tokens, itself included."""
+    """Return what each token attends to, ``[length, length]``: the last `window`, with itself."""
     places = torch.arange(length, device=device)
     distance = places[:, None] - places
     return (distance >= 0) & (distance < window)
 
 
 def _flash_does(query: Tensor, value: Tensor) -> bool:
-    """Say whether flash attention takes all documents at once: on a GPU, in 16 bits."""
+    """Return whether flash attention can take all documents at once: on a GPU, in 16 bits."""
     size = query.shape[-1]
     fits = size == value.shape[-1] and size <= _FLASH_HEAD and size % 8 == 0
     return _VARLEN is not None and query.is_cuda and query.dtype.itemsize == 2 and fits
@@ -122,7 +122,7 @@ def _varlen(
     scaling: float | None,
     window: int | None,
 ) -> Tensor:
-    """Flash attention over all documents at once, on a GPU in 16 bits."""
+    """Run flash attention over all documents at once, on a GPU in 16 bits."""
     q, k, v = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
     out = _VARLEN(
         q,
@@ -140,7 +140,7 @@ def _varlen(
 
 
 def _varlen_attention() -> Any:
-    """Return torch's flash attention over documents, or None where torch is too old for it."""
+    """Return torch's flash attention over documents, or None if torch is too old for it."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -149,27 +149,27 @@ def _varlen_attention() -> Any:
 
 
 def attention_dropout(model: PreTrainedModel) -> float:
-    """Return the dropout of a model's attention while it trains."""
+    """Return the dropout of a model's attention during training."""
     config = model.config.get_text_config()
     return max(float(getattr(config, name, None) or 0.0) for name in _DROPOUTS)
 
 
 def choose_flash(device: torch.device, dropout: float = 0.0) -> str | None:
-    """Let torch take FlashAttention 3 on Hopper, where it is twice as fast as its own, version 2.
+    """Let torch use FlashAttention 3 on Hopper, where it is twice as fast as its own version 2.
 
-    It holds for all attention of the process.
+    This applies to all attention in the process.
 
     Parameters
     ----------
     device : torch.device
-        Where the model will run.
+        The device on which the model will run.
     dropout : float
-        Of its attention, which version 3 does not have.
+        Dropout of the model's attention, which version 3 does not support.
 
     Returns
     -------
     str or None
-        What was done, for the log; None where there is nothing to choose.
+        What was done, for the log; None if there is no choice.
     """
     if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] != _HOPPER:
         return None
@@ -181,7 +181,7 @@ def choose_flash(device: torch.device, dropout: float = 0.0) -> str | None:
         return "attention: FlashAttention 2, since version 3 has no dropout"
     try:
         activate("FA3")
-    # Not installed, built for another torch, or not known to this one.
+    # Not installed, built for another version of torch, or unknown to this one.
     except (ImportError, RuntimeError, ValueError, OSError) as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         return f"attention: FlashAttention 2, half as fast here as 3 (flash-attn-3: {why})"
@@ -189,6 +189,6 @@ def choose_flash(device: torch.device, dropout: float = 0.0) -> str | None:
 
 
 _VARLEN = _varlen_attention()
-# Without it, each document is attended to by itself: the same numbers, in more calls.
+# Without it, each document is attended to separately: the same numbers, in more calls.
 
 AttentionInterface.register(ATTENTION, _packed_attention)

@@ -1,7 +1,7 @@
 """The model card, ``README.md`` in a model's folder, in the form of the Hugging Face hub.
 
-It is a part of the artifact, so equal work gives equal bytes: no time, no absolute path, nothing
-that depends on how the work was cut.
+It is part of the artifact, so equal work gives equal bytes: it contains no time, no absolute path,
+and nothing that depends on how the work was divided.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DIGITS = 4
 
 
 def training_so_far(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what a card says of a training, from the rows of its ``metrics.jsonl``."""
+    """Return what a card says about a training, from the rows of its ``metrics.jsonl``."""
     return {
         "steps": len(rows),
         "tokens": sum(row["tokens"] for row in rows),
@@ -55,11 +55,11 @@ def write_card(folder: Path, job: Job, metrics: Mapping[str, Any]) -> None:
     Parameters
     ----------
     folder : Path
-        Of the model. Its name says what the model is: ``model``, ``weak``, ``epoch-N``.
+        The folder of the model. Its name says what the model is: ``model``, ``weak``, ``epoch-N``.
     job : Job
-        That makes the model; what is known of its data is read from its inputs' manifests.
+        The job that makes the model. The data are described from its inputs' manifests.
     metrics : mapping
-        What is known at this moment, in the words that the card shall use.
+        What is known so far, in the words of the card.
     """
     starts = "weak" if folder.name == "weak" else "strong"
     base = _base(Path(job.inputs[starts]))
@@ -101,23 +101,23 @@ def _section(job: Job) -> str:
 
 
 def _owner(path: Path) -> Manifest | None:
-    """Return the manifest of the artifact that a path is, or is in."""
+    """Return the manifest of the artifact that a path belongs to."""
     for folder in (path, path.parent):
         try:
             return read_manifest(folder)
         except (ConfigError, IntegrityError):
-            # No artifact; other tools have a manifest.json too.
+            # Not an artifact; other tools write a manifest.json, too.
             continue
     return None
 
 
 def _base(path: Path) -> str:
-    """Follow a model to the one that no stage made, and name that."""
+    """Follow a model back to the one that no stage made, and return its name."""
     made = _owner(path)
     if made is not None and "strong" in made.inputs:
         start = "weak" if path.name == "weak" and "weak" in made.inputs else "strong"
         return _base(Path(made.inputs[start].path))
-    # A snapshot of the hub: models--OWNER--NAME/snapshots/REVISION.
+    # A snapshot from the hub: models--OWNER--NAME/snapshots/REVISION.
     for folder in path.parents:
         if folder.name.startswith("models--"):
             return folder.name.removeprefix("models--").replace("--", "/")
@@ -156,7 +156,7 @@ def _data(curated: Manifest | None, names: Sequence[str]) -> list[str]:
 
 
 def _identity(curated: Manifest) -> dict[str, Any]:
-    """Return the options of a curation that decide on its result."""
+    """Return the options of a curation that determine its result."""
     identity = CurateConfig.model_validate(curated.config).identity()
     return {name: value for name, value in identity.items() if name in CurateConfig.model_fields}
 

@@ -38,7 +38,7 @@ def device() -> torch.device:
     """Return this process's device: the GPU of its local rank, or the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    # Where Slurm shows each task one GPU only, that one has index 0.
+    # If Slurm shows each process only one GPU, that GPU has index 0.
     rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if count > 1 and rank >= count:
         raise ConfigError(
@@ -55,12 +55,12 @@ def dtype_of(precision: Precision) -> torch.dtype:
 
 
 def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
-    """Load a causal language model to the CPU.
+    """Load a causal language model onto the CPU.
 
     Raises
     ------
     ConfigError
-        If transformers cannot load it, or weights are missing, left over or of another shape.
+        If transformers cannot load it, or weights are missing, left over or of a different shape.
     IntegrityError
         If a file of weights is cut or damaged.
     """
@@ -72,7 +72,7 @@ def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
             config=config,
             dtype=dtype_of(precision),
             output_loading_info=True,
-            # Reported then, with the shapes, instead of raised without.
+            # They are reported later, with their shapes, instead of raised here without them.
             ignore_mismatched_sizes=True,
         )
     check_match(folder, report)
@@ -81,15 +81,15 @@ def load_model(folder: Path, precision: Precision) -> PreTrainedModel:
 
 
 def load_packed(folder: Path, precision: Precision) -> PreTrainedModel:
-    """Load a model to the CPU, ready for :func:`~wmss_cli.models.packed.hidden_states`.
+    """Load a model onto the CPU, ready for :func:`~wmss_cli.models.packed.hidden_states`.
 
-    It packs documents where it can keep them apart, and else reads each in a row of its own (see
+    It packs documents if it can keep them apart, else it reads each in a row of its own (see
     :func:`~wmss_cli.models.packed.packs`).
 
     Raises
     ------
     ConfigError
-        If transformers cannot load it, its weights are quantised, or it is no causal language
+        If transformers cannot load it, its weights are quantised, or it is not a causal language
         model (see :func:`~wmss_cli.models.forms.choose_form`).
     """
     check_full_precision(folder)
@@ -103,7 +103,7 @@ def load_packed(folder: Path, precision: Precision) -> PreTrainedModel:
 
 
 def _freeze_other_parts(model: PreTrainedModel) -> None:
-    """Let nothing learn that text does not go through, such as the vision of a multimodal model."""
+    """Freeze what text does not pass through, such as the vision tower of a multimodal model."""
     if has_layers_before_head(model):
         return
     head = cast(torch.nn.Module, model.get_output_embeddings())
@@ -114,7 +114,7 @@ def _freeze_other_parts(model: PreTrainedModel) -> None:
 
 
 def load_for_inference(folder: Path, precision: Precision, packed: bool = False) -> PreTrainedModel:
-    """Load a model to this process's device, in evaluation mode.
+    """Load a model onto this process's device, in evaluation mode.
 
     See :func:`load_packed` if `packed`, else :func:`load_model`.
     """
@@ -138,28 +138,28 @@ def save_model(
     Parameters
     ----------
     model : PreTrainedModel
-        For its configuration.
+        The model whose configuration is saved.
     state_dict : dict of str to Tensor
-        The full weights, on the CPU; tied ones once.
+        The full weights, on the CPU; tied weights once.
     tokenizer : PreTrainedTokenizerBase
-        With its chat template.
+        The tokenizer, with its chat template.
     stop_token_ids : list of int
-        Where generation ends.
+        The tokens that end generation.
     folder : Path
-        Is created.
+        The folder to create.
     """
     generation = GenerationConfig.from_model_config(model.config)
     if model.generation_config is not None:
         generation = model.generation_config
     if not generation.do_sample:
-        # Left-overs of sampling, which a greedy configuration may not have when it is saved.
+        # Remains of sampling, which a greedy configuration must not contain when it is saved.
         generation.temperature = generation.top_p = generation.top_k = None
     generation.eos_token_id = stop_token_ids
     generation.pad_token_id = tokenizer.pad_token_id
     model.generation_config = generation
     model.save_pretrained(folder, state_dict=state_dict)
     tokenizer.save_pretrained(folder)
-    # Of a multimodal model: what its images go through; others' engines ask for it.
+    # For multimodal models: the image processor, which other engines ask for.
     if model.name_or_path:
         for path in Path(model.name_or_path).glob("*processor_config.json"):
             shutil.copy(path, folder)

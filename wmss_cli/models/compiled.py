@@ -1,9 +1,9 @@
-"""``torch.compile`` for the parts of a model's blocks: attention, MLP and norms, each by itself.
+"""``torch.compile`` for the parts of a model's blocks: attention, MLP and norms, separately.
 
-Not the block as one: under recomputation transformers wraps ``forward``, and what is compiled
-around that wrapper runs as if it were not. The attention over packed documents stays as it is, and
-the documents' lengths are hidden from the compiler on the way to it: it would compile anew for each
-number of documents. So all passes run the same code, however long they are.
+The block is not compiled as a whole: under recomputation transformers wraps ``forward``, and what
+is compiled around that wrapper runs uncompiled. Attention over packed documents is not compiled,
+and the lengths of the documents are hidden from the compiler, which would otherwise recompile for
+each number of documents. So all passes run the same code, however long they are.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from wmss_cli.models.attention import ATTENTION
 
 
 class _Hidden:
-    """A value that compiled code hands on without a look."""
+    """A value that compiled code passes on without reading it."""
 
     def __init__(self, value: list[int]) -> None:
         self.value = value
 
 
 def compile_blocks(model: PreTrainedModel) -> str:
-    """Compile a model's blocks in place; weights and their names stay as they are.
+    """Compile a model's blocks in place; weights and their names do not change.
 
     Parameters
     ----------
     model : PreTrainedModel
-        With packed attention. What is compiled is compiled in the first pass.
+        A model with packed attention. Compilation happens in the first pass.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def compile_blocks(model: PreTrainedModel) -> str:
     Raises
     ------
     ConfigError
-        If the model has no blocks that can be told apart.
+        If the blocks of the model cannot be identified.
     """
     name = model.config.model_type
     blocks = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
@@ -61,14 +61,14 @@ def compile_blocks(model: PreTrainedModel) -> str:
 def _hide_lengths(
     _block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Hide lists in a block's arguments."""
+    """Hide the lists in a block's arguments."""
     return arguments, {
         name: _Hidden(value) if isinstance(value, list) else value for name, value in named.items()
     }
 
 
 def _show_lengths_to_attention() -> None:
-    """Let packed attention take hidden lists, and keep it out of what is compiled."""
+    """Let packed attention take hidden lists, and exclude it from compilation."""
     own = ALL_ATTENTION_FUNCTIONS[ATTENTION]
     if hasattr(own, "__wrapped__"):
         return

@@ -1,6 +1,6 @@
-"""What can be known of a model before it is loaded: whether its files belong together.
+"""What can be checked before a model is loaded: whether its files belong together.
 
-No torch and no transformers are imported here, so that it is asked on a login node, too.
+It imports neither torch nor transformers, so that it also runs on a login node.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from wmss_cli.models.weights import check_files, stored_tensors
 
 
 class Ids(Protocol):
-    """What of a tokenizer says which ids there are."""
+    """What is needed of a tokenizer to know which ids exist."""
 
     def get_vocab(self) -> Mapping[str, int]:
         """Return the ids of all tokens."""
 
     @property
     def added_tokens_decoder(self) -> Any:
-        """The tokens beside the vocabulary, by id."""
+        """The tokens added to the vocabulary, by id."""
 
     @property
     def special_tokens_map(self) -> Any:
-        """``eos_token`` and so on."""
+        """``eos_token`` and the like."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ class ModelFacts:
     Attributes
     ----------
     folder : Path
-        Where it is.
+        Its path.
     parameters : int
-        Of its safetensors files; 0 where it has none.
+        Number of parameters in its safetensors files; 0 if it has none.
     rows : int
-        Of the embedding: every id of a token is below.
+        Number of rows of the embedding; every token id is below it.
     context : Context or None
-        How long a text may be; None where it has no limit that is known.
+        How long a text may be; None if no limit is known.
     stops : DeclaredStops
-        What its files say ends an answer.
+        What ends an answer, according to its files.
     vocabulary : Vocabulary or None
-        Its tokenizer; None where it has no ``tokenizer.json``.
+        Its tokenizer; None if it has no ``tokenizer.json``.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class ModelFacts:
 
     @property
     def ignored_stops(self) -> list[int]:
-        """The ids that end no answer, since they are ordinary pieces of text."""
+        """The ids that do not end an answer, since they are ordinary pieces of text."""
         own = () if self.vocabulary is None else self.vocabulary.added_tokens_decoder
         return self.stops.ignored(own)
 
@@ -76,8 +76,8 @@ def examine(folder: Path) -> ModelFacts:
     Raises
     ------
     ConfigError
-        If a file is missing or a pointer of git-lfs, weights do not match ``config.json``, the
-        tokenizer has ids beyond the embedding, or ``generation_config.json`` has.
+        If a file is missing or is a pointer of git-lfs, weights do not match ``config.json``, or
+        the tokenizer or ``generation_config.json`` has ids beyond the embedding.
     IntegrityError
         If a file of weights is cut or damaged.
     """
@@ -92,7 +92,7 @@ def _examined(folder: Path, _: tuple[tuple[str, int, int], ...]) -> ModelFacts:
     config = read_config(folder)
     stored = stored_tensors(folder)
     check_layout(folder, config, stored)
-    # Llama 3.2 Vision has rows for images behind those that the head can write.
+    # Llama 3.2 Vision has rows for images after those that the head can predict.
     rows = min(embedding_rows(stored) or vocab_size(folder), vocab_size(folder))
     stops = declared_stops(folder)
     check_stops(folder, stops, rows)
@@ -104,26 +104,26 @@ def _examined(folder: Path, _: tuple[tuple[str, int, int], ...]) -> ModelFacts:
 
 
 def check_ids(folder: Path, tokenizer: Ids, rows: int, written: Iterable[int] = ()) -> None:
-    """Refuse a tokenizer whose ids are beyond the embedding, where they can come about.
+    """Refuse a tokenizer that can produce ids beyond the embedding.
 
-    Special tokens that neither the template writes nor a name stands for never do: Gemma 3 has
-    one for pictures.
+    Special tokens that have no role and that the template does not write never occur: Gemma 3 has
+    one for images.
 
     Parameters
     ----------
     folder : Path
-        Of the model, for the message.
+        The folder of the model, for the message.
     tokenizer : Ids
-        The model's.
+        The model's tokenizer.
     rows : int
-        Of the embedding.
+        Number of rows of the embedding.
     written : iterable of int
-        What the chat template writes.
+        The ids that the chat template writes.
 
     Raises
     ------
     ConfigError
-        With the first token that is beyond.
+        If there is one; the message names the first.
     """
     added = tokenizer.added_tokens_decoder
     named = {str(text): name for name, text in tokenizer.special_tokens_map.items()}
@@ -145,7 +145,7 @@ def check_ids(folder: Path, tokenizer: Ids, rows: int, written: Iterable[int] = 
         raise ConfigError(
             f"{folder}: the tokenizer has {len(beyond)} tokens beyond the {rows:,} rows of the "
             f"embedding, such as {what}, id {token_id}; save the model after "
-            "resize_token_embeddings(len(tokenizer)), or take the tokenizer of the same model"
+            "resize_token_embeddings(len(tokenizer)), or use the tokenizer of the same model"
         )
 
 
@@ -155,9 +155,9 @@ def check_length(folder: Path, context: Context | None, tokens: int, what: str) 
     Parameters
     ----------
     tokens : int
-        Of the longest text.
+        Length of the longest text.
     what : str
-        What it comes from, and what to change.
+        Where that length comes from, and what to change.
 
     Raises
     ------

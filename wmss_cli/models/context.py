@@ -1,4 +1,4 @@
-"""How many tokens a model was made for, by its ``config.json``. No torch is imported here."""
+"""The number of tokens a model was made for, by its ``config.json``. torch is not imported here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 _NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "n_ctx")
 _WITHOUT_POSITIONS = ("bloom", "mpt")
-"""Biases by distance, which any length has. States (Mamba) say nothing of positions at all."""
+"""Biases by distance work for any length. State-space models (Mamba) have no positions at all."""
 _STRETCHED = ("yarn", "linear", "dynamic", "ntk")
-"""Ways to scale rotary embeddings whose factor is not in `max_position_embeddings` yet."""
+"""Scalings of rotary embeddings whose factor `max_position_embeddings` does not yet include."""
 
 DEFAULTS = {
     "gpt2": 1024,
@@ -27,7 +27,7 @@ DEFAULTS = {
     "gemma2": 8192,
     "gemma3_text": 131072,
 }
-"""What transformers takes where a ``config.json`` is silent."""
+"""Defaults of transformers if ``config.json`` has no value."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Context:
     tokens : int
         Prompt and answer together.
     source : str
-        What of ``config.json`` says so.
+        The entry of ``config.json`` that says so.
     """
 
     tokens: int
@@ -47,12 +47,12 @@ class Context:
 
 
 def context_of(config: Mapping[str, Any]) -> Context | None:
-    """Return the context of a model; None where positions have no end, or nothing is known.
+    """Return the context of a model; None if there is no limit, or none is known.
 
     Parameters
     ----------
     config : mapping
-        What a ``config.json`` says. Of a model that sees pictures, too, the language model counts.
+        The content of a ``config.json``. If the model also reads images, its language model counts.
     """
     text = config.get("text_config")
     if isinstance(text, Mapping):
@@ -64,7 +64,7 @@ def context_of(config: Mapping[str, Any]) -> Context | None:
     if not given and kind not in DEFAULTS:
         return None
     name, tokens = given[0] if given else ("max_position_embeddings", DEFAULTS[kind])
-    # Gemma 3 says the stretched length already.
+    # Gemma 3 already states the extended length.
     scalings = [] if kind.startswith("gemma3") else list(_scalings(config))
     for scaling in scalings:
         original = scaling.get("original_max_position_embeddings")
@@ -77,7 +77,7 @@ def context_of(config: Mapping[str, Any]) -> Context | None:
 
 
 def _scalings(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield what is said of rotary embeddings, of all layers or of each kind of them."""
+    """Yield the settings of rotary embeddings, for all layers or for each kind of layer."""
     for name in ("rope_scaling", "rope_parameters"):
         said = config.get(name)
         if isinstance(said, Mapping):

@@ -1,4 +1,4 @@
-"""Weight extrapolation: theta_1 + a (theta_1 - theta_0), in the memory of a piece of one tensor.
+"""Weight extrapolation, theta_1 + a (theta_1 - theta_0), with pieces of one tensor in memory.
 
 ExPO: Zheng et al., "Weak-to-strong extrapolation expedites alignment" (2024). Neither model is
 built: the files of the strong model are written again with other numbers in the same places.
@@ -24,24 +24,24 @@ from wmss_cli.models.layout import is_harmless, some
 from wmss_cli.models.weights import INDEX, SINGLE, Stored, stored_tensors
 
 _PIECE = 2**22
-"""Most elements that are computed at a time."""
+"""Largest number of elements that are computed at a time."""
 
 _BESIDE = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".py")
-"""What of a model's folder is neither weights nor a description of them."""
+"""Other files of a model's folder that belong to the model."""
 
 _HEAD = "lm_head.weight"
 
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """What was written.
+    """Facts about the weights that were written.
 
     Attributes
     ----------
     parameters : int
-        Of the model, as stored: a tied head counts once.
+        Number of stored parameters of the model; a tied head counts once.
     dtypes : tuple of str
-        Of the weights, as safetensors names them.
+        Types of the weights, as safetensors names them.
     relative_distance : float
         ``|theta_1 - theta_0| / |theta_0|``, L2 over all weights.
     """
@@ -70,15 +70,15 @@ def extrapolate(
     factor : float
         The a above; at 0 the files of weights are the strong model's, bit for bit.
     out : Path
-        Is created.
+        The folder to create.
     watch : callable
-        Is given how many tensors are written, and of how many.
+        Called with the number of written tensors, and the number of all.
 
     Raises
     ------
     ConfigError
-        If a folder has no safetensors, its weights are quantised, their names or shapes differ
-        from the other's, or a weight is not finite.
+        If a folder has no safetensors, weights are quantised, their names or shapes differ between
+        the models, or a weight is not finite.
     IntegrityError
         If a file of weights is cut or damaged.
     """
@@ -101,7 +101,7 @@ def extrapolate(
                 ):
                     if not torch.isfinite(new).all():
                         raise ConfigError(
-                            f"{strong}: {tensor} is not finite beyond it by {factor:g}; "
+                            f"{strong}: {tensor} is not finite when extrapolated by {factor:g}; "
                             "choose a smaller extrapolate.factor"
                         )
                     target.write(_bytes(new))
@@ -117,8 +117,8 @@ def extrapolate(
 
 
 def _compare(strong: Path, base: Path, ours: dict[str, Stored], theirs: dict[str, Stored]) -> None:
-    """Refuse models whose weights have other names or shapes."""
-    # Of a shared embedding some programs write the head, too.
+    """Refuse models whose weights differ in their names or shapes."""
+    # Some programs also write the head if it shares the embedding.
     tied = all(read_config(folder).get("tie_word_embeddings") for folder in (strong, base))
     ignored = {name for name in ours.keys() ^ theirs.keys() if is_harmless(name)}
     if tied and _HEAD not in ours:
@@ -164,21 +164,21 @@ def _pieces(
     """Yield the new values of a tensor, with the squared norms of step and base, in pieces."""
     for ours, theirs in _read(strong, base, name):
         if theirs is None or not ours.is_floating_point():
-            # A buffer, which is no weight.
+            # A buffer, which is not a weight.
             yield ours, 0.0, 0.0
             continue
         wide = torch.promote_types(ours.dtype, torch.float32)
         step = ours.to(wide) - theirs.to(wide)
-        # At 0 even the sign of a zero stays.
+        # With factor 0 even the sign of a zero stays.
         new = (ours.to(wide) + factor * step).to(ours.dtype) if factor else ours
         yield new, _squared(step), _squared(theirs.to(wide))
 
 
 def _read(strong: Path, base: Path | None, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield the same rows of both files, few enough at a time."""
+    """Yield the same rows of both files, a few at a time."""
     place = 0
     while True:
-        # Opened again for each piece: the pages of what was read stay in memory until it is closed.
+        # Opened again for each piece, since pages that were read stay in memory until it is closed.
         with safe_open(strong, framework="pt") as file:
             shape = file.get_slice(name).get_shape()
             if not shape:

@@ -1,4 +1,4 @@
-"""Find a model, and refuse what cannot work before any weights load. No torch is imported here."""
+"""Find a model, and refuse what cannot work before any weights load. torch is not imported here."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def find_model(reference: str, download: bool = True) -> Path:
     Parameters
     ----------
     reference : str
-        A Hugging Face folder, an artifact of wmss that holds one, or a hub id (then the
-        local cache is asked, and the hub where there is a network).
+        A Hugging Face folder, an artifact of wmss that contains one, or a hub id (looked up in
+        the local cache, and on the hub if there is a network).
     download : bool
-        Whether the hub may be asked.
+        Whether the hub may be used.
 
     Raises
     ------
     ConfigError
-        If there is no such model, or its folder has no configuration or no weights.
+        If the model does not exist, or its folder has no configuration or no weights.
     """
     folder = Path(reference)
     if (folder / MANIFEST).is_file():
@@ -61,12 +61,12 @@ def _from_hub(hub_id: str, download: bool) -> Path:
 
 
 def find_config(reference: str) -> Path:
-    """Return the folder of a model's ``config.json``; its weights need not be there.
+    """Return the folder of a model's ``config.json``; its weights may be missing.
 
     Parameters
     ----------
     reference : str
-        As of :func:`find_model`; of a hub id, the local cache alone is asked.
+        As in :func:`find_model`; a hub id is looked up in the local cache only.
 
     Raises
     ------
@@ -99,12 +99,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_full_precision(folder: Path) -> None:
-    """Refuse a model whose weights are quantised: what is stored are not the weights themselves.
+    """Refuse a model whose weights are quantised, since the weights themselves are not stored.
 
     Raises
     ------
     ConfigError
-        With the way in which they are quantised.
+        If they are; the message names the kind of quantisation.
     """
     quantization = read_config(folder).get("quantization_config")
     if quantization:
@@ -127,9 +127,9 @@ def vocab_size(folder: Path) -> int:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the line of an error of transformers that says why."""
+    """Return the line of an error from transformers that gives the reason."""
     lines = str(error).splitlines() or [type(error).__name__]
-    # What does not fit is said below which check found it.
+    # The mismatch is on the line after the one that names the check.
     if isinstance(error, StrictDataclassError) and len(lines) > 1:
         return f"config.json: {lines[-1].strip()}"
     return lines[0]

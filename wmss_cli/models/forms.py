@@ -1,7 +1,7 @@
-"""How documents go through a model, proven before it trains: packed in one row, or a row each.
+"""How a model reads documents, proven before it trains: packed in one row, or one per row.
 
-All models that take their attention from the registry of transformers can pack; layers that are no
-attention can where their kernels are told the borders. Every causal model can read rows.
+All models that take their attention from the registry of transformers can pack. Layers other than
+attention can, if their kernels are told the borders. Every causal model can read rows.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ Form = Literal["packed", "rows"]
 
 _WINDOWS = ("sliding_window", "attention_chunk_size")
 _HIDDEN_WINDOWS = ("attention_types", "attention_window")
-# Of GPT-Neo and others: they stand in tables that the attention is not told.
+# Of GPT-Neo and others, which keep windows in tables that the attention is not told about.
 _SHORT = 3
 _LEAK = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-2}
-"""Of the effect that a token has on its own document, what rounding may show in another one."""
+"""Effect of a token on another document that rounding may cause, relative to its own."""
 
 
 @torch.no_grad()
 def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> Form:
-    """Find how a model reads two short documents so that each has the model's own logits.
+    """Find a way of reading two short documents that gives each one the model's own logits.
 
-    Leaves the model ready to read so: see :func:`~wmss_cli.models.packed.hidden_states`, and its
-    blocks that text does not enter (Mllama's for images) frozen. A line in the log says where a
-    model cannot pack.
+    Leaves the model prepared for that way (see :func:`~wmss_cli.models.packed.hidden_states`), with
+    blocks that text does not enter (Mllama's for images) frozen. If a model cannot pack, a line in
+    the log says why.
 
     Parameters
     ----------
     model : PreTrainedModel
-        On the CPU.
+        The model, on the CPU.
     device : torch.device, optional
-        Where the model will run, with the kernels that it will run with: the proof is made there.
+        Where the model will run, with the kernels that it will use: the proof is done there.
 
     Raises
     ------
     ConfigError
-        If the model has no language-model head, weights are not finite, or it is not causal.
+        If the model has no language-model head, has weights that are not finite, or is not causal.
     """
     own = model.config._attn_implementation
     was_training = model.training
@@ -73,7 +73,7 @@ def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> F
                 break
         else:
             raise ConfigError(
-                f"{model.config.model_type}: padding behind a document changes its logits; use "
+                f"{model.config.model_type}: padding after a document changes its logits; use "
                 "another causal language model"
             )
     finally:
@@ -90,7 +90,7 @@ def choose_form(model: PreTrainedModel, device: torch.device | None = None) -> F
 
 @contextmanager
 def _frozen_where_text_does_not_go(model: PreTrainedModel) -> Iterator[None]:
-    """Freeze the blocks that nothing enters meanwhile: weight decay would shrink them unseen."""
+    """Freeze the blocks that nothing enters: weight decay would silently shrink them."""
     entered: set[int] = set()
     blocks = blocks_of(model)
     hooks = [b.register_forward_hook(lambda block, *_: entered.add(id(block))) for b in blocks]
@@ -105,8 +105,8 @@ def _frozen_where_text_does_not_go(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _own_logits(model: PreTrainedModel) -> tuple[Tensor, Head]:
-    """Return the logits of each document by itself, and the head that gives them."""
-    # The model's own code: fused attention may leave out what it caps.
+    """Return the logits of each document by itself, and the head that computes them."""
+    # The model's own code, since fused attention may skip the model's caps.
     model.set_attn_implementation("eager")
     heads = candidates(model)
     _refuse_looking_ahead(model)
@@ -142,7 +142,7 @@ def _refuse_looking_ahead(model: PreTrainedModel) -> None:
     ids = _documents(model)[1]
     changed = torch.cat([ids[:-1], ids[:1]])
     first, second = (cast(Any, model)(input_ids=row[None]).logits[0] for row in (ids, changed))
-    # Relative to what the token changes at its own place: with random weights both are small.
+    # Relative to the token's effect at its own position: with random weights both are small.
     *before, effect = (first - second).abs().amax(dim=1)
     if max(before) > _LEAK.get(first.dtype, 1e-5) * effect:
         raise ConfigError(
@@ -153,12 +153,12 @@ def _refuse_looking_ahead(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def can_pack(model: PreTrainedModel) -> bool:
-    """Say whether a model keeps documents apart that stand in one row; it is left as it was.
+    """Return whether a model keeps documents in one row apart; the model is not changed.
 
     Parameters
     ----------
     model : PreTrainedModel
-        In evaluation mode, on its device.
+        The model, in evaluation mode, on its device.
     """
     own = model.config._attn_implementation
     try:
@@ -169,12 +169,12 @@ def can_pack(model: PreTrainedModel) -> bool:
 
 
 def _why_not_packed(model: PreTrainedModel, expected: Tensor, head: Head) -> str | None:
-    """Return why the model cannot pack, or None where it can."""
+    """Return why the model cannot pack, or None if it can."""
     reason = _try_packed(model, expected, head)
     if reason is not None:
         return reason
     if any(getattr(model.config.get_text_config(), name, None) for name in _HIDDEN_WINDOWS):
-        return "its attention is not told its windows"
+        return "its attention is not told the windows"
     # No document here is as long as a real window.
     with _short_windows(model):
         model.set_attn_implementation("eager")
@@ -185,7 +185,7 @@ def _why_not_packed(model: PreTrainedModel, expected: Tensor, head: Head) -> str
 
 @contextmanager
 def _short_windows(model: PreTrainedModel) -> Iterator[None]:
-    """Let every window of the model's attention be shorter than the documents of the proof."""
+    """Make every window of the model's attention shorter than the documents of the proof."""
     configs = (model.config, model.config.get_text_config())
     changed = []
     for owner, name in product((*configs, *model.modules()), _WINDOWS):
@@ -201,18 +201,18 @@ def _short_windows(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _try_packed(model: PreTrainedModel, expected: Tensor, head: Head) -> str | None:
-    """Return why the model cannot pack, or None where it can."""
+    """Return why the model cannot pack, or None if it can."""
     try:
         pack_attention(model)
         if not packs(model):
-            return "its attention is its own"
+            return "it has its own attention"
         if not _agree(_through(model, head), expected):
             return "its layers mix documents"
         first, second = _documents(model)
         before = hidden_states(model, _batch([first, second]))
         changed = torch.cat([first[:-1], second[-1:]])
         after = hidden_states(model, _batch([changed, second]))
-    # Whatever a model says that knows no such attention, or no borders.
+    # Any error of a model that knows no such attention, or no borders.
     except Exception as error:
         if isinstance(error, KeyError):
             return "its attention is not told where documents end"
@@ -224,7 +224,7 @@ def _try_packed(model: PreTrainedModel, expected: Tensor, head: Head) -> str | N
 
 
 def _through(model: PreTrainedModel, head: Head) -> Tensor:
-    """Return the logits of both documents as the model reads them now."""
+    """Return the logits of both documents with the model as it is now."""
     return head.logits(hidden_states(model, _batch(_documents(model))))
 
 
@@ -240,7 +240,7 @@ def _parts(documents: Sequence[Tensor]) -> list[slice]:
 
 
 def _batch(documents: Sequence[Tensor]) -> PackedBatch:
-    """Put documents together, every position of them predicting."""
+    """Concatenate documents; every position predicts."""
     ids = torch.cat(list(documents))
     positions = torch.cat([torch.arange(len(d), device=ids.device) for d in documents])
     everywhere = torch.arange(len(ids), device=ids.device)
@@ -248,6 +248,6 @@ def _batch(documents: Sequence[Tensor]) -> PackedBatch:
 
 
 def _agree(found: Tensor, expected: Tensor) -> bool:
-    """Tell whether logits differ by rounding alone."""
+    """Return whether logits differ only by rounding."""
     tolerance = 1e-3 if found.dtype.itemsize >= 4 else 5e-2
     return bool((found - expected).abs().max() <= tolerance * expected.abs().max().clamp_min(1e-3))

@@ -1,4 +1,4 @@
-"""The head of a language model: from the last hidden states to its logits.
+"""The head of a language model, from the last hidden states to its logits.
 
 Most models multiply with a matrix. Some also add a bias (Phi), scale the product (Cohere, Granite,
 Falcon-H1) or cap it (Gemma 2): all of that is part of the head, and of its gradient.
@@ -23,7 +23,7 @@ _DIVISORS = ("logits_scaling",)
 
 @dataclass(frozen=True)
 class Head:
-    """``cap * tanh((scale * hidden @ weightᵀ + bias) / cap)``; without a cap, what is capped.
+    """``cap * tanh((scale * hidden @ weightᵀ + bias) / cap)``; without a cap, the value inside.
 
     Attributes
     ----------
@@ -32,9 +32,9 @@ class Head:
     bias : Tensor or None
         ``[vocab]``.
     scale : float
-        Of the product.
+        Scale of the product.
     cap : float or None
-        The logits lie in ±cap.
+        The logits are within ±cap.
     """
 
     weight: Tensor
@@ -44,12 +44,12 @@ class Head:
 
     @property
     def vocab_size(self) -> int:
-        """How many logits a token has."""
+        """Number of logits of a token."""
         return len(self.weight)
 
     @property
     def is_product(self) -> bool:
-        """Whether the logits are a product alone, scaled or not."""
+        """Whether the logits are only a product, scaled or not."""
         return self.bias is None and self.cap is None
 
     def detach(self) -> Head:
@@ -58,24 +58,24 @@ class Head:
         return Head(self.weight.detach(), bias, self.scale, self.cap)
 
     def clone(self) -> Head:
-        """Return a head with weights of its own."""
+        """Return a copy of the head with weights of its own."""
         bias = None if self.bias is None else self.bias.clone()
         return Head(self.weight.clone(), bias, self.scale, self.cap)
 
     def columns(self, place: slice) -> Head:
-        """Return the head of a part of the vocabulary."""
+        """Return the head for a part of the vocabulary."""
         bias = None if self.bias is None else self.bias[place]
         return Head(self.weight[place], bias, self.scale, self.cap)
 
     def logits(self, hidden: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """Return the logits of hidden states, ``[tokens, vocab]``; autograd follows.
+        """Return the logits of hidden states, ``[tokens, vocab]``; with autograd.
 
         Parameters
         ----------
         hidden : Tensor
             ``[tokens, hidden]``.
         dtype : torch.dtype, optional
-            What the product is widened to; without it, scale, bias and cap are as narrow.
+            The type of scale, bias and cap; without it they are as narrow as the product.
         """
         z = hidden @ self.weight.T
         if dtype is not None:
@@ -88,10 +88,10 @@ class Head:
 
 
 def candidates(model: PreTrainedModel) -> list[Head]:
-    """Return what the head of a model can be by its configuration, the likeliest first.
+    """Return the heads that a model may have by its configuration, the likeliest first.
 
-    Not every model heeds all that its configuration says, and some multiply by what others divide
-    by: :func:`wmss_cli.models.forms.choose_form` finds out.
+    Not every model uses all that its configuration says, and some multiply where others divide:
+    :func:`wmss_cli.models.forms.choose_form` finds out which one is right.
 
     Raises
     ------
@@ -117,12 +117,12 @@ def candidates(model: PreTrainedModel) -> list[Head]:
 
 
 def remember(model: PreTrainedModel, head: Head) -> None:
-    """Let :func:`head_of` return a head of this kind."""
+    """Make :func:`head_of` return a head of this kind."""
     cast(Any, model)._wmss_head = (head.scale, head.cap)
 
 
 def head_of(model: PreTrainedModel) -> Head:
-    """Return the head of a model, with the weights that it has now.
+    """Return the head of a model, with its current weights.
 
     Raises
     ------

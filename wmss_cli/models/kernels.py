@@ -1,9 +1,9 @@
 """Liger's fused kernels in the layers of a model: RMSNorm, rotary embeddings, SwiGLU.
 
-Liger's own function for a type of model changes that one instance, and also the file of
-transformers that defines the type, for the whole process. Here the file is put back, so that other
-models keep their own layers. Whether the kernels compute what the layers did is proven on the
-model at hand, in values and gradients, before it is used.
+Liger's own function for a type of model changes that one instance, but also the module of
+transformers that defines the type, for the whole process. Here that module is restored, so that
+other models keep their own layers. Before the kernels are used, they are shown to compute the same
+values and gradients as the layers of the model at hand.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from wmss_cli.models.packed import PackedBatch, hidden_states
 Kernels = Literal["auto", "liger", "none"]
 _ROTARY = "apply_rotary_pos_emb"
 _ALLOWED = {"values": (1e-3, 0.2), "gradients": (1e-2, 0.5)}
-"""How far kernels may be off in 32 and in 16 bits. A wrong one is off by about one, rounding to 16
-bits in each of forty layers by a tenth or less."""
+"""Largest difference of kernels, in 32 and in 16 bits. A wrong kernel differs by about one,
+rounding to 16 bits in each of forty layers by a tenth or less."""
 
 
 def runs_triton() -> bool:
-    """Tell whether Triton's kernels run here: on a GPU, or on a CPU in Triton's interpreter."""
+    """Return whether Triton's kernels run here: on a GPU, or on a CPU in Triton's interpreter."""
     return torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def fuse_layers(model: PreTrainedModel, kernels: Kernels) -> str:
-    """Let Liger's kernels compute a model's layers, in place, where that is wanted and right.
+    """Let Liger's kernels compute a model's layers, in place, if that is wanted and correct.
 
-    The weights, their names and the modules stay as they are: only what a module's ``forward``
-    does changes, so that hooks, recomputation and ZeRO-3's gathers see what they saw.
+    Weights, their names and modules do not change. Only the ``forward`` of a module does, so that
+    hooks, recomputation and ZeRO-3's gathers work as before.
 
     Parameters
     ----------
     model : PreTrainedModel
-        On the device that it will run on, whole, with packed attention.
+        The whole model, on the device that it will run on, with packed attention.
     kernels : {"auto", "liger", "none"}
-        ``auto`` takes Liger where it is installed, knows the type of the model, and is right.
+        ``auto`` uses Liger if it is installed, knows the type of the model, and is correct.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def fuse_layers(model: PreTrainedModel, kernels: Kernels) -> str:
     Raises
     ------
     ConfigError
-        If `kernels` is ``liger`` and it cannot be had.
+        If `kernels` is ``liger`` but cannot be used.
     """
     name = model.config.model_type
     if kernels == "none":
@@ -76,7 +76,7 @@ def fuse_layers(model: PreTrainedModel, kernels: Kernels) -> str:
             if all(value <= _ALLOWED[what][narrow] for what, value in off.items()):
                 return f"kernels of {name}: {liger}, {fused}; off in {told}"
             missing = f"{liger} does not fit {name}: it is off in {told}"
-        # Whatever another library says of a model that its function for the type does not fit.
+        # Any error that another library raises for a model that does not fit.
         except Exception as error:
             missing = f"{liger} does not fit {name}: {type(error).__name__}: {error}"
         for module, own in before:
@@ -88,7 +88,7 @@ def fuse_layers(model: PreTrainedModel, kernels: Kernels) -> str:
 
 
 def _missing(model_type: str) -> str | None:
-    """Return why Liger cannot be taken for a type of model, or None."""
+    """Return why Liger cannot be used for a type of model, or None."""
     if not runs_triton():
         return "there is no GPU"
     if not find_spec("liger_kernel"):
@@ -101,11 +101,11 @@ def _missing(model_type: str) -> str | None:
 
 
 def _apply(model: PreTrainedModel) -> str:
-    """Change this instance alone, and return how many of its modules do what by Liger."""
+    """Change only this instance, and return how many of its modules use which Liger kernel."""
     from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
 
     apply = MODEL_TYPE_TO_APPLY_LIGER_FN[model.config.model_type]
-    # The loss is ours. Every other choice is Liger's default for the type.
+    # The loss is our own. Every other choice is Liger's default for the type.
     losses = {"cross_entropy", "fused_linear_cross_entropy"} & signature(apply).parameters.keys()
     files = {sys.modules[type(module).__module__] for module in model.modules()}
     before = [(file, dict(vars(file))) for file in files]
@@ -119,7 +119,7 @@ def _apply(model: PreTrainedModel) -> str:
     finally:
         for file, own in before:
             vars(file).update(own)
-    # Liger binds another name to what it changes, for `print(model)`.
+    # Liger sets another name on each module that it changes, for `print(model)`.
     fused = Counter(module._get_name() for module in model.modules() if "_get_name" in vars(module))
     for module in model.modules():
         forward = type(module).forward
@@ -131,7 +131,7 @@ def _apply(model: PreTrainedModel) -> str:
 
 
 def _with_names(module: nn.Module, names: Mapping[str, Any]) -> MethodType:
-    """Return a module's ``forward`` in which global names mean something else."""
+    """Return a module's ``forward`` in which some global names mean something else."""
     own: Any = type(module).forward
     changed = FunctionType(
         own.__code__, {**own.__globals__, **names}, own.__name__, own.__defaults__, own.__closure__
@@ -141,7 +141,7 @@ def _with_names(module: nn.Module, names: Mapping[str, Any]) -> MethodType:
 
 
 def _probe(model: PreTrainedModel) -> list[Tensor]:
-    """Return hidden states of two short documents, and where it learns a gradient through all."""
+    """Return hidden states of two short documents and, if it trains, a gradient through all."""
     ids = torch.arange(7, device=model.device) % model.config.get_text_config().vocab_size
     lengths = (3, 4)
     places = torch.cat([torch.arange(length, device=model.device) for length in lengths])
@@ -156,14 +156,14 @@ def _probe(model: PreTrainedModel) -> list[Tensor]:
             weights = torch.linspace(-1, 1, hidden.numel(), device=hidden.device)
             total = (hidden.flatten() * weights.to(hidden.dtype)).sum()
             gradients = torch.autograd.grad(total, norms, allow_unused=True)
-            # Of the first layer, so that it has passed through the backward of all others.
+            # From the first layer, so that it has passed through the backward pass of all others.
             found += [gradient for gradient in gradients if gradient is not None][:1]
     model.train(was_training)
     return found
 
 
 def _off(expected: list[Tensor], found: list[Tensor]) -> dict[str, float]:
-    """Return by what is compared the norm of the difference, relative to that of the value."""
+    """Return, by name, the norm of the difference divided by that of the expected value."""
     return {
         what: float((fused.double() - own.double()).norm() / own.double().norm().clamp_min(1e-30))
         for what, own, fused in zip(_ALLOWED, expected, found, strict=False)

@@ -1,7 +1,7 @@
-"""Whether weights are those of a ``config.json``, by the headers of their files, without torch.
+"""Whether weights match a ``config.json``, by the headers of their files, without torch.
 
-What is found is never more than :mod:`wmss_cli.models.matching` finds when a model is loaded: of
-well-known architectures the same, of others what is the same for all of them.
+This never finds more than :mod:`wmss_cli.models.matching` finds when a model is loaded: for
+well-known architectures the same, and for others what they have in common.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from wmss_cli.models.shape import ModelShape
 from wmss_cli.models.weights import Stored
 
 _SHOWN = 3
-# Buffers that older checkpoints of well-known models carry, and that no weight depends on;
-# transformers itself ignores most of them.
+# Buffers in older checkpoints of well-known models, on which no weight depends; transformers itself
+# ignores most of them.
 _HARMLESS = re.compile(
     r"(^|\.)(masked_bias|attn\.bias|attention\.bias|rotary_emb\.\w+|position_ids|"
     r"(cos|sin)_cached|inv_freq)$"
@@ -29,12 +29,12 @@ _PREFIXES = {
     "_orig_mod.": "save the model that torch.compile wraps, its _orig_mod",
 }
 _KNOWN = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
-"""Architectures whose every weight is known by name and shape."""
+"""Architectures with all weights known by name and shape."""
 _UNIFORM = (
     *("gpt2", "gpt_neox", "gptj", "opt", "gemma", "gemma2", "phi", "phi3", "olmo2", "granite"),
     *("cohere", "starcoder2", "smollm3", "stablelm", "bloom", "falcon", "glm", "glm4"),
 )
-"""Architectures all of whose layers have weights of the same names."""
+"""Architectures in which the weights of all layers have the same names."""
 _LAYER = re.compile(r"^(.*?\b(?:layers|h|blocks))\.(\d+)\.(.+)$")
 _OTHER_PARTS = re.compile(r"vision|visual|image|audio|speech|encoder|mtp|talker|projector")
 _EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|embed_in|word_embeddings)\.weight$")
@@ -46,14 +46,14 @@ Mismatch = tuple[str, tuple[int, ...], tuple[int, ...]]
 
 
 def check_layout(folder: Path, config: Mapping[str, Any], stored: Mapping[str, Stored]) -> None:
-    """Refuse weights that are missing, left over or of another shape, as far as names tell.
+    """Refuse weights that are missing, left over or have another shape, as far as names tell.
 
     Parameters
     ----------
     folder : Path
-        Of the model, for the message.
+        The folder of the model, for the message.
     config : mapping
-        What its ``config.json`` says.
+        The content of its ``config.json``.
     stored : mapping of str to Stored
         See :func:`wmss_cli.models.weights.stored_tensors`; nothing is refused if it is empty.
 
@@ -62,7 +62,7 @@ def check_layout(folder: Path, config: Mapping[str, Any], stored: Mapping[str, S
     ConfigError
         See :func:`mismatch`.
     """
-    # Quantised weights have other names, and are refused where they are to be trained.
+    # Quantised weights have other names, and are refused if they are to be trained.
     if not stored or config.get("quantization_config"):
         return
     names = [name for name in stored if not is_harmless(name)]
@@ -83,7 +83,7 @@ def check_layout(folder: Path, config: Mapping[str, Any], stored: Mapping[str, S
         (name, stored[name].shape, (vocab_size, *stored[name].shape[1:]))
         for name in names
         if _EMBEDDING.search(name) and not _OTHER_PARTS.search(name)
-        # Some have rows of their own behind it, such as Llama 3.2 Vision's image token.
+        # Some have additional rows after it, such as Llama 3.2 Vision's image token.
         if isinstance(vocab_size, int) and stored[name].shape[0] < vocab_size
     ]
     if missing or unexpected or shapes:
@@ -91,7 +91,7 @@ def check_layout(folder: Path, config: Mapping[str, Any], stored: Mapping[str, S
 
 
 def embedding_rows(stored: Mapping[str, Stored]) -> int | None:
-    """Return the rows of the embedding by the headers of the files; None if none is found."""
+    """Return the rows of the embedding by the headers of the files; None if there is none."""
     rows = {
         tensor.shape[0]
         for name, tensor in stored.items()
@@ -101,7 +101,7 @@ def embedding_rows(stored: Mapping[str, Stored]) -> int | None:
 
 
 def expected(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
-    """Return the shape of every weight by name; None of an architecture that is not known."""
+    """Return the shape of every weight by name; None if the architecture is unknown."""
     if config.get("model_type") not in _KNOWN:
         return None
     try:
@@ -147,12 +147,12 @@ def mismatch(
 
 
 def is_harmless(name: str) -> bool:
-    """Say whether a tensor of a checkpoint is a buffer that no model needs."""
+    """Return whether a tensor of a checkpoint is a buffer that no model needs."""
     return _HARMLESS.search(name) is not None
 
 
 def some(names: Collection[str]) -> str:
-    """Name the first few."""
+    """Return the first few names."""
     return ", ".join([*list(names)[:_SHOWN], *(["…"] if len(names) > _SHOWN else [])])
 
 
@@ -162,7 +162,7 @@ def advice_on_names(names: Collection[str]) -> str | None:
         if names and all(name.startswith(prefix) for name in names):
             return f"keys begin with {prefix}: {advice}"
     if any(".lora_" in name for name in names):
-        return f"they are of an adapter: {_PREFIXES['base_model.model.']}"
+        return f"they belong to an adapter: {_PREFIXES['base_model.model.']}"
     return None
 
 
@@ -176,7 +176,7 @@ def _advice(missing: Collection[str], unexpected: Collection[str]) -> str:
 
 
 def _block(shape: ModelShape) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield the weights of a layer, as Llama and its kin call them."""
+    """Yield the weights of a layer, under the names that Llama and related models use."""
     hidden, inner = shape.hidden_size, shape.intermediate_size
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     for name, rows in (("q", queries), ("k", keys), ("v", keys)):
@@ -209,7 +209,7 @@ def _compare(
     stored: Mapping[str, Stored],
     wanted: Mapping[str, tuple[int, ...]],
 ) -> None:
-    # transformers takes weights with and without the name of the part that they are in.
+    # transformers accepts weights with and without the prefix of the submodule they are in.
     there = {_core(name): (name, tensor) for name, tensor in stored.items()}
     cores = {_core(name): (name, shape) for name, shape in wanted.items()}
     missing = [name for core, (name, _) in cores.items() if core not in there]
@@ -235,7 +235,7 @@ def _core(name: str) -> str:
 
 
 def _layers(config: Mapping[str, Any], names: Collection[str]) -> tuple[list[str], list[str]]:
-    """Return what is missing and left over of layers, by their numbers and their names."""
+    """Return the missing and left-over weights of layers, by the layers' numbers and names."""
     stacks: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for name in names:
         found = _LAYER.match(name)
@@ -245,7 +245,7 @@ def _layers(config: Mapping[str, Any], names: Collection[str]) -> tuple[list[str
     if len(stacks) != 1 or not counts:
         return [], []
     [(stack, layers)] = stacks.items()
-    # Layers that predict further tokens stand behind the others, and are not loaded.
+    # Layers that predict further tokens come after the others, and are not loaded.
     further = config.get("num_nextn_predict_layers") or 0
     unexpected = [
         f"{stack}.{number}.{name}"

@@ -1,11 +1,11 @@
-"""Logits of some tokens, written into memory that is there."""
+"""Logits of some tokens, written into existing memory."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 _CPU_COLUMNS = 1024
-# So much of a head stays in a CPU's cache while all tokens pass over it: a tenth faster.
+# This many rows of a head stay in a CPU's cache while all tokens pass over them: 10 % faster.
 
 
 def write_logits(

@@ -1,4 +1,4 @@
-"""What a machine can do at most: its rate of matrix products, measured and by the data sheet."""
+"""The most a machine can do: its rate of matrix products, measured and by the data sheet."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _DATA_SHEETS = (
     (("L40S",), 362),
     (("B200",), 2250),
 )
-"""Dense bf16 TFLOP/s, by words of a GPU's name; the first that fits counts."""
+"""Dense bf16 TFLOP/s by substrings of a GPU's name; the first match counts."""
 
 
 def data_sheet_rate(name: str) -> float | None:
-    """Return the dense bf16 rate of a GPU by its data sheet, in FLOP/s; None where not known.
+    """Return the dense bf16 rate of a GPU by its data sheet, in FLOP/s; None if unknown.
 
     Parameters
     ----------
     name : str
-        As CUDA gives it, such as ``NVIDIA H100 80GB HBM3``.
+        As CUDA reports it, such as ``NVIDIA H100 80GB HBM3``.
     """
     words = set(name.replace("-", " ").split())
     if "MIG" in words:
@@ -42,28 +42,28 @@ def data_sheet_rate(name: str) -> float | None:
 
 
 def product_sizes(device: torch.device) -> tuple[int, int, int]:
-    """Return m, k, n of a product ``[m, k] @ [k, n]`` that a device does at its best rate.
+    """Return m, k, n of a product ``[m, k] @ [k, n]`` that a device computes at its best rate.
 
-    Big enough to reach the limit, small enough for several in half a second.
+    It is large enough to reach the limit, and small enough to run several times in half a second.
     """
     return (8192, 8192, 8192) if device.type == "cuda" else (2048, 1024, 4096)
 
 
 def matrix_product_rate(dtype: torch.dtype, device: torch.device, budget_s: float = 0.5) -> float:
-    """Return the rate of a big matrix product on one device, in FLOP/s.
+    """Return the rate of a large matrix product on one device, in FLOP/s.
 
-    It is the best of several products after a warm-up: the limit that a program is held against.
-    Processes that share a machine must measure at the same time, or each sees more of it than it
-    will have.
+    This is the best of several products after a warm-up: the limit that a program is compared with.
+    Processes that share a machine must measure at the same time, or each measures a larger share of
+    it than it will have.
 
     Parameters
     ----------
     dtype : torch.dtype
-        Of both factors.
+        The type of both factors.
     device : torch.device
         The GPU of this process, or the CPU with this process's threads.
     budget_s : float
-        How long to measure, in seconds; three products are always done.
+        How long to measure, in seconds; at least three products are run.
     """
     rows, inner, columns = product_sizes(device)
     left = torch.randn(rows, inner, device=device).to(dtype)
@@ -86,9 +86,9 @@ def matrix_product_rate(dtype: torch.dtype, device: torch.device, budget_s: floa
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Return the most memory that this process ever held, in bytes.
+    """Return the most memory that this process has used, in bytes.
 
-    Of a GPU: what torch allocated at most, since :func:`forget_peak`. Of a CPU: the process's
+    On a GPU: the most that torch has allocated since :func:`forget_peak`. On a CPU: the process's
     largest resident set since its start.
     """
     if device.type == "cuda":
@@ -99,7 +99,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def forget_peak(device: torch.device) -> None:
-    """Give back what was only measured with, and begin the peak of a GPU anew."""
+    """Free the memory used only for measuring, and restart the peak of a GPU."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

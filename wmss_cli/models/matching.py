@@ -1,6 +1,6 @@
-"""Refuse weights that do not match their model, before random ones take their place.
+"""Refuse weights that do not match their model, before random ones replace them.
 
-transformers initialises what a checkpoint does not have, and only logs it.
+transformers initialises whatever a checkpoint lacks, and only logs it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from wmss_cli.models.layout import is_harmless, mismatch
 from wmss_cli.models.weights import Stored, stored_tensors
 
 _ROWS = 4096
-"""Of a head that are compared at a time."""
+"""Number of rows of a head that are compared at a time."""
 
 _ERRORS = (
     OSError,
@@ -50,7 +50,7 @@ _ERRORS = (
 
 @contextmanager
 def refusals(folder: Path) -> Iterator[None]:
-    """Turn what transformers raises while it reads a model into one line.
+    """Turn any error of transformers while it reads a model into one line.
 
     Raises
     ------
@@ -70,10 +70,10 @@ def read_model_config(folder: Path) -> PreTrainedConfig:
 
 
 def model_class(config: PreTrainedConfig) -> Any:
-    """Return the class that a model was saved as, so that it is written as the same again.
+    """Return the class that a model was saved as, so that it is saved as the same class again.
 
-    A multimodal model is loaded whole where its configuration names such a class; else it is the
-    causal language model of its type.
+    A multimodal model is loaded as a whole if its configuration names such a class; otherwise the
+    class is the causal language model of its type.
 
     Raises
     ------
@@ -90,20 +90,20 @@ def model_class(config: PreTrainedConfig) -> Any:
 
 
 def check_match(folder: Path, report: Mapping[str, Any]) -> None:
-    """Refuse a model of which weights are missing, left over, or of another shape.
+    """Refuse a model with weights that are missing, left over, or have another shape.
 
     Parameters
     ----------
     folder : Path
-        Of the model, for the message.
+        The folder of the model, for the message.
     report : mapping
-        What ``from_pretrained`` returns with ``output_loading_info``, read with
-        ``ignore_mismatched_sizes`` so that shapes are reported and do not raise.
+        The result of ``from_pretrained`` with ``output_loading_info``, called with
+        ``ignore_mismatched_sizes``, so that wrong shapes are reported and not raised.
 
     Raises
     ------
     ConfigError
-        With the first names of each kind, how many they are, and what to do.
+        With the first names of each kind, how many there are, and what to do.
     """
     missing = sorted(report["missing_keys"])
     unexpected = sorted(key for key in report["unexpected_keys"] if not is_harmless(key))
@@ -114,14 +114,14 @@ def check_match(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def check_stored(folder: Path) -> None:
-    """Refuse by the headers of the files what :func:`check_match` refuses after loading.
+    """Refuse, by the headers of the files, what :func:`check_match` refuses after loading.
 
-    For engines that load a model by themselves. transformers loads tensors that take no memory.
+    This is for engines that load models themselves. transformers loads tensors without memory.
 
     Raises
     ------
     ConfigError
-        As :func:`check_match`, or if transformers does not know the model.
+        As in :func:`check_match`, or if transformers does not know the model.
     IntegrityError
         If a file is cut or damaged.
     """
@@ -149,14 +149,14 @@ def check_stored(folder: Path) -> None:
 
 
 def check_tied(folder: Path, model: PreTrainedModel) -> None:
-    """Refuse a head that config.json ties to the embeddings, and that is another in the files.
+    """Refuse a head that config.json ties to the embeddings but that differs in the files.
 
-    transformers keeps both and trains them, but the model that is saved says that they are one.
+    transformers trains the two separately, but the saved model claims that they are one.
 
     Raises
     ------
     ConfigError
-        If it is so.
+        If they differ.
     """
     head = model.get_output_embeddings()
     tied = model.config.get_text_config().tie_word_embeddings
@@ -167,12 +167,12 @@ def check_tied(folder: Path, model: PreTrainedModel) -> None:
 def _other_head(folder: Path) -> ConfigError:
     return ConfigError(
         f"{folder}: config.json ties the head to the embeddings, but the weight files hold another "
-        "head; set tie_word_embeddings to false there, or take the head out of the files"
+        "head; set tie_word_embeddings to false there, or remove the head from the files"
     )
 
 
 def _equal(folder: Path, stored: Mapping[str, Stored], first: str, second: str) -> bool:
-    """Say whether two tensors hold the same, in the memory of some of their rows."""
+    """Return whether two tensors are equal, with a few of their rows in memory."""
     names = (first, second)
     files: list[Any] = [safe_open(folder / stored[name].file, framework="pt") for name in names]
     slices = [file.get_slice(name) for file, name in zip(files, names, strict=True)]

@@ -1,6 +1,6 @@
-"""A model over documents that stand in one row of tokens, and of which each sees only itself.
+"""A model over documents packed into one row of tokens, each of which attends only to itself.
 
-Nothing is padded. Position ids begin anew with each document, and attention is given the
+There is no padding. Position ids restart with each document, and attention is given the
 documents' borders. A model that cannot keep documents apart (see :mod:`wmss_cli.models.forms`)
 reads the same batch with each document in a row of its own, padded to the longest.
 """
@@ -21,22 +21,22 @@ from wmss_cli.models.attention import ATTENTION
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Documents one after the other in one row.
+    """Documents one after another in one row.
 
     Attributes
     ----------
     input_ids, position_ids : Tensor
         ``[tokens]``.
     lengths : tuple of int
-        Tokens of each document; their sum is `tokens`.
+        Length of each document; the sum is `tokens`.
     predicting : Tensor
-        ``[completion tokens]``: where the logits that predict the completions' tokens stand.
+        ``[completion tokens]``: the positions whose logits predict the completions' tokens.
         Position t - 1 predicts token t.
     targets : Tensor
-        ``[completion tokens]``: these tokens.
+        ``[completion tokens]``: the tokens to predict.
     keys : Tensor or None
-        ``[tokens]``, int64: a hash of the example and the position in it, for random numbers that
-        do not depend on what a token is packed with.
+        ``[tokens]``, int64: a hash of the example and of the position in it, for random numbers
+        that do not depend on what a token is packed with.
     """
 
     input_ids: Tensor
@@ -64,7 +64,7 @@ class PackedBatch:
         """The document that each token is in, from 0, ``[tokens]``."""
         lengths = torch.tensor(self.lengths, device=self.input_ids.device)
         documents = torch.arange(len(lengths), device=lengths.device)
-        # A GPU need not be asked how many they are.
+        # So a GPU does not have to report how many there are.
         return documents.repeat_interleave(lengths, output_size=len(self.input_ids))
 
 
@@ -74,12 +74,12 @@ def hidden_states(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     Parameters
     ----------
     model : PreTrainedModel
-        Any; it reads one row where :func:`pack_attention` prepared it, else a row a document.
+        Any; it reads one row if :func:`pack_attention` prepared it, else one row per document.
     batch : PackedBatch
         On the model's device.
     """
     if not packs(model):
-        # What is behind a document's end is not seen by it: padding needs no mask.
+        # A document does not attend to what follows it, so padding needs no mask.
         rows, places = batch.rows, batch.position_ids
         ids = batch.input_ids.new_zeros(len(batch.lengths), max(batch.lengths))
         ids[rows, places] = batch.input_ids
@@ -90,7 +90,7 @@ def hidden_states(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     borders = {
         "document_lengths": list(batch.lengths),
         "document_ends": ends,
-        # The names under which transformers hands borders to delta rules and convolutions.
+        # The names under which transformers passes borders to delta rules and convolutions.
         "cu_seq_lens_q": ends,
         "cu_seq_lens_k": ends,
         "max_length_q": longest,
@@ -107,7 +107,7 @@ def hidden_states(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
 
 
 def _before_head(model: PreTrainedModel, **inputs: Any) -> Tensor:
-    """Return what the head multiplies, ``[rows, length, hidden]``."""
+    """Return the input of the head, ``[rows, length, hidden]``."""
     if not has_layers_before_head(model):
         return cast(Tensor, backbone(model)(use_cache=False, **inputs)[0])
     head = cast(nn.Module, model.get_output_embeddings())
@@ -115,7 +115,7 @@ def _before_head(model: PreTrainedModel, **inputs: Any) -> Tensor:
 
     def take(hidden: Tensor) -> Tensor:
         given.append(hidden)
-        # What the model does with its logits is not asked for, and need not cost a vocabulary.
+        # The model's own logits are not needed, and should not cost a whole vocabulary.
         return hidden[..., :1]
 
     wrapped = vars(head).get("forward")
@@ -131,34 +131,34 @@ def _before_head(model: PreTrainedModel, **inputs: Any) -> Tensor:
 
 
 def has_layers_before_head(model: PreTrainedModel) -> bool:
-    """Say whether layers stand between the last hidden states and the head (BERT's transform)."""
+    """Return whether there are layers between the last hidden states and the head (BERT)."""
     return bool(getattr(model, "_wmss_layers_before_head", False))
 
 
 def set_layers_before_head(model: PreTrainedModel, there: bool) -> None:
-    """Let :func:`hidden_states` go through such layers, or not."""
+    """Make :func:`hidden_states` include such layers, or not."""
     cast(Any, model)._wmss_layers_before_head = there
 
 
 def backbone(model: PreTrainedModel) -> nn.Module:
-    """Return the part that gives the last hidden states of text; of a multimodal model, too."""
+    """Return the part that computes the last hidden states of text, also for multimodal models."""
     whole = cast(Any, model)
     is_multimodal = model.config.get_text_config() is not model.config
     part = whole.get_decoder() if is_multimodal else whole.base_model
-    # A few classes do not find their own (Llama 4).
+    # A few classes do not return their own (Llama 4).
     return cast(nn.Module, whole.model if part is model else part)
 
 
 def blocks_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
-    """Return the blocks that transformers can recompute, in their order."""
+    """Return the blocks that transformers can recompute, in order."""
     return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
 
 
 def packs(model: PreTrainedModel) -> bool:
-    """Say whether :func:`pack_attention` prepared the model."""
+    """Return whether :func:`pack_attention` prepared the model."""
     return bool(model.config.get_text_config()._attn_implementation == ATTENTION)
 
 
 def pack_attention(model: PreTrainedModel) -> None:
-    """Let a model keep the documents apart that :func:`hidden_states` gives it in one row."""
+    """Make a model keep apart the documents that :func:`hidden_states` gives it in one row."""
     model.set_attn_implementation(ATTENTION)

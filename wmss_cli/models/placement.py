@@ -1,7 +1,7 @@
-"""The CPUs that a process runs on: those next to its GPU, where it may use them.
+"""Pins a process to the CPUs next to its GPU, if it may use them.
 
-A launch of the GPU's work, a copy and an optimizer in host memory all pass through them, and what
-they write first lies in the memory beside them.
+The GPU's kernel launches, copies and an optimizer in host memory all pass through them, and what
+they write first is placed in the memory next to them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _PCI = Path("/sys/bus/pci/devices")
 def stay_near(device: torch.device) -> None:
     """Keep all threads of this process on the CPUs next to its GPU.
 
-    It goes no further than what the process may use, and does nothing on a CPU, where the machine
-    does not say which CPUs they are, or where they are fewer than the threads of torch. Where the
-    process may use none of them, the log has a line.
+    It uses only CPUs that the process may use. It does nothing on a CPU, if the machine does not
+    say which CPUs are near, or if they are fewer than the threads of torch. If the process may use
+    none of them, it writes a line to the log.
     """
     address = _address(device)
     if address is None:
@@ -41,7 +41,7 @@ def stay_near(device: torch.device) -> None:
 
 
 def _address(device: torch.device) -> str | None:
-    """Return what the bus calls a GPU, or None where torch does not know it."""
+    """Return the bus address of a GPU, or None if torch does not know it."""
     if device.type != "cuda":
         return None
     found: Any = torch.cuda.get_device_properties(device)
@@ -52,14 +52,14 @@ def _address(device: torch.device) -> str | None:
 
 
 def near_cpus(address: str, devices: Path = _PCI) -> frozenset[int]:
-    """Return the CPUs next to a device, none if the machine does not say.
+    """Return the CPUs next to a device, or none if the machine does not say.
 
     Parameters
     ----------
     address : str
-        Of the device, such as ``0000:1b:00.0``.
+        Bus address of the device, such as ``0000:1b:00.0``.
     devices : Path
-        The folder with a folder for each device, in which ``local_cpulist`` says ``0-23,48-71``.
+        The folder with a folder for each device, whose ``local_cpulist`` contains ``0-23,48-71``.
     """
     with suppress(OSError):
         text = (devices / address / "local_cpulist").read_text(encoding="ascii")
@@ -71,22 +71,22 @@ def near_cpus(address: str, devices: Path = _PCI) -> frozenset[int]:
 
 
 def choose_cpus(near: Set[int], allowed: Set[int], threads: int) -> frozenset[int]:
-    """Return the CPUs to stay on, none to stay where the process is.
+    """Return the CPUs to pin to, or none to leave the process where it is.
 
     Parameters
     ----------
     near, allowed : set of int
         The CPUs next to the GPU, and those that the process may use.
     threads : int
-        That compute; they are worth more than being near.
+        Number of computing threads, which matter more than being near.
     """
     both = frozenset(near & allowed)
     return both if threads <= len(both) < len(allowed) else frozenset()
 
 
 def bind_threads(cpus: Set[int]) -> None:
-    """Keep the threads that this process has on some CPUs; those that they start inherit it."""
+    """Pin the existing threads of this process to some CPUs; new threads inherit that."""
     for task in Path("/proc/self/task").iterdir():
-        # One may end in this moment.
+        # A thread may end at this moment.
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(task.name), cpus)

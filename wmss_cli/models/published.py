@@ -1,4 +1,4 @@
-"""The sizes of base models as their makers publish them, for a plan before the models are here."""
+"""The sizes of base models as their makers publish them, to plan before downloading models."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FILE = Path(__file__).with_name("published.json")
 
 @cache
 def published() -> dict[str, dict[str, Any]]:
-    """Return what the ``config.json`` of each known base model says of its sizes, by hub id."""
+    """Return the sizes of each known base model, as in its ``config.json``, by hub id."""
     models: dict[str, dict[str, Any]] = json.loads(_FILE.read_text(encoding="utf-8"))
     return models
 
 
 def published_name(reference: str) -> str | None:
-    """Return the hub id of a known base model that a path or a hub id is called after.
+    """Return the hub id of a known base model whose name a path or a hub id has.
 
     Parameters
     ----------
@@ -39,26 +39,26 @@ def shape_of(reference: str) -> tuple[ModelShape, str | None]:
     Parameters
     ----------
     reference : str
-        As of :func:`wmss_cli.models.folder.find_model`; nothing is downloaded.
+        As in :func:`wmss_cli.models.folder.find_model`; nothing is downloaded.
 
     Returns
     -------
     shape : ModelShape
-        Of the model.
+        The shape of the model.
     taken_from : str or None
-        The hub id whose published sizes these are; None where the model is here.
+        The hub id whose published sizes these are; None if the model is on this machine.
 
     Raises
     ------
     ConfigError
-        If there is no ``config.json``, and the name is none that is known; or the architecture
-        cannot be counted.
+        If there is no ``config.json`` and the name is unknown, or the architecture cannot be
+        counted.
     """
     try:
         folder = find_config(reference)
     except ConfigError as error:
         hub_id = published_name(reference)
-        # Where a folder is here, what is in it counts.
+        # If there is a folder on this machine, its content counts.
         if hub_id is None or Path(reference).exists():
             known = ", ".join(published())
             raise ConfigError(f"{error}; without it wmss knows the sizes of {known}") from None

@@ -1,7 +1,7 @@
 """The shape of a model, from its ``config.json``: parameters and FLOPs, without torch.
 
-What is counted is what the method needs, whatever runs it: matrix products only, causal attention
-as causal, no embedding look-up, and the head only where it predicts a completion token.
+It counts what the method needs, whatever runs it: only matrix products, causal attention as causal,
+no embedding look-up, and the head only if it predicts a completion token.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wmss_cli.models.delta_net import DeltaNet
 from wmss_cli.models.folder import read_config
 
 TRAINING = 3
-"""A step costs so many forward passes: itself, and the gradients of its inputs and its weights."""
+"""A step costs this many forward passes: itself, and the gradients of inputs and weights."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class ModelShape:
     qkv_bias, output_bias, mlp_bias : bool
         Which products have a bias.
     window : int or None
-        How many tokens a token sees, itself included, where attention is cut.
+        Number of tokens that a token attends to, including itself, in layers with a window.
     full_layers : int
-        Layers whose attention is whole although there is a window.
+        Number of layers with full attention in a model with a window.
     norms : int
-        Norms of the hidden state in one block.
+        Number of norms of the hidden state in one block.
     wide_norms : bool
         Whether a norm's result is scaled before it is rounded (Gemma, Qwen3.5).
     output_gate : bool
         Whether the result of attention is multiplied by a gate of its own.
     delta : DeltaNet or None
-        What some blocks have in place of attention.
+        What some blocks have instead of attention.
     """
 
     layers: int
@@ -68,20 +68,20 @@ class ModelShape:
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any], where: str = "config.json") -> ModelShape:
-        """Read a shape from what a ``config.json`` says.
+        """Read a shape from the content of a ``config.json``.
 
         Parameters
         ----------
         config : mapping
-            Of a Qwen2, Qwen3, Qwen3.5, Llama (SmolLM2 is one), Mistral or Gemma 3 model. Of a model
-            that sees pictures, too, the language model is counted.
+            From a Qwen2, Qwen3, Qwen3.5, Llama (SmolLM2 is one), Mistral or Gemma 3 model. If the
+            model also reads images, its language model is counted.
         where : str
-            Named in errors.
+            The name for errors.
 
         Raises
         ------
         ConfigError
-            If it is of another architecture, a mixture of experts, or a size is missing.
+            If it has another architecture, is a mixture of experts, or lacks a size.
         """
         return cls(**read_sizes(config, where))
 
@@ -92,17 +92,17 @@ class ModelShape:
 
     @property
     def head_parameters(self) -> int:
-        """Weights of the head, tied or not."""
+        """Number of weights of the head, tied or not."""
         return self.vocab_size * self.hidden_size
 
     @property
     def attention_layers(self) -> int:
-        """Blocks that have attention."""
+        """Number of blocks that have attention."""
         return self.layers - (0 if self.delta is None else self.delta.layers)
 
     @property
     def backbone_matrix_parameters(self) -> int:
-        """Weights that each token is multiplied with on its way to the last hidden state."""
+        """Number of weights that each token is multiplied with before the last hidden state."""
         matrices = self.attention_layers * self.block_matrix_parameters
         if self.delta is not None:
             one = self.delta.matrix_parameters(self.hidden_size) + self._feed_forward
@@ -111,7 +111,7 @@ class ModelShape:
 
     @property
     def block_matrix_parameters(self) -> int:
-        """The same of one block with attention."""
+        """The same number for one block with attention."""
         gate = self.heads * self.output_gate
         attention = self.hidden_size * (2 * (self.heads + self.kv_heads) + gate) * self.head_dim
         return attention + self._feed_forward
@@ -122,7 +122,7 @@ class ModelShape:
 
     @property
     def block_parameters(self) -> int:
-        """All parameters of one block with attention: matrices, norms and biases."""
+        """Number of parameters of one block with attention: matrices, norms and biases."""
         norms = self.norms * self.hidden_size + 2 * self.head_dim * self.qk_norm
         biases = (self.heads + 2 * self.kv_heads) * self.head_dim * self.qkv_bias
         biases += self.hidden_size * self.output_bias
@@ -131,7 +131,7 @@ class ModelShape:
 
     @property
     def parameters(self) -> int:
-        """All parameters; a head that is the embedding counts once."""
+        """Number of all parameters; a head that is the embedding counts once."""
         embeddings = self.head_parameters * (1 if self.tied else 2)
         blocks = self.attention_layers * self.block_parameters
         if self.delta is not None:
@@ -141,9 +141,9 @@ class ModelShape:
         return embeddings + blocks + self.hidden_size
 
     def attention_flops(self, lengths: Iterable[int]) -> int:
-        """Return the FLOPs of queries by keys and of weights by values, forward, as causal.
+        """Return the FLOPs of queries times keys and of weights times values, forward and causal.
 
-        Of linear attention, those of the delta rule, token by token.
+        For linear attention, those of the delta rule, token by token.
         """
         documents = list(lengths)
         cut = 0 if self.window is None else self.attention_layers - self.full_layers
@@ -159,7 +159,7 @@ class ModelShape:
 
     @staticmethod
     def _pairs(length: int, window: int | None) -> int:
-        """Return how many (query, key) pairs see each other in a document."""
+        """Return the number of (query, key) pairs in a document that attend to each other."""
         seen = length if window is None else min(length, window)
         return seen * (seen + 1) // 2 + (length - seen) * seen
 
@@ -169,9 +169,9 @@ class ModelShape:
         Parameters
         ----------
         lengths : iterable of int
-            Tokens of each document; attention stays within one.
+            Length of each document; attention stays within a document.
         head_tokens : int
-            Positions that go through the head: the completion tokens.
+            Number of positions that go through the head: the completion tokens.
         """
         documents = [int(length) for length in lengths]
         linear = 2 * sum(documents) * self.backbone_matrix_parameters
@@ -191,11 +191,11 @@ def train_flops(
     Parameters
     ----------
     strong : ModelShape
-        Learns: three forward passes.
+        The trained model: three forward passes.
     weak : ModelShape or None
-        Three forward passes where it is co-trained, one where it is frozen.
+        Three forward passes if it is co-trained, one if it is frozen.
     weak_mode : {"cotrain", "frozen"}
-        Of the weak model.
+        Whether the weak model is trained, too.
     lengths, head_tokens
         As in :meth:`ModelShape.forward_flops`.
     """

@@ -1,4 +1,4 @@
-"""The tokens that end an answer by a model's own files. No torch is imported here."""
+"""The tokens that end an answer, by a model's own files. torch is not imported here."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ GENERATION = "generation_config.json"
 
 @dataclass(frozen=True)
 class DeclaredStops:
-    """What a model's files say ends an answer.
+    """What ends an answer, according to a model's files.
 
     Attributes
     ----------
     ids : tuple of int
-        In their order; empty where nothing is said.
+        In order; empty if the files say nothing.
     source : str
-        The file.
+        The file that says so.
     chosen : bool
-        Whether somebody wrote it down: a single id may be left over from the model's type.
+        Whether the ids were set on purpose: a single id may come from the model type's defaults.
     """
 
     ids: tuple[int, ...]
@@ -38,24 +38,24 @@ class DeclaredStops:
         Parameters
         ----------
         own_tokens : collection of int
-            The ids that the tokenizer has beside its vocabulary. An id that nobody chose and that
-            is an ordinary piece of text is none: answers would end at any such piece.
+            Ids of the tokenizer's added tokens. An id that nobody set on purpose and that is an
+            ordinary piece of text does not count, since answers would end at any such piece.
         """
         return [i for i in self.ids if self.chosen or i in own_tokens]
 
     def ignored(self, own_tokens: Collection[int]) -> list[int]:
-        """Return the other ids."""
+        """Return the other ids, which do not end an answer."""
         heeded = self.heeded(own_tokens)
         return [i for i in self.ids if i not in heeded]
 
 
 def declared_stops(folder: Path) -> DeclaredStops:
-    """Read what ends an answer: ``generation_config.json``, and where it is silent the model's.
+    """Read what ends an answer from ``generation_config.json``, or else from ``config.json``.
 
     Raises
     ------
     ConfigError
-        If a file is no JSON, or says something else than ids.
+        If a file is not JSON, or contains something other than ids.
     """
     file = folder / GENERATION
     if file.is_file():
@@ -74,12 +74,12 @@ def declared_stops(folder: Path) -> DeclaredStops:
 
 
 def check_stops(folder: Path, stops: DeclaredStops, rows: int) -> None:
-    """Refuse ids that somebody wrote down and that the model cannot write.
+    """Refuse ids that were set on purpose but that the model cannot write.
 
     Parameters
     ----------
     rows : int
-        Of the embedding.
+        Number of rows of the embedding.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def check_stops(folder: Path, stops: DeclaredStops, rows: int) -> None:
     if beyond and stops.chosen:
         raise ConfigError(
             f"{folder / stops.source}: eos_token_id {beyond[0]} is beyond the {rows:,} rows of the "
-            "embedding; take the file of the same model, or correct the id"
+            "embedding; use the file of the same model, or correct the id"
         )
 
 

@@ -1,7 +1,7 @@
-"""Chat templates: rendered the same everywhere, on every day. No transformers is imported here.
+"""Chat templates, rendered the same everywhere and on every day, without transformers.
 
-It renders as ``apply_chat_template`` of transformers does, but for the day: what a template writes
-as today's date is a date of the configuration.
+This renders as ``apply_chat_template`` of transformers does, except for the date: what a template
+writes as today's date comes from the configuration.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wmss_cli.core.errors import ConfigError
 
 _TODAY = "strftime_now"
 _CHANCE = {"random", "lipsum"}
-"""Of jinja's filters and functions: what they write differs each time."""
+"""Filters and functions of jinja whose results differ each time."""
 
 # For models without a chat template; saved with the tokenizer, so that it travels with the model.
 PLAIN_TEMPLATE = (
@@ -38,7 +38,7 @@ Message = Mapping[str, Any]
 
 
 class _Generation(Extension):
-    """``{% generation %}`` marks what an assistant writes; it adds nothing to the text."""
+    """``{% generation %}`` marks what the assistant writes; it adds nothing to the text."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -49,7 +49,7 @@ class _Generation(Extension):
 
 
 class _Namespace(jinja2.utils.Namespace):
-    """A template's own variables; names with an underscore lead to Python's own."""
+    """A template's own variables; names with an underscore would reach Python's internals."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
@@ -62,7 +62,7 @@ def _raise(message: str) -> None:
 
 
 def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-    # jinja's own escapes HTML.
+    # jinja's own filter escapes HTML.
     return json.dumps(value, ensure_ascii=ensure_ascii, **options)
 
 
@@ -83,16 +83,16 @@ class ChatTemplate:
     Parameters
     ----------
     source : str
-        In jinja.
+        Jinja source.
     tokens : mapping of str to str
-        What a template knows of the tokenizer: ``bos_token``, ``eos_token`` and so on.
+        What a template may use of the tokenizer: ``bos_token``, ``eos_token`` and the like.
     date : str
-        What is today for the template, as ``2024-07-26``.
+        Today's date for the template, as ``2024-07-26``.
 
     Raises
     ------
     ConfigError
-        If it is no jinja, or writes something else each time.
+        If it is not valid jinja, or writes something else each time.
     """
 
     def __init__(self, source: str, tokens: Mapping[str, str], date: str) -> None:
@@ -115,7 +115,7 @@ class ChatTemplate:
                 "time; take that out of the template"
             )
         self.writes_today = _TODAY in names
-        """Whether the template asks for today's date."""
+        """Whether the template uses today's date."""
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
         """Return the text of a conversation.
@@ -125,7 +125,7 @@ class ChatTemplate:
         messages : sequence of mapping
             Each with `role` and `content`.
         add_generation_prompt : bool
-            Whether an answer is to follow.
+            Whether an answer should follow.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class ChatTemplate:
                 **{_TODAY: self._strftime, **self._tokens},
             )
         except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
-            # A template that takes content for something else than it is.
+            # The template expects another type of content.
             raise TemplateError(f"{type(error).__name__}: {error}") from None
 
     def _strftime(self, form: str) -> str:
@@ -149,12 +149,12 @@ class ChatTemplate:
 
 
 def default_of(template: str | Mapping[str, str] | Sequence[Message] | None) -> str | None:
-    """Return the template that is for plain conversations, where a model has several by name.
+    """Return the template for plain conversations, if a model has several by name.
 
     Raises
     ------
     ConfigError
-        If it has several and none is the default one.
+        If it has several and none is called default.
     """
     if template is None or isinstance(template, str):
         return template or None

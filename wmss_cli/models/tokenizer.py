@@ -1,4 +1,4 @@
-"""Load a tokenizer, and tell whether two are the same."""
+"""Load a tokenizer, and compare two."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from wmss_cli.models.template import PLAIN_TEMPLATE
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model; one without a chat template gets the plain one.
+    """Load the tokenizer of a model; if it has no chat template, it gets the plain one.
 
     Raises
     ------
     ConfigError
-        If there is none, or it has no end-of-sequence token.
+        If it does not exist, or has no end-of-sequence token.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except StrictDataclassError as error:
         raise ConfigError(f"{folder}: transformers cannot load it ({reason_of(error)})") from None
-    # The tokenizers library raises nothing narrower for a file that it cannot read.
+    # The tokenizers library raises nothing more specific for a file that it cannot read.
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(f"{folder}: no tokenizer that loads ({reason})") from None
-    # Without its files transformers makes an empty one from the model's type and says nothing.
+    # Without its files, transformers silently makes an empty one from the model's type.
     if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
         raise ConfigError(f"{folder}: the tokenizer is empty; copy its files (tokenizer.json)")
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"{folder}: the tokenizer has no eos_token; set one and save it again")
     if not tokenizer.chat_template:
-        # A model that learnt with a token before every text is lost without it.
+        # A model that was trained with a token before every text fails without it.
         bos = (
             tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer("").input_ids
         )
@@ -47,13 +47,13 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a hash that is the same for tokenizers that give the same ids for the same text."""
+    """Return a hash that is equal for tokenizers that give the same ids for the same text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         rules = tokenizer.get_vocab()
     else:
         rules = json.loads(backend.to_str())
-        # Left over from the last call, not a property of the tokenizer.
+        # Left over from the last call, and not a property of the tokenizer.
         rules = {k: v for k, v in rules.items() if k not in ("padding", "truncation")}
     return canonical_hash({"rules": rules, "eos": tokenizer.eos_token_id})
 
@@ -64,7 +64,7 @@ def load_tokenizer_of(folder: Path, expected: str, token_table: str) -> PreTrain
     Parameters
     ----------
     folder : Path
-        Of the model.
+        The folder of the model.
     expected : str
         Fingerprint of the table's tokenizer.
     token_table : str
@@ -73,7 +73,7 @@ def load_tokenizer_of(folder: Path, expected: str, token_table: str) -> PreTrain
     Raises
     ------
     ConfigError
-        If it is another tokenizer.
+        If it is a different tokenizer.
     """
     tokenizer = load_tokenizer(folder)
     if tokenizer_fingerprint(tokenizer) != expected:
@@ -85,7 +85,7 @@ def load_tokenizer_of(folder: Path, expected: str, token_table: str) -> PreTrain
 
 
 def check_same_vocabulary(weak: Path, strong: Path) -> None:
-    """Refuse a pair whose logits do not mean the same tokens, before any weights load.
+    """Refuse a pair whose logits do not refer to the same tokens, before any weights load.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""A tokenizer from its files, where transformers is not to be imported: before anything is queued.
+"""A tokenizer read from its files without transformers, for checks before anything is queued.
 
-Only ``tokenizer.json`` is read so. Models that have other files alone are looked at by their job.
+Only ``tokenizer.json`` is read. Models with other files only are checked in their job.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 
 
 class Vocabulary:
-    """What of a tokenizer decides on prompts; the names are those of transformers.
+    """What determines prompts in a tokenizer, under the names that transformers uses.
 
     Parameters
     ----------
     folder : Path
-        Of a model, with a ``tokenizer.json``.
+        The folder of a model, with a ``tokenizer.json``.
 
     Attributes
     ----------
     special_tokens_map : dict of str to str
-        ``eos_token`` and so on.
+        ``eos_token`` and the like.
     chat_template : str
-        The model's own, or the plain one where it has none.
+        The model's own, or the plain one if it has none.
 
     Raises
     ------
     ConfigError
-        If a file cannot be read, the tokenizer is empty, or it has no end of sequence.
+        If a file cannot be read, the tokenizer is empty, or it has no end-of-sequence token.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,12 +81,12 @@ class Vocabulary:
 
     @cached_property
     def added_tokens_decoder(self) -> dict[int, AddedToken]:
-        """The tokens beside the vocabulary, special or not."""
+        """The tokens added to the vocabulary, special or not."""
         return dict(self._tokenizer.get_added_tokens_decoder())
 
     @property
     def eos_token_id(self) -> int | None:
-        """The end of sequence."""
+        """The end-of-sequence token."""
         return self._id_of("eos_token")
 
     def get_vocab(self) -> dict[str, int]:
@@ -95,7 +95,7 @@ class Vocabulary:
         return vocabulary
 
     def token_of(self, token_id: int) -> str:
-        """Return a token as it is called."""
+        """Return the text of a token."""
         return self._tokenizer.id_to_token(token_id) or str(token_id)
 
     def _id_of(self, name: str) -> int | None:
@@ -103,7 +103,7 @@ class Vocabulary:
         return None if text is None else self._tokenizer.token_to_id(text)
 
     def _add(self, entry: Any) -> None:
-        # As transformers does: what tokenizer.json lacks gets the next id.
+        # As in transformers: an entry that tokenizer.json lacks gets the next id.
         text = _content(entry)
         if text and self._tokenizer.token_to_id(text) is None:
             special = bool(entry.get("special", False))
@@ -113,14 +113,14 @@ class Vocabulary:
 
 
 def has_vocabulary(folder: Path) -> bool:
-    """Say whether a model has the file that :class:`Vocabulary` reads."""
+    """Return whether a model has the file that :class:`Vocabulary` reads."""
     return (folder / FILE).is_file()
 
 
 def _load(file: Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(file))
-    # The library raises nothing narrower for a file that it cannot read.
+    # The library raises nothing more specific for a file that it cannot read.
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(f"{file.parent}: no tokenizer that loads ({reason})") from None

@@ -1,4 +1,4 @@
-"""The files of a model folder: whole, by their headers alone. No torch is imported here."""
+"""The files of a model folder: whether they are complete, by their headers, without torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BINARY, _BINARY_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _LENGTH_BYTES = 8
 _LFS = b"version https://git-lfs"
 _BESIDE = (".json", ".jinja", ".txt", ".model", ".tiktoken")
-"""What is read of a model beside its weights."""
+"""What is read of a model besides its weights."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Stored:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files that hold a model's weights; none if it has another format.
+    """Return the safetensors files with a model's weights; none if it has another format.
 
     Raises
     ------
@@ -53,12 +53,12 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_files(folder: Path) -> None:
-    """Refuse a model whose files are not all there, or are not what their names say.
+    """Refuse a model whose files are incomplete, or are not what their names say.
 
     Raises
     ------
     ConfigError
-        If a file is missing, is a pointer of git-lfs, or the weights have no name that
+        If a file is missing, is a pointer of git-lfs, or the weights are under no name that
         transformers looks for.
     IntegrityError
         If a file of weights is cut or damaged.
@@ -88,7 +88,7 @@ def check_files(folder: Path) -> None:
         if start == _LFS:
             raise _pointer(path)
         is_zip = start.startswith(b"PK")
-        # The list of what a zip file holds is at its end.
+        # The list of a zip file's content is at its end.
         if not path.stat().st_size or (is_zip and not zipfile.is_zipfile(path)):
             raise _cut(path)
 
@@ -124,7 +124,7 @@ def _cut(path: Path) -> IntegrityError:
 
 
 def stored_tensors(folder: Path) -> dict[str, Stored]:
-    """Return what the safetensors files of a model hold, by name; their data are not read.
+    """Return the tensors in a model's safetensors files, by name, without reading their data.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Is this program right? It is found in a completion and run against tests in a sandbox."""
+"""Find a program in a completion, and run it against tests in a sandbox."""

@@ -1,4 +1,4 @@
-"""Tests of programs: the forms in which data sets bring them."""
+"""Tests of programs, in the forms that data sets use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CodeTests:
     Attributes
     ----------
     code : str
-        It may import from ``solution``; all public names of the program are there anyway.
+        It may import from ``solution``; all public names of the program are available anyway.
     entry_point : str or None
         Function or class that it tests.
     """
@@ -31,7 +31,7 @@ class CodeTests:
 
     @property
     def used(self) -> frozenset[str]:
-        """Names that the tests take from the program; none where they cannot be read."""
+        """Names that the tests take from the program; none if the tests cannot be read."""
         try:
             return names_used(self.code)
         except SyntaxError:
@@ -40,7 +40,7 @@ class CodeTests:
 
 @dataclass(frozen=True)
 class InputTests:
-    """Pairs of what a program reads and what it prints.
+    """Pairs of a program's input and output.
 
     Attributes
     ----------
@@ -55,16 +55,16 @@ class InputTests:
 
 @dataclass(frozen=True)
 class CallTests:
-    """Calls of a function, and what it returns.
+    """Calls of a function, and their results.
 
     Attributes
     ----------
     entry_point : str
         Function, or method of a class ``Solution``.
     arguments : tuple of list
-        Arguments of each case, of types that JSON has.
+        Arguments of each case, of types that exist in JSON.
     results : tuple
-        What each case returns.
+        The result of each case.
     """
 
     entry_point: str
@@ -82,31 +82,31 @@ def read_tests(test_case: Mapping[str, Any] | None) -> Tests | None:
     ----------
     test_case : mapping or None
         ``test_code`` (text, or a list of statements) with ``test_entry_point``; or ``inputs``
-        and ``outputs``, with ``fn_name`` where they are of calls, as APPS and TACO have them.
-        ``input_output`` may hold these as JSON; ``assert_case`` may stand for ``test_code``.
+        and ``outputs``, with ``fn_name`` if they belong to calls, as in APPS and TACO.
+        ``input_output`` may contain these as JSON; ``assert_case`` may replace ``test_code``.
 
     Returns
     -------
     CodeTests, InputTests, CallTests or None
-        None where there are no tests.
+        None if there are no tests.
 
     Raises
     ------
     DataError
-        There are some that cannot be read.
+        If there are tests that cannot be read.
     """
     if not test_case:
         return None
     more = _loads(test_case.get("input_output") or {})
     if not isinstance(more, dict):
-        raise DataError("input_output is no object")
+        raise DataError("input_output is not an object")
     case = {**test_case, **more}
     entry_point = case.get("test_entry_point") or case.get("fn_name")
     if entry_point is not None and not isinstance(entry_point, str):
-        raise DataError("the entry point is no name")
+        raise DataError("the entry point is not a name")
     if code := case.get("test_code") or case.get("assert_case"):
         if not isinstance(code, str | list):
-            raise DataError("the test code is no text")
+            raise DataError("the test code is not text")
         text = code if isinstance(code, str) else "\n".join(map(str, code))
         if not any(isinstance(node, ast.Assert | ast.Call) for node in ast.walk(parse_tests(text))):
             raise DataError("the test code tests nothing")
@@ -117,12 +117,12 @@ def read_tests(test_case: Mapping[str, Any] | None) -> Tests | None:
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         raise DataError("inputs and outputs are not two lists of the same length")
     if entry_point:
-        # As APPS has them, or as LiveCodeBench: a line of JSON for each argument, and the result.
+        # As in APPS, or as in LiveCodeBench: a line of JSON for each argument, and the result.
         if inputs and isinstance(inputs[0], str):
             inputs = [[_loads(line) for line in text.splitlines()] for text in map(str, inputs)]
             outputs = list(map(_loads, outputs))
         if not all(isinstance(arguments, list) for arguments in inputs):
-            raise DataError("the arguments of a call are no list")
+            raise DataError("the arguments of a call are not a list")
         return CallTests(entry_point, tuple(inputs), tuple(outputs))
     return InputTests(tuple(map(_text, inputs)), tuple(map(_text, outputs)))
 
@@ -142,16 +142,16 @@ def mbpp_tests(
     test_list : sequence of str
         Assertions.
     setup_code : str
-        ``test_setup_code`` of the full set.
+        ``test_setup_code`` from the full set.
     imports : sequence of str
-        ``test_imports`` of the sanitised set.
+        ``test_imports`` from the sanitised set.
     """
     code = "\n".join((*imports, setup_code, *test_list, ""))
     return CodeTests(code, _first_called(test_list[0]))
 
 
 def _first_called(assertion: str) -> str | None:
-    """Return the first function in an assertion, one that Python does not have where there is."""
+    """Return the first function in an assertion, preferably one that is not Python's own."""
     calls = (n.func for n in ast.walk(parse_tests(assertion)) if isinstance(n, ast.Call))
     names = [function.id for function in calls if isinstance(function, ast.Name)]
     foreign = [name for name in names if not hasattr(builtins, name)]
@@ -159,23 +159,23 @@ def _first_called(assertion: str) -> str | None:
 
 
 def _loads(value: Any) -> Any:
-    """Read JSON where it is still text."""
+    """Read JSON if it is still text."""
     if not isinstance(value, str):
         return value
     try:
         with long_integers():
             return json.loads(value)
     except ValueError as error:
-        raise DataError(f"tests that are no JSON: {error}") from error
+        raise DataError(f"tests that are not JSON: {error}") from error
 
 
 def _text(value: Any) -> str:
-    """Return a standard input or output; some sets hold it as a list of lines."""
+    """Return a standard input or output; some sets have it as a list of lines."""
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def needs_pytest(code: str) -> bool:
-    """Say whether test code needs pytest itself: its names, unittest, classes, fixtures."""
+    """Return whether test code needs pytest itself: its names, unittest, classes, fixtures."""
     for node in ast.walk(parse_tests(code)):
         match node:
             case ast.Import(names=names):
@@ -201,9 +201,9 @@ def parse_tests(code: str) -> ast.Module:
     Raises
     ------
     DataError
-        It is no Python.
+        If it is not Python.
     """
     try:
         return parse(code)
     except SyntaxError as error:
-        raise DataError(f"test code that is no Python: {error}") from error
+        raise DataError(f"test code that is not Python: {error}") from error

@@ -37,14 +37,14 @@ _DECIMAL = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?", r
 
 
 class Trial(NamedTuple):
-    """A program and the tests that it has to pass.
+    """A program and the tests that it must pass.
 
     Attributes
     ----------
     program : str or None
-        Its source; None where a completion holds none.
+        Its source; None if the completion contains none.
     tests : CodeTests, InputTests, CallTests or None
-        None where there are none.
+        None if there are none.
     """
 
     program: str | None
@@ -59,25 +59,25 @@ class _Finding(NamedTuple):
 def check_program(trial: Trial, limits: Limits, level: Level) -> Verdict:
     """Run a program against tests.
 
-    Test code runs in the process of the program, which could therefore feign its success. So a
-    program that passes is run a second time, in a sandbox that looks the same, with
-    expectations that are wrong (:func:`~wmss_cli.programs.negative_checks.with_negative_checks`):
-    what meets any of them is ``forged``. Outputs and results of calls are compared here, where no
-    program reaches.
+    Test code runs in the process of the program, so the program could fake its success. Therefore a
+    program that passes is run a second time, in a sandbox that looks the same, with expectations
+    that are wrong (:func:`~wmss_cli.programs.negative_checks.with_negative_checks`): if any of them
+    is met, the verdict is ``forged``. Outputs and results of calls are compared here, out of reach
+    of the program.
 
     Parameters
     ----------
     trial : Trial
-        Program and tests.
+        The program and its tests.
     limits : Limits
-        Of the run of test code, or of all cases together.
+        Limits of the run of test code, or of all cases together.
     level : Level
-        Of :func:`~wmss_cli.programs.sandbox.find_level`.
+        From :func:`~wmss_cli.programs.sandbox.find_level`.
 
     Raises
     ------
     SandboxError
-        The sandbox itself does not work.
+        If the sandbox itself does not work.
 
     Examples
     --------
@@ -116,16 +116,16 @@ def check_programs(
     Parameters
     ----------
     items : iterable of (key, Trial or None)
-        The key comes back with the verdict.
+        The key is returned with the verdict.
     workers : int
-        How many sandboxes at a time.
+        Number of sandboxes at a time.
 
     Yields
     ------
     (key, Verdict or None)
-        In the order of `items`, of which only a bounded number is held at any time.
+        In the order of `items`, of which only a bounded number is in memory at any time.
     """
-    # Threads do: each only waits for its sandbox.
+    # Threads are enough: each only waits for its sandbox.
     pool = ThreadPoolExecutor(workers)
     try:
         running: deque[tuple[K, Future[Verdict] | None]] = deque()
@@ -150,7 +150,7 @@ def _check_code(program: str, tests: CodeTests, limits: Limits, level: Level) ->
         code, negative = with_negative_checks(tests.code)
     except DataError as error:
         return _Finding("bad_tests", str(error))
-    # Two sandboxes: in one, the second run could see that it is the second.
+    # Two sandboxes, since within one the second run could find out that it is the second.
     outcome = _run_tests(program, kind, code, tests, limits, level)
     if outcome.reason != "passed":
         return _Finding(outcome.reason, outcome.detail)
@@ -164,7 +164,7 @@ def _run_tests(
     program: str, kind: _Kind, code: str, tests: CodeTests, limits: Limits, level: Level
 ) -> Outcome:
     supplied = supplied_code(program)
-    if kind == "pytest":  # it imports the file itself
+    if kind == "pytest":  # which imports the file itself
         program, supplied = joined([supplied, program]), ""
     run = Run(program, kind, tests=code, entry_point=tests.entry_point or "", supplied=supplied)
     (outcome,) = run_sandboxed([run], limits, level)
@@ -173,7 +173,7 @@ def _run_tests(
 
 def _check_inputs(program: str, tests: InputTests, limits: Limits, level: Level) -> _Finding:
     runs = [Run(program, stdin=text) for text in tests.inputs]
-    # What is expected may be long.
+    # Expected values may be long.
     expected_kb = max(map(len, tests.outputs), default=0) // 512
     limits = replace(limits, output_kb=max(limits.output_kb, expected_kb))
     outcomes = run_sandboxed(runs, limits, level, total_s=limits.timeout_s, stop_at_failure=True)
@@ -203,7 +203,7 @@ def _check_calls(program: str, tests: CallTests, limits: Limits, level: Level) -
     if not isinstance(results, list) or len(results) != len(tests.results):
         return _Finding("forged", "its results are not those of the calls")
     for case, (result, expected) in enumerate(zip(results, tests.results, strict=True), 1):
-        # APPS and TACO put a result into a list of one.
+        # APPS and TACO wrap a result in a list.
         if not (_same_result(result, expected) or _same_result([result], expected)):
             return _differs(case, _as_json(result), _as_json(expected))
     return _Finding("correct")
@@ -215,7 +215,7 @@ def _as_json(value: Any) -> str:
 
 
 def _integer(digits: str) -> int | str:
-    """Return a whole number; one that is too long to be expected as it is."""
+    """Return a whole number; one that is too long to print is returned as it is."""
     try:
         return int(digits)
     except ValueError:
@@ -223,7 +223,7 @@ def _integer(digits: str) -> int | str:
 
 
 def _same_result(found: Any, expected: Any) -> bool:
-    """Compare what JSON can hold; numbers that are no whole ones up to a millionth."""
+    """Compare JSON values; numbers with decimals may differ by a millionth."""
     if isinstance(found, list) and isinstance(expected, list):
         return len(found) == len(expected) and all(map(_same_result, found, expected))
     if isinstance(found, dict) and isinstance(expected, dict):
@@ -248,10 +248,10 @@ def _short(text: str) -> str:
 
 
 def same_output(found: str, expected: str) -> bool:
-    r"""Say whether an output is the expected one.
+    r"""Return whether an output is the expected one.
 
-    White space at the ends of lines and of the text does not count. Where a number with a decimal
-    point or an exponent is expected, one that differs by a millionth at most will do.
+    White space at the ends of lines and of the text is ignored. If a number with a decimal point or
+    an exponent is expected, a difference of up to a millionth is accepted.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The command that starts a sandbox, and the harness that it starts with.
+"""The command that starts a sandbox, and the harness that is sent to it.
 
-bubblewrap shows a program nothing but what Python needs. The harness is compiled once and sent to
-the sandbox, which reads no file of it.
+bubblewrap shows a program only what Python needs. The harness is compiled once and sent to the
+sandbox, which reads none of its files.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from wmss_cli.core.verdict import Level
 
 _SYSTEM_FOLDERS = ("bin", "lib", "lib32", "lib64", "sbin")
 DEVICES = ("/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero")
-"""Devices that a program sees."""
+"""Devices that a program can use."""
 _ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime")
 _PACKAGES = ("wmss_cli", "wmss_cli.programs")
 _MODULES = ("wmss_cli.programs.confine", "wmss_cli.programs.harness")
 
-# What Python runs first: it reads the harness from its standard input.
+# The first code that Python runs: it reads the harness from its standard input.
 _BOOT = """
 import marshal, os, sys
 size = int.from_bytes(os.read(0, 8), "little")
@@ -41,18 +41,18 @@ for name, code in marshal.loads(os.read(0, size)):
 module.main()
 """
 _SCRATCH_BYTES = 64 * 2**20
-# The first one with --disable-userns.
+# The first version with --disable-userns.
 _LEAST_VERSION = (0, 8)
 
 
 @functools.cache
 def find_bubblewrap() -> str:
-    """Return the path of bubblewrap: that of the system if it is new enough, else the package's.
+    """Return the path of bubblewrap: the system's if it is new enough, else the Python package's.
 
     Raises
     ------
     SandboxError
-        There is none.
+        If there is none.
     """
     system = shutil.which("bwrap")
     if system is not None and _version(system) >= _LEAST_VERSION:
@@ -73,15 +73,15 @@ def _version(program: str) -> tuple[int, ...]:
 
 
 def bubblewrap_command(readable: Sequence[str]) -> list[str]:
-    """Return the command before which a program runs in namespaces of its own.
+    """Return the command that runs the program after it in namespaces of its own.
 
-    No network, no capabilities, no other processes, no environment, no ``/proc``; all files
-    read-only but 64 MiB in ``/tmp``, where it starts.
+    There is no network, no capabilities, no other processes, no environment and no ``/proc``. All
+    files are read-only except for 64 MiB in ``/tmp``, where the program starts.
 
     Parameters
     ----------
     readable : sequence of str
-        Files and folders that it sees, under their own paths, beside ``/usr``.
+        Files and folders that it can read, under their own paths, besides ``/usr``.
     """
     command = [
         find_bubblewrap(),
@@ -92,7 +92,7 @@ def bubblewrap_command(readable: Sequence[str]) -> list[str]:
         *("--size", str(_SCRATCH_BYTES), "--tmpfs", "/tmp"),
         *("--tmpfs", "/dev"),
         *(word for path in DEVICES for word in ("--dev-bind", path, path)),
-        # Without /proc, the harness writes what a program reads to a file.
+        # Without /proc, the harness writes the program's input to a file.
         *("--symlink", "/tmp/.stdin", "/dev/stdin", "--remount-ro", "/dev"),
     ]
     for name in _SYSTEM_FOLDERS:
@@ -107,22 +107,22 @@ def bubblewrap_command(readable: Sequence[str]) -> list[str]:
 
 
 def python_command(level: Level) -> list[str]:
-    """Return the command that starts Python in a sandbox of a level; it waits for the harness."""
+    """Return the command that starts Python in a sandbox of a level, to wait for the harness."""
     python = str(Path(sys.executable).resolve())
-    # Neither site nor the user's folders nor the current one; no bytecode is written.
+    # Without site, the user's folders and the current folder; no bytecode is written.
     command = [python, "-S", "-s", "-P", "-B", "-c", _BOOT]
     return command if level != "bubblewrap" else [*bubblewrap_command(readable()), *command]
 
 
 @functools.cache
 def readable() -> list[str]:
-    """Return what Python needs beside /usr: its own folders and those of its packages."""
+    """Return what Python needs besides /usr: its own folders and those of its packages."""
     folders = sysconfig.get_paths()
     base = Path(sys.base_prefix)
     wanted = [
         Path(sys.executable).resolve(),
         *(Path(folders[name]) for name in ("stdlib", "platstdlib")),
-        # The shared libraries of a Python that brings its own.
+        # The shared libraries of a Python that has its own.
         *(base / name for name in ("lib", "lib64") if (base / name / "libpython3.so").exists()),
         *base.glob("lib*/libpython*"),
         *map(Path, import_path()),
@@ -133,13 +133,13 @@ def readable() -> list[str]:
 
 
 def _holds(folder: Path, path: Path) -> bool:
-    """Say whether a path is there where a folder is: by name, and not by a link out of it."""
+    """Return whether a path is inside a folder: by name, and not by a link out of it."""
     return folder in path.parents and folder.resolve() in path.resolve().parents
 
 
 @functools.cache
 def import_path() -> list[str]:
-    """Return where packages are found, without what a project or a user adds of its own."""
+    """Return where packages are found, without what a project or a user adds."""
     paths = sysconfig.get_paths()
     standard = [paths["stdlib"], paths["platstdlib"]]
     dynamic = [path for path in sys.path if Path(path).name == "lib-dynload"]

@@ -1,4 +1,4 @@
-"""The program in a completion: the pieces of Python in it, those that count, and what is tested."""
+"""The program in a completion: its pieces of Python, which of them count, and what is tested."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from wmss_cli.programs.definitions import Program, defines, keep_definitions
 from wmss_cli.programs.fences import dedented, fenced_blocks, typed
 from wmss_cli.programs.syntax import parse, parses, symbols
 
-# What terminals show in colour.
+# Codes for colours in terminals.
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-# A longer text is looked at no further.
+# Longer texts are searched only up to here.
 _MOST_LINES = 2000
 _MOST_PARSED_LINES = 50_000
 _MOST_PIECES = 200
 _FUTURE = re.compile(r"^from __future__ import .*\n?", re.MULTILINE)
 _CLOSING = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
-# A header that is whole or cut off, but no sentence: "def f(x) is the signature".
+# A header that is complete or cut off, but not a sentence: "def f(x) is the signature".
 _HEADER = re.compile(
     r"\s*(?:async\s+)?(?:def|class)\s+\w+\s*(?:\([^)]*)?(?:\)?\s*(?:->[^:]*)?(?::|$)|$)"
 )
@@ -30,29 +30,29 @@ _INPUT = frozenset({"input", "stdin", "fileinput"})
 
 
 def extract_from_answer(completion: str, entry_point: str | None = None) -> str | None:
-    """Return the program of a record, as it stands.
+    """Return the program of a record as it is.
 
-    Only the answer counts (:func:`~wmss_cli.core.tags.answer_part`): drafts inside the
-    thinking do not, nor does what is unfinished. There, the piece that defines the entry point
-    (:func:`choose`), or without an entry point the one that reads input; with the pieces that
-    define what it uses. A block that is no program is returned as it is.
+    Only the answer counts (:func:`~wmss_cli.core.tags.answer_part`): neither drafts inside the
+    thinking nor anything unfinished do. The program is the piece that defines the entry point
+    (:func:`choose`), or without an entry point the one that reads input, with the pieces that
+    define what it uses. A block that is not a program is returned as it is.
 
     Returns
     -------
     str or None
-        None where there is no program.
+        None if there is no program.
     """
     text = _answer(completion)
     if text is None:
         return None
     if entry_point:
-        # Some records call it Solution().name.
+        # Some records name it Solution().name.
         entry_point = re.findall(r"\w+|$", entry_point.rstrip("()"))[-2:][0]
     codes = [dedented(block.code) for block in fenced_blocks(text)]
     last = [code for code in codes if entry_point and definition_of(entry_point).search(code)]
     broken = last[-1] if last else max(codes, key=len, default="")
     if codes and not parses(broken) and (last or not any(map(parses, codes))):
-        return broken  # to be refused as it is: what of it is a program is another one
+        return broken  # to be refused as it is: the part of it that parses is a different program
     found = [Piece(code) for code in codes if parses(code)]
     found = found if codes else pieces(text, entry_point or "")
     chosen = choose(found, entry_point) if entry_point else None
@@ -66,24 +66,24 @@ def extract_code(
 ) -> str | None:
     r"""Return what the tests need of the program in a completion.
 
-    The piece that defines the entry point (:func:`choose`), with the
-    pieces that define what it uses; of these what the tests need
+    This is the piece that defines the entry point (:func:`choose`), with the pieces that define
+    what it uses; of these, only what the tests need
     (:func:`~wmss_cli.programs.definitions.keep_definitions`). Examples of use and a main part are
     removed, as in EvalPlus: https://github.com/evalplus/evalplus, evalplus/sanitize.py
 
     Parameters
     ----------
     completion : str
-        What the model wrote.
+        The text that the model wrote.
     entry_point : str, optional
-        Function or class that is tested.
+        The function or class that is tested.
     used : collection of str
         Other names that the tests use.
 
     Returns
     -------
     str or None
-        None where the answer is unfinished or holds no program.
+        None if the answer is unfinished or contains no program.
 
     Examples
     --------
@@ -97,10 +97,10 @@ def extract_code(
 def complete(
     prompt: str, completion: str, entry_point: str, used: Collection[str] = ()
 ) -> str | None:
-    """Return the program that a prompt like those of HumanEval and its completion make.
+    """Return the program that a prompt like HumanEval's and its completion form together.
 
-    A completion that defines the entry point itself takes the place of the prompt's beginning
-    of it; the imports and helpers above stay. One that goes on with the body ends before it
+    A completion that defines the entry point itself replaces its beginning in the prompt; the
+    imports and helpers above it stay. A completion that continues with the body ends before it
     defines the entry point again.
 
     Parameters
@@ -108,7 +108,7 @@ def complete(
     prompt : str
         The beginning of a program, up to the docstring of a function.
     completion : str
-        What the model wrote.
+        The text that the model wrote.
     entry_point : str
         Name of that function.
     used : collection of str
@@ -117,7 +117,7 @@ def complete(
     Returns
     -------
     str or None
-        None where the answer is unfinished or holds neither the function nor its body.
+        None if the answer is unfinished or contains neither the function nor its body.
     """
     text = _answer(completion)
     if text is None:
@@ -138,7 +138,7 @@ def complete(
 
 
 def _defines_first(text: str, name: str) -> bool:
-    """Say whether a text that is indented begins with a program, and not with a body."""
+    """Return whether an indented text begins with a program, and not with a body."""
     program = Program(next(iter(runs_of_lines(text)), ""))
     return name in program.bound and not program.returns
 
@@ -161,13 +161,13 @@ def _extract(text: str, entry_point: str | None, used: Collection[str]) -> str |
 
 
 def _continued(prompt: str, body: str, entry_point: str, goes_on: bool = False) -> str | None:
-    """Return a prompt with the body of its function behind it; None where it is no body."""
+    """Return a prompt followed by the body of its function; None if it is not a body."""
     prompt, body = prompt.strip("\n").rstrip(), body.strip("\n")
     if again := re.search(rf"^(?:async )?def {re.escape(entry_point)}\b", body, re.MULTILINE):
         body = body[: again.start()]
     last = prompt.rpartition("\n")[2]
     indent = last[: len(last) - len(last.lstrip())]
-    # As it is; where the indentation of all lines was cut off, or of the first one alone.
+    # As it is; or with the indentation missing on all lines, or only on the first.
     forms = (body, textwrap.indent(textwrap.dedent(body), indent), indent + body.lstrip())
     runs = [next(iter(runs_of_lines(f"{prompt}\n{form}")), "") for form in forms]
     found = [run for run in runs if _has_body(run, entry_point, prompt.count("\n") + 1, goes_on)]
@@ -175,7 +175,7 @@ def _continued(prompt: str, body: str, entry_point: str, goes_on: bool = False) 
 
 
 def _has_body(code: str, name: str, prompt_lines: int, any_body: bool) -> bool:
-    """Say whether a function goes on behind the prompt and, if not any body will do, returns."""
+    """Return whether a function continues after the prompt and returns, unless any body will do."""
     program = Program(code)
     if name not in program.definitions or program.is_stub(name) or program.returns:
         return False
@@ -194,7 +194,7 @@ class Piece:
     code : str
         A program.
     finished : bool
-        False where nothing says that it ends here: no closing fence, no text behind it.
+        False if nothing says that it ends here: no closing fence, no text after it.
     """
 
     code: str
@@ -206,24 +206,24 @@ class Piece:
         return Program(self.code)
 
     def names(self, name: str) -> bool:
-        """Say whether it defines a name, at its top level or as a method."""
+        """Return whether it defines a name, at its top level or as a method."""
         return name in self.program.bound or name in self.program.methods
 
     def since(self, name: str) -> str:
-        """Return its source from the last definition of a function or class on."""
+        """Return its source, starting from the last definition of a function or class."""
         found = list(definition_of(name).finditer(self.code))
         return self.code[found[-1].start() :] if found else self.code
 
 
 def pieces(text: str, entry_point: str | None = None) -> list[Piece]:
-    """Return the Python of a text, in its order.
+    """Return the pieces of Python in a text, in order.
 
-    That is what is in fenced blocks (:func:`~wmss_cli.programs.fences.fenced_blocks`); where
-    nothing there defines the entry point, or there is none, the runs of lines that are programs.
-    So are the runs of a block that is no program as a whole.
+    These are the contents of fenced blocks (:func:`~wmss_cli.programs.fences.fenced_blocks`). If
+    there are none, or none defines the entry point, they are the runs of lines that are programs;
+    also in a block that is not a program as a whole.
     """
     found: list[Piece] = []
-    # What is repeated counts where it is last.
+    # Repeated blocks count at their last place.
     blocks = {block.code: block for block in reversed(fenced_blocks(text))}
     for block in list(reversed(blocks.values()))[-_MOST_PIECES:]:
         if parses(code := dedented(block.code)):
@@ -239,16 +239,16 @@ def pieces(text: str, entry_point: str | None = None) -> list[Piece]:
 
 
 def choose(found: Sequence[Piece], entry_point: str) -> int | None:
-    """Return the number of the piece that counts as the solution.
+    """Return the index of the piece that counts as the solution.
 
-    Of those that define the entry point the last: a model corrects its drafts. What only shows how
-    the function looks, without a body, does not count; nor does the beginning of what stands before
-    and is repeated until the text ends.
+    It is the last that defines the entry point, since a model corrects its drafts. Pieces that only
+    show the function's signature, without a body, do not count; nor does the beginning of an
+    earlier piece that is repeated until the text ends.
 
     Returns
     -------
     int or None
-        None where nothing defines the entry point.
+        None if nothing defines the entry point.
     """
     defining = [i for i, piece in enumerate(found) if entry_point in piece.program.bound]
     defining = defining or [i for i, piece in enumerate(found) if piece.names(entry_point)]
@@ -261,7 +261,7 @@ def choose(found: Sequence[Piece], entry_point: str) -> int | None:
 
 
 def choose_script(found: Sequence[Piece]) -> int | None:
-    """Return the number of the last piece that reads input; where none does, of the longest."""
+    """Return the index of the last piece that reads input; if none does, of the longest."""
     reading = [i for i, piece in enumerate(found) if _reads_input(piece.code)]
     if reading:
         return reading[-1]
@@ -269,10 +269,10 @@ def choose_script(found: Sequence[Piece]) -> int | None:
 
 
 def with_others(found: Sequence[Piece], chosen: int) -> str:
-    """Return a piece with those others that define what it uses and does not define itself.
+    """Return a piece together with others that define what it uses and does not define itself.
 
-    Of several pieces that define a name, the last one before it counts; behind it, the first that
-    defines a function or class.
+    If several pieces define a name, the last one before it counts; after it, the first that defines
+    a function or class.
     """
     taken = {chosen}
     missing = set(found[chosen].program.missing)
@@ -288,16 +288,16 @@ def with_others(found: Sequence[Piece], chosen: int) -> str:
 
 
 def joined(codes: Iterable[str]) -> str:
-    """Return programs as one, with their future imports first, where Python wants them."""
+    """Join programs into one, with their future imports first, where Python requires them."""
     code = "\n".join(codes)
     future = "".join(dict.fromkeys(_FUTURE.findall(code)))
     return f"{future}{_FUTURE.sub('', code)}" if future else code
 
 
 def is_cut_off(text: str, entry_point: str, chosen: str = "") -> bool:
-    """Say whether a text ends within another definition of the entry point than the chosen one.
+    """Return whether a text ends within another definition of the entry point than the chosen one.
 
-    One that repeats the chosen one as far as it goes is no other.
+    A definition that repeats the chosen one as far as it goes is not another one.
     """
     definitions = list(definition_of(entry_point).finditer(text))
     if not definitions:
@@ -318,10 +318,10 @@ def is_cut_off(text: str, entry_point: str, chosen: str = "") -> bool:
 
 
 def runs_of_lines(text: str) -> list[str]:
-    """Return the runs of lines that are programs, each as long as it can be, in their order.
+    """Return the runs of lines that are programs, each as long as possible, in order.
 
-    Lines that are indented all alike count without their indentation. A long text is looked at
-    no further than a second or so takes.
+    If all lines are indented alike, their indentation is removed. A long text is searched for about
+    a second at most.
     """
     lines = text.split("\n")[:_MOST_LINES]
     found: list[str] = []
@@ -351,7 +351,7 @@ def _runs(text: str, closed: bool) -> list[Piece]:
 
 
 def _wrong_line(lines: Sequence[str]) -> int | None:
-    """Return the number of lines before the first one that is wrong; None where none is."""
+    """Return the number of lines before the first wrong one; None if there is none."""
     try:
         symbols("\n".join(lines))
     except SyntaxError as error:
@@ -364,7 +364,7 @@ def _indent(line: str) -> int:
 
 
 def definition_of(name: str) -> re.Pattern[str]:
-    """Return how the definition of a function or class begins."""
+    """Return a pattern for the beginning of the definition of a function or class."""
     return re.compile(
         rf"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(name)}\b", re.MULTILINE
     )

@@ -1,7 +1,7 @@
-"""What a process gives up before it runs a program of a model: limits, rights, files, system calls.
+"""What a process gives up before it runs a model's program: limits, rights, files, system calls.
 
 It runs inside the sandbox, so it imports little and calls the kernel itself. No library does
-this well enough: ``pyseccomp`` needs libseccomp and had no release since 2021, and the filter
+this well enough: ``pyseccomp`` needs libseccomp and has had no release since 2021, and the filter
 needed here is a list of numbers.
 """
 
@@ -15,7 +15,7 @@ import struct
 import sys
 
 _MIB = 2**20
-_SIGKILL = 9  # the module signal would cost a tenth of a start
+_SIGKILL = 9  # importing the module signal would take 10 % of a start
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -28,7 +28,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def hide_memory() -> None:
-    """Keep this process's memory and open files from all others of the same user."""
+    """Hide this process's memory and open files from all other processes of the same user."""
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
@@ -43,14 +43,14 @@ def limit_resources(cpu_s: int, memory_mb: int, file_mb: int, threads: int | Non
     Parameters
     ----------
     cpu_s : int
-        Processor time, in seconds, of all threads together: SIGXCPU, and SIGKILL a second later.
+        Processor time of all threads together, in seconds: SIGXCPU, and SIGKILL a second later.
     memory_mb : int
         Address space, in MiB.
     file_mb : int
         Largest file that can be written, in MiB.
     threads : int or None
-        How many threads; None where the kernel would count those of the user's other
-        processes, too.
+        Number of threads; None if the kernel would also count those of the user's other
+        processes.
     """
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     for kind, value in (
@@ -65,33 +65,33 @@ def limit_resources(cpu_s: int, memory_mb: int, file_mb: int, threads: int | Non
 
 
 def drop_capabilities() -> None:
-    """Give up what root may do beyond an ordinary user."""
+    """Give up what root may do and an ordinary user may not."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     _check(_libc.capset(header, bytes(24)), "capset")
 
 
 def gain_no_privileges() -> None:
-    """Promise the kernel to gain no rights; it asks for that before filters and rules."""
+    """Promise the kernel not to gain privileges, which filters and rules require."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def filter_system_calls(shares_files: bool) -> None:
-    """Refuse what a program that computes something never needs.
+    """Block what a program that computes something never needs.
 
-    No new process and no other program, no signals to others, no sockets, no looks into other
-    processes, no namespaces. Threads, and sockets that are connected to each other (asyncio
-    wants them), remain.
+    Blocked are new processes and other programs, signals to others, sockets, access to other
+    processes, and namespaces. Threads remain, and so do sockets that are connected to each other,
+    which asyncio needs.
 
     Parameters
     ----------
     shares_files : bool
-        Whether the host's files are within reach. Then their rights and times cannot be
-        changed either: no rule of Landlock covers that.
+        Whether the host's files are within reach. Then their permissions and times cannot be
+        changed either, which no rule of Landlock covers.
 
     Raises
     ------
     OSError
-        The kernel has no filters, or the processor is neither x86-64 nor 64-bit ARM.
+        If the kernel has no filters, or the processor is neither x86-64 nor 64-bit ARM.
     """
     code = filter_program(shares_files)
     buffer = ctypes.create_string_buffer(code, len(code))
@@ -99,7 +99,7 @@ def filter_system_calls(shares_files: bool) -> None:
     _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program)
 
 
-# Each system call: its number on x86-64 and on 64-bit ARM, None where there is none.
+# Each system call: its number on x86-64 and on 64-bit ARM, or None if it does not exist.
 _REFUSED = {
     # new processes and programs
     "fork": (57, None),
@@ -187,13 +187,13 @@ _PRLIMIT, _FCNTL, _IOCTL = (302, 261), (72, 25), (16, 29)
 _SCHED_SETAFFINITY, _SOCKETPAIR, _PRCTL = (203, 122), (53, 199), (157, 167)
 
 _CLONE_THREAD = 0x10000
-# Commands that have the kernel send signals to any process: F_SETOWN, F_SETSIG, F_SETOWN_EX;
+# Commands that make the kernel send signals to any process: F_SETOWN, F_SETSIG, F_SETOWN_EX;
 # FIOSETOWN, SIOCSPGRP; and TIOCSTI, which types into a terminal.
 _SIGNALLING_FCNTL = (8, 10, 15)
 _SIGNALLING_IOCTL = (0x8901, 0x8902, 0x5412)
 
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-# x32 calls stand above this bit and would pass by all numbers below.
+# x32 calls are above this bit and would not match any number below.
 _X32_BIT = 0x40000000
 
 # Classic BPF, <linux/filter.h>: load a word, jump, return. Offsets are in seccomp_data.
@@ -221,7 +221,7 @@ def filter_program(shares_files: bool) -> bytes:
     code = _step(_LOAD, _ARCHITECTURE) + _step(_IF_EQUAL, audit, 1, 0)
     code += _step(_RETURN, _KILL_PROCESS) + _step(_LOAD, _NUMBER)
     code += _step(_IF_AT_LEAST, _X32_BIT, 0, 1) + refuse
-    # The C library then takes clone, whose flags can be seen.
+    # The C library then uses clone, whose flags can be checked.
     code += _case(_CLONE3, _step(_RETURN, _ERRNO | errno.ENOSYS))
     refused = _REFUSED | (_REFUSED_ON_SHARED_FILES if shares_files else {})
     for numbers in refused.values():
@@ -237,12 +237,12 @@ def filter_program(shares_files: bool) -> bytes:
     ):
         only_own = _step(_LOAD, _FIRST) + _step(_IF_EQUAL, own, 0, 1)
         code += _case(target[column], only_own + allow + refuse)
-    # A socket of a pair that takes datagrams could send them to any other.
+    # A socket of a pair that accepts datagrams could send them to any other socket.
     is_stream = _step(_LOAD, _FIRST) + _step(_IF_EQUAL, _AF_UNIX, 1, 0) + refuse
     is_stream += _step(_LOAD, _SECOND) + _step(_AND, _SOCK_TYPES)
     is_stream += _step(_IF_EQUAL, _SOCK_STREAM, 1, 0) + refuse
     code += _case(_SOCKETPAIR[column], is_stream + allow)
-    # It ends with the process that started it, whatever it does.
+    # It ends with the process that started it, in any case.
     keeps_ending = _step(_LOAD, _FIRST) + _step(_IF_EQUAL, _PR_SET_PDEATHSIG, 0, 1)
     code += _case(_PRCTL[column], keeps_ending + refuse + allow)
     for call, commands in ((_FCNTL, _SIGNALLING_FCNTL), (_IOCTL, _SIGNALLING_IOCTL)):
@@ -254,7 +254,7 @@ def filter_program(shares_files: bool) -> bytes:
 
 
 def _case(number: int, body: bytes) -> bytes:
-    """Run `body` for one system call; it ends with a return."""
+    """Run `body` for one system call; `body` must end with a return."""
     return _step(_IF_EQUAL, number, 0, len(body) // 8) + body
 
 
@@ -271,20 +271,20 @@ def _prctl(option: int, value: int, pointer: bytes | None = None) -> None:
 
 
 def _check(result: int, what: str) -> int:
-    """Return what a call of the C library returned; raise OSError where that is -1."""
+    """Return the result of a call to the C library; raise OSError if it is -1."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
     return result
 
 
-# Landlock: rules of the kernel for files, https://docs.kernel.org/userspace-api/landlock.html. The
-# package ``landlock`` has only pre-releases and knows nothing of signals (version 6).
+# Landlock: the kernel's rules for files, https://docs.kernel.org/userspace-api/landlock.html. The
+# package ``landlock`` has only pre-releases and does not support signals (version 6).
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _GET_VERSION = 1
 _RULE_PATH_BENEATH = 1
 
-# Version 1 to 3: bits 0 to 14. Files: execute, write, read, truncate; the others are of folders.
+# Versions 1 to 3: bits 0 to 14. For files: execute, write, read, truncate; the others for folders.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _ALL = (1 << 15) - 1
 _IOCTL_DEV = 1 << 15  # version 5
@@ -297,7 +297,7 @@ _LEAST_VERSION = 3
 
 
 def landlock_version() -> int:
-    """Return which version of Landlock the kernel has, 0 where it has none."""
+    """Return the kernel's version of Landlock, or 0 if it has none."""
     found: int = _libc.syscall(
         _CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_GET_VERSION)
     )
@@ -305,20 +305,20 @@ def landlock_version() -> int:
 
 
 def restrict_files(readable: list[str], writable: list[str]) -> None:
-    """Leave this process and its children some files, and no TCP nor signals to others.
+    """Leave this process and its children only some files, and neither TCP nor signals to others.
 
-    The caller has promised to gain no privileges. Names and sizes of other files, and
-    whether they exist, remain visible: Landlock does not cover them.
+    The caller has promised not to gain privileges. Names and sizes of other files, and whether they
+    exist, remain visible, since Landlock does not cover them.
 
     Parameters
     ----------
     readable, writable : list of str
-        Files, and folders with all that is in them. What does not exist is left out.
+        Files, and folders with everything in them. What does not exist is skipped.
 
     Raises
     ------
     OSError
-        The kernel has no Landlock, or a version below 3, which lets files be emptied.
+        If the kernel has no Landlock, or a version below 3, which lets files be emptied.
     """
     version = landlock_version()
     if version < _LEAST_VERSION:

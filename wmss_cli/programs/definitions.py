@@ -1,8 +1,8 @@
-"""What a program gives names to, and what of it a function needs: definitions and their state.
+"""The names that a program defines, and the part of it that a function needs.
 
-A model's program often holds more than the function that is tested: examples of use, its own tests,
-a main part that reads input. Those go. What the function needs stays, in its order: imports,
-definitions, and statements that give a value to what it uses or change that.
+A model's program often contains more than the tested function: examples of use, its own tests, a
+main part that reads input. These are removed. What the function needs stays, in order: imports,
+definitions, and statements that set or change what it uses.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from wmss_cli.programs.syntax import (
 )
 
 _BLOCKS = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast.Try, ast.Match)
-# With these a function can reach what it does not name.
+# Functions that give access to names that do not appear in the code.
 _REACHING = frozenset({"globals", "vars", "eval", "exec"})
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
-# What sites for programming tasks import before a class ``Solution``; models leave it out. In this
-# order, where two have a name. LeetCode's, https://support.leetcode.com, "environment".
+# What sites for programming tasks import before a class ``Solution``, and models leave out. If two
+# modules have a name, the first counts. LeetCode's, https://support.leetcode.com, "environment".
 _MODULES = ("typing", "collections", "heapq", "bisect", "itertools", "functools", "math", "string")
 _BY_NAME = ("array", "copy", "datetime", "operator", "random", "re", "statistics", "sys")
 _NODES = {
@@ -46,19 +46,19 @@ _NODES = {
 
 
 def keep_definitions(code: str, wanted: Collection[str]) -> str:
-    r"""Return what some functions need of a program.
+    r"""Return the part of a program that some functions need.
 
-    Imports stay, also inside ``try`` and ``if``; so does what gives a needed name its value or
-    changes it (``table[0] = 1``, ``f.memo = {}``, a loop that fills a list, a call of a function
-    that does so), and what sets up an imported module (``sys.setrecursionlimit(…)``). Assertions,
-    output, ``if __name__ == "__main__":`` and whatever calls a wanted function go.
+    Imports stay, also inside ``try`` and ``if``. So does what sets or changes the value of a
+    needed name (``table[0] = 1``, ``f.memo = {}``, a loop that fills a list, a call of a function
+    that does so), and what configures an imported module (``sys.setrecursionlimit(…)``).
+    Assertions, output, ``if __name__ == "__main__":`` and calls of a wanted function are removed.
 
     Parameters
     ----------
     code : str
         A program.
     wanted : collection of str
-        Functions or classes. Where the program has none of them, all definitions stay.
+        Functions or classes. If the program has none of them, all definitions stay.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def keep_definitions(code: str, wanted: Collection[str]) -> str:
 
 
 def defines(code: str, name: str) -> bool:
-    """Say whether a program defines a function, class or value of this name at its top level."""
+    """Return whether a program defines a function, class or value of this name at its top level."""
     try:
         return name in Program(code).bound
     except SyntaxError:
@@ -78,19 +78,19 @@ def defines(code: str, name: str) -> bool:
 
 
 def names_used(code: str) -> frozenset[str]:
-    """Return the names that code takes from elsewhere, without Python's own.
+    """Return the names that code takes from elsewhere, except Python's own.
 
     Raises
     ------
     SyntaxError
-        It cannot be compiled.
+        If it cannot be compiled.
     """
     table = symbols(code)
     return global_names(table) - bound_names(table) - _BUILTINS
 
 
 class Program:
-    """A program as its statements at the top level.
+    """A program as its top-level statements.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class Program:
     Raises
     ------
     SyntaxError
-        It is no Python.
+        If it is not Python.
     """
 
     def __init__(self, code: str) -> None:
@@ -110,17 +110,17 @@ class Program:
 
     @cached_property
     def bound(self) -> frozenset[str]:
-        """Names that are given a value at the top level; not by a call of what they named."""
+        """Names that get a value at the top level, other than from a call of their old value."""
         return frozenset[str]().union(*(s.defined for s in self.statements))
 
     @cached_property
     def missing(self) -> frozenset[str]:
-        """Names that are used and neither given a value nor Python's own."""
+        """Names that are used, but neither get a value nor are Python's own."""
         used = frozenset[str]().union(*(s.used for s in self.statements))
         return used - frozenset().union(*(s.bound for s in self.statements)) - _BUILTINS
 
     def needed_by(self, wanted: Collection[str]) -> list[int]:
-        """Return the numbers of the statements that stay; see :func:`keep_definitions`."""
+        """Return the indices of the statements that stay; see :func:`keep_definitions`."""
         known = set(wanted) & self.bound or set(self.bound)
         examples = self._users_of(known)
         kept: set[int] = set()
@@ -143,7 +143,7 @@ class Program:
         return sorted(kept)
 
     def _always_stays(self, statement: Statement, examples: Set[str]) -> bool:
-        """Say whether it imports something, or sets up what is imported."""
+        """Return whether a statement imports something, or configures what is imported."""
         if statement.is_main_part:
             return False
         if statement.imports or isinstance(statement.node, DEFINITIONS):
@@ -152,7 +152,7 @@ class Program:
         return not is_example and bool((statement.changed | statement.called) & self._imported)
 
     def _served(self, statement: Statement, examples: Set[str]) -> Set[str]:
-        """Return the names for whose sake a statement stays, where one of them is needed."""
+        """Return the names that make a statement stay, if one of them is needed."""
         if statement.is_main_part or isinstance(statement.node, ast.Assert | ast.Raise):
             return frozenset()
         is_example = bool(statement.handled & examples)
@@ -168,7 +168,7 @@ class Program:
         )
 
     def _users_of(self, names: Set[str]) -> Set[str]:
-        """Return names, and those of what uses them when it is called."""
+        """Return names, and the names of what uses them when it is called."""
         users: dict[str, set[str]] = {}
         for name, used in self._uses.items():
             for one in used:
@@ -181,7 +181,7 @@ class Program:
 
     @cached_property
     def _owners(self) -> dict[str, set[str]]:
-        """Of each name that is a part of an object, or another name for it, those of the object."""
+        """The objects' names, by each name that is a part of an object or another name for it."""
         found: dict[str, set[str]] = {}
         for statement in self.statements:
             for name, owners in statement.aliases.items():
@@ -202,7 +202,7 @@ class Program:
 
     @cached_property
     def definitions(self) -> dict[str, list[Statement]]:
-        """Functions and classes at the top level, all of each name."""
+        """Functions and classes at the top level, in lists by name."""
         found: dict[str, list[Statement]] = {}
         for statement in self.statements:
             if isinstance(statement.node, DEFINITIONS):
@@ -211,11 +211,11 @@ class Program:
 
     @cached_property
     def returns(self) -> bool:
-        """Whether it returns at its top level, as only the body of a function can."""
+        """Whether it returns at its top level, which only the body of a function can do."""
         return any(s.returns for s in self.statements)
 
     def is_stub(self, name: str) -> bool:
-        """Say whether it only shows how a function looks: its body says nothing."""
+        """Return whether it only shows a function's signature: its body does nothing."""
         found = self.definitions.get(name, [])
         return bool(found) and all(map(says_nothing, getattr(found[-1].node, "body", [])))
 
@@ -230,7 +230,7 @@ class Program:
 
 
 def _closure(names: Set[str], links: Mapping[str, Set[str]]) -> set[str]:
-    """Return names, and all that can be reached from them."""
+    """Return names, and everything that can be reached from them."""
     reached: set[str] = set()
     new = set(names)
     while new:
@@ -240,9 +240,9 @@ def _closure(names: Set[str], links: Mapping[str, Set[str]]) -> set[str]:
 
 
 def supplied_code(program: str) -> str:
-    r"""Return the imports that a program takes for granted; none where it has no ``Solution``.
+    r"""Return the imports that a program takes for granted; none if it has no ``Solution``.
 
-    Only for names that it uses and does not define, so that nothing of Python's is hidden.
+    Only names that it uses and does not define are imported, so that none of Python's are hidden.
 
     Examples
     --------

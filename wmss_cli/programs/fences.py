@@ -1,4 +1,4 @@
-"""Fenced blocks of Markdown, as models write them: the fences are not always where they belong."""
+"""Fenced blocks of Markdown as models write them, whose fences may be in the wrong place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from wmss_cli.programs.syntax import parses
 
-# A fence begins its line, perhaps as an item of a list, or stands behind a sentence or a tag.
+# A fence begins its line, perhaps as a list item, or follows a sentence or a tag.
 _OPENING = re.compile(
     r"(?P<no_ticks>(?=[^`]*\Z))?"  # so that each line is read once, however long it is
     r"(?P<before>[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?|[^`]*[:>.][ \t]*)"
@@ -26,12 +26,12 @@ _LANGUAGE = re.compile(r"[{.\s]*(?P<name>[\w+#-]*)")
 _PYTHON = re.compile(r"i?py(?:thon)?[\d.]*(?:-\w+)?|pycon|pyrepl|(?:jupyter|sage)-?(?:python)?")
 _PYTHON_FILE = re.compile(r"\s*[\w./-]+\.pyw?\b")
 _UNNAMED = frozenset({"", "text", "txt", "plaintext", "plain", "code", "none"})
-# Code that stands behind the language, on the line of the fence.
+# Code that follows the language on the line of the fence.
 _FIRST_CODE = re.compile(r"\s(?P<code>(?:(?:async\s+)?def|class|import|from)\s.*|@.*)")
 _QUOTED = re.compile(r"[ \t]*>(?!>>)[ \t]?")
 _QUOTED_FENCE = re.compile(r"[ \t]*>(?!>>)[ \t]*(?:`{3,}|~{3,})")
 _PROMPT = re.compile(r"[ \t]*(?:>>>|\.\.\.|In \[\d+\]:|\.\.\.:)(?: |$)")
-# Ends of a block that are tried, and lines that are parsed for that in one text.
+# Number of ends of a block that are tried, and of lines that are parsed for that in one text.
 _MOST_ENDS = 12
 _MOST_LINES = 20_000
 
@@ -43,11 +43,11 @@ class Block:
     Attributes
     ----------
     code : str
-        What stands in it, without the indentation of its fence.
+        Its content, without the indentation of its fence.
     closed : bool
-        False where the text ends before the block does.
+        False if the text ends before the block does.
     is_named : bool
-        Whether it is said to be Python; else no language is named.
+        Whether it is marked as Python; otherwise no language is named.
     """
 
     code: str
@@ -56,18 +56,18 @@ class Block:
 
 
 def fenced_blocks(text: str) -> list[Block]:
-    """Return the fenced blocks of Python, or of no language, in their order.
+    """Return the fenced blocks of Python, or of no language, in order.
 
-    A fence of backticks or tildes closes with one at least as long, indented no further than three
-    spaces more. Where the code up to a closing fence is no program and up to a later one is, the
-    fences between stand in a text inside the code, such as a docstring. A fence at the end of a
-    line of code closes, too, where none of its own does. A block ends where another one opens.
+    A fence of backticks or tildes closes with one at least as long, indented by at most three more
+    spaces. If the code up to a closing fence is not a program but the code up to a later one is,
+    the fences in between are in a text inside the code, such as a docstring. A fence at the end of
+    a line of code also closes, if no fence on its own line does. A block ends where another opens.
     """
     return list(_Reader(text).blocks())
 
 
 def dedented(code: str) -> str:
-    r"""Return code without what stands before all of it: an indentation, the prompts of a session.
+    r"""Return code without what precedes all its lines: an indentation, the prompts of a session.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def dedented(code: str) -> str:
 
 
 def typed(text: str) -> str:
-    """Return what was typed in a session: what stands behind the prompts of Python or IPython."""
+    """Return what was typed in a session, after the prompts of Python or IPython."""
     return "\n".join(line[m.end() :] for line in text.split("\n") if (m := _PROMPT.match(line)))
 
 
@@ -113,7 +113,7 @@ class _Reader:
                     yield block
 
     def _block(self, opening: re.Match[str], first: int) -> tuple[Block | None, int]:
-        """Read the block behind an opening fence; return it and the number of the line behind."""
+        """Read the block after an opening fence; return it and the index of the line after it."""
         name, rest = _language(opening["info"])
         indent = len(opening["before"]) if not opening["before"].strip() else 0
         ends = list(islice(self._ends(opening["fence"], indent, first), _MOST_ENDS))
@@ -138,7 +138,7 @@ class _Reader:
         return Block(code, bool(ends), is_named), ends[0][1] if ends else last
 
     def _ends(self, fence: str, indent: int, first: int) -> Iterator[tuple[int, int]]:
-        """Yield where a block may end: the line of its end, and the line to go on with."""
+        """Yield where a block may end: the line of its end, and the line to continue with."""
         start = bisect_left(self._fences, first, key=itemgetter(0))
         for number, found in islice(self._fences, start, None):
             if len(found["indent"].expandtabs(4)) > indent + 3:
@@ -159,14 +159,14 @@ class _Reader:
 
 
 def _unquoted(lines: Sequence[str]) -> list[str]:
-    """Return lines without the signs of a quotation (``>``) around a fenced block."""
+    """Return lines without the quotation marks (``>``) around a fenced block."""
     if not any(map(_QUOTED_FENCE.match, lines)):
         return list(lines)
     return [_QUOTED.sub("", line, count=1) for line in lines]
 
 
 def _opens(opening: re.Match[str]) -> bool:
-    """Say whether a fence opens a block; behind a sentence only one with a language does."""
+    """Return whether a fence opens a block; after a sentence only one with a language does."""
     before = opening["before"].strip()
     if not before or re.fullmatch(r"[-*+]|\d+[.)]|.*>", before):
         return True
@@ -174,7 +174,7 @@ def _opens(opening: re.Match[str]) -> bool:
 
 
 def _opens_at(rest: str) -> bool:
-    """Say whether what stands behind a fence is a language, and no sentence."""
+    """Return whether the text after a fence is a language, and not a sentence."""
     name, more = _language(rest)
     return _is_python(name) or (bool(name) and not more.strip())
 

@@ -1,11 +1,11 @@
-"""What runs inside the sandbox: a supervisor, and a runner for each run of the program.
+"""The code inside the sandbox: a supervisor, and a runner for each run of the program.
 
 The supervisor never runs foreign code. For each run it forks a runner, which gives up its rights
-and runs the program. The runner has no pipe to anybody: what it reads and writes are files in
-memory. The supervisor ends it at the time limit, and reports all runs at the end with a token
-that it reads only then, so that no runner ever held it.
+and runs the program. The runner has no pipes: its input and output are files in memory. The
+supervisor ends it at the time limit, and finally reports all runs with a token that it reads only
+then, so that no runner ever had it.
 
-A start is paid for each program: nothing here imports what takes milliseconds (json, re, typing).
+Each program pays for a start, so this imports nothing that takes milliseconds (json, re, typing).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict
 
     class Request(TypedDict):
-        """What holds for all runs of a sandbox."""
+        """Settings for all runs of a sandbox."""
 
         level: str
         runs: int
@@ -69,18 +69,18 @@ TOKEN_BYTES = 32
 _RESULT_FD = 3
 _SIGKILL, _SIGXCPU = 9, 24
 PATIENCE = 10
-"""How much longer than its limit a run may take where the processors are busy with others."""
-# How often the time is taken that a run used; a smaller share of it computing is waiting.
+"""Factor by which a run may exceed its limit while the processors are busy with others."""
+# Interval at which used time is read; below this share of computing, the run is waiting.
 _LOOK_S = 0.5
 _COMPUTING = 0.05
 _PROGRAM_FILE = "solution.py"
 _TESTS_FILE = "test_solution.py"
-_INPUT_FILE = ".stdin"  # to which /dev/stdin is a link where there is no /proc
+_INPUT_FILE = ".stdin"  # the target of /dev/stdin if there is no /proc
 _DETAIL_CHARACTERS = 300
 
 
 def main() -> None:
-    """Read a request from the standard input, do its runs, write the report."""
+    """Read a request from the standard input, perform its runs, and write the report."""
     confine.hide_memory()
     confine.die_with_parent()
     request = _read_frame()
@@ -95,12 +95,12 @@ def main() -> None:
             break
     os.lseek(0, -TOKEN_BYTES, os.SEEK_END)
     _write_all(1, os.read(0, TOKEN_BYTES) + marshal.dumps(reports))
-    os._exit(0)  # an orderly end would take as long as all of this
+    os._exit(0)  # a normal exit would take as long as everything else
 
 
 def frame(value: Request | Program) -> bytes:
-    """Return a part of a request. Both ends are the same Python, so that marshal will do."""
-    data = marshal.dumps(value)  # type: ignore[arg-type]  # to mypy a TypedDict is no dict
+    """Return a part of a request. Both ends run the same Python, so marshal is enough."""
+    data = marshal.dumps(value)  # type: ignore[arg-type]  # mypy: a TypedDict is not a dict
     return len(data).to_bytes(8, "little") + data
 
 
@@ -118,7 +118,7 @@ def _read(size: int) -> bytes:
 
 
 def _supervise(run: Program, request: Request, timeout_s: float) -> Report:
-    """Do one run in a process of its own, and say how it ended."""
+    """Perform one run in a process of its own, and report how it ended."""
     files = [os.memfd_create(name) for name in ("input", "result", "output", "errors")]
     _write_all(files[0], run["stdin"])
     os.lseek(files[0], 0, os.SEEK_SET)
@@ -150,15 +150,15 @@ def _supervise(run: Program, request: Request, timeout_s: float) -> Report:
 
 
 def _wait(process: int, limit_s: float) -> tuple[bool, float]:
-    """Wait until a process ends or has used its time; say whether it has, and how much it used.
+    """Wait until a process ends or has used its time; return whether it has, and how much it used.
 
-    Time counts in which it computes, or waits for something else than a processor: what a busy
-    machine takes from a program is not held against it.
+    Time counts while it computes, or waits for something other than a processor: a busy machine is
+    not held against the program.
     """
     handle = os.pidfd_open(process)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
-    clock = ~process << 3 | 2  # the processor time of a process, as clock_getcpuclockid has it
+    clock = ~process << 3 | 2  # a process's CPU clock, as in clock_getcpuclockid
     used_s = cpu_s = 0.0
     last = time.monotonic()
     deadline = last + PATIENCE * limit_s
@@ -169,7 +169,7 @@ def _wait(process: int, limit_s: float) -> tuple[bool, float]:
         try:
             before_s, cpu_s = cpu_s, time.clock_gettime(clock)
             computed_s = cpu_s - before_s
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             computed_s = wall_s
         used_s += min(wall_s, computed_s) if computed_s >= _COMPUTING * wall_s else wall_s
         if ended or used_s >= limit_s or now >= deadline:
@@ -187,7 +187,7 @@ def _write_all(file: int, data: bytes) -> None:
 
 def _be_runner(run: Program, request: Request, files: list[int]) -> None:
     """Confine this process, run the program, and end. Foreign code begins in `_run`."""
-    # What a program may put its own functions in place of is taken now.
+    # Taken now, since the program may replace these functions.
     end, truncate, write = os._exit, os.ftruncate, os.pwrite
     outcome, detail = "crash", ""
     try:
@@ -204,12 +204,12 @@ def _be_runner(run: Program, request: Request, files: list[int]) -> None:
         try:
             truncate(_RESULT_FD, 0)
             write(_RESULT_FD, f"{outcome}\n{detail}".encode(errors="replace"), 0)
-        finally:  # whatever the program did to its files, it does not go on as the supervisor
+        finally:  # so that it never continues as the supervisor, whatever the program did
             end(0 if outcome == "passed" else 1)
 
 
 def _take_files(files: list[int]) -> None:
-    """Make the files 0 to 3 those of this run, and close all others."""
+    """Make files 0 to 3 those of this run, and close all others."""
     copies = [os.dup(file) for file in files]
     for number, copy in zip((0, _RESULT_FD, 1, 2), copies, strict=True):
         os.dup2(copy, number)
@@ -229,7 +229,7 @@ def _confine(request: Request) -> None:
 
 
 def _run(run: Program) -> tuple[str, str]:
-    """Run the program as the request says; return what became of it, and why."""
+    """Run the program as requested; return how it ended, and why."""
     # Programs call exit(), which the module site would have added.
     import site
 
@@ -273,12 +273,12 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr, sys.__stdout__):
         try:
             stream.flush()  # type: ignore[union-attr]
-        except BaseException:  # a program may have put anything in their place
+        except BaseException:  # a program may have replaced them by anything
             continue
 
 
 def _run_script(run: Program) -> None:
-    """Run a program as Python does, to the end: its threads, what it registered, its files."""
+    """Run a program as Python does, including its threads, exit handlers and open files."""
     try:
         _execute(run, "__main__")
     finally:
@@ -286,12 +286,12 @@ def _run_script(run: Program) -> None:
             sys.modules["threading"]._shutdown()
         if "atexit" in sys.modules:
             sys.modules["atexit"]._run_exitfuncs()
-        # Files that it left open are flushed as they go.
+        # Files that it left open are flushed when they are deleted.
         sys.modules["__main__"].__dict__.clear()
 
 
 def _execute(run: Program, name: str) -> dict[str, Any]:
-    """Run a program as the module `name`, with what is supplied; return its names."""
+    """Run a program as the module `name`, after the supplied code; return its names."""
     module = ModuleType(name)
     module.__file__ = _PROGRAM_FILE
     sys.modules[name] = module
@@ -301,10 +301,10 @@ def _execute(run: Program, name: str) -> dict[str, Any]:
 
 
 def _imports(run: Program, clean: dict[str, Any]) -> str:
-    """Return the beginning of a test file: all names of the program, but none of Python's own.
+    """Return the beginning of a test file: all names of the program, except Python's own.
 
-    Of 100 test files of KodCode 39 import nothing of the program. One that defines ``abs``
-    must not have the tests use it, unless it is what they test.
+    Of 100 test files of KodCode, 39 import nothing from the program. If a program defines ``abs``,
+    the tests must not use that, unless they test it.
     """
     sys.modules["plain_builtins"] = plain = ModuleType("plain_builtins")
     plain.__dict__.update(clean)
@@ -315,7 +315,7 @@ def _imports(run: Program, clean: dict[str, Any]) -> str:
 
 
 def _test_file(run: Program, clean: dict[str, Any]) -> str:
-    """Return the tests behind the import of the program; only future imports come before that."""
+    """Return the tests after the import of the program; only future imports come before it."""
     lines = run["tests"].splitlines(keepends=True)
     first = 0
     for number, line in enumerate(lines):
@@ -326,7 +326,7 @@ def _test_file(run: Program, clean: dict[str, Any]) -> str:
 
 def _run_tests(run: Program, clean: dict[str, Any]) -> None:
     """Run test code and its functions ``test…``, as pytest would."""
-    # The tests have builtins of their own, which the program cannot have changed.
+    # The tests have their own builtins, which the program cannot have changed.
     names: dict[str, Any] = {"__name__": "test_solution", "__builtins__": clean}
     exec(compile(_test_file(run, clean), _TESTS_FILE, "exec", dont_inherit=True), names)
     for name, value in list(names.items()):
@@ -337,7 +337,7 @@ def _run_tests(run: Program, clean: dict[str, Any]) -> None:
 
 def _run_pytest(run: Program, clean: dict[str, Any]) -> tuple[str, str]:
     _write_file(_TESTS_FILE, _test_file(run, clean).encode(errors="replace"))
-    _write_file("pytest.ini", b"")  # it looks for one no further
+    _write_file("pytest.ini", b"")  # so that pytest does not search further for one
     sys.path.insert(0, os.getcwd())  # noqa: PTH109
     import pytest
 
@@ -351,7 +351,7 @@ def _run_pytest(run: Program, clean: dict[str, Any]) -> tuple[str, str]:
 
 
 class _Skips:
-    """Counts tests that were given up while they ran."""
+    """Counts tests that were skipped while they ran."""
 
     count = 0
 
@@ -364,7 +364,7 @@ def _call_all(run: Program) -> str:
     import json
 
     names = _execute(run, "solution")
-    # Each at once, since the next call may change what this one returned.
+    # Converted at once, since the next call may change the result.
     results = [
         json.dumps(_entry_point(names, run["entry_point"])(*case), default=_plain)
         for case in json.loads(run["calls"])
@@ -373,7 +373,7 @@ def _call_all(run: Program) -> str:
 
 
 def _entry_point(names: dict[str, Any], name: str) -> Any:
-    """Find a function, or a method of ``Solution`` as sites for programming tasks have it."""
+    """Find a function, or a method of ``Solution``, as on sites for programming tasks."""
     solution = names.get("Solution")
     if isinstance(solution, type) and hasattr(solution, name):
         return getattr(solution(), name)
@@ -381,15 +381,15 @@ def _entry_point(names: dict[str, Any], name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number or an array of numpy as JSON has them."""
+    """Return a numpy number or array as JSON types."""
     return value.tolist()
 
 
 def _describe(error: BaseException) -> str:
-    """Return the exception in one line, with the last line of the program in it."""
+    """Return the exception in one line, with the last line of the program that it passed."""
     try:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    except BaseException:  # an exception of the program may itself raise
+    except BaseException:  # the program's exception may itself raise
         text = type(error).__name__
     place, trace = "", error.__traceback__
     while trace is not None:

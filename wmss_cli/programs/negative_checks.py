@@ -1,8 +1,8 @@
-"""The negative checks of test code: what no honest program passes, in the form of what it passes.
+"""Negative checks of test code, which no honest program passes but which look like those it passes.
 
-Test code runs in the process of the program, which could therefore feign its success. So each check
-with an expectation is written in two ways, with the expectation and with another one, in code that
-is the same otherwise. Of the first all checks have to hold, of the second none.
+Test code runs in the process of the program, so the program could fake its success. Each check with
+an expectation is therefore written in two ways, with this expectation and with a different one, in
+otherwise equal code. All checks of the first kind must hold, and none of the second.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from wmss_cli.programs.syntax import long_integers, parse
 
 N = TypeVar("N", ast.Assert, ast.Expr)
 
-# Neither takes from a seeded sequence nor can be foreseen.
+# It draws no numbers from a seeded sequence, and cannot be predicted.
 _RANDOM = random.SystemRandom()
 
 MIXED = "some checks hold, others do not"
-"""What a run says that met only some of the expectations."""
+"""The error of a run that met only some of the expectations."""
 
 _BEGINNING = "held_checks, failed_checks, other_value = [], [], object()"
-# What is no Exception might end more than the test: pytest.skip() would end it well.
+# Other exceptions could end more than the test: pytest.skip() would make it pass.
 _END = f"""
 if failed_checks:
     first, source = failed_checks[0]
@@ -45,13 +45,13 @@ _METHODS = (
 
 
 def with_negative_checks(code: str) -> tuple[str, str]:
-    """Return test code to run, and the same with negative checks.
+    """Return test code to run, and the same code with negative checks.
 
     Checks are ``assert x == y``, ``assert x is literal``, ``assert isclose(x, y)``,
-    ``assert abs(x - literal) < …`` and ``assertEqual(x, y)`` and its like. In a negative check a
-    literal is another one of the same shape, and what is no literal an object that equals nothing.
-    A program of which all checks hold and any negative check holds as well is no honest one: it
-    wrote the verdict, or returns what equals everything. Where there is no such check, one is
+    ``assert abs(x - literal) < …``, ``assertEqual(x, y)`` and similar. In a negative check a
+    literal is replaced by another one of the same shape, and anything else by an object that equals
+    nothing. A program that passes all checks and also any negative check is not honest: it wrote
+    the verdict, or returns something that equals everything. If there are no such checks, one is
     added.
 
     Parameters
@@ -62,7 +62,7 @@ def with_negative_checks(code: str) -> tuple[str, str]:
     Raises
     ------
     DataError
-        It is no Python, or nested too deeply.
+        If it is not Python, or is nested too deeply.
     """
     try:
         is_check: list[bool] = []
@@ -74,7 +74,7 @@ def with_negative_checks(code: str) -> tuple[str, str]:
 
 
 def _written(tree: ast.Module, is_check: list[bool], altered: bool) -> str:
-    """Return the code; the altered one says which statements are checks, in their order."""
+    """Return the code; the altered one also records which statements are checks, in order."""
     checks = _Checks(is_check, altered)
     tree = checks.visit(tree)
     has_functions = any(
@@ -93,14 +93,14 @@ def _written(tree: ast.Module, is_check: list[bool], altered: bool) -> str:
         last.body = end
         end = [last]
     first = sum(isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in tree.body)
-    # Future imports come first, a text before them at most.
+    # Future imports come first, after a docstring at most.
     first += bool(first and ast.get_docstring(tree) is not None)
     body = [*tree.body[:first], *_parsed(_BEGINNING), *tree.body[first:], *end]
     return ast.unparse(ast.fix_missing_locations(ast.Module(body, [])))
 
 
 class _Checks(ast.NodeTransformer):
-    """Writes each check so that it is counted; with another expectation, if so wanted."""
+    """Rewrites each check so that it is counted, and expects something else if requested."""
 
     def __init__(self, is_check: list[bool], altered: bool) -> None:
         self._altered = altered
@@ -114,7 +114,7 @@ class _Checks(ast.NodeTransformer):
         return self._visit(node, _alter_call)
 
     def visit_With(self, node: ast.With) -> ast.stmt:
-        # There a check may be meant to fail.
+        # Inside it, a check may be expected to fail.
         if any("aises" in ast.unparse(item.context_expr) for item in node.items):
             return node
         return self.generic_visit(node)  # type: ignore[return-value]
@@ -133,14 +133,14 @@ class _Checks(ast.NodeTransformer):
 
 
 def _counted(node: ast.stmt) -> ast.stmt:
-    """Return a statement that goes on where this one fails, and counts."""
+    """Return a statement that continues where this one fails, and counts."""
     return ast.Try(
         body=[node],
         handlers=[
             ast.ExceptHandler(
                 ast.Name("BaseException", ast.Load()),
                 "failure",
-                # The first says why; a million would fill the memory with their frames.
+                # The first failure is the reason; the frames of a million would fill the memory.
                 _parsed(f"failed_checks or failed_checks.append((failure, {ast.unparse(node)!r}))"),
             )
         ],
@@ -155,7 +155,7 @@ def _parsed(code: str) -> list[ast.stmt]:
 
 
 def _alter_test(node: ast.Assert) -> bool:
-    """Have an assertion expect something else; say whether it compares anything."""
+    """Make an assertion expect something else; return whether it compares anything."""
     test = node.test
     match test:
         case ast.Compare(ops=[ast.Eq()], comparators=[right]):
@@ -206,7 +206,7 @@ def _alter_arguments(call: ast.Call) -> bool:
 
 
 def _other(node: ast.expr) -> ast.expr | None:
-    """Return a literal with another value, also inside of ``approx``; None for what is none."""
+    """Return a literal with another value, also inside ``approx``; None if it is not a literal."""
     match node:
         case ast.Call(func=ast.Name(id="approx") | ast.Attribute(attr="approx"), args=[inner, *_]):
             if (other := _other(inner)) is None:
@@ -234,7 +234,7 @@ def _calls(node: ast.expr) -> bool:
 
 
 def _other_value(value: Any) -> Any:
-    # Further away than any tolerance reaches.
+    # Beyond any tolerance.
     number = _RANDOM.randint(2, 99)
     match value:
         case bool():
@@ -255,7 +255,7 @@ def _other_value(value: Any) -> Any:
             return value | {number + 0.5}
         case dict():
             return {k: _other_value(item) for k, item in value.items()} or {number: number}
-    raise ValueError(f"no literal: {value!r}")
+    raise ValueError(f"not a literal: {value!r}")
 
 
 def _other_text(text: str) -> str:

@@ -1,8 +1,8 @@
-"""Run programs that a model wrote, where they can do no harm.
+"""Run programs that a model wrote where they can do no harm.
 
-Three levels: ``bubblewrap`` (namespaces: the host is not there), ``landlock`` (degraded: the
-host is there, and the kernel refuses it) and ``none`` (time and memory only; never chosen
-without being asked for). At the first two, system calls that no computation needs are refused.
+There are three levels: ``bubblewrap`` (namespaces: the host is invisible), ``landlock`` (degraded:
+the host is visible, and the kernel denies access) and ``none`` (limits on time and memory only;
+used only on request). At the first two, system calls that no computation needs are blocked.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from wmss_cli.programs.harness import Program, Report, Request
 
 LEVELS: tuple[Level, ...] = ("bubblewrap", "landlock", "none")
-"""From the safest to none at all."""
+"""From the safest to no protection."""
 
 Ending = Literal["passed", "failed", "error", "exit_early", "timeout", "memory", "output", "crash"]
 """How a run ended."""
 
-# What a runner itself may say; all else is seen from outside.
+# Those that a runner may report itself; all others are observed from outside.
 _REASONS = ("passed", "failed", "error", "exit_early", "memory", "crash")
-# To start and to report, on a busy machine.
+# Time to start and to report, on a busy machine.
 _GRACE_S = 20.0
 _ENVIRONMENT = {
     "HOME": "/tmp",
@@ -47,37 +47,38 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "PATH": "/usr/bin:/bin",
-    # Integers of any length can be read and written; that takes of the program's time.
+    # Integers of any length can be read and written, at the expense of the program's time.
     "PYTHONINTMAXSTRDIGITS": "0",
-    # The order of sets is then the same each time, and so is the verdict.
+    # The order of sets is then the same every time, and so is the verdict.
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
 }
-# From here on the kernel counts the threads of each user namespace apart.
+# From this version on, the kernel counts the threads of each user namespace separately.
 _COUNTS_THREADS_APART = (5, 14)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one run may use.
+    """The limits of one run.
 
     Attributes
     ----------
     timeout_s : float
-        Time in which it computes or waits, in seconds; where the processors are busy with others
-        it has up to ten times as much by the clock.
+        Time in which it computes or waits, in seconds. If the processors are busy with other work,
+        it may take up to ten times as long by the clock.
     cpu_s : int
         Processor time of all its threads, in seconds.
     memory_mb : int
         Address space, in MiB.
     threads : int
-        Threads. It can make no processes at all. Held where the kernel counts them apart: with
-        bubblewrap, on Linux 5.14 or later, not as root. Elsewhere memory is what limits them.
+        Threads. It cannot create processes at all. The limit applies where the kernel counts
+        threads separately: with bubblewrap, on Linux 5.14 or later, not as root. Elsewhere memory
+        limits them.
     file_mb : int
-        Largest file that it can write, in MiB. All files together: 64 MiB with bubblewrap.
+        Largest file that it can write, in MiB. All files together may have 64 MiB with bubblewrap.
     output_kb : int
-        What it may print, in KiB, on each of its two streams.
+        How much it may print, in KiB, on each of its two streams.
     """
 
     timeout_s: float = 10.0
@@ -89,8 +90,8 @@ class Limits:
 
 
 def limits_of(timeout_s: float) -> Limits:
-    """Return the usual limits with another time limit, in seconds."""
-    # Of processor time twice as much: a few threads may share the work.
+    """Return the usual limits with a different time limit, in seconds."""
+    # Twice as much processor time, since a few threads may share the work.
     return Limits(timeout_s=timeout_s, cpu_s=math.ceil(2 * timeout_s))
 
 
@@ -104,17 +105,17 @@ class Run:
         Its source.
     kind : str
         ``script`` (as ``__main__``), ``tests`` (as the module ``solution``, then test code),
-        ``pytest`` (the same by pytest) or ``calls`` (of its `entry_point`).
+        ``pytest`` (the same, run by pytest) or ``calls`` (of its `entry_point`).
     stdin : str
-        What it reads.
+        Its standard input.
     tests : str
-        Test code, of ``tests`` and ``pytest``.
+        Test code, for ``tests`` and ``pytest``.
     entry_point : str
-        Function that is tested; for ``calls`` also a method of a class ``Solution``.
+        The function that is tested; for ``calls`` also a method of a class ``Solution``.
     calls : str
-        A JSON list of lists of arguments, of ``calls``.
+        A JSON list of lists of arguments, for ``calls``.
     supplied : str
-        Code that is run in the program's module before it.
+        Code that is run in the program's module before the program.
     """
 
     program: str
@@ -128,23 +129,23 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run.
+    """The outcome of one run.
 
     Attributes
     ----------
     reason : str
-        ``passed`` (it came to its end), ``failed`` (an assertion), ``error`` (an exception),
+        ``passed`` (it reached its end), ``failed`` (an assertion), ``error`` (an exception),
         ``exit_early`` (it ended itself), ``timeout``, ``memory``, ``output`` (too much),
         ``crash`` (a signal).
     detail : str
-        One line for a person, or the results of ``calls`` as JSON. Written by the program's
-        process: never trust it.
+        One line for a person, or the results of ``calls`` as JSON. The program's process writes
+        it, so never trust it.
     stdout, stderr : str
         What it printed, up to the limit.
     wall_s : float
-        How long it took, in seconds.
+        Duration, in seconds.
     level : str
-        How it was confined.
+        The level of the sandbox.
     """
 
     reason: Ending
@@ -163,30 +164,30 @@ def run_sandboxed(
     total_s: float | None = None,
     stop_at_failure: bool = False,
 ) -> list[Outcome]:
-    """Do some runs, one after the other, in one sandbox.
+    """Perform some runs, one after another, in one sandbox.
 
     Parameters
     ----------
     runs : sequence of Run
-        They share their scratch folder, and nothing else.
+        They share only their scratch folder.
     limits : Limits
-        Of each run.
+        Limits of each run.
     level : Level
-        Of :func:`find_level`.
+        From :func:`find_level`.
     total_s : float, optional
         Time of all runs together, in seconds; by default the sum of their limits.
     stop_at_failure : bool
-        End after the first run that does not come to its end.
+        End after the first run that does not reach its end.
 
     Returns
     -------
     list of Outcome
-        One for each run that was begun. Nothing of them is left: no process, no file.
+        One for each run that was started. Nothing of them remains: no process, no file.
 
     Raises
     ------
     SandboxError
-        The sandbox itself does not work.
+        If the sandbox itself does not work.
     """
     if total_s is None:
         total_s = limits.timeout_s * len(runs)
@@ -219,19 +220,19 @@ def run_sandboxed(
     if not secrets.compare_digest(report[:TOKEN_BYTES], token):
         if complaint:
             raise SandboxError(f"the sandbox ({level}) does not work: {complaint}; see wmss doctor")
-        # Killed with no word, by the kernel for want of memory or by us for want of an answer.
+        # Killed without a message, by the kernel for lack of memory or by us for lack of an answer.
         return [Outcome("crash", "the sandbox was killed", "", "", total_s, level)]
     return [_outcome(one, level) for one in marshal.loads(report[TOKEN_BYTES:])]
 
 
 @functools.cache
 def reaches(level: Level) -> str:
-    """Try a level with a program that looks around.
+    """Try a level with a program that attempts to read a secret file.
 
     Returns
     -------
     str
-        Empty where it works, else what is wrong.
+        Empty if it works, else what is wrong.
     """
     with tempfile.NamedTemporaryFile(prefix="wmss-secret-") as secret:
         program = f"try:\n    open({secret.name!r})\nexcept OSError:\n    print('hidden')"
@@ -245,17 +246,17 @@ def reaches(level: Level) -> str:
 
 
 def find_level(unsafe: bool = False) -> Level:
-    """Return the safest level that works on this machine. It is tried once in a process.
+    """Return the safest level that works on this machine. It is tried once per process.
 
     Parameters
     ----------
     unsafe : bool
-        Take ``none`` where nothing works, rather than refuse.
+        Use ``none`` if nothing works, instead of refusing.
 
     Raises
     ------
     SandboxError
-        Nothing works, and `unsafe` is not set.
+        If nothing works, and `unsafe` is not set.
     """
     problems = []
     for level in LEVELS if unsafe else LEVELS[:-1]:
@@ -278,7 +279,7 @@ def _plain(run: Run) -> Program:
     return {
         "program": run.program,
         "kind": run.kind,
-        # A lone surrogate, as JSON may hold, cannot be encoded.
+        # A lone surrogate, which JSON may contain, cannot be encoded.
         "stdin": run.stdin.encode(errors="replace"),
         "tests": run.tests,
         "entry_point": run.entry_point,
@@ -290,9 +291,9 @@ def _plain(run: Run) -> Program:
 def _start(
     command: list[str], request: bytes, scratch: str | None, timeout_s: float
 ) -> tuple[bytes, str]:
-    """Start the sandbox, end all of it, and return its report and its complaint.
+    """Start the sandbox, end all its processes, and return its report and its complaint.
 
-    Files in memory instead of pipes: nobody can hold up a reader, nor fill its memory.
+    It uses files in memory instead of pipes, so nobody can block a reader or fill its memory.
     """
     with contextlib.ExitStack() as stack:
         stdin, stdout, stderr = (
@@ -317,7 +318,7 @@ def _start(
         try:
             _wait(process.pid, timeout_s)
         finally:
-            # The process is not reaped yet, so the number of its group is still its own.
+            # The process is not reaped yet, so its group still has this number.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         stdout.seek(0)
@@ -327,7 +328,7 @@ def _start(
 
 
 def _remove(folder: str) -> None:
-    """Delete what a program left: folders without rights, or nested deeper than Python can go."""
+    """Delete what a program left: folders without permissions, or nested too deeply for Python."""
     remove = ["rm", "-rf", folder]
     if subprocess.run(remove, stderr=subprocess.DEVNULL, check=False).returncode:
         subprocess.run(["chmod", "-R", "u+rwx", folder], stderr=subprocess.DEVNULL, check=False)

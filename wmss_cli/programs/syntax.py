@@ -1,6 +1,6 @@
-"""Python's parser for code that nobody has read yet, and what each of its statements does to names.
+"""Python's parser for untrusted code, and the effects of each of its statements on names.
 
-A statement gives names to values, uses them and changes them, when it is run and when it is called.
+A statement sets names, uses them and changes their objects, when it runs and when it is called.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# CPython 3.11 counts the nesting of all threads' trees as one: now and then a SystemError.
+# CPython 3.11 adds up the nesting of all threads' trees, which sometimes is a SystemError.
 _ONE_AT_A_TIME = threading.RLock()
-# Python refuses 4,300, since reading a number takes time with the square of its length: 0.1 s here.
+# Python refuses 4,300, since reading a number takes quadratic time: 0.1 s for this length.
 _MOST_DIGITS = 100_000
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _CHAIN = (ast.Attribute, ast.Subscript, ast.Starred)
-# Methods that change their object, wherever in a statement they are called.
+# Methods that change their object, anywhere in a statement.
 _CHANGING = frozenset(
     [
         *("add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert"),
@@ -34,7 +34,7 @@ _CHANGING = frozenset(
         *("sort", "subtract", "update"),
     ]
 )
-# Functions that a statement calls for its output, to end, or to run tests: they prepare nothing.
+# Functions called for their output, to end, or to run tests: they prepare nothing.
 _SHOWING = frozenset(
     [
         *("print", "pprint", "display", "input", "read", "readline", "readlines", "write"),
@@ -47,7 +47,7 @@ _STREAMS = frozenset({"stdin", "stdout", "stderr", "argv"})
 
 @contextlib.contextmanager
 def long_integers() -> Iterator[None]:
-    """Have integers of up to 100,000 digits read and written; for one thread at a time."""
+    """Allow integers of up to 100,000 digits, for one thread at a time."""
     with _ONE_AT_A_TIME:
         before = sys.get_int_max_str_digits()
         sys.set_int_max_str_digits(_MOST_DIGITS)
@@ -58,18 +58,18 @@ def long_integers() -> Iterator[None]:
 
 
 def parse(code: str) -> ast.Module:
-    """Parse code; for all threads.
+    """Parse code, one thread at a time.
 
     Raises
     ------
     SyntaxError
-        It is no Python, or nested too deeply.
+        If it is not Python, or is nested too deeply.
     """
     return _read(lambda: ast.parse(code))
 
 
 def parses(code: str) -> bool:
-    """Say whether a text is a Python program, or the body of a function."""
+    """Return whether a text is a Python program, or the body of a function."""
     try:
         symbols(code)
     except SyntaxError:
@@ -78,12 +78,12 @@ def parses(code: str) -> bool:
 
 
 def symbols(code: str) -> symtable.SymbolTable:
-    """Return the names of each scope of a program, as Python's compiler resolves them.
+    """Return the names in each scope of a program, as Python's compiler resolves them.
 
     Raises
     ------
     SyntaxError
-        It is no Python, nested too deeply, or its names cannot be resolved.
+        If it is not Python, is nested too deeply, or its names cannot be resolved.
     """
     return _read(lambda: symtable.symtable(code, "solution.py", "exec"))
 
@@ -116,7 +116,7 @@ class Statement:
 
     @cached_property
     def defined(self) -> frozenset[str]:
-        """Names that it defines: what it binds, but the result of a call of the name itself."""
+        """Names that it defines: all that it binds, except to the result of a call of that name."""
         if not isinstance(self.node, ast.Assign | ast.AnnAssign):
             return self.bound
         calls = {n.func.id for n in self._calls if isinstance(n.func, ast.Name)}
@@ -124,29 +124,29 @@ class Statement:
 
     @cached_property
     def defined_inside(self) -> frozenset[str]:
-        """Functions, classes and modules that a block defines."""
+        """Functions, classes and modules that are defined in a block."""
         return frozenset(n.name for n in self._executed if isinstance(n, DEFINITIONS))
 
     @cached_property
     def imports(self) -> bool:
-        """Whether it imports anything when it is run."""
+        """Whether it imports anything when it runs."""
         return any(isinstance(node, _IMPORTS) for node in self._executed)
 
     @cached_property
     def returns(self) -> bool:
-        """Whether it returns outside of a function."""
+        """Whether it returns outside a function."""
         return any(isinstance(node, ast.Return) for node in self._executed)
 
     @cached_property
     def is_main_part(self) -> bool:
-        """Whether it asks if the program is run as a script."""
+        """Whether it tests if the program is run as a script."""
         return isinstance(self.node, ast.If) and any(
             isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(self.node.test)
         )
 
     @cached_property
     def reads_streams(self) -> bool:
-        """Whether it reads input or sets the streams, as the main part of a script does."""
+        """Whether it reads input or replaces the streams, like the main part of a script."""
         for node in self._executed:
             if isinstance(node, ast.Name) and node.id == "input":
                 return True
@@ -156,14 +156,14 @@ class Statement:
 
     @cached_property
     def started(self) -> frozenset[str]:
-        """Names in calls and decorators: of what runs when it is run, or may."""
+        """Names in calls and decorators: of everything that runs, or may run, when it runs."""
         run: list[ast.AST] = list(self._calls)
         run += getattr(self.node, "decorator_list", [])
         return frozenset(n.id for one in run for n in ast.walk(one) if isinstance(n, ast.Name))
 
     @cached_property
     def handled(self) -> frozenset[str]:
-        """Names that it refers to when it is run, but to store into or to call a method of."""
+        """Names that it refers to when it runs, except to store into them or call their methods."""
         owners = {id(n.value) for n in self._executed if isinstance(n, ast.Attribute)}
         for call in self._calls:
             if isinstance(call.func, ast.Name) and call.func.id in ("setattr", "delattr"):
@@ -174,7 +174,7 @@ class Statement:
 
     @cached_property
     def called(self) -> frozenset[str]:
-        """Functions whose call is a statement by itself, but those that show, end or test."""
+        """Functions called by statements of their own, except those that print, exit or test."""
         return frozenset(
             node.value.func.id
             for node in self._executed
@@ -186,10 +186,10 @@ class Statement:
 
     @cached_property
     def changed(self) -> frozenset[str]:
-        """Names whose objects it changes, or may change, when it is run."""
+        """Names whose objects it changes, or may change, when it runs."""
         changed = set(_changes(self._executed))
         if isinstance(self.node, DEFINITIONS):
-            # A decorator may register what it decorates, a class be found among the subclasses.
+            # A decorator may register its function, and a class may be found among subclasses.
             changed.update(
                 _root(d) for d in self.node.decorator_list if isinstance(_called(d), _CHAIN)
             )
@@ -202,7 +202,7 @@ class Statement:
 
     @cached_property
     def aliases(self) -> dict[str, set[str]]:
-        """Names that it gives to (parts of) objects, each with the names of these."""
+        """New names for objects or their parts, each with the names of these objects."""
         found: dict[str, set[str]] = {}
         for node in self._executed:
             match node:
@@ -220,7 +220,7 @@ class Statement:
 
     @cached_property
     def changed_when_called(self) -> frozenset[str]:
-        """Global names that the functions in it change when they are called."""
+        """Global names that its functions change when they are called."""
         declared = {
             n for node in ast.walk(self.node) if isinstance(node, ast.Global) for n in node.names
         }
@@ -240,12 +240,12 @@ class Statement:
 
 
 def split(code: str) -> Iterator[tuple[ast.stmt, str]]:
-    """Yield the statements at the top level, each with its source and its decorators."""
+    """Yield the top-level statements, each with its source, including decorators."""
     lines = [line.encode() for line in code.split("\n")]
     for node in parse(code).body:
         first, start = node.lineno, node.col_offset
         if isinstance(node, DEFINITIONS) and node.decorator_list:
-            # The sign @ stands before.
+            # The @ sign precedes the node.
             first, start = min(d.lineno for d in node.decorator_list), 0
         assert node.end_lineno is not None
         part = lines[first - 1 : node.end_lineno]
@@ -270,7 +270,7 @@ def global_names(table: symtable.SymbolTable) -> frozenset[str]:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes that run when a statement does, or that it hands on: no bodies of ``def``."""
+    """Yield the nodes that run with a statement, or that it passes on: no bodies of ``def``."""
     left = [node]
     while left:
         node = left.pop()
@@ -295,7 +295,7 @@ def _changes(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def _handed(call: ast.Call) -> Iterator[str]:
-    """Yield what a call that is a statement by itself may change: the owner and the arguments."""
+    """Yield what a call in a statement of its own may change: its owner and its arguments."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else _root(call.func)
     if name in _SHOWING:
         return
@@ -310,14 +310,14 @@ def _called(node: ast.expr) -> ast.expr:
 
 
 def _root(node: ast.expr) -> str:
-    """Return the name with which ``a.b[0].c()`` begins; empty for none."""
+    """Return the name at the beginning of ``a.b[0].c()``; empty if there is none."""
     while isinstance(node, (*_CHAIN, ast.Call)):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def says_nothing(node: ast.stmt) -> bool:
-    """Say whether a statement of a function stands only where something else should."""
+    """Return whether a statement in a function is only a placeholder."""
     match node:
         case ast.Pass() | ast.Expr(value=ast.Constant() | ast.Name()):
             return True

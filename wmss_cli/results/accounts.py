@@ -1,4 +1,4 @@
-"""The tables about how results came to be: cost, curriculum, difficulty, cut answers."""
+"""The tables behind the results: cost, curriculum, difficulty, cut answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wmss_cli.results.tables import NOTHING, Cell, Row, Table, decimal, percent,
 
 
 def costs(found: Findings) -> Table:
-    """Return what each arm costs to train, from the base model on."""
+    """Return what the training of each arm costs, starting from the base model."""
     counted = any(arm.cost and arm.cost.flops is not None for arm in found.arms)
     devices = {arm.cost.device for arm in found.arms if arm.cost}
     hours = "GPU-hours" if devices == {"cuda"} else "process-hours"
@@ -33,17 +33,17 @@ def costs(found: Findings) -> Table:
             )
     return Table(
         "cost",
-        "Cost of training one seed, from the base model on",
+        "Cost of training one seed, starting from the base model",
         "arm",
         ["steps", "tokens", *(["FLOPs"] if counted else []), hours],
         rows,
-        "All trainings on the way to an arm count; means over seeds. What arms share is run once. "
-        "Scoring and evaluation are not counted.",
+        "Sums over all trainings that lead to an arm; means over seeds. What several arms share is "
+        "run only once. Scoring and evaluation are not included.",
     )
 
 
 def curricula(found: Findings) -> Table:
-    """Return the shares of the curriculum's terms, and how even its draw is."""
+    """Return the shares of the curriculum's terms, and how evenly it draws samples."""
     rows = []
     for arm in found.arms:
         own = arm.curriculum
@@ -59,7 +59,7 @@ def curricula(found: Findings) -> Table:
         "arm",
         [*terms, "different samples", "effective size, %", "mean H(weak)", "mean H(strong)"],
         rows,
-        "Of the last iteration; means over seeds. The effective size is Kish's, of all samples: "
+        "Last iteration; means over seeds. The effective size is Kish's, in percent of all: "
         "100 % is an even draw. Entropies in nats per token.",
     )
 
@@ -87,7 +87,7 @@ def difficulty(found: Findings) -> Table:
 
 
 def cut(found: Findings) -> Table:
-    """Return how many answers reached the longest allowed, and how long answers are."""
+    """Return how many answers were cut at the limit, and the mean length of an answer."""
     rows = []
     for arm in found.arms:
         cells = []
@@ -106,12 +106,12 @@ def cut(found: Findings) -> Table:
         "arm",
         [task.title for task in found.tasks],
         rows,
-        "Of all seeds. Below: mean length of an answer.",
+        "Answers of all seeds. Below: the mean length of an answer.",
     )
 
 
 def several_answers(found: Findings) -> Table:
-    """Return pass@k and maj@k where there are several answers to each problem."""
+    """Return pass@k and maj@k if there are several answers to each problem."""
     rows = []
     for arm in found.arms:
         for task in found.tasks:
@@ -136,13 +136,13 @@ def differences(options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
     Parameters
     ----------
     options : mapping
-        By arm and key.
+        The options of each arm, by arm and key.
 
     Returns
     -------
     dict
-        By key and arm; a dash where an arm has no such option. An arm that was not trained
-        differs from no other one in how it was.
+        The values by key and arm; a dash where an arm has no such option. An arm that was not
+        trained has no training options, and does not count as different in them.
     """
     keys = dict.fromkeys(key for found in options.values() for key in found)
     trained = [found for found in options.values() if "training" in found]

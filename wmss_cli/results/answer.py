@@ -20,7 +20,7 @@ def answer(found: Findings) -> list[str]:
 
 
 def missing_line(found: Findings) -> str:
-    """Say in one line what has no result yet; empty where everything has one."""
+    """Say in one line which steps have no result yet; empty if all have one."""
     if not found.missing:
         return ""
     counts = {
@@ -36,10 +36,10 @@ def missing_line(found: Findings) -> str:
 
 def _answers(found: Findings) -> Iterator[str]:
     if not any(arm.tasks for arm in found.arms):
-        yield "No arm is evaluated yet."
+        yield "No arm has been evaluated yet."
         return
     if found.reference is None:
-        yield "No arm is named to compare with, so differences are not judged (compare_with)."
+        yield "No arm to compare with is named (compare_with), so differences are not judged."
         return
     for model in found.models:
         told = f"{model}: " if model else ""
@@ -61,8 +61,8 @@ def _answers(found: Findings) -> Iterator[str]:
             yield told + _no_difference(rest, bool(real), bool(left_out), found)
         if left_out:
             yield (
-                f"{told}Not compared with {found.reference}: {', '.join(left_out)}, without a seed "
-                "in common with it, or without all benchmarks."
+                f"{told}Not compared with {found.reference}: {', '.join(left_out)} (no seed in "
+                "common with it, or not all benchmarks)."
             )
 
 
@@ -87,7 +87,7 @@ def _no_difference(rest: Sequence[ArmResult], others: bool, left_out: bool, foun
     if percent(most) != sizes:
         sizes += f" to {percent(most)}"
     names = ", ".join(arm.arm for arm in rest)
-    # "No arm" is said only of all of them.
+    # "No arm" is said only if it is true of all arms.
     if left_out and len(rest) > 1:
         who = f"None of {names} differs from {found.reference} by more than noise"
     elif len(rest) == 1 and (others or left_out):
@@ -107,17 +107,17 @@ def _limits(found: Findings) -> Iterator[str]:
     if single and len(single) == len(gaps):
         yield (
             "There is one seed: intervals and tests cover the problems, "
-            "not what another seed would give."
+            "but not the variation between seeds."
         )
     elif single:
         names = [arm.arm for arm in found.arms if arm.gap and not arm.gap.covers_seeds]
-        yield f"Seeds are not covered for {', '.join(names)}: each has one in common with it."
+        yield f"Seeds are not covered for {', '.join(names)}: each shares only one seed with it."
     partial = [arm.key for arm in found.arms if 0 < len(arm.seeds) < arm.planned]
     none = [arm.key for arm in found.arms if not arm.seeds]
     if partial:
-        yield f"Not all seeds are evaluated yet of {', '.join(partial)}."
+        yield f"Not all seeds have been evaluated yet for {', '.join(partial)}."
     if none and len(none) < len(found.arms):
-        yield f"No result yet of {', '.join(none)}."
+        yield f"No result yet for {', '.join(none)}."
 
 
 def _p(p: float) -> str:

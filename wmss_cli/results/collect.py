@@ -1,4 +1,4 @@
-"""From the artifacts of a study to everything that its report shows."""
+"""Turn the artifacts of a study into everything that its report shows."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ def collect(
     commands: Sequence[str] = (),
     most_examples: int = MOST,
 ) -> Findings:
-    """Read what there is of a study.
+    """Read what exists of a study.
 
     Parameters
     ----------
     sources : Sources
         The study and its artifacts.
     tasks : sequence of Task
-        What is known of benchmarks; one that is not among them is named by itself.
+        What is known about the benchmarks. A benchmark that is not among them goes by its name.
     commands : sequence of str
-        What repeats the study.
+        The commands that repeat the study.
     most_examples : int
-        Problems of each task whose answers are shown, at most.
+        Largest number of problems per task whose answers are shown.
 
     Raises
     ------
     ConfigError
-        If two evaluations have other problems in one task.
+        If two evaluations have different problems in one task.
     """
     study = sources.study
     labels = [label for run in study.runs for label in (run.evaluation, *run.earlier.values())]
@@ -120,7 +120,7 @@ class _Reader:
         }
 
     def arm(self, scored: Scored) -> ArmResult:
-        """Read everything about an arm but how it compares."""
+        """Read everything about an arm except how it compares."""
         sources, runs = self.sources, scored.planned
         complete = bool(scored.scores) and len(scored.scores) == len(self.tasks)
         chains = [
@@ -152,7 +152,7 @@ class _Reader:
         )
 
     def _kinds(self, scores: Scores) -> dict[str, Interval]:
-        """Return the means over mathematics and over code, where there are both."""
+        """Return the means over mathematics and over code, if the study has both."""
         by_kind: dict[str, list[str]] = {}
         for task in self.tasks:
             by_kind.setdefault(task.kind, []).append(task.name)
@@ -195,7 +195,7 @@ class _Reader:
         return found
 
     def _options(self, runs: Sequence[StudyRun]) -> dict[str, str]:
-        """Return how the first finished run was evaluated and trained, by dotted keys."""
+        """Return the evaluation and training options of the first finished run, by dotted keys."""
         options: dict[str, str] = {}
         for run in runs:
             evaluation = self.sources.manifest(run.evaluation)
@@ -265,7 +265,7 @@ def _curation(sources: Sources) -> Curation | None:
 
 
 def _first_phases(sources: Sources) -> list[Curve]:
-    """Return the curves of trainings that are no arm's last one; equal but for the seed as one."""
+    """Return the mean curve of each training, over its seeds, but not of the arms' last ones."""
     own = {run.trainings[-1] for run in sources.study.runs if run.trainings}
     labels = [label for run in sources.study.runs for label in run.trainings if label not in own]
     groups: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Is one model better than another, or one arm? Evaluations of the same problems, in pairs."""
+"""Is one model, or one arm, better than another? Compares evaluations of the same problems."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEAN = "mean over tasks"
 SIGNIFICANT = 0.05
 
 Shares = dict[str, dict[str, float]]
-"""By task and problem: the share of right answers."""
+"""The share of right answers, by task and problem."""
 
 
 A = TypeVar("A", float, Estimate)
@@ -34,14 +34,14 @@ class Comparison(Generic[A, D]):
     Attributes
     ----------
     task : str
-        Its name; :data:`ALL`, or of arms :data:`MEAN`, where each task counts as one.
+        Its name; :data:`ALL`; or, for arms, :data:`MEAN`, where each task has the same weight.
     first, second : float or Estimate
-        Accuracies (mean@n); of arms with an interval.
+        Accuracies (mean@n); for arms with an interval.
     difference : Difference or SeedDifference
-        Of the second to the first; of arms paired by problem and seed.
+        Second minus first; for arms paired by problem and seed.
     p : float
-        Of the difference; corrected by Holm's method for the number of tasks, but for
-        :data:`ALL` and :data:`MEAN`, each of which is one question of its own.
+        p value of the difference, corrected by Holm's method for the number of tasks. For
+        :data:`ALL` and :data:`MEAN` it is not corrected, since each is a question of its own.
     """
 
     task: str
@@ -52,7 +52,7 @@ class Comparison(Generic[A, D]):
 
     @property
     def is_significant(self) -> bool:
-        """Whether it is more than noise, at the level of 5 %."""
+        """Whether the difference is more than noise, at the 5 % level."""
         return self.p < SIGNIFICANT
 
 
@@ -66,13 +66,13 @@ def read_shares(folder: Path) -> Shares:
     Raises
     ------
     ConfigError
-        If the folder holds none.
+        If the folder contains no graded answers.
     """
     table = read_parquet(folder / "generations.parquet", GENERATION)
     verdicts: dict[str, dict[str, list[bool]]] = {}
     names = ("task", "id", "reference_answer", "correct")
     for task, id_, reference, correct in zip(*(table[n].to_pylist() for n in names), strict=True):
-        # The same id with another answer is another problem.
+        # The same id with a different answer is a different problem.
         problem = f"{id_} ({hashlib.sha256(reference.encode()).hexdigest()[:8]})"
         verdicts.setdefault(task, {}).setdefault(problem, []).append(correct)
     return {
@@ -87,7 +87,7 @@ def compare(first: Shares, second: Shares) -> list[ModelComparison]:
     Raises
     ------
     ConfigError
-        If they have no task in common, or other problems in one that they have.
+        If they have no task in common, or different problems in one that they share.
     """
     shared = [task for task in first if task in second]
     if not shared:
@@ -98,7 +98,7 @@ def compare(first: Shares, second: Shares) -> list[ModelComparison]:
         alone = first[task].keys() ^ second[task].keys()
         if alone:
             raise ConfigError(
-                f"task {task}: {len(alone)} problems stand on one side only (first: "
+                f"task {task}: {len(alone)} problems are on one side only (first: "
                 f"{min(alone)}); evaluate both models on the same rows, with the same eval.limit"
             )
     found = [_paired(task, first[task], second[task]) for task in shared]
@@ -115,13 +115,13 @@ def compare(first: Shares, second: Shares) -> list[ModelComparison]:
 def compare_seeds(
     first: Mapping[str, Shares], second: Mapping[str, Shares]
 ) -> list[SeedComparison]:
-    """Compare two arms by task, and over tasks where there are several.
+    """Compare two arms by task, and over tasks if there are several.
 
     Parameters
     ----------
     first, second : mapping
-        By name of the evaluation, which errors give: the seeds of an arm, the same on both sides
-        and in the same order. One side may have a single one, which no seed decides.
+        By name of the evaluation, which errors quote: the seeds of an arm, the same on both sides
+        and in the same order. A model that depends on no seed may be alone on its side.
 
     Raises
     ------

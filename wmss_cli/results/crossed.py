@@ -1,25 +1,27 @@
-"""What several seeds on the same problems say of an arm, and of the difference of two.
+"""What several seeds on the same problems say about an arm, and about the difference of two.
 
-Every seed answers every problem: the two are crossed, and a mean is uncertain for both. Over
-tasks, a seed is the same training on all of them, and problems are nested in tasks.
+Every seed answers every problem: the two factors are crossed, and both make a mean uncertain. A
+seed is the same training on all tasks; problems are nested in tasks.
 
-The model of a score is y = mean + seed + problem + residual, and the value of interest weights
-each task equally. With w = 1/tasks, the variance of the mean is estimated from three quantities
+The model of a score is y = mean + seed + problem + residual, and the quantity of interest weights
+all tasks equally. With w = 1/tasks, the variance of the mean is estimated from three quantities
 (Cornfield and Tukey's mean squares, divided by the number of scores):
 
-- T_s, the variance of the seeds' own means, divided by the number of seeds: it expects the
-  seeds' part and the residual's;
-- T_p = sum of w² MS_problem / (seeds · problems) over tasks: the problems' part and the residual's;
-- T_e = sum of w² MS_residual / (seeds · problems): the residual's part, which both hold.
+- T_s, the variance of the seeds' own means, divided by the number of seeds: its expectation is
+  the seeds' component plus the residual's;
+- T_p = sum of w² MS_problem / (seeds · problems) over tasks: the problems' component plus the
+  residual's;
+- T_e = sum of w² MS_residual / (seeds · problems): the residual's component, which both contain.
 
-So T_p + T_s - T_e is unbiased, but a t quantile with Satterthwaite's degrees of freedom for it
-covers as little as 87 % with two seeds, as the seeds' part rests on one degree of freedom. Half the
-width of the interval is here the root of t²(df of T_p) · T_p + t²(seeds - 1) · T_s, each variance
-with its own t quantile, of which Banerjee showed that it holds its level. That counts the residual
-twice and is too wide where seeds do not differ, so T_s is left out where it is below k · T_e, a
-preliminary test as of Bozivich, Bancroft and Hartley. The values of k, see :func:`_kept_above`,
-and of what T_p is then multiplied by, see :func:`agreeing`, are such that intervals cover 94 to
-98 % whatever the three parts are (docs/statistics.md).
+So T_p + T_s - T_e is unbiased. But with two seeds a t quantile with Satterthwaite's degrees of
+freedom for it covers as little as 87 %, since the seeds' component has a single degree of freedom.
+Here the half-width of the interval is the square root of
+t²(df of T_p) · T_p + t²(seeds - 1) · T_s: each variance has its own t quantile, and Banerjee showed
+that such an interval keeps its level. This counts the residual twice and is too wide if seeds do
+not differ, so T_s is left out if it is below k · T_e: a preliminary test in the manner of Bozivich,
+Bancroft and Hartley. The values of k (see :func:`_kept_above`) and the factor that T_p is then
+multiplied by (see :func:`agreeing`) are chosen such that intervals cover 94 to 98 %, whatever the
+three components are (docs/statistics.md).
 
 References
 ----------
@@ -47,7 +49,7 @@ from scipy.special import ndtri, stdtr, stdtrit
 from wmss_cli.results.statistics import paired_difference, wilson_interval
 
 LEVEL = 0.05
-"""One less the confidence of every interval."""
+"""One minus the confidence of every interval."""
 
 
 Floats = NDArray[np.float64]
@@ -60,18 +62,18 @@ class Estimate:
     Attributes
     ----------
     mean : float
-        Over tasks, of the mean over seeds and problems.
+        Mean over tasks of the mean over seeds and problems.
     low, high : float
         Its 95 % interval.
     standard_error : float
-        The part of the problems and that of the seeds together.
+        Due to problems and seeds together.
     df : float
-        Degrees of freedom of the t quantile that the interval takes: between those of seeds and
-        those of problems, nearer to the part that is larger.
+        Degrees of freedom of the t quantile of the interval: between those of the seeds and those
+        of the problems, nearer to those of the larger component.
     problems, seeds : int
-        How many there are.
+        Their numbers.
     covers_seeds : bool
-        Whether the interval is also about other seeds: False where there is only one.
+        Whether the interval also covers other seeds: False if there is only one.
     """
 
     mean: float
@@ -86,16 +88,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class SeedDifference:
-    """The difference of two arms, paired by problem and by seed: the second less the first.
+    """The difference of two arms, paired by problem and by seed: the second minus the first.
 
     Attributes
     ----------
     mean, low, high, standard_error, df, problems, seeds, covers_seeds
         As in :class:`Estimate`.
     p : float
-        Probability of a difference at least as large where both arms are equally good.
+        Probability of a difference at least as large if both arms are equally good.
     seeds_won, seeds_lost : int
-        Seeds with which the second arm is the better one, and the worse one.
+        Number of seeds with which the second arm is better, and worse.
     """
 
     mean: float
@@ -113,18 +115,18 @@ class SeedDifference:
 
 @dataclass(frozen=True)
 class Parts:
-    """The variance of a mean over tasks, in parts. Arrays are ``[...]``: one entry a study.
+    """The components of the variance of a mean over tasks. Arrays are ``[...]``, one entry a study.
 
     Attributes
     ----------
     problems, seeds, residual : ndarray
-        T_p, T_s and T_e of the module's text; with one seed the last two are zero.
+        T_p, T_s and T_e as defined above; with one seed the last two are zero.
     problems_df : ndarray
-        Degrees of freedom of T_p: Satterthwaite's for the sum over tasks.
+        Degrees of freedom of T_p: Satterthwaite's, for the sum over tasks.
     count : int
-        Seeds.
+        Number of seeds.
     agreeing : float
-        By what T_p is multiplied where T_s is left out: see :func:`agreeing`.
+        Factor of T_p if T_s is left out: see :func:`agreeing`.
     """
 
     problems: Floats
@@ -135,12 +137,12 @@ class Parts:
     agreeing: float
 
     def variance(self) -> Floats:
-        """Return the variance of the mean that the interval of 95 % takes: ``[...]``."""
+        """Return the variance of the mean that the 95 % interval is based on: ``[...]``."""
         of_problems, of_seeds = self._counted(LEVEL)
         return of_problems + of_seeds
 
     def half_width(self, level: float = LEVEL) -> Floats:
-        """Return half the width of the interval of confidence 1 - `level`: ``[...]``."""
+        """Return the half-width of the interval with confidence 1 - `level`: ``[...]``."""
         of_problems, of_seeds = self._counted(level)
         squared = stdtrit(self.problems_df, level / 2.0) ** 2 * of_problems
         if self.count > 1:
@@ -152,26 +154,26 @@ class Parts:
         if self.count == 1:
             return self.problems, self.seeds
         keeps = self.seeds > _kept_above(self.count, level) * self.residual
-        # Few seeds that agree far better than chance lets them say that T_p is too large, too.
+        # A few seeds that agree far better than chance allows show that T_p, too, is too large.
         alone = self.agreeing * self.problems
         return np.where(keeps, self.problems, alone), np.where(keeps, self.seeds, 0.0)
 
 
 def parts(scores: Mapping[str, Floats], differences: bool = False) -> Parts:
-    """Return the variance of the mean of scores in parts.
+    """Return the components of the variance of the mean of scores.
 
-    T_p is raised by one part in as many as there are problems that decide it (Kish's effective
-    number): t is too sure of few. For differences with one answer to each problem this adds one
-    to the number of problems that tell two arms apart, as Agresti and Min do; with several seeds
-    a quarter of it is enough.
+    T_p is multiplied by 1 + 1 / n, with n the number of problems that decide it (Kish's effective
+    number): with few of them t is too certain. For differences with one answer to each problem this
+    adds one to the number of problems on which two arms differ, as Agresti and Min do; with several
+    seeds a quarter of it is enough.
 
     Parameters
     ----------
     scores : mapping
-        By task: ``[..., seeds, problems]``: shares of right answers, or differences of them. The
-        variance of a task with a single problem is the largest that is possible.
+        ``[..., seeds, problems]`` by task: shares of right answers, or differences of them. A task
+        with a single problem has the largest possible variance.
     differences : bool
-        Which of the two they are.
+        Whether the scores are differences.
 
     References
     ----------
@@ -216,17 +218,17 @@ def parts(scores: Mapping[str, Floats], differences: bool = False) -> Parts:
 
 
 def agreeing(seeds: int, differences: bool) -> float:
-    """Return by what T_p is multiplied where seeds agree better than chance, by simulation."""
+    """Return the factor of T_p if seeds agree better than chance; found by simulation."""
     return {2: 0.8}.get(seeds, 1.0) if differences else {2: 0.6, 3: 0.8}.get(seeds, 1.0)
 
 
 def raised_by(seeds: int) -> float:
-    """Return how much of the correction for few problems :func:`parts` makes, by simulation."""
+    """Return which part of its correction for few problems :func:`parts` makes; by simulation."""
     return 0.25 if seeds > 1 else 1.0
 
 
 def _one_in_deciding(scores: Mapping[str, Floats]) -> Floats:
-    """Return one divided by the effective number of problems with a score, or zero: ``[...]``."""
+    """Return one divided by the effective number of problems with a score > 0, or 0: ``[...]``."""
     squares, fourths = np.zeros(1), np.zeros(1)
     for values in scores.values():
         own = (values.mean(axis=-2) / values.shape[-1]) ** 2
@@ -237,20 +239,20 @@ def _one_in_deciding(scores: Mapping[str, Floats]) -> Floats:
 def estimate(scores: Mapping[str, Floats]) -> Estimate:
     """Return the accuracy of an arm with an interval that covers problems and seeds.
 
-    The interval is Wilson's, with the number of independent answers that have the variance found
-    (Kish's effective sample size) and t in place of the normal quantile, so it stays within 0 and
-    1 and has a width where all answers are right. With one seed and one answer to each problem of
-    one task it is Wilson's own.
+    The interval is Wilson's, with the number of independent answers that would have the observed
+    variance (Kish's effective sample size) and with t instead of the normal quantile. So it stays
+    within 0 and 1, and has a width even if all answers are right. With one seed and one answer to
+    each problem of one task it is exactly Wilson's.
 
     Parameters
     ----------
     scores : mapping
-        By task: ``[seeds, problems]``, shares of right answers; seeds in the same order.
+        ``[seeds, problems]`` by task: shares of right answers; seeds in the same order.
 
     Raises
     ------
     ValueError
-        If there is no score, or tasks have different numbers of seeds.
+        If there are no scores, or tasks have different numbers of seeds.
 
     References
     ----------
@@ -276,7 +278,7 @@ def score_interval(
 ) -> tuple[Floats, Floats]:
     """Return Wilson's interval for means with variances, as :func:`estimate` uses it: ``[...]``."""
     binomial = mean * (1.0 - mean)
-    # All right or all wrong: as many answers as problems, since answers of seeds may be the same.
+    # All right or all wrong: one answer per problem counts, since seeds may answer the same.
     fewest = 1.0 / sum(1.0 / values.shape[-1] for values in scores.values()) * len(scores) ** 2
     variance = found.variance()
     certain = (variance <= 0.0) | (binomial <= 0.0)
@@ -285,7 +287,7 @@ def score_interval(
     t = np.where(certain, normal, found.half_width(level) / np.sqrt(np.where(certain, 1, variance)))
     centre = (mean + t**2 / (2.0 * n)) / (1.0 + t**2 / n)
     half = t / (1.0 + t**2 / n) * np.sqrt(binomial / n + t**2 / (4.0 * n**2))
-    # At 0 and 1 the two are equal but for rounding.
+    # At 0 and 1 the two are equal except for rounding.
     low = np.where(mean <= 0.0, 0.0, np.maximum(centre - half, 0.0))
     high = np.where(mean >= 1.0, 1.0, np.minimum(centre + half, 1.0))
     return low, high
@@ -295,19 +297,19 @@ def difference(first: Mapping[str, Floats], second: Mapping[str, Floats]) -> See
     """Compare two arms by problem and by seed.
 
     With one seed on both sides and one task it is
-    :func:`wmss_cli.results.statistics.paired_difference`, which says nothing of other seeds.
+    :func:`wmss_cli.results.statistics.paired_difference`, which says nothing about other seeds.
 
     Parameters
     ----------
     first, second : mapping
-        By task: ``[seeds, problems]``, shares of right answers to the same problems with the same
+        ``[seeds, problems]`` by task: shares of right answers to the same problems with the same
         seeds, in the same order. One side may have a single row, which is then compared with each
-        row of the other: the base model, which no seed decides.
+        row of the other: the base model, which depends on no seed.
 
     Raises
     ------
     ValueError
-        If tasks, problems or seeds do not correspond.
+        If tasks, problems or seeds do not match.
     """
     if first.keys() != second.keys():
         raise ValueError(f"tasks {', '.join(first)} and {', '.join(second)} are not the same")
@@ -331,11 +333,11 @@ def difference(first: Mapping[str, Floats], second: Mapping[str, Floats]) -> See
 
 
 def _kept_above(seeds: int, level: float) -> float:
-    """Return k of the module's text: 0.15 with two seeds, 0.75 with three, else 1, at 5 %.
+    """Return k as used above: 0.15 with two seeds, 0.75 with three, else 1, at 5 %.
 
-    It falls with the level, so that seeds which do differ are overlooked by chance as much less
-    often: the chance is proportional to k to the power of (seeds - 1) / 2, by chi-square's density
-    at zero. Corrected p values rest on this.
+    It falls with the level, so that seeds that do differ are missed by chance proportionally less
+    often: by the density of chi-square at zero, that chance is proportional to k to the power of
+    (seeds - 1) / 2. Corrected p values depend on this.
     """
     usual = {2: 0.15, 3: 0.75}.get(seeds, 1.0)
     return min(1.0, usual * float((level / LEVEL) ** (2.0 / (seeds - 1))))
@@ -375,7 +377,7 @@ def _ratio(above: Floats, below: Floats, otherwise: float) -> Floats:
 
 
 def _p(mean: float, found: Parts) -> float:
-    """Return the level at which the interval just ends at zero."""
+    """Return the level at which the end of the interval is exactly zero."""
     low, high = 0.0, 1.0
     for _ in range(60):
         level = (low + high) / 2.0
@@ -384,7 +386,7 @@ def _p(mean: float, found: Parts) -> float:
 
 
 def _df(found: Parts) -> float:
-    """Return the degrees of freedom whose t quantile the interval takes."""
+    """Return the degrees of freedom of the interval's t quantile."""
     of_problems, of_seeds = float(found.problems_df), found.count - 1.0
     if found.count == 1 or not float(found.variance()):
         return of_problems

@@ -1,4 +1,4 @@
-"""Curves along training, of several seeds: losses, smoothed and thinned, and logits."""
+"""Curves along training, over several seeds: losses (smoothed and thinned), and logits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POINTS = 120
 
 
 def curve_of(name: str, files: Sequence[Path]) -> Curve | None:
-    """Return the mean curve of some trainings; of those as long as the first where they differ."""
+    """Return the mean curve of some trainings; if lengths differ, of those as long as the first."""
     seeds = _alike(files)
     if not seeds:
         return None
@@ -40,7 +40,7 @@ def curve_of(name: str, files: Sequence[Path]) -> Curve | None:
 
 
 def logit_curve_of(files: Sequence[Path]) -> LogitCurve | None:
-    """Return the mean statistics of logits along some trainings, which have a row now and then."""
+    """Return the mean statistics of logits along some trainings, which record them now and then."""
     seeds = _alike(files)
     if not seeds:
         return None
@@ -56,13 +56,13 @@ def logit_curve_of(files: Sequence[Path]) -> LogitCurve | None:
 
 
 def _alike(files: Sequence[Path]) -> list[list[dict[str, Any]]]:
-    """Return the rows of the files that have as many as the first one."""
+    """Return the rows of all files with as many rows as the first one."""
     seeds = [rows for rows in map(read_json_lines, files) if rows]
     return [rows for rows in seeds if len(rows) == len(seeds[0])]
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """Centred mean over a twentieth of the steps, so that it neither lags nor hides a short run."""
+    """Return the centred mean over 1/20 of the steps, which neither lags nor hides a short run."""
     half = len(values) // 40
     windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
     return [sum(window) / len(window) for window in windows]

@@ -1,4 +1,4 @@
-"""Evaluations that are there: how their model was made, and which belong together by seed."""
+"""Existing evaluations: how their models were made, and which belong together by seed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from wmss_cli.core.manifest import MANIFEST, Manifest, read_manifest
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model on some tasks.
+    """The evaluation of one model on some tasks.
 
     Attributes
     ----------
     name : str
-        Of the arm.
+        The name of the arm.
     folder : Path
-        Written by eval or grade.
+        The folder that eval or grade wrote.
     manifest : Manifest
-        Of that artifact.
+        The manifest of that artifact.
     """
 
     name: str
@@ -32,8 +32,8 @@ class Evaluation:
     def seed(self) -> int | None:
         """Return the seed of the training; None if unknown, or if nothing was trained.
 
-        What has no seed of its own, such as an extrapolation of weights, has that of the training
-        before it.
+        A model without a seed of its own, such as an extrapolation of weights, has the seed of the
+        training before it.
         """
         folder = self.training
         while folder is not None and (folder / MANIFEST).is_file():
@@ -48,12 +48,12 @@ class Evaluation:
     def training(self) -> Path | None:
         """Return the artifact of the model's training; None if it is gone, or there was none."""
         model = self._answered().inputs.get("model")
-        # A trained model is a folder inside the artifact of its training.
+        # A trained model is a folder inside its training's artifact.
         folder = None if model is None else Path(model.path).parent
         return folder if folder is not None and (folder / MANIFEST).is_file() else None
 
     def _answered(self) -> Manifest:
-        """Return the manifest of what generated the answers; its own where that is gone."""
+        """Return the manifest of what generated the answers; its own manifest if that is gone."""
         found = self.manifest
         while found.stage == "grade":
             folder = Path(found.inputs["answers"].path)
@@ -82,13 +82,13 @@ def paired_by_seed(
 ) -> tuple[list[Evaluation], list[Evaluation]]:
     """Return the evaluations of two arms with the seeds in the same order.
 
-    Where all trainings are there, their manifests say which seeds belong together; else the
-    order does. A single evaluation belongs to all of the other side where nothing was trained.
+    If all trainings exist, their manifests say which seeds belong together; otherwise the order
+    does. A single evaluation of an untrained model is compared with all of the other side.
 
     Raises
     ------
     ConfigError
-        If a side has a seed twice, or one that the other side has not.
+        If a side has a seed twice, or one that the other side lacks.
     """
     sides = [list(first), list(second)]
     for side in sides:
@@ -102,13 +102,13 @@ def paired_by_seed(
             if seed is not None and seed in own[:at]:
                 earlier = side[own.index(seed)].folder
                 raise ConfigError(
-                    f"{earlier} and {side[at].folder}: both are of seed {seed}; give each seed once"
+                    f"{earlier} and {side[at].folder}: both have seed {seed}; give each seed once"
                 )
     for side, own, others in zip(sides, seeds, sides[::-1], strict=True):
         if len(side) == 1 < len(others) and own[0] is not None:
             raise ConfigError(
-                f"{side[0].folder}: one training, of seed {own[0]}, against {len(others)} of the "
-                "other side; give the same seeds of both"
+                f"{side[0].folder}: one training, with seed {own[0]}, against {len(others)} on the "
+                "other side; give the same seeds on both sides"
             )
     if any(seed is None for own in seeds for seed in own):
         return sides[0], sides[1]
@@ -116,7 +116,7 @@ def paired_by_seed(
         texts = [", ".join(str(seed) for seed in own) for own in seeds]
         raise ConfigError(
             f"seeds {texts[0]} on one side and {texts[1]} on the other; they are paired by seed, "
-            "so give the same of both"
+            "so give the same seeds on both sides"
         )
     order = [seeds[1].index(seed) for seed in seeds[0]]
     return sides[0], [sides[1][place] for place in order]

@@ -1,4 +1,4 @@
-"""Answers to browse: a bounded choice of problems, with what each arm wrote, cut to fit a page."""
+"""Answers to browse: some problems with what each arm wrote, cut to fit a page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from wmss_cli.results.findings import Answer, Problem
 from wmss_cli.results.grades import GENERATIONS_FILE, Grades, problem_key
 
 BUDGET_BYTES = 1_500_000
-"""Most that texts may take on the page, escaped and encoded."""
+"""Most bytes that texts may take on the page, escaped and encoded."""
 
 MOST = 20
-"""Most problems of a task."""
+"""Largest number of problems per task."""
 
 _FEWEST = 2
 _WANTED_BYTES = 1_100
@@ -34,13 +34,13 @@ class Asked:
     Attributes
     ----------
     arm : int
-        Place of the arm among the findings' arms.
+        Index of the arm in the findings.
     seed : int or None
-        Of the run.
+        The seed of the run.
     folder : Path
-        Of the evaluation.
+        The folder of the evaluation.
     grades : mapping
-        By task.
+        The grades, by task.
     """
 
     arm: int
@@ -52,16 +52,16 @@ class Asked:
 def choose(
     problems: Mapping[str, Sequence[str]], asked: Sequence[Asked], most: int = MOST
 ) -> dict[str, list[str]]:
-    """Choose the problems to show of each task: first half those on which arms disagree.
+    """Choose the problems to show for each task: up to half are problems on which arms disagree.
 
     Parameters
     ----------
     problems : mapping
-        Keys by task.
+        The keys of the problems, by task.
     asked : sequence of Asked
         One evaluation for each arm.
     most : int
-        Of each task; fewer where there are many arms and tasks.
+        Largest number per task; smaller if there are many arms and tasks.
     """
     answers = max(1, sum(len(problems) for _ in asked))
     fitting = max(_FEWEST, BUDGET_BYTES // (answers * _WANTED_BYTES))
@@ -116,9 +116,9 @@ def shorten(text: str, most: int) -> tuple[str, int]:
     Returns
     -------
     text : str
-        Its beginning and its end, where an answer usually is, with a mark between them.
+        The beginning and the end, where an answer usually is, with a mark between them.
     hidden : int
-        Characters that are left out.
+        Number of characters that are left out.
     """
     if _size(text) <= most:
         return text, 0
@@ -145,7 +145,7 @@ def _answer(one: Asked, row: Mapping[str, Any], limit: int) -> Answer:
 def _rows_of(
     folder: Path, chosen: Mapping[str, Sequence[str]]
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Read the first answer to each chosen problem, a batch of texts in memory at a time."""
+    """Read the first answer to each chosen problem, with one batch of texts in memory at a time."""
     wanted = {(task, key) for task, keys in chosen.items() for key in keys}
     found: dict[tuple[str, str], dict[str, Any]] = {}
     file = pq.ParquetFile(folder / GENERATIONS_FILE, pre_buffer=False)
@@ -159,7 +159,7 @@ def _rows_of(
 
 
 def _spread(keys: Sequence[str], number: int) -> list[str]:
-    """Return that many of them, evenly spaced."""
+    """Return `most` of the keys, evenly spaced."""
     if len(keys) <= number:
         return list(keys)
     return [keys[i * len(keys) // number] for i in range(number)]
@@ -170,7 +170,7 @@ def _size(text: str) -> int:
 
 
 def _fitting(text: str, most: int) -> int:
-    """Return how many characters take at most so many bytes."""
+    """Return how many characters take at most this many bytes."""
     low, high = 0, min(len(text), most)
     while low < high:
         middle = (low + high + 1) // 2
@@ -179,7 +179,7 @@ def _fitting(text: str, most: int) -> int:
 
 
 def _level(sizes: Sequence[int], room: int) -> int:
-    """Return the largest limit at which the sizes, each cut to it, fit into the room."""
+    """Return the largest limit at which all sizes, each cut to it, fit into the room."""
     left = sorted(sizes)
     while left and left[0] * len(left) <= room:
         room -= left.pop(0)

@@ -1,4 +1,4 @@
-"""What a report says, as data: everything that the page shows, and what ``results.json`` holds."""
+"""What a report says, as data: all that the page shows and ``results.json`` contains."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Interval(_Part):
 
 
 class Gap(_Part):
-    """An arm less the reference, paired by problem and seed; shares of 1."""
+    """An arm minus the reference, paired by problem and seed; shares of 1."""
 
     mean: float
     low: float
@@ -59,32 +59,32 @@ class Score(_Part):
     by_seed: list[float]
     problems: int
     samples: int
-    """Answers to each problem."""
+    """Number of answers to each problem."""
     pass_at_k: dict[str, float] = {}
     majority_at_k: dict[str, float] = {}
     answers: int
-    """Over all seeds."""
+    """Number of answers over all seeds."""
     cut: int
-    """Answers that reached the longest allowed, of all seeds."""
+    """Number of answers that were cut at the limit, over all seeds."""
     mean_tokens: float
     gap: Gap | None = None
 
 
 class Cost(_Part):
-    """What one seed of an arm takes to train, from M0 on: the mean over the seeds."""
+    """The cost of training one seed of an arm, starting from M0: the mean over the seeds."""
 
     steps: float
     tokens: float
     flops: float | None
-    """None where a training did not count them."""
+    """None if a training did not count them."""
     device_hours: float
-    """Seconds of all trainings times their processes."""
+    """Duration of all trainings times their number of processes."""
     device: str
     """`cuda`, `cpu`, or both."""
 
 
 class Curve(_Part):
-    """Training by step, smoothed and thinned; the mean over the seeds."""
+    """Losses by training step, smoothed and thinned; the mean over the seeds."""
 
     name: str
     seeds: int
@@ -102,7 +102,7 @@ class LogitCurve(_Part):
 
 
 class Bin(_Part):
-    """Loss of some samples."""
+    """Mean loss of a group of samples."""
 
     name: str
     samples: int
@@ -111,15 +111,15 @@ class Bin(_Part):
 
 
 class Curriculum(_Part):
-    """Of the last iteration; the mean over the seeds."""
+    """The curriculum of the last iteration; the mean over the seeds."""
 
     alpha: float
     beta: float
     gamma: float
-    """The three terms' shares of the weights."""
+    """The shares of the three terms in the weights."""
     samples: int
     unique: float
-    """Different samples in the active set."""
+    """Number of different samples in the active set."""
     effective: float
     """Effective sample size of the weights."""
     entropy_weak: float
@@ -134,19 +134,19 @@ class ArmResult(_Part):
     model: str
     arm: str
     seeds: list[int | None]
-    """Seeds with an evaluation."""
+    """Seeds that have an evaluation."""
     planned: int
-    """Evaluations that there are to be."""
+    """Number of evaluations that were planned."""
     mean: Interval | None = None
-    """Over all tasks of the study; None where it has not answered all of them."""
+    """Mean over all tasks of the study; None if one of them has no answers."""
     kinds: dict[str, Interval] = {}
     gap: Gap | None = None
     tasks: dict[str, Score] = {}
     epochs: dict[str, dict[str, Interval]] = {}
-    """By epoch or iteration, then by task."""
+    """Accuracies by epoch or iteration, then by task."""
     cost: Cost | None = None
     options: dict[str, str] = {}
-    """How it was trained and evaluated, by dotted keys."""
+    """The options of its training and evaluation, by dotted keys."""
     mix_lambda: float | None = None
     logits: dict[str, float] = {}
     weak_logits: dict[str, float] = {}
@@ -160,7 +160,7 @@ class ArmResult(_Part):
 
     @property
     def key(self) -> str:
-        """Its name on a page: the arm, with its model where there are several."""
+        """The name on the page: the arm, with its model if there are several."""
         return f"{self.model} / {self.arm}" if self.model else self.arm
 
 
@@ -171,25 +171,25 @@ class Cloud(_Part):
     weak: list[float]
     strong: list[float]
     weight: list[float]
-    """Probability times the number of samples: 1 is an even draw."""
+    """Probability times the number of samples: 1 means an even draw."""
     samples: int
-    """How many there are in all."""
+    """Number of all samples."""
 
 
 class Answer(_Part):
     """One arm's answer to a problem."""
 
     arm: int
-    """Its place among the arms of the findings."""
+    """Index of the arm in the findings."""
     seed: int | None
     text: str
     extracted: str | None
     correct: bool
     reason: str
     cut: bool
-    """Whether it reached the longest allowed."""
+    """Whether the answer was cut at the limit."""
     hidden: int
-    """Characters of it that are not shown."""
+    """Number of characters that are not shown."""
 
 
 class Problem(_Part):
@@ -204,7 +204,7 @@ class Problem(_Part):
 
 
 class Curation(_Part):
-    """What curation kept, and why not the rest."""
+    """What curation kept, and why it rejected the rest."""
 
     records: int
     kept: int
@@ -220,7 +220,7 @@ class Missing(_Part):
     state: Literal["not begun", "unfinished", "failed"]
     detail: str
     arms: list[str]
-    """Whose numbers lack it; empty where all do."""
+    """Arms whose results lack it; empty if all do."""
 
 
 class Findings(_Part):
@@ -230,14 +230,14 @@ class Findings(_Part):
     tasks: list[Task]
     arms: list[ArmResult]
     comparisons: int
-    """Arms that are compared with the reference: what the headline's p is corrected for."""
+    """Number of arms compared with the reference, which the headline's p is corrected for."""
     curation: Curation | None = None
     first_phases: list[Curve] = []
     clouds: list[Cloud] = []
     problems: list[Problem] = []
-    """Not in ``results.json``."""
+    """Shown on the page only, not in ``results.json``."""
     answered: int = 0
-    """Problems of all tasks, of which `problems` shows some."""
+    """Number of problems of all tasks, some of which are in `problems`."""
     versions: dict[str, list[str]] = {}
     commands: list[str] = []
     missing: list[Missing] = []

@@ -16,15 +16,15 @@ from wmss_cli.results.statistics import holm
 from wmss_cli.results.study import StudyArm, StudyRun
 
 POWER = 0.8
-"""Probability with which a difference is to be found that a report calls detectable."""
+"""Power at which a report calls a difference detectable."""
 
 Scores = dict[str, NDArray[np.float64]]
-"""By task: ``[seeds, problems]``."""
+"""Scores ``[seeds, problems]``, by task."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The runs of an arm that are evaluated, with their verdicts as arrays."""
+    """The evaluated runs of an arm, with their verdicts as arrays."""
 
     model: str
     arm: StudyArm
@@ -34,7 +34,7 @@ class Scored:
 
     @property
     def seeds(self) -> list[int | None]:
-        """Seeds of the runs, in their order."""
+        """The seeds of the runs, in order."""
         return [run.seed for run in self.runs]
 
     def only(self, seeds: Sequence[int | None]) -> Scores:
@@ -48,7 +48,7 @@ def with_gaps(
 ) -> list[ArmResult]:
     """Compare every arm with the reference of its model, and correct p by Holm's method.
 
-    One family are all arms' means, another one all arms' tasks.
+    The means of all arms are one family, the tasks of all arms another.
     """
     of_mean: dict[int, SeedDifference] = {}
     of_task: dict[tuple[int, str], SeedDifference] = {}
@@ -57,7 +57,7 @@ def with_gaps(
         against = references.get(one.model)
         if against is None or against is one:
             continue
-        # What no seed decides is compared with every seed.
+        # A model that depends on no seed is compared with every seed.
         free = one.seeds == [None] or against.seeds == [None]
         common = [seed for seed in one.seeds if seed in against.seeds]
         if not free and not common:
@@ -67,7 +67,7 @@ def with_gaps(
         shared = [task for task in first if task in second]
         for task in shared:
             of_task[place, task] = difference({task: first[task]}, {task: second[task]})
-        # A mean over other tasks is another quantity.
+        # A mean over different tasks would be a different quantity.
         if shared and len(shared) == max(len(first), len(second)):
             of_mean[place] = difference(
                 {task: first[task] for task in shared}, {task: second[task] for task in shared}

@@ -1,4 +1,4 @@
-"""Evaluations that were made one by one, as a study: what is named, compared, and how made."""
+"""Evaluations that were made one by one, as a study."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _EPOCH = re.compile(r"(?P<arm>.+)@(?P<epoch>\d+(?:\.\d+)?)")
 
 
 def gather(references: Sequence[str]) -> tuple[Study, dict[str, str]]:
-    """Make a study of evaluations.
+    """Make a study from evaluations.
 
     Parameters
     ----------
     references : sequence of str
         ``NAME=FOLDER``, ``NAME=FOLDER,FOLDER,…`` for several seeds of an arm (or the name again),
         or ``FOLDER``: written by eval or grade, or the folder of a run, which stands for all of
-        its finished evaluations. ``NAME@EPOCH`` is an earlier epoch of NAME, where NAME is named.
+        its finished evaluations. ``NAME@EPOCH`` is an earlier epoch of NAME, if NAME is given too.
 
     Returns
     -------
     study : Study
-        The first arm is the one that the others are compared with. Seeds are those that the
-        trainings recorded, where all did; else they are paired in the order in which they are
-        named. A model that was not trained has none.
+        The others are compared with its first arm. Its seeds are those that the trainings
+        recorded, if all did; otherwise the order of the references says which belong together. A
+        model that was not trained has none.
     artifacts : dict of str to str
-        Paths by label, which is the path itself.
+        The paths of the artifacts by label; the label is the path itself.
 
     Raises
     ------
     ConfigError
-        If a folder is no evaluation, or is named twice.
+        If a folder is not an evaluation, or is named twice.
     """
     folders: dict[str, list[Path]] = {}
     for reference in references:
@@ -46,8 +46,8 @@ def gather(references: Sequence[str]) -> tuple[Study, dict[str, str]]:
             folders.setdefault(name, []).append(folder)
     if not folders:
         raise ConfigError(
-            f"{', '.join(references)}: nothing is evaluated yet; 'wmss report RUN_DIR' shows what "
-            "is missing"
+            f"{', '.join(references)}: nothing has been evaluated yet; 'wmss report RUN_DIR' shows "
+            "what is missing"
         )
     every = [folder for own in folders.values() for folder in own]
     for folder in every:
@@ -81,7 +81,7 @@ def gather(references: Sequence[str]) -> tuple[Study, dict[str, str]]:
 
 @dataclass
 class _Trail:
-    """What made a model, as far as the folders are still there."""
+    """How a model was made, as far as the folders still exist."""
 
     trainings: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
@@ -90,7 +90,7 @@ class _Trail:
 
 
 def _named(reference: str) -> Iterator[tuple[str, Path]]:
-    # A path may hold an equals sign or a comma, too.
+    # A path may contain an equals sign or a comma, too.
     name, equals, path = ("", "", reference)
     if not Path(reference).exists():
         name, equals, path = reference.partition("=")
@@ -106,7 +106,7 @@ def _named(reference: str) -> Iterator[tuple[str, Path]]:
 
 
 def _of_run(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the finished evaluations of a run by the arm, seeds in order."""
+    """Yield the finished evaluations of a run by arm, with seeds in order."""
     record = folder / STUDY_FILE
     if not record.is_file():
         raise ConfigError(
@@ -121,7 +121,7 @@ def _of_run(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _trail(evaluation: Evaluation) -> _Trail:
-    """Follow the manifests from the model that was evaluated to the trainings that made it."""
+    """Follow the manifests from the evaluated model to the trainings that made it."""
     trail = _Trail(seed=evaluation.seed)
     at = evaluation.training
     while at is not None and (at / MANIFEST).is_file():

@@ -22,14 +22,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Grades:
-    """What one evaluation says of one task.
+    """The verdicts of one evaluation on one task.
 
     Attributes
     ----------
     shares : dict of str to float
         The share of right answers by problem (see :func:`problem_key`), in order.
     answers, cut, tokens : int
-        Answers; those that reached the longest allowed; tokens of all.
+        Numbers of answers, of answers that were cut at the limit, and of all their tokens.
     """
 
     shares: dict[str, float]
@@ -39,7 +39,7 @@ class Grades:
 
 
 def problem_key(id_: str, reference: str) -> str:
-    """Name a problem: the same id with another answer is another problem."""
+    """Name a problem: the same id with a different answer is a different problem."""
     return f"{id_} ({hashlib.sha256(reference.encode()).hexdigest()[:8]})"
 
 
@@ -49,7 +49,7 @@ def read_grades(folder: Path) -> dict[str, Grades]:
     Raises
     ------
     ConfigError
-        If the folder holds no answers.
+        If the folder contains no answers.
     """
     path = folder / GENERATIONS_FILE
     if not path.is_file():
@@ -77,13 +77,13 @@ def matrix(grades: Sequence[Grades], problems: Sequence[str], where: str) -> Flo
     Raises
     ------
     ConfigError
-        If an evaluation has other problems; `where` names it.
+        If an evaluation has different problems; `where` names it.
     """
     for one in grades:
         alone = one.shares.keys() ^ set(problems)
         if alone:
             raise ConfigError(
-                f"{where}: {len(alone)} problems are not those of the other evaluations (first: "
+                f"{where}: {len(alone)} problems are not in all evaluations (first: "
                 f"{min(alone)}); evaluate all models on the same rows, with the same eval.limit"
             )
     return np.array([[one.shares[key] for key in problems] for one in grades], dtype=np.float64)

@@ -31,11 +31,11 @@ _MIX = "joint.mix_lambda"
 _ABLATION = ("m1", "sft", "continued_sft", "ceda", "jtws", "wmss")
 
 NAMES = ("methods", "paper", "ablation", "curriculum", "lambda", "epochs", "logits")
-"""What `tables` of a configuration can name."""
+"""What `tables` of a configuration may name."""
 
 
 def tables(found: Findings) -> list[Table]:
-    """Return the tables that the study names and that have something to show."""
+    """Return those of the study's tables that have something to show."""
     shown = [_BY_NAME[name](found) for name in found.study.tables if name in _BY_NAME]
     return [table for table in shown if table.rows]
 
@@ -87,7 +87,7 @@ def differences(found: Findings) -> Table:
 
 
 def ablation(found: Findings) -> Table:
-    """Return which part of the method does what (Table 3)."""
+    """Return what each part of the method contributes (Table 3)."""
     columns = _columns(found)
     rows = []
     for place, arm in enumerate(found.arms):
@@ -195,7 +195,7 @@ def logits(found: Findings) -> Table:
 
 
 def root(found: Findings, name: str) -> str:
-    """Return the arm of the catalogue that an arm is made from."""
+    """Return the arm of the catalogue that an arm is based on."""
     arms = {arm.name: arm for arm in found.study.arms}
     seen = {name}
     while name in arms and arms[name].like is not None and arms[name].like not in seen:
@@ -205,7 +205,7 @@ def root(found: Findings, name: str) -> str:
 
 
 def sweep(found: Findings, keys: Sequence[str]) -> list[ArmResult]:
-    """Return the arms that differ from another one in these options alone, and that one."""
+    """Return the arms that differ from another arm in these options only, and that arm."""
     own = {arm.name: arm for arm in found.study.arms}
     members = [arm for arm in own.values() if arm.overrides and arm.overrides.keys() <= set(keys)]
     names = {arm.name for arm in members} | {arm.like for arm in members}
@@ -220,12 +220,12 @@ def crossing(strong: dict[str, float], weak: dict[str, float]) -> float | None:
 
 
 def anchor(place: int, task: int) -> str:
-    """Return the page's name for the answers of an arm to a task, both by their places."""
+    """Return the page's anchor for the answers of an arm to a task, both given by index."""
     return f"a{place}-t{task}"
 
 
 def _columns(found: Findings) -> list[tuple[str, Callable[[int, ArmResult], Cell]]]:
-    """Return titles and cells: tasks of a kind, their average, and the mean over all tasks."""
+    """Return titles and cells: the tasks of each kind, their mean, and the mean over all tasks."""
     shown = {(answer.arm, problem.task) for problem in found.problems for answer in problem.answers}
     kinds = list(dict.fromkeys(task.kind for task in found.tasks))
     columns: list[tuple[str, Callable[[int, ArmResult], Cell]]] = []
@@ -280,7 +280,7 @@ def _best_lambda(found: Findings, arms: Sequence[ArmResult]) -> Iterator[str]:
         best = max(own, key=lambda arm: arm.mean.mean if arm.mean else 0.0)
         logits_of = {arm.arm: arm.logits for arm in found.of_model(model)}
         crossings = {
-            # Second phases start from M1, the weak model being M0.
+            # Second phases start from M1, with M0 as the weak model.
             "before": crossing(logits_of.get("m1", {}), logits_of.get("base", {})),
             "after": crossing(best.logits, best.weak_logits),
         }

@@ -1,4 +1,4 @@
-"""The report's files: one HTML page that needs no other, Markdown, LaTeX tables, and JSON."""
+"""The report's files: one self-contained HTML page, Markdown, LaTeX tables, and JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MARKDOWN_FILE = "report.md"
 RESULTS_FILE = "results.json"
 TABLES_FOLDER = "tables"
 _NOT_IN_HTML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Control characters, which a question or an answer may hold."""
+"""Control characters, which a question or an answer may contain."""
 
 
 def write_report(found: Findings, folder: Path) -> Path:
@@ -31,15 +31,15 @@ def write_report(found: Findings, folder: Path) -> Path:
     Parameters
     ----------
     found : Findings
-        What it says.
+        The content of the report.
     folder : Path
-        Gets ``report.html``, ``report.md``, ``tables/NAME.tex``, and ``results.json``, which has
-        all of the findings but the answers' texts.
+        The folder for ``report.html``, ``report.md``, ``tables/NAME.tex``, and ``results.json``,
+        which contains all findings except the answers' texts.
 
     Returns
     -------
     Path
-        Of the page.
+        The path of the page.
     """
     (folder / TABLES_FOLDER).mkdir(parents=True, exist_ok=True)
     write_text(folder / PAGE_FILE, render_html(found))
@@ -95,7 +95,7 @@ def title(found: Findings) -> str:
 
 def _all_tables(found: Findings) -> list[Table]:
     shown = layouts.tables(found)
-    # What the page always has, whatever `tables` names.
+    # The page has these in any case, whatever `tables` names.
     every = [layouts.methods, layouts.differences, layouts.logits]
     every += [accounts.costs, accounts.curricula, accounts.difficulty]
     every += [accounts.cut, accounts.several_answers]
@@ -105,7 +105,7 @@ def _all_tables(found: Findings) -> list[Table]:
 
 
 def _shown(found: Findings) -> dict[str, list[tuple[int, Problem]]]:
-    """Return the problems of each task with their places among all."""
+    """Return the problems of each task with their indices among all problems."""
     shown: dict[str, list[tuple[int, Problem]]] = {task.name: [] for task in found.tasks}
     for place, problem in enumerate(found.problems):
         shown[problem.task].append((place, problem))
@@ -113,7 +113,7 @@ def _shown(found: Findings) -> dict[str, list[tuple[int, Problem]]]:
 
 
 def _first_shown(found: Findings) -> dict[tuple[int, int], str]:
-    """Return the anchor of the first shown answer of each arm to each task, by their places."""
+    """Return the anchor of the first shown answer of each arm to each task, by their indices."""
     return dict(_firsts(found))
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a report, as SVG that takes its text colour and font from the page."""
+"""The plots of a report, as SVG that takes its text colour and font from the page."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _CURVES = (
     ("grad_norm", "gradient norm before clipping"),
 )
 _OVERLAID = 6
-"""Most curves in one panel; more get a panel each."""
+"""Most curves in one panel; if there are more, each gets a panel of its own."""
 
 _STATISTICS = ("z_target", "z_background", "gap", "std", "centred_norm", "entropy", "p_max")
 
 
 def pictures(found: Findings) -> dict[str, str]:
-    """Return the SVG of each picture for which there is something to draw, by its name."""
+    """Return the SVG of each plot that has something to show, by name."""
     drawn = {
         "forest": _forest(found),
         "cost": _cost(found),
@@ -72,7 +72,7 @@ def _forest(found: Findings) -> str | None:
 
 
 def _cost(found: Findings) -> str | None:
-    """Draw accuracy against what the training costs; arms without training are lines."""
+    """Draw accuracy against the cost of training; arms without training are lines."""
     there = [arm for arm in found.arms if arm.mean is not None]
     paid = [arm for arm in there if arm.cost is not None]
     if not paid:
@@ -137,8 +137,8 @@ def _label_beside(axis: Axes, spots: Sequence[tuple[float, float, str, str]]) ->
 
 
 def _apart(wanted: Sequence[float], step: float, low: float, high: float) -> list[float]:
-    """Move rising heights apart to at least `step`, each as little as that allows."""
-    # Less i * step they need only not fall: neighbours that would become one block at their mean.
+    """Move increasing heights apart to at least `step`, each as little as possible."""
+    # Minus i * step they need only not fall: neighbours that would merge share their mean.
     blocks: list[list[float]] = []
     for i, height in enumerate(wanted):
         blocks.append([height - i * step])
@@ -227,7 +227,7 @@ def _epochs(found: Findings) -> str | None:
 
 
 def _training(found: Findings) -> str | None:
-    """Draw training curves: in one row where they are few, else a panel for each arm."""
+    """Draw training curves: in one row if they are few, else in a panel for each arm."""
     curves = [(arm.key, arm.curve) for arm in found.arms if arm.curve is not None]
     curves = [(curve.name, curve) for curve in found.first_phases] + curves
     if not curves:
@@ -247,7 +247,7 @@ def _training(found: Findings) -> str | None:
 
 
 def _panels(curves: Sequence[tuple[str, Curve]], reference: str | None) -> str:
-    """Draw the loss of the model alone, a panel for each arm with the reference behind it."""
+    """Draw the loss of the model alone, a panel for each arm, the reference in the background."""
     rows = -(-len(curves) // 4)
     behind = next((curve for name, curve in curves if name == reference), None)
     with figure_svg("training", 1.5 * rows + 0.3, width=WIDE) as (figure, done):
@@ -300,7 +300,7 @@ def _clouds(clouds: Sequence[Cloud]) -> str | None:
 
 
 def _difficulty(found: Findings) -> str | None:
-    """Draw the loss by the samples' difficulty before, and by how their entropy moved."""
+    """Draw the loss by the samples' initial entropy, and by whether their entropy fell or rose."""
     arms = [arm for arm in found.arms if arm.by_difficulty]
     if not arms:
         return None
@@ -322,7 +322,7 @@ def _difficulty(found: Findings) -> str | None:
 
 
 def _dashes(place: int) -> str:
-    """Return the style of a line: another one where colours begin anew."""
+    """Return the style of a line: a different one once the colours repeat."""
     return ("-", "--", ":")[place // len(COLORS) % 3]
 
 
@@ -332,7 +332,7 @@ def _span(weight: np.ndarray) -> tuple[float, float]:
 
 
 def _logits(found: Findings) -> str | None:
-    """Draw the statistics of logits: a panel for each, a row for each arm."""
+    """Draw the statistics of logits: one panel each, one row per arm."""
     arms = [arm for arm in found.arms if arm.logits]
     names = [name for name in _STATISTICS if arms and name in arms[0].logits]
     if not arms or not names:
@@ -356,7 +356,7 @@ def _logits(found: Findings) -> str | None:
 
 
 def _logit_curves(found: Findings) -> str | None:
-    """Draw the statistics of logits along training (Fig. 4): a panel for each, a line an arm."""
+    """Draw the statistics of logits along training (Fig. 4): one panel each, one line per arm."""
     arms = [(arm.key, arm.logit_curve) for arm in found.arms if arm.logit_curve is not None]
     if not arms:
         return None

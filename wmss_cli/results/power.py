@@ -1,7 +1,8 @@
-"""The smallest difference that a study finds, from its sizes, before anything is run.
+"""The smallest difference that a study can find, given its sizes, before anything is run.
 
-The power is that of the interval in :mod:`wmss_cli.results.crossed`: how often it does not contain
-zero. It is integrated over the variance of the seeds' means, which few seeds leave very uncertain.
+The power is the probability that the interval of :mod:`wmss_cli.results.crossed` does not contain
+zero. It is integrated over the variance of the seeds' means, which is very uncertain with few
+seeds.
 """
 
 from __future__ import annotations
@@ -17,42 +18,42 @@ from scipy.stats import binom
 from wmss_cli.results.crossed import LEVEL, Floats, Parts, agreeing, raised_by
 
 POWER = 0.8
-"""The usual power that a study is planned with."""
+"""The usual power for planning a study."""
 
 _SEED_STEPS = 400
 _PROBLEM_STEPS = 20
-"""Quantiles of the two mean squares over which the power is integrated."""
+"""Number of quantiles of the two mean squares over which the power is integrated."""
 _SMALLEST = 1e-4
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is assumed of models and problems before a run.
+    """What is assumed about models and problems before a run.
 
-    The chance to solve a problem is Beta-distributed over problems, and the better arm has the
-    higher chance at each, but for what the two find hard or easy each for itself.
+    The probability of solving a problem has a Beta distribution over problems. The better arm's is
+    higher on each problem, apart from what each arm finds hard or easy for itself.
 
-    Correlations are those of two answers to one problem, right or wrong. They say how much pairing
-    helps (Miller 2024); the values are assumptions.
+    Correlations are between two answers to one problem, each right or wrong. They determine how
+    much pairing helps (Miller 2024); the values are assumptions.
 
     Attributes
     ----------
     accuracy : float
-        Of the first arm, where the variance of an answer is accuracy * (1 - accuracy). One half
+        Accuracy of the first arm; the variance of an answer is accuracy * (1 - accuracy). One half
         is the worst case.
     same_model : float
-        Correlation of two sampled answers of one model.
+        Correlation of two sampled answers of the same model.
     same_arm : float
-        Of the answers of two seeds of one arm.
+        Correlation of the answers of two seeds of the same arm.
     other_arm : float
-        Of the answers of two equally good arms, with the same seed or not.
+        Correlation of the answers of two equally good arms, with the same seed or not.
     seed_sd : float
-        Standard deviation of an arm's true accuracy on a task over seeds. In runs of a model of
-        0.37M parameters paired differences spread by about two points over seeds with 1,000
-        problems. Two independent trainings answer 1.7 points differently by chance there; what is
-        left is about one point for each arm. For models of 4B parameters nothing is known.
+        Standard deviation over seeds of an arm's true accuracy on a task. In runs of a model with
+        0.37M parameters, paired differences varied by about two points over seeds with 1,000
+        problems. Two independent trainings differ by 1.7 points by chance there, which leaves
+        about one point for each arm. For models with 4B parameters nothing is known.
     seed_over_tasks : float
-        Correlation of a seed's effects on two tasks.
+        Correlation of the effects of a seed on two tasks.
 
     References
     ----------
@@ -69,10 +70,10 @@ class Assumptions:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.accuracy < 1.0:
-            raise ValueError(f"accuracy is {self.accuracy}; it must lie between 0 and 1")
+            raise ValueError(f"accuracy is {self.accuracy}; it must be between 0 and 1")
         if not 1.0 > self.same_model >= self.same_arm >= self.other_arm > 0.0:
             raise ValueError(
-                "correlations must fall from same_model over same_arm to other_arm, between 0 and 1"
+                "correlations must fall from same_model to same_arm to other_arm, within 0 and 1"
             )
         if self.seed_sd < 0.0 or not 0.0 <= self.seed_over_tasks <= 1.0:
             raise ValueError("seed_sd must not be negative, seed_over_tasks must be within 0 and 1")
@@ -89,35 +90,35 @@ def power_of(
     level: float = LEVEL,
     assumed: Assumptions = DEFAULT,
 ) -> float:
-    """Return how probably a study finds a true difference of two arms.
+    """Return the probability that a study finds a true difference between two arms.
 
-    With two seeds or more the question is about the arms, whatever the seed. With one seed it is
+    With two or more seeds the question is about the arms, whatever the seed. With one seed it is
     about the two models at hand; with one task and one answer to each problem the test is
-    McNemar's, whose power is summed over the number of problems that tell the models apart.
+    McNemar's, whose power is summed over the number of problems on which the models differ.
 
     Parameters
     ----------
     difference : float
-        True difference, as a share of 1; the same on each task. The second arm is the better one
-        where that accuracy is possible, else the worse one.
+        True difference, as a share of 1; the same on each task. The second arm is better if that
+        accuracy is possible, otherwise it is worse.
     problems : mapping of str to int
-        By task; with one task the power on it, with several that for the mean over them.
+        Number of problems by task. The power is for one task, or for the mean over several.
     seeds, samples : int
-        Seeds of each arm, and answers to each problem.
+        Seeds per arm, and answers to each problem.
     level : float
-        Of the two-sided test.
+        Level of the two-sided test.
     assumed : Assumptions
-        Of accuracy, correlations and seeds.
+        Assumptions about accuracy, correlations and seeds.
 
     Raises
     ------
     ValueError
-        If no accuracy differs by so much from the assumed one.
+        If no accuracy differs by this much from the assumed one.
 
     References
     ----------
     R. A. Parker and D. A. Bregman, "Sample size for individually matched case-control studies",
-    Biometrics 42 (1986), for the sum over discordant pairs; the rest is the normal distribution
+    Biometrics 42 (1986), for the sum over discordant pairs; the rest uses the normal distribution
     of the mean given the width of its interval.
     """
     difference = abs(difference)
@@ -132,8 +133,8 @@ def power_of(
     true_problems = float((scale * shared).sum())
     squares = (scale * shared) ** 2 / np.maximum(counts - 1.0, 1.0)
     problems_df = float(true_problems**2 / squares.sum()) if true_problems > 0.0 else 1.0
-    # How much the estimate is raised for few problems that differ, as in crossed.parts; the
-    # fourth moment is that of a normal around the difference, and of answers that are few.
+    # How much the estimate is raised if few problems differ, as in crossed.parts; the fourth
+    # moment is that of a normal around the difference, and of few answers.
     square = difference**2
     fourth = 3.0 * shared**2 + 6.0 * shared * square + square**2
     fourth += max(of_residual - 3.0 * of_residual**2, 0.0) / seeds**3
@@ -153,8 +154,8 @@ def power_of(
         agreeing=agreeing(seeds, differences=True),
     )
     half, variance = found.half_width(level), true_problems + true_seeds
-    # Gains make the mean and its variance large together, so that the interval of a large mean is
-    # wider: by `wider` for each unit of the mean.
+    # Larger gains raise the mean and its variance together, so a larger mean has a wider
+    # interval: by `wider` for each unit of the mean.
     third = _third_moment(difference, seeds, samples, assumed)
     together = float((weight**3 * third / counts**2).sum()) / variance
     wider = np.minimum(stdtrit(problems_df, level / 2.0) ** 2 * together / (2.0 * half), 0.9)
@@ -172,19 +173,19 @@ def detectable_difference(
     power: float = POWER,
     assumed: Assumptions = DEFAULT,
 ) -> float:
-    """Return the smallest true difference that a study finds with a power.
+    """Return the smallest true difference that a study finds with a given power.
 
     Parameters
     ----------
     problems, seeds, samples, level, assumed
         As in :func:`power_of`, which is inverted.
     power : float
-        How probably it is found.
+        Probability of finding it.
 
     Returns
     -------
     float
-        As a share of 1; infinite where even the largest possible difference is found less often.
+        As a share of 1; infinite if even the largest possible difference is found less often.
     """
 
     def short_of(difference: float) -> float:
@@ -199,10 +200,10 @@ def detectable_difference(
 
 
 def chances(accuracy: float, correlation: float, count: int = 256) -> Floats:
-    """Return chances to solve a problem, at equal steps of difficulty: ``[count]``, increasing.
+    """Return probabilities of solving a problem, in equal steps of difficulty: ``[count]``, rising.
 
     They are quantiles of the Beta distribution with this mean, in which two answers to a problem
-    are correlated by 1 / (a + b + 1) = `correlation`; moved so that their mean is exact.
+    are correlated by 1 / (a + b + 1) = `correlation`; shifted so that their mean is exact.
     """
     size = 1.0 / correlation - 1.0
     middle = (np.arange(count) + 0.5) / count
@@ -229,17 +230,17 @@ def _variances(difference: float, samples: int, assumed: Assumptions) -> tuple[f
     Returns
     -------
     of_problem : float
-        What all seeds share.
+        The component that all seeds share.
     of_residual : float
-        What each seed has for itself.
+        The component that each seed has for itself.
     discordant : float
         Mean square of the difference with one seed.
     """
     other = _other_accuracy(difference, assumed)
     first, second = (a * (1.0 - a) for a in (assumed.accuracy, other))
     both = first + second
-    # Arms of other accuracies are less correlated than two of the same, for easy problems of one
-    # are not those of the other.
+    # Arms of different accuracy are less correlated than two of equal accuracy: the problems that
+    # are easy for one are not the easy ones of the other.
     easy, hard = (chances(a, assumed.same_model) for a in (assumed.accuracy, other))
     kept = np.cov(easy, hard)[0, 1] / np.sqrt(easy.var(ddof=1) * hard.var(ddof=1))
     shared = 2.0 * assumed.other_arm * kept * np.sqrt(first * second)
@@ -249,7 +250,7 @@ def _variances(difference: float, samples: int, assumed: Assumptions) -> tuple[f
 
 
 def _third_moment(difference: float, seeds: int, samples: int, assumed: Assumptions) -> float:
-    """Return the third central moment, over problems, of the difference that seeds agree on.
+    """Return the third central moment, over problems, of the difference that all seeds share.
 
     Given a problem, the answers of a seed are independent, and the difference is -1, 0 or 1.
     """
@@ -283,7 +284,7 @@ def _mcnemar_power(difference: float, discordant: float, count: int, level: floa
 
 
 def _chi_square(df: float, steps: int) -> Floats:
-    """Return chi-square over its mean, at equal steps of probability: ``[steps]``."""
+    """Return chi-square divided by its mean, in equal steps of probability: ``[steps]``."""
     tails = (np.arange(steps) + 0.5) / steps
     values: Floats = chdtri(df, tails) / df
     return values

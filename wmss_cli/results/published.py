@@ -1,4 +1,4 @@
-"""The numbers that the paper reports (Table 1), and a study's own beside them."""
+"""The numbers that the paper reports (Table 1), next to a study's own."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ PRINTED_MEANS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "wmss": (56.2, 48.5),
     },
 }
-"""The table's own means over mathematics and over code."""
+"""The averages over mathematics and over code that Table 1 gives."""
 
 
 def paper(found: Findings) -> Table:
-    """Return the study's accuracies with the paper's, for the base models that the paper has."""
+    """Return the study's accuracies next to the paper's, for the base models of the paper."""
     columns = list(_columns(found))
     rows = [
         Row(arm.arm, [cell(model, arm) for _, cell in columns], arm.model)
@@ -83,7 +83,7 @@ def paper(found: Findings) -> Table:
     ]
     return Table(
         "paper",
-        "The paper's numbers, and below each this study's own, in percent",
+        "The paper's numbers, each with this study's own below, in percent",
         "arm",
         [title for title, _ in columns],
         rows,
@@ -98,7 +98,7 @@ def _model_of(found: Findings, name: str) -> str | None:
 
 
 def _columns(found: Findings) -> Iterator[tuple[str, Callable[[str, ArmResult], Cell]]]:
-    """Yield titles and cells: the benchmarks that both have, and the paper's means."""
+    """Yield titles and cells: the benchmarks of both, and the paper's averages."""
     titles = {task.name: task.title for task in found.tasks}
     names = list(BENCHMARKS)
     for place, kind in enumerate(("mathematics", "code")):
@@ -120,7 +120,7 @@ def _of_task(name: str, place: int) -> Callable[[str, ArmResult], Cell]:
 
 def _of_kind(kind: str, place: int) -> Callable[[str, ArmResult], Cell]:
     def cell(model: str, arm: ArmResult) -> Cell:
-        # A study of one kind has no means by kind: its mean over all tasks is the same.
+        # A study of one kind has no means by kind: its mean over all tasks is the same thing.
         own = arm.kinds.get(kind) if arm.kinds else arm.mean
         return _beside(PRINTED_MEANS[model][arm.arm][place], own)
 

@@ -1,4 +1,4 @@
-"""What the training samples say: the curriculum's weights, and the loss by their difficulty."""
+"""What is known of the training samples: the curriculum's weights, and the loss by difficulty."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POINTS = 1500
 
 
 def shares_of(manifests: Sequence[Manifest]) -> Curriculum | None:
-    """Return what the curricula of an arm's seeds say, as means."""
+    """Return the means over the curricula of an arm's seeds."""
     if not manifests:
         return None
 
@@ -42,7 +42,7 @@ def shares_of(manifests: Sequence[Manifest]) -> Curriculum | None:
 
 
 def cloud_of(model: str, curriculum: Path) -> Cloud:
-    """Return a fixed random sample of the points H(weak), H(strong) with their weights."""
+    """Return a fixed random sample of samples: H(weak), H(strong) and weight."""
     table = read_parquet(curriculum, CURRICULUM)
     n = len(table)
     rng = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def loss_by_difficulty(losses: Path, curriculum: Path) -> tuple[list[Bin], list[
 
 
 def mean_bins(of_seeds: Sequence[Sequence[Bin]]) -> list[Bin]:
-    """Return the bins of several seeds as one: means of the loss, over the seeds that have it."""
+    """Combine the bins of several seeds: means of the loss over the seeds that have it."""
     by_name: dict[str, list[Bin]] = {}
     for bins in of_seeds:
         for one in bins:

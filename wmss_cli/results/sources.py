@@ -1,4 +1,4 @@
-"""The artifacts of a study as they are on the disk now: finished, unfinished, or not there."""
+"""The artifacts of a study on the disk now: finished, unfinished, or missing."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Sources:
     Attributes
     ----------
     study : Study
-        What was to be run.
+        The study as it was planned.
     paths : mapping of str to Path
-        Artifacts by label, finished or not.
+        The paths of artifacts by label, finished or not.
     failures : mapping of str to str
-        What the last attempt of a step said when it failed, by label, where that is known.
+        The error of a step's last attempt if that failed and is known, by label.
     """
 
     study: Study
@@ -35,7 +35,7 @@ class Sources:
     _manifests: dict[str, Manifest | None] = field(default_factory=dict, init=False)
 
     def manifest(self, label: str | None) -> Manifest | None:
-        """Return the manifest of a step's result; None where it is not finished."""
+        """Return the manifest of a step's result; None if it is unfinished."""
         if label is None or label not in self.paths:
             return None
         if label not in self._manifests:
@@ -45,29 +45,29 @@ class Sources:
         return self._manifests[label]
 
     def file(self, label: str | None, name: str) -> Path | None:
-        """Return a file of a finished result; None where there is none."""
+        """Return a file of a finished result; None if there is none."""
         if label is None or self.manifest(label) is None:
             return None
         path = self.paths[label] / name
         return path if path.is_file() else None
 
     def files(self, labels: Sequence[str], name: str) -> list[Path]:
-        """Return that file of each result that has it, each once."""
+        """Return that file of each result that has one, without duplicates."""
         found = (self.file(label, name) for label in dict.fromkeys(labels))
         return [path for path in found if path is not None]
 
     def finished(self, labels: Sequence[str | None]) -> list[str]:
-        """Return those labels whose results are finished, each once."""
+        """Return the labels that have a finished result, without duplicates."""
         return list(dict.fromkeys(x for x in labels if x is not None and self.manifest(x)))
 
     def missing(self) -> list[Missing]:
-        """Return the steps without a result, and what is known of them."""
+        """Return the steps without a result, and what is known about them."""
         return [
             self._missing(label) for label in self.study.labels() if self.manifest(label) is None
         ]
 
     def versions(self) -> dict[str, list[str]]:
-        """Return the versions and commits that made the results; several where they differ."""
+        """Return the versions and commits that made the results; several if they differ."""
         found: dict[str, dict[str, None]] = {}
         for label in self.study.labels():
             manifest = self.manifest(label)
@@ -95,7 +95,7 @@ class Sources:
 
 
 def labels_of(run: StudyRun) -> list[str]:
-    """Return the labels of all steps that a run refers to."""
+    """Return the labels of all steps that a run depends on."""
     optional = (run.logits, run.weak_logits, run.curriculum)
     found = [*run.trainings, run.evaluation, *run.earlier.values()]
     return found + [label for label in optional if label is not None]
@@ -104,7 +104,7 @@ def labels_of(run: StudyRun) -> list[str]:
 def cost_of(trainings: Sequence[Sequence[Manifest]]) -> Cost | None:
     """Return what an arm costs: the mean over its seeds, each with its trainings in order.
 
-    What is no training, such as an extrapolation of weights, costs nothing.
+    Steps that train nothing, such as an extrapolation of weights, cost nothing.
     """
     seeds = [
         [manifest.metrics for manifest in own if "train_seconds" in manifest.metrics]

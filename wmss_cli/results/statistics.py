@@ -1,4 +1,4 @@
-"""How sure an accuracy is, what several answers to a problem say, and whether two models differ."""
+"""How certain an accuracy is, what several answers say, and whether two models differ."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     Parameters
     ----------
     successes, n : int
-        Right answers among all; `n` is at least 1.
+        Number of right answers and of all answers; `n` is at least 1.
     confidence : float
-        Probability that an interval made this way holds the true proportion.
+        Probability that such an interval contains the true proportion.
 
     Returns
     -------
     low, high : float
-        Within 0 and 1.
+        The interval, within 0 and 1.
 
     References
     ----------
@@ -49,7 +49,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 def bootstrap_interval(values: Floats, confidence: float = 0.95) -> tuple[float, float]:
     """Return the percentile bootstrap interval of a mean over problems.
 
-    The problems are drawn anew, not the answers: those to one problem are not independent.
+    Problems are resampled, not answers, since several answers to one problem are not independent.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def bootstrap_interval(values: Floats, confidence: float = 0.95) -> tuple[float,
     ----------
     B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979).
     """
-    if len(values) == 1:  # of which there is only one sample
+    if len(values) == 1:  # its only resample is itself
         return float(values[0]), float(values[0])
     found = bootstrap(
         (values,),
@@ -82,9 +82,9 @@ def pass_at_k(correct: NDArray[np.int64], n: int, k: int) -> Floats:
     Parameters
     ----------
     correct : ndarray of int
-        ``[problems]``: c, how many of the answers to each are right.
+        ``[problems]``: c, how many of the answers to each problem are right.
     n : int
-        How many answers there are to each.
+        Number of answers to each problem.
     k : int
         At most `n`.
 
@@ -96,17 +96,17 @@ def pass_at_k(correct: NDArray[np.int64], n: int, k: int) -> Floats:
     wrong = n - np.asarray(correct)
     some_miss = wrong >= k
     safe = np.where(some_miss, wrong, k)
-    # Of logarithms, since the binomial coefficients of many answers are no floats any more.
+    # With logarithms, since the binomial coefficients of many answers exceed a float.
     misses = np.exp(_log_choose(safe, k) - _log_choose(np.asarray(n), k))
     return 1.0 - np.where(some_miss, misses, 0.0)
 
 
 def majority_at_k(answers: Sequence[str | None], correct: Sequence[bool], k: int) -> float:
-    """Return how probably the most frequent one of `k` answers to a problem is right (maj@k).
+    """Return the probability that the most frequent of `k` answers to a problem is right (maj@k).
 
-    The mean over all choices of `k` of the answers, or over 500 that are drawn where there are
-    more. Answers are equal where they are written alike; no answer at all has no vote. Of equally
-    frequent ones each is as probable.
+    This is the mean over all choices of `k` answers, or over 500 random ones if there are more.
+    Answers are equal if they are written alike; a missing answer has no vote. Ties are broken with
+    equal probability.
 
     Parameters
     ----------
@@ -136,19 +136,19 @@ def majority_at_k(answers: Sequence[str | None], correct: Sequence[bool], k: int
 
 @dataclass(frozen=True)
 class Difference:
-    """What a paired comparison of two models on the same problems found.
+    """The result of a paired comparison of two models on the same problems.
 
     Attributes
     ----------
     n : int
-        Problems.
+        Number of problems.
     mean : float
-        Accuracy of the second less that of the first.
+        Accuracy of the second model minus that of the first.
     low, high : float
-        Its 95 % interval over problems: Agresti and Min's with one answer to each problem, which
-        is not certain where all verdicts agree; else a bootstrap.
+        Its 95 % interval over problems. With one answer to each problem it is Agresti and Min's,
+        which has a width even if all verdicts agree; otherwise it is a bootstrap interval.
     p : float
-        Probability of a difference at least as large where both models are equally good: exact
+        Probability of a difference at least as large if both models are equally good: exact
         McNemar test with one answer to each problem, else a sign-flip test.
     """
 
@@ -165,7 +165,7 @@ def paired_difference(first: Floats, second: Floats) -> Difference:
     Parameters
     ----------
     first, second : ndarray
-        ``[problems]``: the share of right answers to each; 0 and 1 with one answer.
+        ``[problems]``: the share of right answers to each; 0 or 1 with one answer.
 
     References
     ----------
@@ -181,7 +181,7 @@ def paired_difference(first: Floats, second: Floats) -> Difference:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p values that are corrected for how many they are, in their order.
+    """Return p values corrected for their number, in the same order.
 
     References
     ----------
@@ -198,7 +198,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _adjusted_interval(change: Floats) -> tuple[float, float]:
-    """Return Wald's interval with half a problem added to each cell of the table of verdicts."""
+    """Return Wald's interval after half a problem is added to each cell of the verdicts' table."""
     n = len(change) + 2.0
     gained, lost = float((change > 0).sum()) + 0.5, float((change < 0).sum()) + 0.5
     centre = (gained - lost) / n
@@ -212,10 +212,10 @@ def _mcnemar(change: Floats) -> float:
 
 
 def _sign_flips(change: Floats) -> float:
-    """Return how often the mean is as far from zero when each problem's sign is thrown anew.
+    """Return how often the mean is at least as far from zero when each sign is drawn anew.
 
-    ``scipy.stats.permutation_test`` draws other signs, so other p values, and takes up to ten
-    times as long.
+    ``scipy.stats.permutation_test`` draws different signs, so its p values differ, and it takes up
+    to ten times as long.
     """
     moved = change[change != 0.0]
     if not len(moved):
@@ -225,13 +225,13 @@ def _sign_flips(change: Floats) -> float:
     as_far = 0
     for _ in range(_RESAMPLES // _CHUNK):
         signs = rng.integers(0, 2, (_CHUNK, len(moved))) * 2 - 1
-        # A sum of the same terms in another order is not the same to the last bit.
+        # The same terms summed in another order differ in the last bit.
         as_far += int((np.abs(signs @ moved) >= observed - 1e-9).sum())
     return (as_far + 1) / (_RESAMPLES + 1)
 
 
 def _written(answer: str) -> str:
-    # In a program white space means something.
+    # White space has a meaning in a program.
     return answer.strip() if "\n" in answer.strip() else " ".join(answer.split())
 
 

@@ -1,7 +1,7 @@
-"""What a study consists of: its arms, seeds and models, and which artifact is whose.
+"""What a study consists of: its arms, seeds and models, and which artifact belongs to which.
 
-The pipeline writes it, the report reads it. Artifacts are named by the labels of the steps that
-make them; where they lie is said beside it, so that a moved folder is the same study.
+The pipeline writes it, and the report reads it. Artifacts are named by the labels of the steps
+that make them; their paths are kept apart from it, so a folder that is moved is the same study.
 """
 
 from __future__ import annotations
@@ -28,43 +28,43 @@ class StudyArm(_Part):
     start: str
     """`base`, `sft` or the name of another arm."""
     samples: str
-    """`all`, `active` or `random`; a dash where nothing is trained."""
+    """`all`, `active` or `random`; a dash if nothing is trained."""
     objective: str
     """In words."""
     purpose: str
-    """What it is compared for, in words."""
+    """What the arm is meant to show, in words."""
     like: str | None = None
-    """The arm of the catalogue, or of the file, that it is made from."""
+    """The arm of the catalogue, or of the file, that it is based on."""
     overrides: dict[str, Any] = {}
-    """Dotted keys in which it differs from that one."""
+    """Dotted keys in which it differs from the arm in `like`."""
 
 
 class StudyRun(_Part):
-    """One arm with one seed, from one base model. All references are labels of steps."""
+    """One arm with one seed, from one base model. All references are step labels."""
 
     model: str
-    """Name of the base model; empty where there is one."""
+    """Name of the base model; empty if there is only one."""
     arm: str
     seed: int | None
-    """None where no seed decides it: the base model."""
+    """None if it depends on no seed: the base model."""
     trainings: list[str]
-    """What was trained on the way from M0, in order: the first phase, then the arm's own."""
+    """All trainings starting from M0, in order: the first phase, then the arm's own."""
     evaluation: str
     earlier: dict[str, str] = {}
-    """Evaluations along the way, by epoch (`1`) or iteration (`K1`)."""
+    """Evaluations during training, by epoch (`1`) or iteration (`K1`)."""
     logits: str | None = None
-    """Statistics of its model's logits and its loss by sample (`analyze`)."""
+    """Statistics of its model's logits and its loss per sample (`analyze`)."""
     weak_logits: str | None = None
-    """The same of the weak model that was trained with it."""
+    """The same for the weak model that was trained with it."""
     curriculum: str | None = None
-    """Of its last iteration; None where all samples are trained on."""
+    """The curriculum of the last iteration; None if it trains on all samples."""
 
 
 class Study(_Part):
-    """A comparison: what was to be run, whether it is there or not."""
+    """A comparison as it was planned, whether its results exist or not."""
 
     models: dict[str, str]
-    """Base models by name; one without a choice has the empty name."""
+    """Base models by name; the name is empty if there is no choice."""
     arms: list[StudyArm]
     seeds: list[int]
     compare_with: str | None
@@ -72,7 +72,7 @@ class Study(_Part):
     tables: list[str]
     shared: dict[str, str] = {}
     """Steps that all runs share, such as `curate` and `tokenize`: role to label. With several base
-    models `tokenize` stands there once for each, as `MODEL/tokenize`."""
+    models, `tokenize` occurs once for each, as `MODEL/tokenize`."""
     runs: list[StudyRun]
 
     def labels(self) -> list[str]:
@@ -92,13 +92,13 @@ def write_study(
     Parameters
     ----------
     run_dir : Path
-        Of the run; is created.
+        The folder of the run; created if it is missing.
     study : Study
-        What was to be run.
+        The study as it was planned.
     artifacts : mapping of str to str
         The folder of each step's result, by label.
     commands : sequence of str
-        What was typed.
+        The commands as they were typed.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     paths = {label: str(Path(path).absolute()) for label, path in artifacts.items()}

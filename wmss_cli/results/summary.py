@@ -1,4 +1,4 @@
-"""Graded answers as the numbers of a report."""
+"""The numbers of a report from graded answers."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def summarize(rows: Sequence[Row]) -> dict[str, Any]:
     Parameters
     ----------
     rows : sequence of mapping
-        With the columns of :data:`wmss_cli.core.schema.GENERATION`; all problems of a task with
-        the same number of answers.
+        Rows with the columns of :data:`wmss_cli.core.schema.GENERATION`; all problems of a task
+        have the same number of answers.
 
     Returns
     -------
     dict
         ``tasks`` by name, each as :func:`_summary` gives it; ``accuracy``, ``ci_low`` and
-        ``ci_high`` over all problems; ``task_mean``, where each task counts as one.
+        ``ci_high`` over all problems; ``task_mean``, which weights all tasks equally.
     """
     by_task: dict[str, list[Row]] = {}
     for row in rows:
@@ -92,8 +92,8 @@ def _shares(rows: Sequence[Row]) -> NDArray[np.float64]:
 def _accuracy(shares: NDArray[np.float64]) -> dict[str, float]:
     """Return the mean with its 95 % interval.
 
-    Wilson's where the answers to each problem agree, as a single one does: a bootstrap would be
-    certain of a model that solves nothing.
+    It is Wilson's if the answers to each problem agree, as a single one does, since a bootstrap
+    would be certain about a model that solves nothing.
     """
     if np.isin(shares, (0.0, 1.0)).all():
         low, high = wilson_interval(int(shares.sum()), len(shares))

@@ -1,4 +1,4 @@
-"""Figures as SVG that can be in a page beside others, and take its text colour and font."""
+"""Figures as SVG that fits into a page and takes the page's text colour and font."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 INK = "#010203"
-"""Stands for the colour of the page's text."""
+"""Replaced by the colour of the page's text."""
 
 COLORS = (
     "#3b82d6",
@@ -33,7 +33,7 @@ COLORS = (
 """Readable on white and on black."""
 
 FAINT = "#8a8f98"
-"""Of what is behind, or no more than noise."""
+"""For the background, and for what is no more than noise."""
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -53,17 +53,17 @@ _STYLE: dict[str, Any] = {
     "grid.alpha": 0.3,
 }
 WIDTH = 5.4
-"""Inches of a picture that a telephone shows whole."""
+"""Largest width in inches that a phone shows in full."""
 
 WIDE = 8.0
-"""Inches of one that scrolls there."""
+"""Width in inches of a figure that scrolls on a phone."""
 
 
 @contextmanager
 def figure_svg(
     name: str, height: float, width: float = WIDTH
 ) -> Iterator[tuple[Figure, list[str]]]:
-    """Give a figure, and a list that holds its SVG afterwards."""
+    """Yield a figure, and a list that contains its SVG afterwards."""
     done: list[str] = []
     style: Any = _STYLE | {"svg.hashsalt": name}
     with plt.rc_context(style):
@@ -78,7 +78,7 @@ def figure_svg(
 
 
 def _inline(svg: str, name: str) -> str:
-    """Return an SVG that can be in a page beside others: no ids in common, nothing to load."""
+    """Return an SVG that a page can contain many of: no shared ids, nothing to load."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
@@ -87,7 +87,7 @@ def _inline(svg: str, name: str) -> str:
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     svg = re.sub(r"url\(#", f"url(#{name}-", svg)
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    # The page's own font: numbers and names as around them.
+    # The page's own font, so that numbers and names look like the text around them.
     svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
     # A hundredth of a point is finer than any screen.
     svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)

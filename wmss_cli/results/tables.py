@@ -1,4 +1,4 @@
-"""A table as data, and as Markdown or LaTeX; the page's template makes HTML of it."""
+"""A table as data, and as Markdown or LaTeX; the page's template turns it into HTML."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Cell:
     text : str
         The value.
     small : str
-        What stands below it, such as an interval.
+        What is shown below it, such as an interval.
     mark : str
         See :data:`Mark`.
     link : str
-        An anchor on the page; empty for none.
+        An anchor on the page; empty if there is none.
     """
 
     text: str
@@ -68,7 +68,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its name and its values. `group` is written above the first row that has it."""
+    """A row: its name and its values. `group` is shown above its first row."""
 
     name: str
     cells: Sequence[Cell]
@@ -83,15 +83,15 @@ class Table:
     Attributes
     ----------
     name : str
-        Of its files.
+        The name of its files.
     title, note : str
-        What it shows, and how it is to be read.
+        What it shows, and how to read it.
     head : str
         Title of the first column.
     columns : sequence of str
         Titles of the others.
     rows : sequence of Row
-        With as many cells as there are columns.
+        As many cells in each row as there are columns.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Table:
     note: str = ""
 
     def grouped(self) -> Iterator[tuple[str, Row]]:
-        """Yield each row with the group that begins with it; else with an empty name."""
+        """Yield each row with the group that begins there, or with an empty name."""
         before = ""
         for row in self.rows:
             yield (row.group if row.group != before else "", row)
@@ -151,7 +151,7 @@ def accuracy(found: Interval | None, gap: Gap | None = None, link: str = "") -> 
 
 
 def mark_of(gap: Gap | None) -> Mark:
-    """Say whether a difference is more than noise, at the level of 5 % after correction."""
+    """Return whether a difference is more than noise, at the level of 5 % after correction."""
     if gap is None or gap.corrected >= SIGNIFICANT:
         return ""
     return "up" if gap.mean > 0 else "down"
@@ -163,7 +163,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """Return a table in LaTeX: ``booktabs`` and ``amssymb`` are what it needs."""
+    """Return a table in LaTeX, which needs ``booktabs`` and ``amssymb``."""
     return "\n".join(_latex(table)) + "\n"
 
 
@@ -214,5 +214,5 @@ def _latex(table: Table) -> Iterator[str]:
 
 
 def latex(text: str) -> str:
-    """Escape what has a meaning in LaTeX."""
+    """Escape the characters that have a meaning in LaTeX."""
     return "".join(_LATEX.get(character, character) for character in text)

@@ -1,4 +1,4 @@
-"""Eq. 10: how likely a sample is drawn, from how its entropy moved; and the draw."""
+"""Eq. 10: the probability of drawing a sample, given how its entropy changed; and the draw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wmss_cli.core.errors import DataError
 Floats = NDArray[np.float64]
 
 _DEALING = 1
-# Beside the seed: the generator that deals counts is not the one that drew them.
+# Combined with the seed: the generator that deals counts is not the one that drew them.
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Weights:
     probability : ndarray
         ``[samples]``, sums to 1.
     shares : dict of str to float
-        What part of the whole the terms ``alpha``, ``beta`` and ``gamma`` give; sums to 1.
+        The shares of the terms ``alpha``, ``beta`` and ``gamma`` in the total; they sum to 1.
     """
 
     probability: Floats
@@ -45,8 +45,8 @@ def weigh(entropy_weak: Floats, entropy_strong: Floats, config: CurriculumConfig
     entropy_weak, entropy_strong : ndarray
         ``[samples]``, in nats.
     config : CurriculumConfig
-        With ``normalization: per_term`` each term is divided by its sum before it is weighted
-        (as the authors' code does); a term that is zero for all samples then adds nothing.
+        With ``normalization: per_term`` each term is divided by its sum before it is weighted, as
+        in the authors' code; a term that is zero for all samples then adds nothing.
 
     Raises
     ------
@@ -55,7 +55,9 @@ def weigh(entropy_weak: Floats, entropy_strong: Floats, config: CurriculumConfig
     """
     for name, values in (("weak", entropy_weak), ("strong", entropy_strong)):
         if not (np.isfinite(values).all() and (values >= 0).all()):
-            raise DataError(f"an entropy of the {name} model is negative or not finite; score anew")
+            raise DataError(
+                f"an entropy of the {name} model is negative or not finite; score it again"
+            )
     change = entropy_strong - entropy_weak
     terms = {
         "alpha": (config.alpha, entropy_weak),
@@ -70,8 +72,8 @@ def weigh(entropy_weak: Floats, entropy_strong: Floats, config: CurriculumConfig
     total = weights.sum()
     if not total > 0:
         raise DataError(
-            "all curriculum weights are zero: the entropies did not move, or alpha, beta and gamma "
-            "leave out what moved; raise curriculum.alpha"
+            "all curriculum weights are zero: the entropies did not change, or alpha, beta and "
+            "gamma leave out those that changed; raise curriculum.alpha"
         )
     shares = {name: float(part.sum() / total) for name, part in parts.items()}
     return Weights(weights / total, shares)
@@ -85,8 +87,8 @@ def draw(probability: Floats, config: CurriculumConfig) -> NDArray[np.int64]:
     probability : ndarray
         ``[samples]``, sums to 1.
     config : CurriculumConfig
-        `sampling`, `multiplier`, `seed` and `choice`: with ``random`` the counts of the weighted
-        draw of the same seed are dealt to the samples in a random order, whatever their weights.
+        `sampling`, `multiplier`, `seed` and `choice`. With ``random``, the counts of the weighted
+        draw with the same seed are dealt to the samples in random order, whatever their weights.
 
     Returns
     -------
@@ -105,7 +107,7 @@ def draw(probability: Floats, config: CurriculumConfig) -> NDArray[np.int64]:
 
 
 def _weighted_draw(probability: Floats, config: CurriculumConfig) -> NDArray[np.int64]:
-    """Return how often each sample is drawn by the weights."""
+    """Return how often each sample is drawn, given the weights."""
     rng = np.random.default_rng(config.seed)
     size = max(1, round(config.multiplier * len(probability)))
     if config.sampling == "with_replacement":
@@ -116,7 +118,7 @@ def _weighted_draw(probability: Floats, config: CurriculumConfig) -> NDArray[np.
             f"cannot draw {size} samples without replacement from {possible} with a weight above "
             "zero; lower curriculum.multiplier or sample with_replacement"
         )
-    # Gumbel top-k: the same as drawing one after the other, each time by the weights left.
+    # Gumbel top-k: the same as drawing one after another with the remaining weights.
     with np.errstate(divide="ignore"):
         keys = np.log(probability) + rng.gumbel(size=len(probability))
     counts = np.zeros(len(probability), dtype=np.int64)

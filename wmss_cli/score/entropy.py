@@ -10,23 +10,23 @@ from wmss_cli.models.heads import Head
 _TOKENS = 2048
 _CPU_COLUMNS = 1024
 _GPU_COLUMNS = 16_384
-# A block of so many tokens and columns stays in a CPU's cache while it is passed over.
+# A block of this many tokens and columns stays in a CPU's cache while it is processed.
 
 
 def head_entropy(hidden: Tensor, head: Head, columns: int | None = None) -> Tensor:
     """Return H = -sum p log p of the distributions softmax(head.logits(hidden)), in nats.
 
-    Some columns of the logits at a time, which are gone before the next ones come: their sums are
-    taken relative to the greatest logit so far. All sums are in fp32 where the logits are narrower.
+    Some columns of the logits are computed at a time, and dropped before the next ones: their sums
+    are relative to the largest logit so far. If the logits are narrower, all sums are in fp32.
 
     Parameters
     ----------
     hidden : Tensor
         ``[tokens, hidden]``, the last hidden states.
     head : Head
-        With finite weights.
+        A head with finite weights.
     columns : int, optional
-        Of the vocabulary at a time; without it what suits the device.
+        Number of columns of the vocabulary at a time; without it, a default for the device.
 
     Returns
     -------
@@ -42,14 +42,14 @@ def head_entropy(hidden: Tensor, head: Head, columns: int | None = None) -> Tens
 def _entropy(hidden: Tensor, head: Head, columns: int) -> Tensor:
     """With q = exp(z - max z): p = q / sum q, and H = log sum q - sum q (z - max z) / sum q."""
     dtype = torch.promote_types(hidden.dtype, torch.float32)
-    # The lowest number and not minus infinity, which nothing can be subtracted from.
+    # The lowest number instead of minus infinity, from which nothing can be subtracted.
     top = hidden.new_full((len(hidden), 1), torch.finfo(dtype).min, dtype=dtype)
     sum_q = hidden.new_zeros(len(hidden), dtype=dtype)
     sum_qz = torch.zeros_like(sum_q)
     for first in range(0, head.vocab_size, columns):
         z = head.columns(slice(first, first + columns)).logits(hidden, dtype)
         new_top = torch.maximum(top, z.amax(dim=-1, keepdim=True))
-        # What was summed relative to the old maximum.
+        # Rescales the sums, which were relative to the old maximum.
         shift = (top - new_top).squeeze(1)
         shrink = shift.exp()
         sum_qz.add_(sum_q * shift).mul_(shrink)

@@ -1,4 +1,4 @@
-"""What a model's logits look like where they predict the completion (Tables 2 and 6)."""
+"""Statistics of a model's logits where they predict the completion (Tables 2 and 6)."""
 
 from __future__ import annotations
 

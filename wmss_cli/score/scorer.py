@@ -21,9 +21,9 @@ def completion_entropy(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     Parameters
     ----------
     model : PreTrainedModel
-        In evaluation mode, as :func:`~wmss_cli.models.forms.choose_form` left it.
+        A model in evaluation mode, as :func:`~wmss_cli.models.forms.choose_form` left it.
     batch : PackedBatch
-        On the model's device; each document with at least one token to predict.
+        A batch on the model's device; each document has at least one token to predict.
 
     Returns
     -------

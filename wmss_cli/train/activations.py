@@ -1,4 +1,4 @@
-"""What a token leaves behind in a block for its backward pass, from shapes, without torch."""
+"""What a token stores in a block for its backward pass, from shapes, without torch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from wmss_cli.models.shape import ModelShape
 FP32 = 4
 
 DELTA_CHUNK = 64
-"""Kernels of the gated delta rule take so many tokens together."""
+"""Kernels of the gated delta rule process this many tokens together."""
 
 
 def block_activations(model: ModelShape, width: int) -> int:
-    """Return the bytes that a token leaves behind in a block, for its backward pass.
+    """Return the bytes that a token stores in a block for its backward pass.
 
     Parameters
     ----------
     model : ModelShape
-        Of the block.
+        The model of the block.
     width : int
         Bytes of an activation: 2 in bf16, 4 in fp32.
     """
@@ -27,7 +27,7 @@ def block_activations(model: ModelShape, width: int) -> int:
     inputs = 2 * width * model.hidden_size
     # Gate, its activation, up, and their product.
     feed_forward = 4 * width * model.intermediate_size
-    # Of two kinds of blocks all count as the larger one.
+    # If there are two kinds of blocks, all count as the larger one.
     return (
         norms + inputs + max(_attention(model, width, scaled), _delta(model, width)) + feed_forward
     )
@@ -35,7 +35,7 @@ def block_activations(model: ModelShape, width: int) -> int:
 
 def _attention(model: ModelShape, width: int, scaled: int) -> int:
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    # Queries, keys and values; the result, and its logarithms of sums in fp32.
+    # Queries, keys and values; the result, and its log-sum-exps in fp32.
     saved = width * 2 * (queries + keys) + FP32 * model.heads
     if model.qk_norm:
         saved += norm_activations(model.head_dim, scaled) * (model.heads + model.kv_heads)
@@ -46,16 +46,16 @@ def _attention(model: ModelShape, width: int, scaled: int) -> int:
 
 
 def _delta(model: ModelShape, width: int) -> int:
-    """Return what a block's delta rule saves by kernels that hold no state but in a chunk."""
+    """Return what a block's delta rule stores with kernels that keep states only in a chunk."""
     delta = model.delta
     if delta is None:
         return 0
     # Before and after the convolution; queries and keys normalised; result, its gate and norm.
     saved = width * (2 * delta.mixed + (delta.mixed - delta.values) + 3 * delta.values)
-    # Decays and rates in fp32; how the tokens of a chunk bear on each other.
+    # Decays and rates in fp32; how the tokens of a chunk affect each other.
     return saved + delta.value_heads * (2 * FP32 + width * DELTA_CHUNK)
 
 
 def norm_activations(size: int, scaled: int) -> int:
-    """Return what a norm saves of `size` numbers: fp32 input and scale, and what it multiplies."""
+    """Return what a norm of `size` numbers stores: fp32 input and scale, and what it multiplies."""
     return FP32 * size + FP32 + scaled * size

@@ -1,13 +1,13 @@
-"""Checkpoints that are whole or not there, and the way back to the newest one that verifies.
+"""Checkpoints that are either complete or absent, and the search for the newest valid one.
 
-A checkpoint is written to ``step-N.saving`` by all ranks, each its own files, which it hashes and
-flushes; when all are done the first rank writes the manifest and renames it to ``step-N``::
+All ranks write a checkpoint to ``step-N.saving``: each writes its own files, hashes them and
+flushes them. When all are done, the first rank writes the manifest and renames it to ``step-N``::
 
     checkpoints/step-00000200/manifest.json     step, world size, sha256 of each file
     checkpoints/step-00000200/state/            DeepSpeed's files
 
-Frozen weights are no part of it: they come from their model's folder.
-DeepSpeed's states are pickles: nothing is loaded before its hash and its owner were checked.
+Frozen weights are not included: they come from their model's folder.
+DeepSpeed's states are pickles: nothing is loaded before its hash and its owner are checked.
 """
 
 from __future__ import annotations
@@ -39,40 +39,40 @@ _SAVING = ".saving"
 
 
 class CheckpointManifest(BaseModel):
-    """What a checkpoint is: written last."""
+    """Describes a checkpoint; written last."""
 
     model_config = ConfigDict(frozen=True)
 
     step: int
-    """Optimizer steps done."""
+    """Number of optimizer steps done."""
     world_size: int
     dtype: str
-    """Of the weights while training."""
+    """Type of the weights during training."""
     files: dict[str, str]
-    """Relative path to SHA-256."""
+    """SHA-256 of each file by its relative path."""
     totals: dict[str, float]
     """Sums over all steps so far, such as tokens and seconds."""
 
 
 class Saver:
-    """Saves checkpoints, one at a time: training waits for a copy in host memory alone.
+    """Saves checkpoints, one at a time; training waits only for a copy into host memory.
 
-    All ranks call the methods together. DeepSpeed is given a checkpoint engine that copies; a
-    thread of each rank then writes and hashes that rank's files. A checkpoint is there when all
-    ranks are done and met again in :meth:`finish`.
+    All ranks call the methods together. DeepSpeed gets a checkpoint engine that copies; a thread of
+    each rank then writes and hashes that rank's files. A checkpoint exists once all ranks are done
+    and have met again in :meth:`finish`.
 
     Parameters
     ----------
     engine : DeepSpeedEngine
-        Saved at step boundaries.
+        The engine to save, at step boundaries.
     folder : Path
-        Of all checkpoints.
+        The folder for all checkpoints.
     ranks : Ranks
         The processes that train together.
     keep : int
-        How many checkpoints remain.
+        Number of checkpoints to keep.
     beside : sequence of Path
-        Files that grow with the training; a checkpoint has its own copies of those that are there.
+        Files that grow during training; a checkpoint has its own copies of those that exist.
     """
 
     def __init__(
@@ -94,28 +94,28 @@ class Saver:
 
     @property
     def pending(self) -> bool:
-        """Whether a checkpoint was begun and not finished."""
+        """Whether a checkpoint has been started and not finished."""
         return self._pending is not None
 
     @property
     def busy(self) -> bool:
-        """Whether this rank still writes; :meth:`finish` would wait."""
+        """Whether this rank is still writing; :meth:`finish` would wait."""
         return self._files.busy
 
     def begin(self, step: int, totals: dict[str, float]) -> None:
-        """Copy the engine's state and begin to write it; a checkpoint before is finished first.
+        """Copy the engine's state and start writing it; an earlier checkpoint is finished first.
 
         Parameters
         ----------
         step : int
-            Optimizer steps done.
+            Number of optimizer steps done.
         totals : dict of str to float
-            Kept with the checkpoint.
+            Stored with the checkpoint.
 
         Raises
         ------
         StorageError, OSError
-            As of :meth:`finish`.
+            As in :meth:`finish`.
         """
         self.finish()
         started = time.monotonic()
@@ -138,12 +138,12 @@ class Saver:
         self._pending = _Pending(saving, step, dict(totals), started, copied)
 
     def finish(self) -> Path | None:
-        """Wait until the checkpoint is whole and return its folder; None where none was begun.
+        """Wait until the checkpoint is complete and return its folder; None if none was started.
 
         Raises
         ------
         StorageError, OSError
-            If one of the ranks could not write its files; the checkpoint before remains.
+            If one of the ranks could not write its files; the previous checkpoint remains.
         """
         if self._pending is None:
             return None
@@ -160,7 +160,7 @@ class Saver:
         parts = self._ranks.gather((hashes, said))
         problems = [problem for _, problem in parts if problem is not None]
         if problems:
-            # All threads are at an end. Half a checkpoint is of no use, and may fill the disk.
+            # All threads have ended. Half a checkpoint is useless, and may fill the disk.
             self._ranks.from_first(lambda: shutil.rmtree(pending.saving, ignore_errors=True))
             raise error or StorageError(problems[0])
         for part, _ in parts:
@@ -171,7 +171,7 @@ class Saver:
         saving = pending.saving
         for name in map(str, files.files_under(saving)):
             if name not in hashes:
-                # What this rank copied: DeepSpeed's scripts, and files of the training.
+                # Copied by this rank: DeepSpeed's scripts, and files of the training.
                 files.fsync(saving / name)
                 hashes[name] = files.sha256(saving / name)
         manifest = CheckpointManifest(
@@ -192,7 +192,7 @@ class Saver:
         _prune(self._folder, self._keep)
         print(  # noqa: T201 - goes to the log of the stage
             f"checkpoint {final.name}: {size:.3f} GB; training waited {pending.copied:.2f} s for "
-            f"the copy, the files were whole after {seconds:.2f} s",
+            f"the copy, the files were complete after {seconds:.2f} s",
             flush=True,
         )
         return final
@@ -210,18 +210,18 @@ class _Pending:
 
 
 def _frozen(module: nn.Module) -> frozenset[str]:
-    """Return all names of weights that are not trained: they are as in their model's folder."""
+    """Return all names of weights that are not trained, so they are as in their model's folder."""
     named = module.named_parameters(remove_duplicate=False)
     return frozenset(name for name, parameter in named if not parameter.requires_grad)
 
 
 def newest(folder: Path, ranks: Ranks) -> tuple[Path, CheckpointManifest] | None:
-    """Return the newest checkpoint that verifies, or None where there is none.
+    """Return the newest valid checkpoint, or None if there are none.
 
     Raises
     ------
     IntegrityError
-        If checkpoints are there and none of them verifies.
+        If checkpoints exist and none of them is valid.
     """
     candidates = ranks.from_first(lambda: _owned_candidates(folder))
     damaged: list[Path] = []
@@ -231,27 +231,27 @@ def newest(folder: Path, ranks: Ranks) -> tuple[Path, CheckpointManifest] | None
         if not ranks.any(not sound):
             assert manifest is not None
             for newer in damaged if ranks.is_first else []:
-                # Out of the count of checkpoints to keep, but there for who wants to look.
+                # Not among the checkpoints to keep, but still available for inspection.
                 newer.rename(newer.with_name(f"{newer.name}.damaged"))
             return path, manifest
         damaged.append(path)
     if candidates:
         raise IntegrityError(
-            f"{folder}: none of {len(candidates)} checkpoints holds its hashes; "
+            f"{folder}: none of {len(candidates)} checkpoints matches its hashes; "
             "--force starts this stage anew"
         )
     return None
 
 
 def restore(checkpoint: Path, beside: Sequence[Path]) -> None:
-    """Put the files that grow with a training back to what they were at a checkpoint.
+    """Restore the files that grow during training to their state at a checkpoint.
 
     Parameters
     ----------
     checkpoint : Path
-        As :func:`newest` returned it.
+        As returned by :func:`newest`.
     beside : sequence of Path
-        As of :class:`Saver`. Those without a copy stay as they are: earlier versions made none.
+        As in :class:`Saver`. Files without a copy stay as they are: earlier versions made none.
     """
     for path in beside:
         if (checkpoint / path.name).is_file():
@@ -259,16 +259,16 @@ def restore(checkpoint: Path, beside: Sequence[Path]) -> None:
 
 
 def load(engine: DeepSpeedEngine, checkpoint: Path, universal: bool) -> None:
-    """Load a checkpoint that was verified into an engine.
+    """Load a verified checkpoint into an engine.
 
     Parameters
     ----------
     engine : DeepSpeedEngine
-        Built for this kind of checkpoint.
+        An engine built for this kind of checkpoint.
     checkpoint : Path
-        As :func:`newest` or :func:`universal_form` returned it.
+        As returned by :func:`newest` or :func:`universal_form`.
     universal : bool
-        Whether it is in the universal form.
+        Whether it has the universal form.
     """
     decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
     path, _ = engine.load_checkpoint(
@@ -276,8 +276,8 @@ def load(engine: DeepSpeedEngine, checkpoint: Path, universal: bool) -> None:
     )
     assert path is not None, f"DeepSpeed found nothing in {checkpoint} (universal: {universal})"
     if universal and engine.zero_optimization_stage() == 3:
-        # DeepSpeed 0.19 gives all groups the first one's weight decay, and all weights one
-        # shared step counter, which Adam then advances once per weight.
+        # DeepSpeed 0.19 gives all groups the weight decay of the first, and all weights one shared
+        # step counter, which Adam would then advance once per weight.
         for group, decay in zip(engine.optimizer.param_groups, decays, strict=True):
             group["weight_decay"] = decay
         for state in engine.optimizer.optimizer.state.values():
@@ -286,7 +286,7 @@ def load(engine: DeepSpeedEngine, checkpoint: Path, universal: bool) -> None:
 
 
 def _load_weights(src: Mapping[str, Any], dst: nn.Module) -> None:
-    """Load weights; frozen ones may be missing, for they are there already."""
+    """Load weights; frozen ones may be missing, since they are already loaded."""
     found = dst.load_state_dict(src, strict=False)
     missing = set(found.missing_keys) - _frozen(dst)
     assert not missing, f"the checkpoint lacks {sorted(missing)}"
@@ -324,14 +324,14 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _owned_candidates(folder: Path) -> list[Path]:
-    """Return the checkpoints, newest first; they are pickles, so they must be one's own."""
+    """Return the checkpoints, newest first; they are pickles, so they must belong to this user."""
     candidates = _candidates(folder)
     for path in candidates:
         owner = path.stat().st_uid
         if owner != os.getuid():
             raise IntegrityError(
-                f"{path}: belongs to user {owner}, and is not loaded for that reason; "
-                "go on as that user, or chown it"
+                f"{path}: belongs to user {owner}, and is therefore not loaded; "
+                "continue as that user, or chown it"
             )
     return candidates
 
@@ -349,7 +349,7 @@ def _read(path: Path) -> CheckpointManifest | None:
 
 
 def _sound_part(path: Path, manifest: CheckpointManifest, ranks: Ranks) -> bool:
-    """Check this rank's share of the hashes."""
+    """Check the hashes of this rank's share of the files."""
     mine = sorted(manifest.files)[ranks.rank :: ranks.world_size]
     return all(
         (path / name).is_file() and files.sha256(path / name) == manifest.files[name]
@@ -359,7 +359,7 @@ def _sound_part(path: Path, manifest: CheckpointManifest, ranks: Ranks) -> bool:
 
 def _prune(folder: Path, keep: int) -> None:
     for path in _candidates(folder)[keep:]:
-        # Without its manifest it is no checkpoint, even if the removal is cut short.
+        # Without its manifest it is not a checkpoint, even if the removal is interrupted.
         (path / _MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path)
     for left in [*folder.glob("*.universal"), *folder.glob(f"*{_SAVING}")]:

@@ -32,11 +32,11 @@ def build_engine(
     Parameters
     ----------
     pair : WeakStrongPair
-        On the CPU, in the data type of the run.
+        The pair on the CPU, in the data type of the run.
     config : TrainConfig
-        Optimizer, clipping, ZeRO stage.
+        Optimizer, clipping, `zero_stage`.
     load_universal : bool
-        Whether a universal checkpoint will be loaded (another world size).
+        Whether a universal checkpoint will be loaded (from another world size).
 
     Raises
     ------
@@ -66,13 +66,13 @@ def build_engine(
         dist_init_required=False,
     )
     if dist.get_world_size() == 1 and config.zero_stage == 0:
-        # Nobody to average with, and DeepSpeed would copy all gradients to average them.
+        # There is no one to average with, and DeepSpeed would copy all gradients to average them.
         engine.enable_backward_allreduce = False
     return engine
 
 
 def place(pair: WeakStrongPair, config: TrainConfig) -> None:
-    """Put a pair on its device, its blocks marked that are recomputed (:func:`mark_recomputed`)."""
+    """Put a pair on its device and mark the blocks to recompute (:func:`mark_recomputed`)."""
     mark_recomputed(pair, config.gradient_checkpointing)
     pair.to(device())
 
@@ -83,14 +83,14 @@ def mark_recomputed(pair: WeakStrongPair, mode: str) -> None:
     Parameters
     ----------
     pair : WeakStrongPair
-        Not in an engine.
+        A pair that is not in an engine.
     mode : str
-        As of `gradient_checkpointing`, not auto.
+        As in `gradient_checkpointing`, but not auto.
 
     Raises
     ------
     ConfigError
-        If transformers does not recompute this model by blocks, and not all shall be.
+        If transformers cannot recompute this model by blocks, and only some should be.
     """
     n = recomputation.every(mode)
     for model in (pair.strong, pair.weak):
@@ -123,11 +123,11 @@ def deepspeed_config(
     Parameters
     ----------
     pair : WeakStrongPair
-        Whole on each rank: its sizes decide how much is gathered and reduced at a time.
+        The pair, whole on each rank: its sizes decide how much is gathered and reduced at a time.
     config : TrainConfig
-        Its section `deepspeed` goes over what is chosen here.
+        Its section `deepspeed` overrides what is chosen here.
     load_universal : bool
-        Whether a universal checkpoint will be loaded (another world size).
+        Whether a universal checkpoint will be loaded (from another world size).
 
     Raises
     ------
@@ -138,8 +138,8 @@ def deepspeed_config(
     zero = _zero_section(pair, config)
     own = {key: value for key, value in config.deepspeed.items() if key != "zero_optimization"}
     return {
-        # A packed micro-batch is one row. How many make a step differs from step to step: the
-        # loop sets the boundary, and the pair divides the loss.
+        # A packed micro-batch is one row. The number in a step varies, so the loop sets the step
+        # boundary and the pair divides the loss.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": config.max_grad_norm,
@@ -147,8 +147,8 @@ def deepspeed_config(
         # In bf16 the sum over many micro-batches would lose the last ones.
         "data_types": {"grad_accum_dtype": "fp32" if narrow else None},
         "zero_optimization": zero,
-        # Where the optimizer is offloaded, DeepSpeed would ask for its own Adam, which it compiles
-        # on each machine; torch's fused AdamW runs on a CPU, too.
+        # With an offloaded optimizer, DeepSpeed would require its own Adam, which it compiles on
+        # each machine; torch's fused AdamW runs on a CPU, too.
         "zero_force_ds_cpu_optimizer": False,
         "checkpoint": {"load_universal": load_universal},
         "steps_per_print": 10**9,
@@ -199,7 +199,7 @@ def _zero_sizes(pair: WeakStrongPair, zero_stage: int, own: dict[str, Any]) -> d
 
 
 def _largest(pair: WeakStrongPair) -> int:
-    """Return the elements of the largest weight that is trained."""
+    """Return the number of elements of the largest trained weight."""
     return max(p.numel() for p in pair.parameters() if p.requires_grad)
 
 
@@ -210,9 +210,9 @@ def set_learning_rate(engine: DeepSpeedEngine, value: float) -> None:
 
 
 def gradient_norm(engine: DeepSpeedEngine) -> float:
-    """Return the norm of the global gradient before clipping, of the step just taken.
+    """Return the norm of the global gradient before clipping, for the step just taken.
 
-    At ZeRO 0 in fp32 the engine keeps none, so there it must be asked for between the last
+    At ZeRO 0 in fp32 the engine does not store it, so there this must be called between the last
     ``backward`` and ``step``.
     """
     if engine.zero_optimization_stage() > 0:

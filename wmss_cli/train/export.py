@@ -1,4 +1,4 @@
-"""Take a model out of the engine as full weights, whatever ZeRO made of them."""
+"""Export a model from the engine as full weights, however ZeRO divides them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from transformers import PreTrainedModel
 def full_state_dict(model: PreTrainedModel, is_first: bool) -> dict[str, Tensor]:
     """Return the full weights on the CPU of the first rank, and nothing on the others.
 
-    All ranks must call this: under ZeRO-3 each weight is gathered, one at a time.
+    All ranks must call this: under ZeRO-3 the weights are gathered, one at a time.
 
     Parameters
     ----------
     model : PreTrainedModel
-        A part of the pair; its weights may be sharded.
+        A model of the pair; its weights may be sharded.
     is_first : bool
-        Whether this rank keeps them.
+        Whether this rank keeps the weights.
     """
     state: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():

@@ -1,6 +1,6 @@
-"""How long a pass may be, and which blocks are recomputed, where the options say auto.
+"""The length of a pass, and which blocks are recomputed, if the options say auto.
 
-By the arithmetic of :mod:`wmss_cli.train.memory`, without torch: a job takes what `wmss plan` said.
+By the arithmetic of :mod:`wmss_cli.train.memory`, without torch: jobs use what `wmss plan` shows.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from wmss_cli.train.memory import Trained, largest_micro_batch, memory
 Training = TypeVar("Training", bound=TrainConfig)
 
 USABLE = 0.9
-"""Share of a GPU's memory to plan with: CUDA, NCCL and fragments take the rest."""
+"""Share of a GPU's memory to plan with: CUDA, NCCL and fragmentation take the rest."""
 MOST_TOKENS = 65_536
-"""Longer passes save next to nothing, and nobody has tried them."""
+"""Longer passes gain next to nothing, and were not tried."""
 ROUND = 1024
-"""Tokens of a pass are a multiple of it."""
+"""The number of tokens of a pass is a multiple of this."""
 
 
 def is_open(config: TrainConfig) -> bool:
-    """Return whether an option says auto that the memory of a GPU decides."""
+    """Return whether an option is auto and depends on the memory of a GPU."""
     return "auto" in (config.micro_batch_tokens, config.gradient_checkpointing)
 
 
@@ -37,12 +37,12 @@ def trained_by(
     weak_frozen: bool,
     bf16: bool,
 ) -> Trained:
-    """Return what an engine holds with the options of a section.
+    """Return what an engine keeps in memory with the options of a section.
 
     Parameters
     ----------
     config : TrainConfig
-        Where recomputation is auto, it counts as full.
+        If recomputation is auto, it counts as full.
     strong, weak, weak_frozen, bf16
         As in :class:`~wmss_cli.train.memory.Trained`.
     """
@@ -69,29 +69,29 @@ def fitted(
     longest: int,
     step_tokens: int,
 ) -> Training:
-    """Return the section with numbers in the place of auto.
+    """Return the section with numbers instead of auto.
 
     Parameters
     ----------
     config : TrainConfig
-        Of the stage.
+        The section of the stage.
     trained : Trained
-        As of :func:`trained_by`.
+        From :func:`trained_by`.
     world_size : int
         Number of GPUs.
     usable : int
-        Bytes of a GPU.
+        Memory of a GPU, in bytes.
     longest : int
-        Tokens of the longest sample: it makes a pass whatever fits.
+        Number of tokens of the longest sample, which gets a pass even if it does not fit.
     step_tokens : int
-        Of the fullest step, over all GPUs: a pass is not longer than a GPU's part of it.
+        Number of tokens of the fullest step over all GPUs: a pass is at most a GPU's share of it.
     """
-    # In bf16 ZeRO 0 is refused; nothing depends on what is decided for it.
+    # ZeRO 0 is refused in bf16, so nothing depends on what is decided for it.
     zero_stage = max(config.zero_stage, int(trained.bf16))
     tokens = config.micro_batch_tokens
     if tokens == "auto":
         fitting = largest_micro_batch(trained, zero_stage, world_size, usable, MOST_TOKENS)
-        # However samples are packed, a GPU gets at most one more than its part.
+        # However samples are packed, a GPU gets at most one more than its share.
         part = step_tokens // world_size + longest
         tokens = min(rounded(fitting, longest), -(-part // ROUND) * ROUND)
     mode = config.gradient_checkpointing
@@ -108,21 +108,21 @@ def fitted(
 
 
 def rounded(tokens: int, longest: int) -> int:
-    """Return a multiple of 1,024 that is not above, or the longest sample where that is more."""
+    """Round down to a multiple of 1,024, but not below the longest sample."""
     return max(longest, tokens // ROUND * ROUND)
 
 
 def chosen(config: Training, tokens: int, mode: str) -> Training:
-    """Return the section with what was decided where it says auto.
+    """Return the section with the decisions in place of auto.
 
     Parameters
     ----------
     config : TrainConfig
-        Of the stage.
+        The section of the stage.
     tokens : int
-        Of a pass.
+        Number of tokens of a pass.
     mode : str
-        Of recomputation.
+        The mode of recomputation.
     """
     decided = {"micro_batch_tokens": tokens, "gradient_checkpointing": mode}
     return config.model_copy(
@@ -131,7 +131,7 @@ def chosen(config: Training, tokens: int, mode: str) -> Training:
 
 
 def _fewest_first(trained: Trained) -> Iterator[int]:
-    """Yield the ways to recompute, from none to all blocks."""
+    """Yield the modes of recomputation, from no block to all blocks."""
     yield 0
     most = min(MOST, max(model.layers for model in trained.learners))
     yield from range(most, 0, -1)

@@ -1,4 +1,4 @@
-"""Copies of training states in host memory, which stand still while training goes on."""
+"""Copies of training states in host memory, which do not change while training continues."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor, UntypedStorage
 class HostMemory:
     """Takes one copy of nested states at a time.
 
-    States of the same structure are copied into the memory of the copy before, which is pinned
-    where there is a GPU. So there is one copy in all, and it is as large as the states.
+    States with the same structure reuse the memory of the previous copy, which is pinned if there
+    is a GPU. So there is only one copy at a time, and it is as large as the states.
     """
 
     def __init__(self) -> None:
@@ -22,18 +22,18 @@ class HostMemory:
         self._used = 0
 
     def clear(self) -> None:
-        """Let the next copy take the memory of those before."""
+        """Let the next copy reuse the memory of the previous one."""
         self._used = 0
 
     def copy(self, states: Any) -> Any:
-        """Return the same nest with tensors in host memory.
+        """Return the same nested states with tensors in host memory.
 
-        What shares its storage does so in the copy, too: ``torch.save`` writes as much of it.
+        Tensors that share storage also do so in the copy, since ``torch.save`` writes the storage.
 
         Parameters
         ----------
         states : Any
-            What ``torch.save`` takes.
+            Anything that ``torch.save`` accepts.
         """
         tensors: list[Tensor] = []
 
@@ -44,7 +44,7 @@ class HostMemory:
                 tensors.append(value.detach())
                 return len(tensors) - 1
 
-        # All else is small. Objects of DeepSpeed among it may change, so it is copied as well.
+        # The rest is small. It contains objects of DeepSpeed that may change, so it is copied, too.
         rest = io.BytesIO()
         Pickler(rest).dump(states)
         storages: dict[int, UntypedStorage] = {}
@@ -73,7 +73,7 @@ class HostMemory:
         )
 
     def _block(self, nbytes: int) -> Tensor:
-        """Return the next block; one of another size than in the copy before is made anew."""
+        """Return the next block; if its size has changed, it is allocated anew."""
         place, self._used = self._used, self._used + 1
         if place < len(self._blocks) and len(self._blocks[place]) == nbytes:
             return self._blocks[place]
@@ -85,8 +85,8 @@ class HostMemory:
 def _new_block(nbytes: int) -> Tensor:
     block = torch.empty(nbytes, dtype=torch.uint8)
     if torch.cuda.is_available():
-        # Not by pin_memory, whose allocator rounds up to a power of two. Blocks last as long as
-        # the process, or nearly so: the driver lets go of them at its end.
+        # Not with pin_memory, whose allocator rounds up to a power of two. Blocks last about as
+        # long as the process; the driver releases them when it ends.
         cudart = torch.cuda.cudart()
         torch.cuda.check_error(int(cudart.cudaHostRegister(block.data_ptr(), nbytes, 0)))
     return block

@@ -1,9 +1,9 @@
-"""Random numbers that are functions of a token's key, computed for many tokens at once.
+"""Random numbers that are functions of a token's key, for many tokens at once.
 
-A generator gives numbers in the order of the calls, which depends on how a batch is cut. Here each
-number is a hash of the token's key (see :class:`~wmss_cli.models.packed.PackedBatch`) and of what
-it is wanted for: the same on any rank, in any packing and after a resume. The integers are exact,
-so a CPU and a GPU get the same ones.
+A generator's numbers depend on the order of the calls, and so on how a batch is divided. Here each
+number is a hash of the token's key (see :class:`~wmss_cli.models.packed.PackedBatch`) and of its
+purpose: the same on any rank, in any packing and after a resume. The integers are exact, so a CPU
+and a GPU get the same ones.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def stream(keys: Tensor, purpose: Purpose, *numbers: int) -> Tensor:
 
 
 def further(bits: Tensor, count: int) -> Tensor:
-    """Return so many numbers of 64 bits for each of a stream, ``[*bits.shape, count]``."""
+    """Return `count` numbers of 64 bits for each number of a stream, ``[*bits.shape, count]``."""
     counters = torch.arange(1, count + 1, device=bits.device) * _signed(_GOLDEN)
     return _mix(bits.unsqueeze(-1) + counters)
 
@@ -54,13 +54,13 @@ def further(bits: Tensor, count: int) -> Tensor:
 def below(bits: Tensor, limit: int) -> Tensor:
     """Return whole numbers from 0 to limit - 1, as int64.
 
-    All are equally likely but for a share of ``limit / 2**63``.
+    All are equally likely, up to a relative error of ``limit / 2**63``.
     """
     return _shift(bits, 1) % limit
 
 
 def symmetric(bits: Tensor) -> Tensor:
-    """Return numbers that are uniform in (-1, 1), fp32: the middles of 2**23 equal intervals."""
+    """Return numbers that are uniform in (-1, 1), fp32: the midpoints of 2**23 equal intervals."""
     return (_shift(bits, 64 - 23).float() + 0.5) * 2.0**-22 - 1.0
 
 
@@ -78,7 +78,7 @@ def _mix(bits: Tensor) -> Tensor:
 
 
 def _shift(bits: Tensor, places: int) -> Tensor:
-    """Shift to the right and fill with zeros: torch's shift fills with the sign."""
+    """Shift to the right and fill with zeros: torch's shift fills with the sign bit."""
     return (bits >> places) & ((1 << (64 - places)) - 1)
 
 

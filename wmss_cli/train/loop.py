@@ -1,4 +1,4 @@
-"""The training loop: steps, metrics, checkpoints, and the orderly end on a signal."""
+"""The training loop: steps, metrics, checkpoints, and a clean end on a signal."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ CHECKPOINTS = "checkpoints"
 
 
 def grown_files(folder: Path) -> list[Path]:
-    """Return the files of a training that grow with its steps; checkpoints have copies of them."""
+    """Return a training's files that grow with its steps; checkpoints contain copies of them."""
     return [folder / METRICS_FILE, folder / LOGITS_FILE]
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one forward pass gets.
+    """The input of one forward pass.
 
     Attributes
     ----------
     batch : PackedBatch
-        On the CPU.
+        The batch, on the CPU.
     example_ids : sequence of str
-        Of the samples in it.
+        The ids of its samples.
     weak_hidden : Tensor or None
-        ``[completion tokens, hidden]``: what the weak model would give, where it was cached.
+        ``[completion tokens, hidden]``: the weak model's hidden states, if they were cached.
     """
 
     batch: PackedBatch
@@ -58,25 +58,25 @@ class MicroBatch:
 
 
 class Feed(Protocol):
-    """The data of a run: a function of the step, so a resume needs the step alone."""
+    """The data of a run: a function of the step, so a resume needs only the step."""
 
     @property
     def steps(self) -> int:
-        """Optimizer steps in all."""
+        """Total number of optimizer steps."""
 
     def completion_tokens(self, step: int) -> int:
-        """Return the completion tokens of the step's global batch, over all ranks."""
+        """Return the number of completion tokens in a step's global batch, over all ranks."""
 
     def lengths(self, step: int) -> Sequence[int]:
-        """Return the tokens of each sample of the step's global batch, without padding."""
+        """Return the length of each sample in a step's global batch, without padding."""
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
-        """Return this rank's micro-batches of a step; all ranks have equally many."""
+        """Return this rank's micro-batches of a step; all ranks have the same number."""
 
 
 @dataclass
 class TrainState:
-    """All that a resume needs beside the engine's state.
+    """All that a resume needs besides the engine's state.
 
     The order of the data, the learning rate and the random numbers follow from `step`.
     """
@@ -95,32 +95,32 @@ def train(
     report: Report | None = None,
     after_step: Callable[[int], None] | None = None,
 ) -> TrainState:
-    """Run all steps that are left.
+    """Run all remaining steps.
 
     Parameters
     ----------
     engine : DeepSpeedEngine
-        Over a :class:`~wmss_cli.train.pair.WeakStrongPair`.
+        An engine over a :class:`~wmss_cli.train.pair.WeakStrongPair`.
     feed : Feed
         The data.
     config : TrainConfig
         Learning rate, checkpoints, seed.
     state : TrainState
-        Where to begin.
+        Where to start.
     folder : Path
-        Gets ``metrics.jsonl``, ``progress.json`` and ``checkpoints/``.
+        The folder for ``metrics.jsonl``, ``progress.json`` and ``checkpoints/``.
     ranks : Ranks
         The processes that train together.
     report : Report, optional
-        Gets each row of the metrics, too.
+        Also gets each row of the metrics.
     after_step : callable, optional
-        Called on all ranks with the number of steps taken, before any checkpoint has them: what
-        it writes is whole wherever a run goes on from.
+        Called on all ranks with the number of steps taken, before a checkpoint contains them, so
+        that its output is complete wherever a run continues from.
 
     Raises
     ------
     NonFiniteLossError
-        If the loss or the gradient becomes NaN or infinite. No checkpoint holds that step.
+        If the loss or the gradient becomes NaN or infinite. No checkpoint contains that step.
     InterruptedRunError
         On SIGTERM, SIGUSR1 or SIGUSR2, after a checkpoint at the step boundary.
     """
@@ -168,21 +168,21 @@ def train(
                 progress.update(state.step, **{n: v for n, v in shown.items() if v is not None})
             if after_step is not None:
                 after_step(state.step)
-        # After the last step, too: if the export fails, it alone is repeated.
+        # After the last step, too: if the export fails, only that is repeated.
         save()
         saver.finish()
     return state
 
 
 class SaveClock:
-    """Says when a checkpoint is due.
+    """Decides when a checkpoint is due.
 
     Parameters
     ----------
     config : TrainConfig
-        Minutes, steps, or both.
+        Interval in minutes, steps, or both.
     step : int
-        Steps that the checkpoint has that the training resumes from; 0 if there is none.
+        The step of the checkpoint that the training resumes from; 0 if there is none.
     """
 
     def __init__(self, config: TrainConfig, step: int) -> None:
@@ -191,12 +191,12 @@ class SaveClock:
         self.saved(step)
 
     def saved(self, step: int) -> None:
-        """Begin to count anew."""
+        """Restart the count."""
         self.saved_at = step
         self._since = time.monotonic()
 
     def is_due(self, step: int, ranks: Ranks) -> bool:
-        """Say whether it is time, as this rank sees it; the time is the first one's."""
+        """Return whether it is time, as this rank sees it; the first rank's clock decides."""
         if self._steps is not None and step > self.saved_at and step % self._steps == 0:
             return True
         late = self._seconds is not None and time.monotonic() - self._since >= self._seconds
@@ -295,7 +295,7 @@ def _refuse(
 
 
 def _rewind_metrics(path: Path, step: int, ranks: Ranks) -> None:
-    """Drop the rows of steps that the checkpoint does not have: they will be taken again."""
+    """Drop the rows of steps after the checkpoint, since these steps will be taken again."""
 
     def rewind() -> None:
         if path.exists():

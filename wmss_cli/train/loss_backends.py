@@ -1,7 +1,7 @@
-"""The mixed loss by other libraries' fused ops, as one linear cross entropy.
+"""The mixed loss with other libraries' fused ops, as one linear cross entropy.
 
 z_mix = [lambda * h_strong ; (1 - lambda) * h_weak] · [W_strong ; W_weak]ᵀ: hidden states and heads
-are put side by side, and the op sees one model. That copies both heads in every pass.
+are concatenated, and the op sees one model. That copies both heads in every pass.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ TokenLosses = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def choose(backend: Backend) -> Backend:
-    """Return what ``auto`` stands for: our own op, and no other library's.
+    """Return what ``auto`` means: our own op, and no other library's.
 
-    Those do about 4.5 products where it does 3: forward, the model's own loss, the logits again,
-    and two gradients.
+    The others need about 4.5 products where ours needs 3: the forward product, the model's own
+    loss, the logits again, and two gradients.
 
     Raises
     ------
@@ -63,13 +63,13 @@ def mixed_loss(
     """Compute the mixed loss by a backend that :func:`choose` returned.
 
     The arguments are those of :func:`~wmss_cli.train.objectives.mixed.mixed_cross_entropy`, and all
-    backends return the same up to rounding. Our own op takes batches without targets: those of a
-    rank that has no sample, which the fused ops cannot cut into chunks.
+    backends return the same up to rounding. Our own op also takes batches without targets, from a
+    rank without samples, which the fused ops cannot divide into chunks.
 
     Raises
     ------
     ConfigError
-        If another backend is asked for a head that is more than a product.
+        If another backend gets a head that is more than a product.
     """
     if backend == "chunked" or not len(targets):
         return mixed_cross_entropy(
@@ -111,11 +111,11 @@ def _cce(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
 
     if hidden.dtype.itemsize != 2:
         raise ConfigError(
-            "loss_backend cce computes in 16 bits alone; use precision bf16, or chunked"
+            "loss_backend cce computes in 16 bits only; use precision bf16, or chunked"
         )
     op = cast(Any, linear_cross_entropy)
-    # By default it leaves out gradients that are small in bf16; the package on PyPI (25.1) knows
-    # only this way to have them all, and adds them up in bf16 where newer sources can in fp32.
+    # By default it drops gradients that are small in bf16. The package on PyPI (25.1) has only this
+    # option to keep them all, and adds them in bf16, where newer sources can use fp32.
     exact: dict[str, Any] = {"filter_eps": None}
     for wide in ("accum_e_fp32", "accum_c_fp32"):
         if wide in signature(op).parameters:

@@ -1,6 +1,6 @@
-"""What ranks tell each other through the store of the process group, however long it takes.
+"""Messages between ranks through the store of the process group, however long they take.
 
-No collective is used: those have a limit by which a hang is found, and ranks may wait for hours
+It uses no collectives: these have a time limit that detects a hang, and ranks may wait for hours
 while the first one exports a model or converts a checkpoint.
 """
 
@@ -17,37 +17,37 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 _PATIENCE = timedelta(hours=24)
-# They have nothing more to wait for, unless they fail in another way.
+# They have nothing left to wait for, unless they fail in another way.
 _PARTING = timedelta(seconds=10)
 _meetings = itertools.count()
 
 
 def connect(timeout: timedelta) -> TCPStore:
-    """Return a connection of its own to the store that the first rank serves.
+    """Return a separate connection to the store that the first rank serves.
 
     Parameters
     ----------
     timeout : timedelta
-        Of each question.
+        Limit for each request.
     """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     return TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
 
 
 class Meeting:
-    """Values that pass between ranks, in the same order of calls on all of them.
+    """Passes values between ranks; all ranks make the same calls in the same order.
 
     Parameters
     ----------
     rank, world_size : int
-        As in torch.distributed; the process group is there.
+        As in torch.distributed; the process group must exist.
     """
 
     def __init__(self, rank: int, world_size: int) -> None:
         self._rank = rank
         self._world_size = world_size
         self._store = connect(_PATIENCE)
-        # A process may join more than once, and the store keeps what was said.
+        # A process may join more than once, and the store keeps old messages.
         self._name = f"meeting/{next(_meetings)}"
         self._round = 0
         self._told = ""
@@ -58,7 +58,7 @@ class Meeting:
         keys = [f"{self._name}/{self._round}/{rank}" for rank in range(self._world_size)]
         self._store.set(keys[self._rank], pickle.dumps(value))  # type: ignore[arg-type]
         values = [pickle.loads(data) for data in self._store.multi_get(keys)]
-        # All ranks are in this round, so none reads the one before any more.
+        # All ranks are in this round, so none still reads the previous one.
         if self._told:
             self._store.delete_key(self._told)
         self._told = keys[self._rank]
@@ -74,7 +74,7 @@ class Meeting:
         return pickle.loads(self._store.get(key))
 
     def part(self) -> None:
-        """Leave for good. The first rank, which serves the store, waits a little for the others."""
+        """Leave for good. The first rank, which serves the store, briefly waits for the others."""
         with suppress(dist.DistError, RuntimeError):
             self._store.set(f"{self._name}/parted/{self._rank}", "")
             if self._rank == 0:

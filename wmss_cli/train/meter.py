@@ -1,4 +1,4 @@
-"""How fast a run is, held against what the machine can do: a few numbers after each step."""
+"""How fast a run is, relative to what the machine can do: a few numbers after each step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks
 
 TIMING = ("seconds", "tokens_per_s", "mfu", "share_of_limit", "peak_memory_gb", "seconds_left")
-"""The columns of ``metrics.jsonl`` that differ when the same steps are taken again."""
+"""The columns of ``metrics.jsonl`` that differ if the same steps are taken again."""
 
 _RECENT = 20
 
@@ -33,7 +33,7 @@ _RECENT = 20
 class StepCost:
     """What a step needs by arithmetic (see :func:`wmss_cli.models.shape.train_flops`).
 
-    Where the weak model's hidden states are cached, it needs its head's product alone.
+    If the weak model's hidden states are cached, it needs only its head's product.
     """
 
     strong: ModelShape
@@ -48,7 +48,7 @@ class StepCost:
         Raises
         ------
         ConfigError
-            If a model is of an architecture whose FLOPs cannot be counted.
+            If the architecture of a model is one whose FLOPs cannot be counted.
         """
         shapes = [
             None if model is None else ModelShape.of_config(model.config.to_dict(), name)
@@ -66,19 +66,19 @@ class StepCost:
 
 @dataclass
 class Meter:
-    """Turns the time of each step into the numbers that tell how a run goes.
+    """Turns the time of each step into numbers that describe the run.
 
     Attributes
     ----------
     steps : int
-        Optimizer steps in all.
+        Total number of optimizer steps.
     rate_flops_per_s : float
-        What the machine can do at most: the matrix-product rates of all ranks together.
+        The most that the machine can do: the matrix-product rates of all ranks together.
     cost : StepCost or None
-        None where the FLOPs of the models cannot be counted; then no share is told.
+        None if the FLOPs of the models cannot be counted; then no shares are given.
     data_sheet_flops_per_s : float or None
-        The dense bf16 rates of all ranks' GPUs together; None on a CPU, in fp32, and where one is
-        not known.
+        The dense bf16 rates of all ranks' GPUs together; None on a CPU, in fp32, and if one of
+        them is unknown.
     """
 
     steps: int
@@ -92,20 +92,20 @@ class Meter:
     def start(cls, pair: WeakStrongPair, dtype: torch.dtype, steps: int, ranks: Ranks) -> Meter:
         """Measure the machine; all ranks call it together, just before the first step.
 
-        The log says what was measured, or that the models' FLOPs cannot be counted.
+        The log says what was measured, or that the FLOPs of the models cannot be counted.
 
         Parameters
         ----------
         pair : WeakStrongPair
-            What will train.
+            The pair to train.
         dtype : torch.dtype
-            Of its products.
+            Type of its products.
         steps : int
-            Optimizer steps in all.
+            Total number of optimizer steps.
         ranks : Ranks
             The processes that train together.
         """
-        # Processes of one machine share it: each must measure while the others do.
+        # Processes on one machine share it, so all must measure at the same time.
         ranks.barrier()
         sheet = _data_sheet(dtype)
         own = torch.tensor([matrix_product_rate(dtype, device()), sheet], dtype=torch.float64)
@@ -116,7 +116,7 @@ class Meter:
             said = f"the limit is {rate / 1e12:.4g} TFLOP/s, the rate of {dtype} matrix products"
         except ConfigError as error:
             cost = None
-            said = f"mfu and share_of_limit are not known: {error}"
+            said = f"mfu and share_of_limit are unknown: {error}"
         if ranks.is_first:
             print(said, flush=True)  # noqa: T201
         return cls(steps, rate, cost, None if math.isnan(peak) else peak)
@@ -124,29 +124,29 @@ class Meter:
     def measure(
         self, step: int, seconds: float, lengths: Iterable[int], head_tokens: int, ranks: Ranks
     ) -> dict[str, float | None]:
-        """Return what is told of a step that was just taken; all ranks call it together.
+        """Return the numbers for the step just taken; all ranks call it together.
 
         Parameters
         ----------
         step : int
-            How many steps are done.
+            Number of steps done.
         seconds : float
-            That this one took.
+            Duration of this step.
         lengths : iterable of int
-            Tokens of each document of the global batch.
+            Length of each document of the global batch.
         head_tokens : int
-            Its completion tokens.
+            Number of its completion tokens.
         ranks : Ranks
             The processes that train together.
 
         Returns
         -------
         dict
-            ``mfu``: the FLOPs that the step needs, by its time and the data-sheet rate of all GPUs;
-            None where either is not known. ``share_of_limit``: the same, by the rate that was
-            measured. What is recomputed counts in neither. ``peak_memory_gb``: of the process that
-            held most so far, in 2^30 bytes. ``seconds_left``: the steps that are left at the pace
-            of the last ones.
+            ``mfu``: the FLOPs that the step needs, divided by its time and by the data-sheet rate
+            of all GPUs; None if either is unknown. ``share_of_limit``: the same with the measured
+            rate. Neither counts recomputation. ``peak_memory_gb``: of the process with the highest
+            peak so far, in 2^30 bytes. ``seconds_left``: for the remaining steps, at the pace of
+            the last ones.
         """
         mfu = share = None
         if self.cost is not None:
@@ -163,7 +163,7 @@ class Meter:
         }
 
     def _pace(self, seconds: float) -> float:
-        """Return the median time of the last steps; the first one after a start warms up."""
+        """Return the median time of the last steps, without the first one, which is a warm-up."""
         self._taken += 1
         if self._taken == 2:
             self._recent.clear()
@@ -172,7 +172,7 @@ class Meter:
 
 
 def _data_sheet(dtype: torch.dtype) -> float:
-    """Return the rate of this process's GPU by its data sheet; NaN where there is none."""
+    """Return the rate of this process's GPU by its data sheet; NaN if there is none."""
     if device().type != "cuda" or dtype != torch.bfloat16:
         return math.nan
     rate = data_sheet_rate(torch.cuda.get_device_name(device()))

@@ -22,13 +22,13 @@ def embedding_noise(
     Parameters
     ----------
     batch : PackedBatch
-        With keys. L is the length of each document in it, prompt and completion together.
+        A batch with keys. L is the length of a document in it, prompt and completion together.
     hidden_size : int
         d.
     alpha : float
         5 in the paper's Table 1.
     seed, step : int
-        Each optimizer step draws anew; within it the noise is a function of the example, the
+        Each optimizer step has new noise; within a step, noise is a function of the example, the
         position and the dimension.
     """
     assert batch.keys is not None
@@ -42,10 +42,10 @@ def embedding_noise(
 def noisy_embeddings(
     model: PreTrainedModel, batch: PackedBatch, alpha: float, seed: int, step: int
 ) -> Iterator[None]:
-    """Add the noise to what the embedding module returns, if the model is in training mode.
+    """Add the noise to the output of the embedding module, if the model is in training mode.
 
-    As in NEFTune's own code the noise comes behind the module. Where the module scales the
-    embeddings (Gemma), the noise is not scaled with them.
+    As in NEFTune's own code, noise is added after the module. If the module scales the embeddings
+    (Gemma), the noise is not scaled with them.
     """
     if alpha == 0.0 or not model.training:
         yield

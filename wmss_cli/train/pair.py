@@ -1,7 +1,7 @@
 """The weak and the strong model in one module, so that one DeepSpeed engine trains both.
 
-The loss is computed inside ``forward``: then ZeRO-3's gathers and the division by the
-accumulation steps reach every weight, the heads' included.
+The loss is computed inside ``forward``, so that ZeRO-3's gathers and the division by the
+accumulation steps reach every weight, including those of the heads.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from wmss_cli.train.objectives.table import CROSS_ENTROPY, Inputs, Objective
 
 
 class WeakStrongPair(nn.Module):
-    """A strong model, and beside it a weak one, uniform logits, or nothing.
+    """A strong model together with a weak one, with uniform logits, or alone.
 
     Parameters
     ----------
     strong : PreTrainedModel
-        The model that is kept; as :func:`~wmss_cli.models.causal.load_packed` returns it.
+        The model that is kept; as returned by :func:`~wmss_cli.models.causal.load_packed`.
     weak : PreTrainedModel or None
         The model whose logits are mixed in, or the objective's reference.
     mix_lambda : float
@@ -36,23 +36,23 @@ class WeakStrongPair(nn.Module):
     weak_mode : {"cotrain", "frozen"}
         Whether gradients reach the weak model. A frozen one runs without dropout.
     weak_head : Head or None
-        Instead of `weak`, where its hidden states are given to each pass.
+        Instead of `weak`, if its hidden states are passed in.
     loss_backend : {"auto", "chunked", "torch", "liger", "cce"}
         What computes the loss (see :mod:`wmss_cli.train.loss_backends`).
     objective : Objective
         What is minimised; its `mix_lambda` is replaced by the one given here.
     neftune_alpha : float
-        Noise on the strong model's embeddings (see :mod:`wmss_cli.train.neftune`); 0 is none.
+        Noise on the strong model's embeddings (see :mod:`wmss_cli.train.neftune`); 0 means none.
 
     Raises
     ------
     ConfigError
-        If the back-end is not there, or does not compute the objective.
+        If the backend is not installed, or does not compute the objective.
 
     Notes
     -----
-    Without a weak model and with ``mix_lambda < 1`` the weak logits are all equal: the loss
-    does not change under z_weak + c·1, so they are zero, and lambda acts as a temperature.
+    Without a weak model and with ``mix_lambda < 1`` the weak logits are all equal. They are zero,
+    since the loss does not change under z_weak + c·1, and lambda acts as a temperature.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class WeakStrongPair(nn.Module):
                 )
             self.loss_backend = "chunked"
         assert not row.needs_other or (weak is not None and self.weak_frozen)
-        # Never trained: no part of checkpoints, and whole on each rank at any ZeRO stage.
+        # Never trained: not part of checkpoints, and whole on each rank at any ZeRO level.
         self._weak_head = weak_head
         self._weak_weight: Tensor | None
         self._weak_bias: Tensor | None
@@ -97,7 +97,7 @@ class WeakStrongPair(nn.Module):
 
     @property
     def weak_head(self) -> Head | None:
-        """The head for hidden states that are given, where the module is now."""
+        """The head for given hidden states, on the current device."""
         if self._weak_head is None or self._weak_weight is None:
             return None
         return replace(self._weak_head, weight=self._weak_weight, bias=self._weak_bias)
@@ -117,22 +117,22 @@ class WeakStrongPair(nn.Module):
         step: int = 0,
         look: Callable[[Tensor, Head, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the loss of a micro-batch and what is logged of it.
+        """Return the loss of a micro-batch and what is logged about it.
 
         Parameters
         ----------
         batch : PackedBatch
-            On the models' device.
+            A batch on the models' device.
         denominator : float
-            The global batch's completion tokens / world size: DeepSpeed averages over the ranks,
-            so that the sum of all losses is the mean over tokens.
+            Number of the global batch's completion tokens divided by the world size: DeepSpeed
+            averages over ranks, so the sum of all losses is the mean over tokens.
         weak_hidden : Tensor or None
             ``[completion tokens, hidden]``, for `weak_head`.
         step : int
-            Of the optimizer, from 0: noise that is drawn anew in each step depends on it.
+            Optimizer step, from 0, for noise that is new in each step.
         look : callable, optional
-            Is given the strong model's hidden states, its head and the targets. Then there is no
-            loss, and what it returns takes the place of `sums`.
+            Called with the strong model's hidden states, its head and the targets. Then there is no
+            loss, and its result is returned as `sums`.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""The processes that train together, and the wish to stop that they share."""
+"""The processes that train together, and the request to stop that they share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wmss_cli.models.placement import stay_near
 from wmss_cli.train.meeting import Meeting
 from wmss_cli.train.watch import Watch
 
-# Of collectives. The watch names the rank that hangs; should it fail, they end so much later.
+# For collectives. The watch names the rank that hangs; if it fails, they end this much later.
 _LIMIT_MIN = 30.0
 _AFTER_WATCH = timedelta(minutes=5)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -30,14 +30,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process among all that train.
+    """One of the processes that train together.
 
     Attributes
     ----------
     rank, world_size : int
         As in torch.distributed.
     meeting : Meeting or None
-        What passes values that may be long in coming; not needed for one process.
+        Passes values that may take long; not needed for one process.
     watch : Watch or None
         Ends the processes if one hangs.
     """
@@ -49,30 +49,30 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what is written once."""
+        """Whether this process writes what is written only once."""
         return self.rank == 0
 
     def beat(self, step: int | None = None) -> None:
-        """Say that this rank goes on, after `step` steps."""
+        """Report that this rank continues, after `step` steps."""
         if self.watch is not None:
             self.watch.beat(step)
 
     def strict(self) -> AbstractContextManager[None]:
-        """Let a rank that hangs end the training."""
+        """Let a hanging rank end the training."""
         return nullcontext() if self.watch is None else self.watch.strict()
 
     def patient(self) -> AbstractContextManager[None]:
-        """Let this rank do what may take long."""
+        """Allow this rank to take long."""
         return nullcontext() if self.watch is None else self.watch.patient()
 
     def barrier(self) -> None:
         """Wait for all ranks, however long it takes."""
         self.gather(None)
-        # Now none is far away; so a first rank that ends leaves none behind that still asks it.
+        # Now none is far behind, so a first rank that ends leaves none behind that still asks it.
         dist.barrier()
 
     def close(self) -> None:
-        """Leave the others, whether all went well or not: nothing more is said or waited for."""
+        """Leave the others, after success or failure: nothing more is sent or waited for."""
         if self.watch is not None:
             self.watch.stop()
         if self.meeting is not None:
@@ -85,11 +85,11 @@ class Ranks:
         return values.cpu()
 
     def counts(self, flags: Sequence[bool]) -> list[int]:
-        """Return on how many ranks each flag is set, by one message."""
+        """Return on how many ranks each flag is set, with one message."""
         return [int(n) for n in self.sum(torch.tensor([float(flag) for flag in flags]))]
 
     def any(self, flag: bool) -> bool:
-        """Return on all ranks whether the flag is set on one."""
+        """Return on all ranks whether the flag is set on any."""
         return self.counts([flag])[0] > 0
 
     def largest(self, value: float) -> float:
@@ -107,7 +107,7 @@ class Ranks:
             return self.meeting.gather(value)
 
     def from_first(self, compute: Callable[[], Any]) -> Any:
-        """Compute on the first rank, return the value (or raise the error) on all ranks."""
+        """Compute on the first rank, and return the value (or raise the error) on all ranks."""
         with self.patient():
             box: list[Any] = [None, None]
             if self.is_first:
@@ -124,12 +124,12 @@ class Ranks:
 
 
 def join(hang_limit_min: float | None = None) -> Ranks:
-    """Join the process group that the environment describes, with DeepSpeed's set-up.
+    """Join the process group that the environment describes, and set up DeepSpeed.
 
     Parameters
     ----------
     hang_limit_min : float, optional
-        Minutes after which a rank that does not go on ends all, with an error that names it.
+        Minutes after which a rank that makes no progress ends all, with an error that names it.
 
     Notes
     -----
@@ -143,8 +143,8 @@ def join(hang_limit_min: float | None = None) -> Ranks:
     assert not missing, f"the launcher did not set {', '.join(missing)}"
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     keep_freed_memory()
-    # DeepSpeed would run compilers to find out which of its ops this machine can build, and build
-    # one for half a minute on CPU ranks of one host; gloo serves them as well.
+    # DeepSpeed would run compilers to find out which of its ops this machine can build, and spend
+    # half a minute building one for CPU ranks on one host; gloo serves them as well.
     deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
     if torch.cuda.is_available():
         torch.cuda.set_device(device())
@@ -165,9 +165,8 @@ def join(hang_limit_min: float | None = None) -> Ranks:
 class StopFlag:
     """Remembers a signal until the loop asks for it at a step boundary.
 
-    The handler only sets a flag: it must not start a collective, for it may run on one rank
-    alone. It stands in as a context manager; what handled the signals before does so again
-    afterwards.
+    The handler only sets a flag: it must not start a collective, since it may run on one rank
+    only. Used as a context manager, it restores the previous handlers afterwards.
     """
 
     def __init__(self) -> None:

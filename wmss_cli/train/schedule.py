@@ -13,13 +13,13 @@ def learning_rate(
     Parameters
     ----------
     step : int
-        From 0.
+        Number of the step, from 0.
     steps : int
-        Number of steps in all.
+        Total number of steps.
     peak : float
         The highest learning rate.
     warmup_ratio : float
-        Share of the steps that warm up.
+        Share of the steps used for the warm-up.
     min_lr_ratio : float
         The cosine ends at this share of `peak`.
     """

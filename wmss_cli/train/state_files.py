@@ -1,7 +1,7 @@
-"""DeepSpeed's states on their way to the disk: copied while training waits, written beside it.
+"""DeepSpeed's states on their way to the disk: copied while training waits, written meanwhile.
 
-DeepSpeed hands each file of a checkpoint to an engine of ours. Its thread writes, hashes and
-flushes the files of this rank; what goes wrong there is raised by :meth:`StateFiles.wait`.
+DeepSpeed passes each file of a checkpoint to an engine of ours. A thread of that engine writes,
+hashes and flushes the files of this rank; :meth:`StateFiles.wait` raises its errors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class StateFiles(TorchCheckpointEngine):  # type: ignore[misc]
     Parameters
     ----------
     left_out : set of str
-        Names of weights that are not saved, in all their names where they are tied.
+        Names of weights that are not saved, with all the names of tied weights.
     """
 
     def __init__(self, left_out: Set[str]) -> None:
@@ -47,7 +47,7 @@ class StateFiles(TorchCheckpointEngine):  # type: ignore[misc]
         self._files.append((Path(path), self._memory.copy(state_dict)))
 
     def start(self) -> None:
-        """Begin to write what was copied."""
+        """Start writing what was copied."""
         files, self._files = self._files, []
         self._written = self._pool.submit(_write_all, files)
         self._memory.clear()
@@ -63,7 +63,7 @@ class StateFiles(TorchCheckpointEngine):  # type: ignore[misc]
         Raises
         ------
         OSError
-            If the file system refuses one.
+            If the file system rejects a file.
         """
         assert self._written is not None
         written, self._written = self._written, None
@@ -80,7 +80,7 @@ def write_states(path: Path, states: Any) -> str:
     Raises
     ------
     OSError
-        If the file system refuses, with the file's name.
+        If the file system rejects it; the error contains the file's name.
     """
     file = _HashedFile(path)
     try:
@@ -94,7 +94,7 @@ def write_states(path: Path, states: Any) -> str:
 class _HashedFile:
     """Hashes what is written to it, and keeps its first error for :meth:`close`.
 
-    torch's writer is C++ and calls back: an error that is raised in it ends the process.
+    torch's writer is C++ and calls back: an error raised in the callback would end the process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -116,10 +116,10 @@ class _HashedFile:
         return len(view)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing, since nothing is buffered."""
 
     def close(self) -> None:
-        """Flush the file to the disk; raise what went wrong on the way."""
+        """Flush the file to the disk; raise any error from writing."""
         try:
             if self._error is not None:
                 raise self._error
@@ -128,5 +128,5 @@ class _HashedFile:
             raise OSError(error.errno, error.strerror, str(self._path)) from None
 
     def drop(self) -> None:
-        """Close the file without more ado."""
+        """Close the file without flushing it."""
         os.close(self._descriptor)

@@ -1,10 +1,10 @@
-"""What auto stands for on this machine: by arithmetic, then by one pass that is tried.
+"""What auto means on this machine: by arithmetic, and then by trying one pass.
 
-An error of memory within a step cannot be caught: from ZeRO 2 on, the other ranks wait in a
-collective by then. So the longest pass runs once over the bare pair, before DeepSpeed has it, where
-nothing is collective: forward, and backward to the embeddings. That takes what a step does but for
-the gradients of the weights and the states, which arithmetic has. Ranks agree afterwards. What was
-decided is kept with the checkpoints, so that a resume cuts its batches the same way.
+A memory error within a step cannot be caught: from ZeRO 2 on, the other ranks are then waiting in
+a collective. So the longest pass runs once over the bare pair, before DeepSpeed has it and without
+collectives: forward, and backward to the embeddings. That uses all the memory of a step except for
+the weights' gradients and the states, which are known by arithmetic. Ranks agree afterwards. The
+decision is kept with the checkpoints, so that a resume divides its batches the same way.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _FILE = "passes.json"
 
 
 class Sized(Protocol):
-    """What is asked of the data before it is cut into passes; the same on all ranks."""
+    """What is needed of the data before it is divided into passes; the same on all ranks."""
 
     @property
     def longest_sample(self) -> int:
-        """Tokens of the longest sample."""
+        """Number of tokens of the longest sample."""
 
     @property
     def step_tokens(self) -> int:
-        """Tokens of the fullest step, over all ranks."""
+        """Number of tokens of the fullest step, over all ranks."""
 
     def longest_pass(self, tokens: int) -> MicroBatch:
-        """Return a pass of so many tokens, or nearly."""
+        """Return a pass of about this many tokens."""
 
 
 class Passes(BaseModel):
-    """What was decided, as it is kept."""
+    """The decision, as it is stored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,20 +66,20 @@ def decide(
     ranks: Ranks,
     folder: Path,
 ) -> Training:
-    """Return the section with numbers in the place of auto, the same on all ranks.
+    """Return the section with numbers instead of auto, the same on all ranks.
 
     Parameters
     ----------
     config : TrainConfig
-        Of the stage. Without auto it is returned as it is.
+        The section of the stage. Without auto it is returned as it is.
     pair : WeakStrongPair
-        Whole, not yet in an engine; is put on its device.
+        The pair, whole and not yet in an engine; it is moved to its device.
     feed : Sized
-        Of the training, however it is cut.
+        The data of the training, however they are divided.
     ranks : Ranks
-        All of them call this.
+        All of them must call this.
     folder : Path
-        Of the checkpoints: what was decided there is taken again by equally many ranks.
+        The folder of checkpoints: a decision stored there is reused by the same number of ranks.
     """
     if not is_open(config):
         return config
@@ -121,12 +121,12 @@ def fits(
     trained: Trained | None,
     usable: int | None,
 ) -> bool:
-    """Try the longest pass; where sizes are known, weigh what it took with what a step holds."""
+    """Try the longest pass; if sizes are known, add what a step needs besides."""
     tokens = config.pass_tokens
     if trained is None or usable is None:
         return pass_bytes(pair, feed.longest_pass(tokens)) is not None
     trained = replace(trained, checkpointing=every(config.gradient_checkpointing))
-    # All weights are whole here, as never again at ZeRO 3: beside them a shorter pass fits.
+    # All weights are whole here, which they never are at ZeRO 3: next to them a shorter pass fits.
     tried = largest_trial(trained, usable, tokens)
     if tried < feed.longest_sample:
         return True
@@ -138,14 +138,14 @@ def fits(
 
 
 def pass_bytes(pair: WeakStrongPair, micro_batch: MicroBatch) -> int | None:
-    """Run a pass as a step would, and return the most bytes that it took, None if they ran out.
+    """Run a pass as in a step, and return the peak of its memory in bytes, or None if it ran out.
 
     Parameters
     ----------
     pair : WeakStrongPair
-        On its device, not in an engine. Neither its weights nor their gradients change.
+        A pair on its device, not in an engine. Neither its weights nor their gradients change.
     micro_batch : MicroBatch
-        On the CPU.
+        The micro-batch, on the CPU.
     """
     embedded: list[Tensor] = []
 
@@ -187,11 +187,11 @@ def _peak() -> int:
 
 
 def _usable_bytes(ranks: Ranks) -> int | None:
-    """Return the bytes of the GPU that has the least for us; None on a CPU."""
+    """Return the bytes of the GPU with the least memory for us; None on a CPU."""
     if not torch.cuda.is_available():
         return None
     free, total = torch.cuda.mem_get_info()
-    # Half of the margin where others hold a part of it.
+    # Half of the margin if other processes use some of it.
     mine = min(USABLE * total, free - (1 - USABLE) / 2 * total)
     return int(-ranks.largest(-mine))
 

@@ -1,8 +1,8 @@
 """Ends a training that hangs, and says which rank is behind.
 
-Where one rank hangs, all others wait for it in a collective, and look the same from outside. So a
-thread of each rank writes into the process group's store how far its rank is, reads how far the
-others are, and ends its process when one has not gone on for the limit.
+If one rank hangs, all others wait for it in a collective, and look the same from outside. So a
+thread of each rank writes its rank's progress into the process group's store, reads that of the
+others, and ends its process if one has made no progress within the limit.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ _ANSWER = timedelta(seconds=30)
 _PATIENCE_S = 6 * 3600.0
 _END = "watch/end"
 _SUSPENDED = 0.5
-"""Of the limit: a thread that slept so much longer than it asked for was not running."""
+"""Share of the limit: a thread that slept this much longer than requested was not running."""
 _SILENT = 0.5
-"""Of the limit: where a rank is late, one that has said nothing for so long is the one behind."""
+"""Share of the limit: if a rank is late, one that has been silent this long is the one behind."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """How far a rank is.
+    """The progress of a rank.
 
     Attributes
     ----------
     number : int
-        Of this message of the rank.
+        Number of this message of the rank.
     age_s : float
-        Since it last went on.
+        Time since its last progress.
     patient : bool
-        Whether it is at something that may take long.
+        Whether it is doing something that may take long.
     progress : tuple of int
-        Collectives that it has begun, and signs of life.
+        Number of collectives that it has started, and of signs of life.
     step : int
-        Optimizer steps done.
+        Number of optimizer steps done.
     host, at : str
-        Where its process runs, and where in the program it is.
+        The host of its process, and the current line of the program.
     """
 
     number: int
@@ -66,16 +66,16 @@ class Place:
 
 
 class Watch:
-    """Watches over the ranks of a training, from a thread of each of them.
+    """Watches the ranks of a training, from a thread of each of them.
 
-    It is patient until :meth:`strict` is entered: loading and exporting take what they take.
+    It is patient until :meth:`strict` is entered, since loading and exporting may take long.
 
     Parameters
     ----------
     rank, world_size : int
         As in torch.distributed.
     limit_s : float
-        So long a rank may take for a micro-batch, or to write a line.
+        Longest time that a rank may take for a micro-batch, or to write a line.
     """
 
     def __init__(self, rank: int, world_size: int, limit_s: float) -> None:
@@ -91,20 +91,20 @@ class Watch:
         self._main = threading.get_ident()
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         threading.Thread(target=self._run, name="watch", daemon=True).start()
 
     def stop(self) -> None:
-        """Watch no longer: this rank is about to end."""
+        """Stop watching: this rank is about to end."""
         self._stopped.set()
 
     def beat(self, step: int | None = None) -> None:
-        """Say that this rank goes on.
+        """Report that this rank continues.
 
         Parameters
         ----------
         step : int, optional
-            Optimizer steps done.
+            Number of optimizer steps done.
         """
         self._beats += 1
         self._since = time.monotonic()
@@ -113,13 +113,13 @@ class Watch:
 
     @contextmanager
     def strict(self) -> Iterator[None]:
-        """Let the limit hold."""
+        """Enforce the limit."""
         with self._mode(patient=False):
             yield
 
     @contextmanager
     def patient(self) -> Iterator[None]:
-        """Let this rank take its time."""
+        """Allow this rank to take long."""
         with self._mode(patient=True):
             yield
 
@@ -145,7 +145,7 @@ class Watch:
             number += 1
             awake = time.monotonic()
             if awake - asleep > self._pause_s + _SUSPENDED * self._limit_s:
-                # This process was stopped as a whole, and is not late: all begin to count anew.
+                # This process was stopped as a whole, so it is not late: all restart their count.
                 self._since = awake
                 heard = dict.fromkeys(heard, awake)
                 places.clear()
@@ -155,7 +155,7 @@ class Watch:
                     store = store or connect(_ANSWER)
                 found = self._exchange(store, number)
             except (dist.DistError, RuntimeError):
-                # The first rank serves the store: if it is gone for good, it is silent.
+                # The first rank serves the store: if it is gone for good, it counts as silent.
                 store, found = None, {rank: p for rank, p in places.items() if rank}
                 heard.update(dict.fromkeys(found, time.monotonic()))
             for rank, place in found.items():
@@ -168,12 +168,12 @@ class Watch:
                 error = self._agree(store, error)
             if error is not None and not self._stopped.is_set():
                 if self._rank == 0:
-                    # The others hear of it from the store, which ends with this process.
+                    # The others read the error from the store, which ends with this process.
                     time.sleep(2 * self._pause_s)
                 end_process(error, self._stack())
 
     def _exchange(self, store: TCPStore | None, number: int) -> dict[int, Place]:
-        """Say how far this rank is, and return what all have said."""
+        """Report this rank's progress, and return that of all ranks."""
         mine = Place(
             number,
             time.monotonic() - self._since,
@@ -197,7 +197,7 @@ class Watch:
     def _judge(
         self, places: Mapping[int, Place], silent_s: Mapping[int, float]
     ) -> HangError | None:
-        """Return the error that names who is behind; None where all go on."""
+        """Return the error that names who is behind; None if all make progress."""
         allowed = self._limit_s + 3 * self._pause_s
         silent = [rank for rank, seconds in silent_s.items() if seconds > allowed]
         late = [
@@ -208,12 +208,12 @@ class Watch:
         if not silent and not late:
             return None
         if not silent:
-            # Stopped as a whole, it may be in the same collective as those that wait for it.
+            # A rank stopped as a whole may be in the same collective as those that wait for it.
             silent = [r for r, seconds in silent_s.items() if seconds > _SILENT * self._limit_s]
         if silent:
             behind = silent
         else:
-            # Who waits patiently waits for one of the others.
+            # A rank that waits patiently waits for one of the others.
             among = [rank for rank, place in places.items() if not place.patient] or late
             least = min(places[rank].progress for rank in among)
             behind = [rank for rank in among if places[rank].progress == least]
@@ -228,7 +228,7 @@ class Watch:
         step = max((place.step for place in places.values()), default=0)
         long = f"for {self._limit_s / 60:.3g} min, since step {step}"
         if len(behind) == self._world_size > 1:
-            said = f"none of the {self._world_size} ranks has gone on {long}; {names[0]}"
+            said = f"none of the {self._world_size} ranks has made progress {long}; {names[0]}"
         elif len(behind) == 1:
             said = f"{names[0]} has not answered {long}"
         else:
@@ -236,7 +236,7 @@ class Watch:
         return f"{said}; the same command continues from the last checkpoint"
 
     def _agree(self, store: TCPStore, error: HangError | None) -> HangError | None:
-        """Return the error that the first rank to see one has told; all must name the same."""
+        """Return the error of the first rank that reported one: all must name the same rank."""
         with suppress(dist.DistError, RuntimeError):
             if error is not None:
                 mine = json.dumps({"message": str(error), "behind": error.behind})
@@ -256,13 +256,13 @@ class Watch:
         return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}, {frame.f_code.co_name}"
 
     def _stack(self) -> str:
-        """Return where the main thread is."""
+        """Return the current line of the main thread."""
         frame = sys._current_frames().get(self._main)
         return "".join(traceback.format_stack(frame)) if frame is not None else ""
 
 
 def _collectives() -> int:
-    """Return how many collectives this rank has begun, in all groups."""
+    """Return how many collectives this rank has started, in all groups."""
     count = 0
     for group in list(dist.distributed_c10d._world.pg_map):
         with suppress(RuntimeError):

@@ -1,7 +1,7 @@
-"""Where the metrics of a run go beside ``metrics.jsonl``: TensorBoard, trackio, W&B.
+"""Other destinations of a run's metrics than ``metrics.jsonl``: TensorBoard, trackio, W&B.
 
-Each is a :class:`Writer`, imported only where it is asked for. What they keep on the disk lies in
-``logs/`` beside the artifact, for it is no part of it.
+Each is a :class:`Writer`, imported only if it is requested. What they store on the disk is in
+``logs/`` next to the artifact, since it is not part of it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Writer(Protocol):
     """Takes the metrics of one run."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Take the metrics of a step; steps only rise."""
+        """Take the metrics of a step; steps never decrease."""
 
     def close(self) -> None:
-        """Wait until all that was taken is kept."""
+        """Wait until everything is stored."""
 
 
 class TensorBoard:
@@ -39,9 +39,9 @@ class TensorBoard:
     Parameters
     ----------
     out : Path
-        Of the artifact.
+        The path of the artifact.
     step : int
-        How many steps are done. What stands there of later ones is marked as void.
+        Number of steps done. Later steps that are already in the file are marked as void.
     """
 
     def __init__(self, out: Path, step: int) -> None:
@@ -54,7 +54,7 @@ class TensorBoard:
         """Add a point to each curve."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
-        # A killed run must not lose the steps of its checkpoint.
+        # A killed run must not lose the steps up to its checkpoint.
         self._writer.flush()
 
     def close(self) -> None:
@@ -68,11 +68,11 @@ class Trackio:
     Parameters
     ----------
     out : Path
-        Of the artifact; its folder's name is the group.
+        The path of the artifact; its folder's name is the group.
     run_id : str
-        Name of the run; goes on with it if it is there.
+        Name of the run, which is continued if it exists.
     config : mapping
-        Options of the stage.
+        The options of the stage.
     """
 
     def __init__(self, out: Path, run_id: str, config: Mapping[str, Any]) -> None:
@@ -95,7 +95,7 @@ class Trackio:
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Wait until all is in the database."""
+        """Wait until everything is in the database."""
         self._run.finish()
 
 
@@ -105,12 +105,12 @@ class WeightsAndBiases:
     Parameters
     ----------
     out, run_id, config
-        As of :class:`Trackio`.
+        As in :class:`Trackio`.
 
     Raises
     ------
     ConfigError
-        If W&B refuses, for want of a login or of a network.
+        If W&B refuses, for lack of a login or a network.
     """
 
     def __init__(self, out: Path, run_id: str, config: Mapping[str, Any]) -> None:
@@ -141,13 +141,13 @@ class WeightsAndBiases:
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Wait until all is sent, and end the process that sends."""
+        """Wait until everything is sent, and end the process that sends."""
         self._run.finish()
         self._wandb.teardown()
 
 
 def check_installed(services: Sequence[Service]) -> None:
-    """Check that what is asked for can be imported.
+    """Check that the requested services can be imported.
 
     Raises
     ------
@@ -160,18 +160,18 @@ def check_installed(services: Sequence[Service]) -> None:
 
 
 class Report:
-    """The writers of a run, on its first rank; on the others it does nothing.
+    """The writers of a run, on its first rank; on other ranks it does nothing.
 
-    A context manager that closes them.
+    It is a context manager that closes them.
 
     Parameters
     ----------
     services : sequence of str
         Where the metrics go.
     out : Path
-        Of the artifact; runs are named after it.
+        The path of the artifact; runs are named after it.
     config : mapping
-        Options of the stage, for the services to show.
+        The options of the stage, for the services to show.
     ranks : Ranks
         The processes that train together.
 
@@ -204,9 +204,9 @@ class Report:
         Parameters
         ----------
         step : int
-            How many steps are done. From 0 a new run begins in each service, else it goes on.
+            Number of steps done. At 0 a new run begins in each service, otherwise it is continued.
         metrics : Path
-            The ``metrics.jsonl`` that an attempt before left, if there was one.
+            The ``metrics.jsonl`` of an earlier attempt, if there is one.
 
         Raises
         ------
@@ -231,7 +231,7 @@ class Report:
         self._ranks.from_first(open_all)
 
     def write(self, row: Mapping[str, float | None]) -> None:
-        """Pass a row of ``metrics.jsonl`` on; what is not known is left out."""
+        """Pass on a row of ``metrics.jsonl``, without unknown values."""
         values = {name: value for name, value in row.items() if value is not None}
         step = int(values.pop("step"))
         for writer in self._writers:
@@ -239,7 +239,7 @@ class Report:
 
 
 class _After:
-    """Leaves out steps that a service has already: it could not take them back."""
+    """Leaves out steps that a service already has, since it could not take them back."""
 
     def __init__(self, writer: Writer, step: int) -> None:
         self._writer = writer
@@ -258,7 +258,7 @@ def _logs(out: Path) -> Path:
 
 
 def _run_id(out: Path, begins: bool) -> str:
-    """Return the name of the run, the same for all attempts that go on with each other."""
+    """Return the name of the run, the same for all attempts that continue each other."""
     note = _logs(out) / f"{out.name}.run"
     if begins or not note.is_file():
         name = re.sub(r"[^\w.-]", "_", out.name)

@@ -1,8 +1,8 @@
-"""A loss over the tokens of a batch without all its logits: the loop that objectives share.
+"""A loss over the tokens of a batch without all their logits: the loop that objectives share.
 
-The whole ``[tokens, vocab]`` logits are never there. A chunk of tokens at a time goes through the
-heads; what the gradient needs of it is computed at once, and the chunk's buffer is used again. An
-objective says only what it does to the logits of a chunk (see :class:`Rule`).
+The full ``[tokens, vocab]`` logits never exist. One chunk of tokens at a time goes through the
+heads; what the gradient needs from it is computed at once, and the buffer is used again. An
+objective only defines what it does to the logits of a chunk (see :class:`Rule`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from wmss_cli.models.logits import write_logits
 LOGITS_BYTES = 512 * 2**20
 """Memory for the logits of a chunk on a CPU. Products of smaller chunks are slower."""
 GPU_LOGITS_BYTES = 2 * 2**30
-"""The same on a GPU, where each chunk also reads and writes the heads' gradients once."""
+"""The same on a GPU, where each chunk also reads and writes the gradients of the heads once."""
 
 _CPU_ROWS = 8
-# Rows of logits that stay in a CPU's cache while the softmax passes over them several times.
+# This many rows of logits stay in a CPU's cache while the softmax passes over them several times.
 
 
 class TokenLoss(NamedTuple):
@@ -32,7 +32,7 @@ class TokenLoss(NamedTuple):
     Attributes
     ----------
     total : Tensor
-        Scalar, fp32 at least: the sum over the tokens, in nats. The only one with a gradient.
+        Scalar, fp32 at least: the sum over the tokens, in nats. Only this one has a gradient.
     per_token : Tensor
         ``[tokens]``.
     own_per_token : Tensor
@@ -45,16 +45,16 @@ class TokenLoss(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A model's part of the logits: ``share * head.logits(hidden)``.
+    """A model's contribution to the logits: ``share * head.logits(hidden)``.
 
     Attributes
     ----------
     hidden : Tensor
         ``[tokens, hidden]``, the last hidden states that predict the targets.
     head : Head
-        Of the model, its cap and scale included.
+        The head of the model, including its cap and scale.
     share : float
-        What the logits are multiplied with.
+        Factor of the logits.
     """
 
     hidden: Tensor
@@ -63,12 +63,12 @@ class Share(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Some tokens in a row.
+    """Consecutive tokens.
 
     Attributes
     ----------
     place : slice
-        Which of all tokens they are.
+        Their indices among all tokens.
     target : Tensor
         ``[rows, 1]``.
     """
@@ -78,15 +78,15 @@ class Chunk(NamedTuple):
 
 
 class Rule:
-    """What an objective does to the logits z of a chunk; by itself cross entropy to the targets.
+    """What an objective does to the logits z of a chunk; this base class is plain cross entropy.
 
     Parameters
     ----------
     gives_own : bool
-        Whether :meth:`finish` also returns the strong model's own loss. Else it is computed
+        Whether :meth:`finish` also returns the strong model's own loss. Otherwise that is computed
         before z is changed, in another pass over the logits.
     held_logits : int
-        Logits that the rule holds beside those of the chunk, for each of them.
+        Number of logits that the rule stores for each logit of the chunk.
     """
 
     def __init__(self, gives_own: bool = False, held_logits: int = 0) -> None:
@@ -94,18 +94,18 @@ class Rule:
         self.held_logits = held_logits
 
     def change(self, z: Tensor, chunk: Chunk) -> None:
-        """Add to z, in place, what does not depend on it.
+        """Add to z, in place, a term that does not depend on it.
 
         Parameters
         ----------
         z : Tensor
             ``[rows, vocab]``, the sum of the models' shares, fp32 at least.
         chunk : Chunk
-            Whose logits they are.
+            The tokens of these logits.
         """
 
     def finish(self, z: Tensor, chunk: Chunk) -> tuple[Tensor, Tensor]:
-        """Replace z by the gradient of the rows' losses; return them and the model's own."""
+        """Replace z by the gradient of the rows' losses; return these and the model's own."""
         losses = torch.empty(len(z), dtype=z.dtype, device=z.device)
         for rows, log_p in log_softmax_blocks(z):
             wanted = chunk.target[rows]
@@ -120,20 +120,20 @@ def chunked_loss(
 ) -> TokenLoss:
     """Return the loss of all tokens, a chunk at a time.
 
-    The softmax is taken in fp32, and the gradients of the heads are summed over the chunks in
-    fp32, whatever the data type of the weights. Gradients are computed for what requires one: a
-    frozen head costs its product alone.
+    The softmax is computed in fp32, and the gradients of the heads are summed over the chunks in
+    fp32, whatever the data type of the weights. Gradients are computed only where required: a
+    frozen head costs only its product.
 
     Parameters
     ----------
     shares : sequence of Share
-        Of the strong model, and of at most one other; z is their sum.
+        For the strong model, and at most one other; z is their sum.
     targets : Tensor
-        ``[tokens]``; there is no `ignore_index`, only completion tokens come here.
+        ``[tokens]``; there is no `ignore_index`, since these are only completion tokens.
     rule : Rule
         What the objective does to z.
     logits_bytes : int, optional
-        Memory for the logits of a chunk, in bytes; without it what suits the device.
+        Memory for the logits of a chunk, in bytes; without it, a default for the device.
     """
     assert 1 <= len(shares) <= 2
     if logits_bytes is None:
@@ -144,7 +144,7 @@ def chunked_loss(
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Forward and backward in one pass over the chunks: the softmax is there when it is needed."""
+    """Forward and backward in one pass over the chunks, while the softmax exists."""
 
     @staticmethod
     def forward(
@@ -190,20 +190,20 @@ class _ChunkedLoss(torch.autograd.Function):
         scaled = []
         for gradients in ctx.gradients:
             scaled += [None if d is None else d.mul_(scale) for d in gradients]
-        # In place, so that no second copy of a head's gradient is there: only once, then.
+        # In place, to avoid a second copy of a head's gradient; so backward works only once.
         del ctx.gradients
         return None, None, None, None, *scaled
 
 
 class Side:
-    """One model in the loop: its part of the logits, and what comes back to it.
+    """One model in the loop: its share of the logits, and its gradients.
 
     Parameters
     ----------
     share : Share
-        Its hidden states, head, and part.
+        Its hidden states, head, and factor.
     needs_hidden, needs_weight, needs_bias : bool
-        What needs a gradient.
+        Which of them need a gradient.
     """
 
     def __init__(
@@ -220,12 +220,12 @@ class Side:
         self._d_bias = None
         if needs_bias and self.head.bias is not None:
             self._d_bias = self._zeros(self.head.bias)
-        # Of a capped head: tanh of the logits before the cap, of the chunk at hand.
+        # For a capped head: tanh of the logits before the cap, for the current chunk.
         self._tanh: Tensor | None = None
 
     @property
     def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Of hidden states, weight and bias, where they are needed."""
+        """Gradients of hidden states, weight and bias, if they are needed."""
         return self._d_hidden, self._d_weight, self._d_bias
 
     def _zeros(self, weight: Tensor) -> Tensor:
@@ -264,7 +264,7 @@ class Side:
             z.add_(head.bias, alpha=share)
 
     def accumulate(self, gradient: Tensor, place: slice) -> None:
-        """Add what the gradient of the logits z means for hidden states, weight and bias."""
+        """Add the gradients of hidden states, weight and bias, given that of the logits z."""
         if self._tanh is not None:
             # d cap * tanh(x / cap) = 1 - tanh².
             own = self._tanh[: len(gradient)]
@@ -287,7 +287,7 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor, factor: float) -> N
     if total.dtype == left.dtype:
         total.addmm_(left, right, alpha=factor)
     elif total.is_cuda and _writes_fp32(total.device, left.dtype):
-        # No rounding between, and no second tensor as large as the head.
+        # No rounding in between, and no second tensor as large as the head.
         add: Any = torch.addmm
         add(total, left, right, out_dtype=total.dtype, alpha=factor, out=total)
     else:
@@ -296,7 +296,7 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor, factor: float) -> N
 
 @cache
 def _writes_fp32(device: torch.device, dtype: torch.dtype) -> bool:
-    """Say whether this torch adds products of 16 bits to fp32; some versions do not."""
+    """Return whether this torch adds 16-bit products to fp32; some versions do not."""
     one = torch.ones(16, 16, device=device, dtype=dtype)
     total = one.float()
     add: Any = torch.addmm
@@ -310,14 +310,14 @@ def _writes_fp32(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 class Beside:
-    """The logits of a model that gets no gradient, for a rule that needs them apart.
+    """The logits of a model that gets no gradient, for a rule that needs them separately.
 
     Parameters
     ----------
     hidden : Tensor
         ``[tokens, hidden]``.
     head : Head
-        Of the model.
+        The head of the model.
     """
 
     def __init__(self, hidden: Tensor, head: Head) -> None:
@@ -333,8 +333,8 @@ class Beside:
 
 
 def _chunk_size(strong: Side, held_logits: int, logits_bytes: int) -> int:
-    """Return how many tokens make a chunk, all of about the same size."""
-    # Narrow logits stand beside their fp32 copy, and so does the gradient.
+    """Return the number of tokens in a chunk, such that all chunks have about the same size."""
+    # Narrow logits exist next to their fp32 copy, and so does the gradient.
     itemsize = strong.hidden.dtype.itemsize
     per_logit = 4 + 3 * itemsize if itemsize < 4 else itemsize
     per_logit += held_logits * strong.dtype.itemsize
@@ -344,9 +344,9 @@ def _chunk_size(strong: Side, held_logits: int, logits_bytes: int) -> int:
 
 
 def row_blocks(z: Tensor, gpu_rows: int | None = None) -> Iterator[slice]:
-    """Yield the rows of z block by block: a CPU's cache holds a block.
+    """Yield the rows of z in blocks that fit into a CPU's cache.
 
-    On a GPU all rows are one block, or so many as `gpu_rows` says.
+    On a GPU all rows are one block, or `gpu_rows` of them.
     """
     size = _CPU_ROWS if z.device.type == "cpu" else gpu_rows or max(1, len(z))
     for first in range(0, len(z), size):
@@ -354,7 +354,7 @@ def row_blocks(z: Tensor, gpu_rows: int | None = None) -> Iterator[slice]:
 
 
 def log_softmax_blocks(z: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield blocks of rows and their log softmax; the next block overwrites it."""
+    """Yield blocks of rows and their log softmax, which the next block overwrites."""
     memory: Tensor | None = None
     for rows in row_blocks(z):
         memory = torch.empty_like(z[rows]) if memory is None else memory

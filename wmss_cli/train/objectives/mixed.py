@@ -26,14 +26,14 @@ def mixed_cross_entropy(
     strong : Tensor
         ``[tokens, hidden]``, the last hidden states that predict the targets.
     strong_head : Head
-        Of the strong model, over `vocab` tokens.
+        The head of the strong model, over `vocab` tokens.
     targets : Tensor
-        ``[tokens]``; there is no `ignore_index`, only completion tokens come here.
+        ``[tokens]``; there is no `ignore_index`, since these are only completion tokens.
     weak, weak_head : Tensor and Head, optional
-        As of the strong model; the hidden sizes may differ. Without them the weak logits are all
-        equal, and so they are zero: the loss does not change under z_weak + c·1.
+        As for the strong model; the hidden sizes may differ. Without them the weak logits are all
+        equal. They are then zero, since the loss does not change under z_weak + c·1.
     mix_lambda : float
-        In (0, 1]; 1 is the strong model alone.
+        In (0, 1]; 1 means the strong model alone.
     logits_bytes : int, optional
         Memory for the logits of a chunk, in bytes.
     """

@@ -32,7 +32,7 @@ def smoothed_cross_entropy(
     strong : Tensor
         ``[tokens, hidden]``, the last hidden states that predict the targets.
     strong_head : Head
-        Of the strong model, over `vocab` tokens.
+        The head of the strong model, over `vocab` tokens.
     targets : Tensor
         ``[tokens]``.
     smoothing : float

@@ -1,4 +1,4 @@
-"""The objectives by name: each a function over hidden states, heads, targets and a reference."""
+"""The objectives by name; each is a function of hidden states, heads, targets and a reference."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Name = Literal["mixed", "label_smoothing", "undial", "undial_kd", "shuffled", "n
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised, and its numbers; without any it is plain cross entropy.
+    """What is minimised, and its parameters; by default plain cross entropy.
 
     Attributes
     ----------
     name : str
         A row of :data:`OBJECTIVES`.
     mix_lambda : float
-        Of ``mixed``, ``shuffled`` and ``noise``; in (0, 1].
+        Lambda of ``mixed``, ``shuffled`` and ``noise``; in (0, 1].
     label_smoothing, undial_beta : float
-        Of the objectives of these names.
+        Parameters of the objectives of these names.
     seed : int
-        Of what is random.
+        Seed of everything random.
     """
 
     name: Name = "mixed"
@@ -42,13 +42,13 @@ class Objective:
 
     @property
     def row(self) -> Row:
-        """Return what computes it."""
+        """Return the function that computes it."""
         return OBJECTIVES[self.name]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an objective may look at.
+    """The inputs of an objective.
 
     Attributes
     ----------
@@ -57,13 +57,13 @@ class Inputs:
     targets : Tensor
         ``[tokens]``.
     other, other_head : Tensor and Head, or None
-        The same of the weak model or the reference.
+        The same for the weak model or the reference.
     keys : Tensor or None
-        ``[tokens]``: of the example and the position (see :mod:`wmss_cli.train.keyed`).
+        ``[tokens]``: keys of example and position (see :mod:`wmss_cli.train.keyed`).
     step : int
-        Of the optimizer, from 0.
+        Optimizer step, from 0.
     backend : str
-        What computes the mixed loss.
+        The backend that computes the mixed loss.
     logits_bytes : int or None
         Memory for the logits of a chunk, in bytes.
     """
@@ -80,14 +80,14 @@ class Inputs:
 
     @property
     def beside(self) -> tuple[Tensor, Head]:
-        """The other model's hidden states and head, where the objective needs them."""
+        """The other model's hidden states and head, if the objective needs them."""
         assert self.other is not None
         assert self.other_head is not None
         return self.other, self.other_head
 
     @property
     def needed_keys(self) -> Tensor:
-        """The keys, where the objective needs them."""
+        """The keys, if the objective needs them."""
         assert self.keys is not None
         return self.keys
 
@@ -99,11 +99,11 @@ class Row:
     Attributes
     ----------
     function : callable
-        Of the inputs and the numbers, the loss.
+        Computes the loss from the inputs and the parameters.
     needs_other : bool
-        Whether it needs a frozen model beside the strong one.
+        Whether it needs a frozen model besides the strong one.
     other_backends : bool
-        Whether the fused ops of other libraries compute it, too.
+        Whether the fused ops of other libraries can compute it.
     """
 
     function: Callable[[Inputs, Objective], TokenLoss]

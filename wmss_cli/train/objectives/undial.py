@@ -38,15 +38,15 @@ def noisy_target_cross_entropy(
     strong : Tensor
         ``[tokens, hidden]``, the last hidden states that predict the targets.
     strong_head : Head
-        Of the strong model, over `vocab` tokens.
+        The head of the strong model, over `vocab` tokens.
     targets : Tensor
         ``[tokens]``.
     beta : float
-        Standard deviation of what is subtracted.
+        Standard deviation of the noise.
     keys : Tensor
-        ``[tokens]``, int64: of the example and the position.
+        ``[tokens]``, int64: keys of example and position.
     seed, step : int
-        Each optimizer step draws anew. A sample that is in a step twice has the same noise twice.
+        Each optimizer step has new noise. A sample that is in a step twice has the same noise.
     logits_bytes : int, optional
         Memory for the logits of a chunk, in bytes.
     """
@@ -73,13 +73,13 @@ def undial_distillation(
     strong : Tensor
         ``[tokens, hidden]``, the last hidden states that predict the targets.
     strong_head : Head
-        Of the strong model, over `vocab` tokens.
+        The head of the strong model, over `vocab` tokens.
     targets : Tensor
         ``[tokens]``.
     reference, reference_head : Tensor and Head
-        As of the strong model; the hidden sizes may differ.
+        As for the strong model; the hidden sizes may differ.
     beta : float
-        What is subtracted from the target's logit.
+        Amount subtracted from the target's logit.
     logits_bytes : int, optional
         Memory for the logits of a chunk, in bytes.
     """
@@ -88,7 +88,7 @@ def undial_distillation(
 
 
 class _Lowered(Rule):
-    """Cross entropy after something was subtracted from the target's logit."""
+    """Cross entropy after a subtraction from the target's logit."""
 
     def __init__(self, amount: Tensor) -> None:
         super().__init__()

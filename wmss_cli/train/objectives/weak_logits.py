@@ -1,8 +1,8 @@
 """Mixed logits without the weak model's knowledge: its logits shuffled, or noise of their size.
 
-Controls of the method: what remains of its effect if the weak logits keep their values or their
-moments, but no longer say anything about the token. Both are functions of (seed, example,
-position): a token meets the same weak logits in every epoch, as it does with a frozen model.
+Ablations of the method: what remains of its effect if the weak logits keep their values or their
+moments, but no longer contain information about the token. Both are functions of (seed, example,
+position): a token gets the same weak logits in every epoch, as with a frozen model.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from wmss_cli.train.objectives.chunks import (
 )
 
 _POOL = 2**22
-# Normal numbers in memory, 16 MiB.
+# Number of normal numbers in memory, 16 MiB.
 _GPU_ROWS = 64
-# Rows for which places or noise are made at a time: they are wider than the logits.
+# Number of rows for which places or noise are made at a time: they are wider than the logits.
 
 
 def shuffled_cross_entropy(
@@ -47,7 +47,7 @@ def shuffled_cross_entropy(
     At place v is the weak model's logit of (a·π(v) + b) mod V. π is one random permutation of the
     vocabulary, made from the seed; a (coprime to V) and b are drawn for each token. So each token
     has one of φ(V)·V permutations, under which every entry is equally likely to be at any place.
-    They are a small part of all V! ones, but each costs one look-up and no sorting.
+    These are a small part of all V! permutations, but each costs one look-up and no sorting.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ def shuffled_cross_entropy(
         As in :func:`~wmss_cli.train.objectives.mixed.mixed_cross_entropy`. No gradient reaches the
         weak model.
     keys : Tensor
-        ``[tokens]``, int64: of the example and the position.
+        ``[tokens]``, int64: keys of example and position.
     seed : int
-        Of the permutations.
+        Seed of the permutations.
     """
     rule = _Shuffled(Beside(weak, weak_head), 1.0 - mix_lambda, keys, seed, weak_head.vocab_size)
     share = Share(strong, strong_head, mix_lambda)
@@ -78,8 +78,8 @@ def noise_cross_entropy(
     """Return the mixed loss with normal noise of the weak logits' mean and variance at each token.
 
     The noise of a token is the sum, divided by √2, of two windows of a pool of 2**22 standard
-    normal numbers made from the seed, each at a place that is drawn for the token. Two tokens have
-    both windows in common with a probability of 2**-44.
+    normal numbers made from the seed, each at a place that is drawn for the token. The probability
+    that two tokens share both windows is 2**-44.
 
     Parameters
     ----------
@@ -87,9 +87,9 @@ def noise_cross_entropy(
         As in :func:`~wmss_cli.train.objectives.mixed.mixed_cross_entropy`. No gradient reaches the
         weak model.
     keys : Tensor
-        ``[tokens]``, int64: of the example and the position.
+        ``[tokens]``, int64: keys of example and position.
     seed : int
-        Of the noise.
+        Seed of the noise.
     """
     rule = _Noise(Beside(weak, weak_head), 1.0 - mix_lambda, keys, seed, weak_head.vocab_size)
     share = Share(strong, strong_head, mix_lambda)
