@@ -401,7 +401,7 @@ def test_where_slurm_refuses_a_job_those_before_it_stay(
     assert str(caught.value).startswith("sbatch: wmss-score-")
     assert str(caught.value).endswith(
         ".0-2: Invalid account or account/partition combination specified; 1 of 4 jobs are sent "
-        "and stay in the queue; the same command sends the rest, once this is fixed"
+        "and stay in the queue; the same command sends the rest once this is fixed"
     )
     assert caught.value.exit_code == 4
     assert slurm.names() == ["curate"]
@@ -427,7 +427,10 @@ def test_where_the_queue_is_not_known_nothing_is_sent(
 @pytest.mark.parametrize(
     ("profile", "line"),
     [
-        (Profile(partition="nowhere"), "cpu jobs: no partition nowhere; there are all; set parti"),
+        (
+            Profile(partition="nowhere"),
+            "cpu jobs: there is no partition nowhere; set partition to one of all",
+        ),
         (
             Profile(score=Resources(gpus_per_node=9)),
             "score jobs: 9 GPUs per node requested, all has 8; set score.gpus_per_node",

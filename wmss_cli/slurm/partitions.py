@@ -107,7 +107,7 @@ def misfit(kind: Kind, profile: Profile, seen: Sequence[Partition]) -> tuple[str
     if not there:
         names = ", ".join(dict.fromkeys(p.name for p in seen))
         wanted = resources.partition or profile.partition
-        found = f"no partition {wanted}" if wanted else "no default partition"
+        found = f"there is no partition {wanted}" if wanted else "there is no default partition"
         return found, f"set partition to one of {names}"
     name = there[0].name
     cpus = resources.cpus_per_task * resources.tasks_per_node
