@@ -1,1 +1,1 @@
-"""The mixed-logit loss, the weak-strong pair, the DeepSpeed engine, the loop, checkpoints."""
+"""The losses (`objectives/`), the weak-strong pair, the DeepSpeed engine, the loop, checkpoints."""

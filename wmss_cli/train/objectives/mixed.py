@@ -1,4 +1,7 @@
-"""The objective of Weak-Driven Learning, and plain cross entropy as the case of one model."""
+"""The loss of Weak-Driven Learning: cross entropy of mixed logits; chunks.py does the arithmetic.
+
+With one model it is plain cross entropy.
+"""
 
 from __future__ import annotations
 
