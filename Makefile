@@ -3,24 +3,25 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-FAST := --numprocesses 3 --dist loadfile --no-loadscope-reorder -m 'not slow and not slurm and not gpu'
+PYTEST := pytest --dist loadfile --no-loadscope-reorder
+FAST := not slow and not slurm and not gpu
 
 .PHONY: demo test test-fast coverage test-chaos test-gpu check docs bench clean
 
 demo: .venv/.installed            ## the whole method on a tiny model, from nothing
 	$(BIN)/wmss demo
 
-test: .venv/.installed            ## the whole suite
+test: .venv/.installed            ## the whole suite, with the share of lines that its first part runs
 	tests/install.sh
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 80
+	$(MAKE) --no-print-directory coverage
+	$(BIN)/python -m $(PYTEST) --numprocesses 4 --durations 60 -m 'not (measured or ($(FAST)))'
 
 test-fast: .venv/.installed       ## what needs no Slurm, sandbox, browser or GPU, and takes seconds
-	$(BIN)/python -m pytest $(FAST)
+	$(BIN)/python -m $(PYTEST) --numprocesses 3 -m '$(FAST)'
 
-coverage: .venv/.installed        ## the share of lines that the fast tests and two trainings run
+coverage: .venv/.installed        ## the share of lines that the fast tests and some trainings run
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest $(FAST)
-	$(BIN)/python -m coverage run -m pytest tests/train/test_training.py -k 'manifest or bf16_and'
+	$(BIN)/python -m coverage run -m $(PYTEST) --numprocesses 3 -m 'measured or ($(FAST))'
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 

@@ -22,18 +22,21 @@ settings.register_profile("wmss", deadline=None)
 settings.load_profile("wmss")
 
 
-ON_CLUSTER = (
-    *("slurm/test_cluster", "slurm/test_faults", "slurm/test_jobs", "slurm/test_pipeline"),
-    "slurm/test_training",
-)
-"""Files whose tests use a real Slurm."""
+ON_CLUSTER = {
+    **dict.fromkeys(("slurm/test_pipeline", "slurm/test_jobs"), "first cluster"),
+    **dict.fromkeys(
+        ("slurm/test_training", "slurm/test_faults", "slurm/test_cluster"), "second cluster"
+    ),
+}
+"""Files whose tests use a real Slurm; those of one cluster run in one process."""
 
 # In this order, so that at the end no process waits for another one.
 LONGEST = (
     *ON_CLUSTER,
-    *("chaos/test_chaos", "train/test_resume", "train/test_gradients"),
-    *("cli/test_bench", "cli/test_run", "train/test_training", "programs/test_sandbox"),
-    *("programs/test_check", "programs/test_wrappings", "launch/test_local", "test_docs"),
+    *("chaos/test_chaos", "train/test_gradients", "train/test_resume", "cli/test_bench"),
+    *("cli/test_run", "train/test_training", "launch/test_local", "programs/test_check"),
+    *("stages/test_curate", "train/test_memory", "programs/test_sandbox", "answers/test_graders"),
+    *("cli/test_errors", "test_docs", "programs/test_wrappings"),
 )
 
 
@@ -46,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Let one process run a file, and one all files with a real Slurm: clusters start once."""
+    """Let one process run a file, or all files with a real Slurm that share a cluster."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -55,7 +58,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
             name = file.removeprefix("tests/").removesuffix(".py")
-            return "cluster" if name in ON_CLUSTER else file
+            return ON_CLUSTER.get(name, file)
 
     return ByFile(config, log)
 

@@ -22,7 +22,7 @@ from wmss_cli.core.schema import ACTIVE, write_parquet
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import load_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.measured]
 
 
 def without_dropout(work: Path) -> None:
