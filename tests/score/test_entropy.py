@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import entr, softmax
 
 from wmss_cli.models.heads import Head
+from wmss_cli.score import entropy
 from wmss_cli.score.entropy import head_entropy, mean_by_row
 
 Floats = NDArray[np.float64]
@@ -26,10 +28,10 @@ def rows_of_logits(draw: st.DrawFn) -> Floats:
     return draw(hnp.arrays(np.float64, shape, elements=st.floats(-300, 300)))
 
 
-def entropy_of(logits: Floats, columns: int | None = None) -> torch.Tensor:
+def entropy_of(logits: Floats) -> torch.Tensor:
     """Give the op logits of the test's choice: they are hidden states, the head is the unit."""
     head = Head(torch.eye(logits.shape[1], dtype=torch.float64))
-    return head_entropy(torch.from_numpy(logits), head, columns)
+    return head_entropy(torch.from_numpy(logits), head)
 
 
 def plain_entropy(logits: Floats) -> Floats:
@@ -38,15 +40,16 @@ def plain_entropy(logits: Floats) -> Floats:
 
 @given(rows_of_logits(), st.integers(1, 15))
 def test_equals_the_definition_in_blocks_of_any_size(logits: Floats, columns: int) -> None:
-    got = entropy_of(logits, columns).numpy()
+    with patch.object(entropy, "_CPU_COLUMNS", columns):
+        got = entropy_of(logits).numpy()
     np.testing.assert_allclose(got, plain_entropy(logits), rtol=1e-12, atol=1e-12)
 
 
 @given(rows_of_logits())
 def test_stays_between_zero_and_the_log_of_the_vocabulary(logits: Floats) -> None:
-    entropy = entropy_of(logits)
-    assert (entropy >= 0).all()
-    assert (entropy.numpy() <= np.log(logits.shape[1]) + 1e-12).all()
+    found = entropy_of(logits)
+    assert (found >= 0).all()
+    assert (found.numpy() <= np.log(logits.shape[1]) + 1e-12).all()
 
 
 @given(rows_of_logits(), st.floats(-1e3, 1e3))
@@ -103,7 +106,8 @@ def test_caps_scales_and_biases_are_part_of_the_head(dtype: torch.dtype) -> None
     z = 1.5 * (hidden.to(dtype) @ head.weight.T).double() + bias.to(dtype).double()
     expected = plain_entropy((2.0 * torch.tanh(z / 2.0)).numpy())
     for columns in (5, 37):
-        found = head_entropy(hidden.to(dtype), head, columns)
+        with patch.object(entropy, "_CPU_COLUMNS", columns):
+            found = head_entropy(hidden.to(dtype), head)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
 
 

@@ -9,9 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def stacked_cross_entropy(
-    logits: Sequence[Tensor], labels: Tensor, mix_lambda: float, ignore_index: int = -100
-) -> Tensor:
+def stacked_cross_entropy(logits: Sequence[Tensor], labels: Tensor, mix_lambda: float) -> Tensor:
     """Return the sum of the losses in nats, with gradients by autograd.
 
     Parameters
@@ -25,4 +23,4 @@ def stacked_cross_entropy(
     """
     stacked = torch.stack(list(logits))
     mixed = (1.0 - mix_lambda) * stacked[0] + mix_lambda * stacked[1]
-    return F.cross_entropy(mixed.float(), labels, ignore_index=ignore_index, reduction="sum")
+    return F.cross_entropy(mixed.float(), labels, reduction="sum")

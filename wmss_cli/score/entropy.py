@@ -13,7 +13,7 @@ _GPU_COLUMNS = 16_384
 # A block of this many tokens and columns stays in a CPU's cache while it is processed.
 
 
-def head_entropy(hidden: Tensor, head: Head, columns: int | None = None) -> Tensor:
+def head_entropy(hidden: Tensor, head: Head) -> Tensor:
     """Return H = -sum p log p of the distributions softmax(head.logits(hidden)), in nats.
 
     Some columns of the logits are computed at a time, and dropped before the next ones: their sums
@@ -25,16 +25,13 @@ def head_entropy(hidden: Tensor, head: Head, columns: int | None = None) -> Tens
         ``[tokens, hidden]``, the last hidden states.
     head : Head
         A head with finite weights.
-    columns : int, optional
-        Number of columns of the vocabulary at a time; without it, a default for the device.
 
     Returns
     -------
     Tensor
         ``[tokens]``.
     """
-    if columns is None:
-        columns = _CPU_COLUMNS if hidden.device.type == "cpu" else _GPU_COLUMNS
+    columns = _CPU_COLUMNS if hidden.device.type == "cpu" else _GPU_COLUMNS
     blocks = max(1, -(-len(hidden) // _TOKENS))
     return torch.cat([_entropy(rows, head, columns) for rows in hidden.chunk(blocks)])
 
