@@ -286,5 +286,5 @@ class _AuthorsPair(WeakStrongPair):
         # As in transformers: the labels are shifted by one, and the prompt is ignored.
         labels = torch.full_like(batch.input_ids, -100)
         labels[batch.predicting] = batch.targets
-        total = stacked_cross_entropy(logits, labels, self.objective.mix_lambda)
+        total = stacked_cross_entropy(logits, labels, self.loss.mix_lambda)
         return total / denominator, torch.stack([total.detach().double()] * 2)
