@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from wmss_cli.bench.plot import plot_report
 from wmss_cli.bench.results import (
     Entry,
     Machine,
@@ -16,6 +15,7 @@ from wmss_cli.bench.results import (
     Spread,
     at_least,
     at_most,
+    plot_report,
 )
 
 

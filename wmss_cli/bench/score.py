@@ -20,7 +20,7 @@ from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device
 from wmss_cli.models.packed import pack_attention
-from wmss_cli.score.scorer import completion_entropy
+from wmss_cli.score.entropy import completion_entropy
 
 WMSS, AUTHORS = "wmss", "authors"
 _ALLOWED = 1e-5

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 
-from wmss_cli.bench.authors import stacked_cross_entropy
+from wmss_cli.bench.loss import stacked_cross_entropy
 from wmss_cli.bench.memory import peak_memory
 from wmss_cli.bench.models import packed_model, qwen3, shape_of, smollm2
 from wmss_cli.bench.results import Agreement, Goal, Part, Ratio, Spread, at_least, at_most

@@ -15,7 +15,7 @@ from rich.table import Table
 from wmss_cli.cli import console, options
 from wmss_cli.cli.display import Display
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.resources import packaged
+from wmss_cli.core.paths import packaged
 
 app = typer.Typer()
 config_app = typer.Typer(no_args_is_help=True, help="Example: wmss config show -c demo.yaml")

@@ -1,16 +1,43 @@
-"""Entropy of next-token distributions (Eq. 8), without all their logits."""
+"""Entropy of next-token distributions, without all their logits, and of completions (Eq. 8)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from wmss_cli.models.heads import Head
+from wmss_cli.models.heads import Head, head_of
+from wmss_cli.models.packed import PackedBatch, hidden_states
 
 _TOKENS = 2048
 _CPU_COLUMNS = 1024
 _GPU_COLUMNS = 16_384
 # A block of this many tokens and columns stays in a CPU's cache while it is processed.
+
+
+@torch.inference_mode()
+def completion_entropy(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
+    """Return H(M; x) of each document, teacher-forced (Eq. 8), in nats.
+
+    The mean over the completion's tokens of the entropy of the distribution that predicts
+    each of them: the logits of position t - 1 for token t.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A model in evaluation mode, as :func:`~wmss_cli.models.forms.choose_form` left it.
+    batch : PackedBatch
+        A batch on the model's device; each document has at least one token to predict.
+
+    Returns
+    -------
+    Tensor
+        ``[documents]``, float64.
+    """
+    entropy = head_entropy(hidden_states(model, batch), head_of(model))
+    ends = torch.tensor(batch.lengths, device=entropy.device).cumsum(0)
+    document = torch.searchsorted(ends, batch.predicting, right=True)
+    return mean_by_row(entropy, torch.bincount(document, minlength=len(ends)))
 
 
 def head_entropy(hidden: Tensor, head: Head) -> Tensor:

@@ -36,8 +36,7 @@ from wmss_cli.stages.training_flops import plan_flops, sample_flops
 from wmss_cli.stages.weak_states import FOLDER as WEAK_STATES
 from wmss_cli.stages.weak_states import WeakStates, fill_weak_states
 from wmss_cli.train import checkpoint
-from wmss_cli.train.engine import build_engine
-from wmss_cli.train.export import full_state_dict
+from wmss_cli.train.engine import build_engine, full_state_dict
 from wmss_cli.train.loop import (
     CHECKPOINTS,
     METRICS_FILE,
