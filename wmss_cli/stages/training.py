@@ -296,17 +296,15 @@ def _shared_draft(job: Job, ranks: Ranks) -> Iterator[Draft | None]:
     """Open the draft on the first rank; if that fails, all ranks fail."""
     context = open_draft(job, resumable=True) if ranks.is_first else nullcontext()
     draft: list[Draft] = []
-    entered: list[Any] = []
 
     def enter() -> None:
         draft.append(context.__enter__())  # type: ignore[arg-type]
-        entered.append(context)
 
     ranks.from_first(enter)
     try:
         yield draft[0] if draft else None
     finally:
-        if entered:
+        if draft:
             context.__exit__(None, None, None)
 
 
