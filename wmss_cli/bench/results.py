@@ -157,14 +157,6 @@ class Part(_Model):
     left_out: tuple[str, ...] = ()
     sizes: dict[str, int] = {}
 
-    def entry(self, name: str) -> Entry:
-        """Return the row of a way by its name."""
-        return next(entry for entry in self.entries if entry.name == name)
-
-    def ratio(self, quantity: Quantity, name: str) -> Ratio:
-        """Return a ratio by its name."""
-        return next(r for r in self.ratios if (r.quantity, r.name) == (quantity, name))
-
 
 class Machine(_Model):
     """The machine that it was measured on."""

@@ -171,11 +171,6 @@ class Benchmarks:
         question = self._questions[self._owners[phrase][0][0]]
         return Match(question.task, question.id, " ".join(self._run(phrase)))
 
-    def match(self, prompt: str, completion: str) -> Match | None:
-        """Return the first question that a sample matches, if no other samples are known."""
-        met = self.meet(prompt, completion)
-        return met.whole or next(map(self.name, met.phrases), None)
-
     def meet(self, prompt: str, completion: str) -> Meeting:
         """Return what a sample shares with the questions."""
         number = self._whole.get(" ".join(words_and_signs(prompt)))
