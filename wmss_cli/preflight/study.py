@@ -21,7 +21,7 @@ from wmss_cli.preflight.prices import KINDS, Kind, Prices, StepPrice, drawn_rows
 from wmss_cli.results.study import Study, StudyRun
 from wmss_cli.stages import table
 from wmss_cli.stages.arms import arms_of
-from wmss_cli.stages.plan import Output, Plan, Step
+from wmss_cli.stages.plan import Output, Plan, Step, training_of
 from wmss_cli.stages.ways import Ways
 
 
@@ -100,10 +100,9 @@ class Planned:
     def trainings(self) -> Iterable[tuple[Step, SftConfig | JointConfig]]:
         """Yield the steps that train, each with what it is trained with."""
         for step in self.steps:
-            if step.job.stage == "sft":
-                yield step, SftConfig.model_validate(step.job.config)
-            elif step.job.stage == "joint_train":
-                yield step, JointConfig.model_validate(step.job.config)
+            trained_with = training_of(step.job)
+            if trained_with is not None:
+                yield step, trained_with
 
 
 def base_models(config: Config) -> dict[str, str]:

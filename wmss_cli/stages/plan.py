@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.core.config import Section
+from wmss_cli.core.config import JointConfig, Section, SftConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import fingerprint, reference
 from wmss_cli.core.selection import Selection, check_known
+
+_TRAININGS: Mapping[str, type[SftConfig | JointConfig]] = {
+    "sft": SftConfig,
+    "joint_train": JointConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,12 @@ class Plan:
         output = Output(str(out), made, label)
         self._by_fingerprint[made] = output
         return output
+
+
+def training_of(job: Job) -> SftConfig | JointConfig | None:
+    """Return the options that a job trains with; None if it does not train."""
+    section = _TRAININGS.get(job.stage)
+    return None if section is None else section.model_validate(job.config)
 
 
 def external(path: Path) -> Output:
