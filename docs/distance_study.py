@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from wmss_cli.core.config import Config, CurateConfig, SftConfig, TokenizeConfig
-from wmss_cli.core.resources import packaged
+from wmss_cli.core.paths import packaged
 from wmss_cli.launch.local import run_local
 from wmss_cli.stages.demo import DemoDataConfig, plan_base
 

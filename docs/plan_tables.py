@@ -13,8 +13,8 @@ from wmss_cli.cli.plan_tables import (
     study_rows,
 )
 from wmss_cli.core.config import Config, JointConfig
+from wmss_cli.core.paths import packaged
 from wmss_cli.core.resolve import resolve
-from wmss_cli.core.resources import packaged
 from wmss_cli.models.published import shape_of
 from wmss_cli.preflight.forecast import Forecast, forecast, forecast_shapes
 from wmss_cli.preflight.inputs import Answers, answers_of, gpus_of

@@ -173,9 +173,9 @@ def test_a_reference_without_anything_is_a_bad_one(gold: str) -> None:
     assert check_math(r"\boxed{\frac{1}{2}}", gold).reason == "bad_reference"
 
 
-def test_decimals_are_compared_to_so_many_places() -> None:
+def test_decimals_are_compared_to_six_places() -> None:
     assert not check_math(r"\boxed{0.333}", r"\frac{1}{3}").correct
-    assert check_math(r"\boxed{0.333}", r"\frac{1}{3}", decimal_places=3).correct
+    assert check_math(r"\boxed{0.333333}", r"\frac{1}{3}").correct
 
 
 @given(st.integers(), st.integers())

@@ -144,8 +144,8 @@ def test_a_value_rounds_to_itself_from_two_decimals_on(value: Decimal, places: i
     ],
 )
 def test_a_decimal_equals_what_it_is_the_rounding_of(one: str, other: Decimal | Fraction) -> None:
-    assert decimals_equal(Decimal(one), other, 6)
-    assert decimals_equal(other, Decimal(one), 6)
+    assert decimals_equal(Decimal(one), other)
+    assert decimals_equal(other, Decimal(one))
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,10 @@ def test_a_decimal_equals_what_it_is_the_rounding_of(one: str, other: Decimal | 
     ],
 )
 def test_another_digit_is_another_number(one: str, other: Decimal | Fraction) -> None:
-    assert not decimals_equal(Decimal(one), other, 6)
+    assert not decimals_equal(Decimal(one), other)
 
 
 @given(st.integers(10**28, 10**200), st.integers(1, 10**6))
 def test_whole_numbers_of_any_length_are_exact(number: int, difference: int) -> None:
-    assert decimals_equal(Decimal(number), Decimal(number), 6)
-    assert not decimals_equal(Decimal(number), Decimal(number + difference), 6)
+    assert decimals_equal(Decimal(number), Decimal(number))
+    assert not decimals_equal(Decimal(number), Decimal(number + difference))

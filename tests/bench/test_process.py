@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wmss_cli.bench.process import run
-from wmss_cli.bench.slurm import PlayedBack
+from wmss_cli.bench.process import PlayedBack, run
 from wmss_cli.core.errors import StageError
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from wmss_cli.bench import timing
 from wmss_cli.bench.timing import MatrixProduct, Rival, Timed, alternate, compare
 from wmss_cli.core.errors import IntegrityError
 
@@ -40,8 +41,9 @@ def test_each_round_gives_one_ratio_so_that_drift_cancels() -> None:
     assert timed.per_second("fast", 10).high == 10.0
 
 
-def test_the_rate_is_that_of_a_matrix_product() -> None:
-    product = MatrixProduct(torch.float32, seconds=0.01)
+def test_the_rate_is_that_of_a_matrix_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_PRODUCT_S", 0.01)
+    product = MatrixProduct(torch.float32)
     assert product.shape.endswith(", float32")
     assert product.measure() > 0.0
 
@@ -63,5 +65,6 @@ def test_rivals_that_do_something_else_are_not_compared(wrong: float) -> None:
         compare(timed, "loss", allowed=1e-6, reference="theirs")
 
 
-def test_a_small_product_keeps_the_data_type_it_was_given() -> None:
-    assert "bfloat16" in MatrixProduct(torch.bfloat16, seconds=0.001).shape
+def test_a_small_product_keeps_the_data_type_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_PRODUCT_S", 0.001)
+    assert "bfloat16" in MatrixProduct(torch.bfloat16).shape

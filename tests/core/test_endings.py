@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from wmss_cli.core import endings
 from wmss_cli.core.endings import at_end, close_all
 
 
@@ -19,7 +20,10 @@ def test_the_last_is_closed_first_and_once() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_what_fails_or_hangs_keeps_nothing_from_being_closed() -> None:
+def test_what_fails_or_hangs_keeps_nothing_from_being_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endings, "_PATIENCE_S", 0.05)
     closed: list[str] = []
     never = threading.Event()
 
@@ -29,6 +33,6 @@ def test_what_fails_or_hangs_keeps_nothing_from_being_closed() -> None:
     at_end(lambda: closed.append("first"))
     at_end(fail)
     at_end(never.wait)
-    close_all(patience_s=0.05)
+    close_all()
     assert closed == ["first"]
     never.set()

@@ -44,33 +44,39 @@ def benchmarks() -> Benchmarks:
     return Benchmarks([Question("eggs", "e1", LONG), Question("sums", "s1", SHORT)])
 
 
+def match(benchmarks: Benchmarks, prompt: str, completion: str) -> Match | None:
+    """Return the first question that a sample matches, if no other samples are known."""
+    met = benchmarks.meet(prompt, completion)
+    return met.whole or next(map(benchmarks.name, met.phrases), None)
+
+
 def test_thirteen_words_in_a_row_are_found_wherever_they_stand(benchmarks: Benchmarks) -> None:
     twelve = "Janet has 16 ducks that lay one egg a day, and sells"
     thirteen = twelve + " all"
     part = "janet has 16 ducks that lay one egg a day and sells all"
-    assert benchmarks.match(f"Say: {thirteen} her eggs.", "x") == Match("eggs", "e1", part)
-    assert benchmarks.match("Think!", f"We know that {thirteen.upper()}.") == Match(
+    assert match(benchmarks, f"Say: {thirteen} her eggs.", "x") == Match("eggs", "e1", part)
+    assert match(benchmarks, "Think!", f"We know that {thirteen.upper()}.") == Match(
         "eggs", "e1", part
     )
-    assert benchmarks.match(f"Say: {twelve} none.", "x") is None
+    assert match(benchmarks, f"Say: {twelve} none.", "x") is None
 
 
 def test_a_short_question_is_met_by_a_prompt_that_equals_it(benchmarks: Benchmarks) -> None:
-    assert benchmarks.match("what is  2+2", "4") == Match("sums", "s1", "equal")
-    assert benchmarks.match("What is 2 + 2 + 2?", "6") is None
-    assert benchmarks.match("What is 2 * 2?", "4") is None
-    assert benchmarks.match("Guess.", SHORT) is None
+    assert match(benchmarks, "what is  2+2", "4") == Match("sums", "s1", "equal")
+    assert match(benchmarks, "What is 2 + 2 + 2?", "6") is None
+    assert match(benchmarks, "What is 2 * 2?", "4") is None
+    assert match(benchmarks, "Guess.", SHORT) is None
 
 
 def test_a_question_without_words_meets_nothing() -> None:
-    assert Benchmarks([Question("odd", "o1", "???")]).match("...", "…") is None
+    assert match(Benchmarks([Question("odd", "o1", "???")]), "...", "…") is None
 
 
 def test_a_chinese_question_is_found_inside_a_prompt() -> None:
     question = "小明有三个苹果、他又买了五个苹果、一共有多少个苹果。"
     benchmarks = Benchmarks([Question("cn", "c1", question)])
-    assert benchmarks.match(f"请解答「{question}」谢谢", "") is not None
-    assert benchmarks.match("小明有三个梨。", "") is None
+    assert match(benchmarks, f"请解答「{question}」谢谢", "") is not None
+    assert match(benchmarks, "小明有三个梨。", "") is None
 
 
 def test_the_three_test_rows_of_gsm8k_that_are_known_to_be_in_its_training_set(
@@ -78,7 +84,7 @@ def test_the_three_test_rows_of_gsm8k_that_are_known_to_be_in_its_training_set(
 ) -> None:
     tests = [Question("gsm8k", row["id"], row["question"]) for row in rows(shared_data, "gsm8k")]
     benchmarks = Benchmarks(tests)
-    found = [benchmarks.match(row["question"], "") for row in rows(shared_data, "gsm8k_train")]
+    found = [match(benchmarks, row["question"], "") for row in rows(shared_data, "gsm8k_train")]
     met = {match.id for match in found if match is not None}
     assert met == {tests[i].id for i in (581, 602, 632)}
 
@@ -89,7 +95,7 @@ def test_a_copied_question_is_found_however_it_is_written(
     nine: list[Question], all_nine: Benchmarks, form: str
 ) -> None:
     some = nine[::7]
-    missed = [one for one in some if all_nine.match(*FORMS[form](one.text)) is None]
+    missed = [one for one in some if match(all_nine, *FORMS[form](one.text)) is None]
     # What is missed is a few words long, such as "Write a function to find the volume of a cube."
     assert len(missed) <= (0 if form in {"as it is", "other white space"} else 0.01 * len(some))
 
@@ -99,17 +105,17 @@ def test_stock_sentences_contaminate_no_other_problem(
     all_nine: Benchmarks, shared_data: Path
 ) -> None:
     problems = [row["question"] for row in rows(shared_data, "gsm8k_train")[:1000]]
-    problems = [problem for problem in problems if all_nine.match(problem, "") is None]
+    problems = [problem for problem in problems if match(all_nine, problem, "") is None]
     assert len(problems) == 998
     for stock in STOCK:
-        assert [p for p in problems if all_nine.match(f"{p} {stock}", "")] == []
+        assert [p for p in problems if match(all_nine, f"{p} {stock}", "")] == []
 
 
 @pytest.mark.parametrize("stock", STOCK)
 def test_not_even_where_the_benchmark_is_one_question_that_ends_with_it(stock: str) -> None:
     benchmarks = Benchmarks([Question("own", "q1", f"{LONG} {stock}")])
-    assert benchmarks.match(f"Nine knights cross a bridge in pairs. {stock}", "") is None
-    assert benchmarks.match(f"Anna has {LONG.removeprefix('Janet has ')} {stock}", "")
+    assert match(benchmarks, f"Nine knights cross a bridge in pairs. {stock}", "") is None
+    assert match(benchmarks, f"Anna has {LONG.removeprefix('Janet has ')} {stock}", "")
 
 
 def test_a_question_inside_a_prompt_is_found_by_whole_sentences(benchmarks: Benchmarks) -> None:
@@ -122,25 +128,27 @@ def test_a_question_inside_a_prompt_is_found_by_whole_sentences(benchmarks: Benc
         ]
     )
     found = Match("math", "m1", "equal")
-    assert benchmarks.match("Please answer. What is 9/2 as a decimal? Think.", "") == found
-    assert benchmarks.match("**Problem.** What is $\\frac92$ as a decimal?\n\nAnswer:", "") == found
-    assert benchmarks.match("Hi!", "<think>\nWhat is 9/2 as a decimal?\nWell") == found
-    assert benchmarks.match("What is 9*2 as a decimal? Think.", "") is None
-    assert benchmarks.match("Write a function to swap two numbers in a tuple.", "") is None
-    assert benchmarks.match("Write a function to swap two numbers.\nName it f.", "") is not None
+    assert match(benchmarks, "Please answer. What is 9/2 as a decimal? Think.", "") == found
+    assert (
+        match(benchmarks, "**Problem.** What is $\\frac92$ as a decimal?\n\nAnswer:", "") == found
+    )
+    assert match(benchmarks, "Hi!", "<think>\nWhat is 9/2 as a decimal?\nWell") == found
+    assert match(benchmarks, "What is 9*2 as a decimal? Think.", "") is None
+    assert match(benchmarks, "Write a function to swap two numbers in a tuple.", "") is None
+    assert match(benchmarks, "Write a function to swap two numbers.\nName it f.", "") is not None
     # How the answer is wanted may be left out; a question that says nothing is met as a whole.
-    assert benchmarks.match("Hello. Compute 58_9 - 18_9. Be short.", "") is not None
-    assert benchmarks.match("Let x = 3. What is the value of x?", "") is None
-    assert benchmarks.match("What is the value of $x$?", "") == Match("vague", "v1", "equal")
+    assert match(benchmarks, "Hello. Compute 58_9 - 18_9. Be short.", "") is not None
+    assert match(benchmarks, "Let x = 3. What is the value of x?", "") is None
+    assert match(benchmarks, "What is the value of $x$?", "") == Match("vague", "v1", "equal")
 
 
 def test_drawings_and_names_of_commands_are_no_words() -> None:
     drawing = '[asy] label("$A$", A, N); label("$B$", B, SW); label("$C$", C, SE); dot(A); [/asy]'
     benchmarks = Benchmarks([Question("math", "m1", f"Find the angle at A. {drawing}")])
-    assert benchmarks.match(f"Find the area of the circle. {drawing}", "") is None
+    assert match(benchmarks, f"Find the area of the circle. {drawing}", "") is None
     formula = r"$\frac{\sqrt{\overline{AB}}}{\sqrt{\left(x\right)}} + \frac{\sqrt{2}}{\sqrt{3}}$"
     benchmarks = Benchmarks([Question("math", "m1", f"Find the length of {formula}.")])
-    assert benchmarks.match(f"Tell the colour of {formula}.", "") is None
+    assert match(benchmarks, f"Tell the colour of {formula}.", "") is None
 
 
 def test_a_phrase_is_common_where_the_benchmarks_have_it_in_other_problems() -> None:
@@ -151,13 +159,13 @@ def test_a_phrase_is_common_where_the_benchmarks_have_it_in_other_problems() -> 
         for i, story in enumerate(stories)
     )
     prompt = f"Six parrots sing in their cage. {rule}"
-    assert common.match(prompt, "") is None
+    assert match(common, prompt, "") is None
     # Variants of one question are no other problems, nor are copies of it.
     variants = Benchmarks(
         Question("tables", str(n), f"{n} knights feast around the kitchen table. {rule}")
         for n in (7, 7, 8, 9, 10)
     )
-    assert variants.match(prompt, "") is not None
+    assert match(variants, prompt, "") is not None
     assert COMMON == 3
 
 

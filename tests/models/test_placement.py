@@ -18,22 +18,23 @@ EVERYWHERE = frozenset(range(192))
 
 
 @pytest.fixture
-def devices(tmp_path: Path) -> Path:
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two sockets of 48 cores with two threads each, and a GPU at each of them."""
     for address, cpus in (("0000:1b:00.0", "0-47,96-143"), ("0001:c8:00.0", "48-95,144-191")):
         (tmp_path / address).mkdir()
         (tmp_path / address / "local_cpulist").write_text(f"{cpus}\n")
+    monkeypatch.setattr(placement, "_PCI", tmp_path)
     return tmp_path
 
 
 def test_the_machine_says_which_cpus_are_near(devices: Path) -> None:
-    assert near_cpus("0000:1b:00.0", devices) == SOCKET_0
-    assert near_cpus("0001:c8:00.0", devices) == EVERYWHERE - SOCKET_0
-    assert near_cpus("0000:ff:00.0", devices) == frozenset()
+    assert near_cpus("0000:1b:00.0") == SOCKET_0
+    assert near_cpus("0001:c8:00.0") == EVERYWHERE - SOCKET_0
+    assert near_cpus("0000:ff:00.0") == frozenset()
     (devices / "0000:1b:00.0" / "local_cpulist").write_text("7\n")
-    assert near_cpus("0000:1b:00.0", devices) == {7}
+    assert near_cpus("0000:1b:00.0") == {7}
     (devices / "0000:1b:00.0" / "local_cpulist").write_text("\n")
-    assert near_cpus("0000:1b:00.0", devices) == frozenset()
+    assert near_cpus("0000:1b:00.0") == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 from wmss_cli.preflight import cluster_doctor, doctor
 from wmss_cli.programs import sandbox
-from wmss_cli.stages.probe import adapters
+from wmss_cli.stages import probe
 
 
 def test_looks_at_all_that_wmss_needs() -> None:
@@ -60,7 +60,10 @@ def test_on_the_nodes_the_slowest_engine_counts() -> None:
     )
 
 
-def test_adapters_of_two_kinds_are_named_for_nccl(tmp_path: Path) -> None:
+def test_adapters_of_two_kinds_are_named_for_nccl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_ADAPTERS", tmp_path)
     ports = {
         **{f"mlx5_{i}": ("4: ACTIVE", "InfiniBand", "400 Gb/sec (4X NDR)") for i in (0, 1, 3)},
         "mlx5_2": ("4: ACTIVE", "Ethernet", "100 Gb/sec (4X EDR)"),
@@ -71,7 +74,7 @@ def test_adapters_of_two_kinds_are_named_for_nccl(tmp_path: Path) -> None:
         port.mkdir(parents=True)
         for file, value in zip(("state", "link_layer", "rate"), values, strict=True):
             (port / file).write_text(f"{value}\n")
-    row = {"adapters": adapters(tmp_path), "ib_hca": ""}
+    row = {"adapters": probe.adapters(), "ib_hca": ""}
 
     finding = cluster_doctor._adapters([row, row])
     assert finding.found == "1 of Ethernet 100 Gb/sec (4X EDR); 3 of InfiniBand 400 Gb/sec (4X NDR)"
@@ -79,7 +82,8 @@ def test_adapters_of_two_kinds_are_named_for_nccl(tmp_path: Path) -> None:
     assert finding.advice.startswith('NCCL_IB_HCA: "=mlx5_0:1,mlx5_1:1,mlx5_3:1" in the profile')
     assert cluster_doctor._adapters([row | {"ib_hca": "=mlx5_0:1"}]).state == "ok"
     assert cluster_doctor._adapters([row | {"adapters": {"mlx5_0:1": "x"}}]).state == "ok"
-    assert adapters(tmp_path / "none") == {}
+    monkeypatch.setattr(probe, "_ADAPTERS", tmp_path / "none")
+    assert probe.adapters() == {}
 
 
 def test_a_package_that_is_missing_comes_with_the_command() -> None:

@@ -13,6 +13,7 @@ from tiny import make_tiny_model
 
 from wmss_cli.core.config import Config
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.selection import Selection
 from wmss_cli.models.shape import ModelShape, train_flops
 from wmss_cli.preflight.costs import Passes, training
 from wmss_cli.preflight.forecast import Forecast, forecast, forecast_shapes
@@ -23,7 +24,7 @@ from wmss_cli.preflight.inputs import (
     answers_of,
 )
 from wmss_cli.preflight.prices import StepPrice
-from wmss_cli.preflight.study import ArmPrice, Chosen, StudyForecast
+from wmss_cli.preflight.study import ArmPrice, StudyForecast
 from wmss_cli.preflight.workload import Workload
 from wmss_cli.results.power import detectable_difference
 from wmss_cli.stages.catalogue import CATALOGUE
@@ -281,7 +282,7 @@ def two(tmp_path: Path) -> Config:
 
 def test_a_part_is_what_that_part_needs(two: Config) -> None:
     def part(**chosen: Any) -> Forecast:
-        return forecast(two, GPUS, WORK, ANSWERS, chosen=Chosen(**chosen))
+        return forecast(two, GPUS, WORK, ANSWERS, selection=Selection(**chosen))
 
     whole = {step.label: step.gpu_hours for step in part().study.work}
     one = part(arm="wmss", seed=1, model="b").study
@@ -310,7 +311,7 @@ def test_a_part_that_is_not_there_is_one_line(
 ) -> None:
     three = two.model_copy(update={"seeds": [0, 10, 2]})
     with pytest.raises(ConfigError) as caught:
-        forecast(three, GPUS, WORK, ANSWERS, chosen=Chosen(**chosen))
+        forecast(three, GPUS, WORK, ANSWERS, selection=Selection(**chosen))
     assert str(caught.value) == message
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,9 +15,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy.special import entr, softmax
+from table import make_token_table
+from torch import nn
 
+from wmss_cli.data.batches import collate
+from wmss_cli.data.tokens import TokenTable
+from wmss_cli.models.causal import load_for_inference
 from wmss_cli.models.heads import Head
-from wmss_cli.score.entropy import head_entropy, mean_by_row
+from wmss_cli.score import entropy
+from wmss_cli.score.entropy import completion_entropy, head_entropy, mean_by_row
 
 Floats = NDArray[np.float64]
 
@@ -26,10 +35,10 @@ def rows_of_logits(draw: st.DrawFn) -> Floats:
     return draw(hnp.arrays(np.float64, shape, elements=st.floats(-300, 300)))
 
 
-def entropy_of(logits: Floats, columns: int | None = None) -> torch.Tensor:
+def entropy_of(logits: Floats) -> torch.Tensor:
     """Give the op logits of the test's choice: they are hidden states, the head is the unit."""
     head = Head(torch.eye(logits.shape[1], dtype=torch.float64))
-    return head_entropy(torch.from_numpy(logits), head, columns)
+    return head_entropy(torch.from_numpy(logits), head)
 
 
 def plain_entropy(logits: Floats) -> Floats:
@@ -38,15 +47,16 @@ def plain_entropy(logits: Floats) -> Floats:
 
 @given(rows_of_logits(), st.integers(1, 15))
 def test_equals_the_definition_in_blocks_of_any_size(logits: Floats, columns: int) -> None:
-    got = entropy_of(logits, columns).numpy()
+    with patch.object(entropy, "_CPU_COLUMNS", columns):
+        got = entropy_of(logits).numpy()
     np.testing.assert_allclose(got, plain_entropy(logits), rtol=1e-12, atol=1e-12)
 
 
 @given(rows_of_logits())
 def test_stays_between_zero_and_the_log_of_the_vocabulary(logits: Floats) -> None:
-    entropy = entropy_of(logits)
-    assert (entropy >= 0).all()
-    assert (entropy.numpy() <= np.log(logits.shape[1]) + 1e-12).all()
+    found = entropy_of(logits)
+    assert (found >= 0).all()
+    assert (found.numpy() <= np.log(logits.shape[1]) + 1e-12).all()
 
 
 @given(rows_of_logits(), st.floats(-1e3, 1e3))
@@ -103,7 +113,8 @@ def test_caps_scales_and_biases_are_part_of_the_head(dtype: torch.dtype) -> None
     z = 1.5 * (hidden.to(dtype) @ head.weight.T).double() + bias.to(dtype).double()
     expected = plain_entropy((2.0 * torch.tanh(z / 2.0)).numpy())
     for columns in (5, 37):
-        found = head_entropy(hidden.to(dtype), head, columns)
+        with patch.object(entropy, "_CPU_COLUMNS", columns):
+            found = head_entropy(hidden.to(dtype), head)
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
 
 
@@ -118,3 +129,56 @@ def test_mean_by_row(rows: list[list[float]]) -> None:
     assert means.dtype == torch.float64
     expected = [torch.tensor(row).double().mean().item() for row in rows]
     assert means.tolist() == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+SHAPES = [(5, 9), (1, 1), (12, 3), (2, 20), (7, 1)]
+
+
+@pytest.fixture(scope="module")
+def table(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> TokenTable:
+    folder = tmp_path_factory.mktemp("scorer") / "tokens"
+    return TokenTable(make_token_table(folder, tiny_model, SHAPES))
+
+
+def naive_entropy(model: nn.Module, ids: list[int], prompt_length: int) -> float:
+    """Eq. 8 token by token: what the model, given all that stands before, expects next."""
+    entropies = []
+    for position in range(prompt_length, len(ids)):
+        before = torch.tensor([ids[:position]])
+        with torch.no_grad():
+            logits = model(input_ids=before).logits[0, -1].tolist()
+        probability = [math.exp(z - max(logits)) for z in logits]
+        total = sum(probability)
+        entropies.append(-sum(p / total * math.log(p / total) for p in probability if p > 0))
+    return sum(entropies) / len(entropies)
+
+
+def test_equals_a_plain_loop_over_tokens(table: TokenTable, tiny_model: Path) -> None:
+    plain = load_for_inference(tiny_model, "fp32").double()
+    model = load_for_inference(tiny_model, "fp32", packed=True).double()
+    rows = np.arange(len(table))
+    got = completion_entropy(model, collate(table, rows))
+    expected = [
+        naive_entropy(plain, table.input_ids(row).tolist(), int(table.prompt_lengths[row]))
+        for row in rows
+    ]
+    assert got.dtype == torch.float64
+    assert got.tolist() == pytest.approx(expected, rel=1e-9)
+    assert np.ptp(expected) > 0.01, "the samples are too alike to tell anything"
+
+
+def test_the_neighbours_do_not_matter(table: TokenTable, tiny_model: Path) -> None:
+    model = load_for_inference(tiny_model, "fp32", packed=True).double()
+    together = completion_entropy(model, collate(table, np.arange(len(table))))
+    for row in range(len(table)):
+        alone = completion_entropy(model, collate(table, np.array([row])))
+        torch.testing.assert_close(alone[0], together[row], rtol=1e-9, atol=1e-12)
+
+
+def test_reads_the_position_that_predicts_each_token(table: TokenTable, tiny_model: Path) -> None:
+    """One position late, as the authors' code reads, the values would be others."""
+    model = load_for_inference(tiny_model, "fp32", packed=True).double()
+    batch = collate(table, np.array([0]))
+    late = replace(batch, predicting=batch.predicting + 1)
+    right, wrong = completion_entropy(model, batch), completion_entropy(model, late)
+    assert abs(float(right - wrong)) > 1e-6

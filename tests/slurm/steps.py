@@ -16,7 +16,7 @@ from commands import WMSS
 from slurm.cluster import Cluster, ClusterError
 
 from wmss_cli.core.artifact import Job, describe
-from wmss_cli.core.resources import packaged
+from wmss_cli.core.paths import packaged
 from wmss_cli.slurm.chain import Group
 from wmss_cli.slurm.decide import Decision
 from wmss_cli.slurm.ledger import Ledger

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.resources import packaged
+from wmss_cli.core.paths import packaged
 from wmss_cli.slurm.profile import Profile, Resources, change_profile, find_profile, load_profile
 
 

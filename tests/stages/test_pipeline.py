@@ -22,11 +22,12 @@ from wmss_cli.core.config import (
     TrainConfig,
 )
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.selection import Selection
 from wmss_cli.data.batches import BatchPlan
 from wmss_cli.stages import shards, tokenize
 from wmss_cli.stages.catalogue import CATALOGUE
 from wmss_cli.stages.pipeline import StudyPlan, plan_pipeline, token_table
-from wmss_cli.stages.plan import Plan, external
+from wmss_cli.stages.plan import Plan, external, select
 from wmss_cli.stages.shards import shard_job, shard_jobs
 
 
@@ -159,7 +160,7 @@ def test_several_base_models_are_a_study_of_each(base: dict[str, Any], tmp_path:
     labels = list(needs(made))
     assert {"curate", "a/tokenize", "b/tokenize", "a/wmss/s0", "b/wmss/s0"} <= set(labels)
     assert {run.model for run in made.study.runs} == {"a", "b"}
-    assert [step.label for step in made.select(model="b", arm="base")] == [
+    assert [step.label for step in select(made.steps, Selection("base", model="b"))] == [
         *("curate", "b/tokenize", "b/eval-base", "b/logits-base")
     ]
 
@@ -177,14 +178,14 @@ def test_steps_know_who_needs_them(base: dict[str, Any]) -> None:
     assert steps["m1/s0"].arms == ("wmss", "continued_sft")
     assert steps["m1/s0"].seeds == (0,)
     assert steps["curate"].arms == ("base", "wmss", "continued_sft")
-    assert [step.label for step in made.select("continued_sft", 1)] == [
+    assert [step.label for step in select(made.steps, Selection("continued_sft", 1))] == [
         *("curate", "tokenize", "m1/s1"),
         *("continued_sft/s1", "eval-continued_sft/s1", "logits-continued_sft/s1"),
     ]
     with pytest.raises(ConfigError, match="--arm wms: the study has base, continued_sft, wmss"):
-        made.select("wms")
+        select(made.steps, Selection("wms"))
     with pytest.raises(ConfigError, match="--seed 7: the study has 0, 1"):
-        made.select(seed=7)
+        select(made.steps, Selection(seed=7))
 
 
 def test_kept_epochs_are_evaluated_too(base: dict[str, Any]) -> None:

@@ -19,8 +19,7 @@ from torch._dynamo.utils import counters
 from wmss_cli.core.config import JointConfig
 from wmss_cli.models.causal import load_packed
 from wmss_cli.models.packed import PackedBatch
-from wmss_cli.train.engine import build_engine, gradient_norm
-from wmss_cli.train.export import full_state_dict
+from wmss_cli.train.engine import build_engine, full_state_dict, gradient_norm
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import join
 

@@ -24,12 +24,11 @@ from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import load_model, load_packed
 from wmss_cli.models.packed import packs
 from wmss_cli.stages.training import TableFeed
-from wmss_cli.train.engine import build_engine
-from wmss_cli.train.export import full_state_dict
+from wmss_cli.train.engine import build_engine, full_state_dict
 from wmss_cli.train.keyed import Purpose, normal, stream
 from wmss_cli.train.loop import TrainState, train
 from wmss_cli.train.neftune import embedding_noise
-from wmss_cli.train.objectives.table import Objective
+from wmss_cli.train.objectives.table import Loss
 from wmss_cli.train.objectives.weak_logits import noise, places
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import join
@@ -44,28 +43,26 @@ _WHOLE = (ZeroParamStatus.AVAILABLE, ZeroParamStatus.INFLIGHT)
 
 
 def plain_loss(
-    z: Tensor, other: Tensor, targets: Tensor, keys: Tensor, objective: Objective, step: int
+    z: Tensor, other: Tensor, targets: Tensor, keys: Tensor, loss: Loss, step: int
 ) -> Tensor:
     """Return the sum of the losses of a sample's tokens, by the formulas as written."""
-    vocab, seed = z.shape[1], objective.seed
+    vocab, seed = z.shape[1], loss.seed
     one_hot = F.one_hot(targets, vocab).float()
-    if objective.name == "label_smoothing":
-        return F.cross_entropy(
-            z, targets, reduction="sum", label_smoothing=objective.label_smoothing
-        )
-    if objective.name == "undial":
+    if loss.name == "label_smoothing":
+        return F.cross_entropy(z, targets, reduction="sum", label_smoothing=loss.label_smoothing)
+    if loss.name == "undial":
         eps = normal(stream(keys, Purpose.UNDIAL, seed, step)).float()
-        lowered = z - objective.undial_beta * eps[:, None] * one_hot
+        lowered = z - loss.undial_beta * eps[:, None] * one_hot
         return F.cross_entropy(lowered, targets, reduction="sum")
-    if objective.name == "undial_kd":
-        q = (other - objective.undial_beta * one_hot).softmax(-1)
+    if loss.name == "undial_kd":
+        q = (other - loss.undial_beta * one_hot).softmax(-1)
         return -(q * z.log_softmax(-1)).sum()
-    if objective.name == "shuffled":
+    if loss.name == "shuffled":
         other = other.gather(1, places(keys, seed, vocab))
-    if objective.name == "noise":
+    if loss.name == "noise":
         spread = other.std(-1, correction=0, keepdim=True)
         other = other.mean(-1, keepdim=True) + spread * noise(keys, seed, vocab)
-    mixed = objective.mix_lambda * z + (1 - objective.mix_lambda) * other
+    mixed = loss.mix_lambda * z + (1 - loss.mix_lambda) * other
     return F.cross_entropy(mixed, targets, reduction="sum")
 
 
@@ -75,7 +72,7 @@ def reference_step_losses(
     table: TokenTable,
     plan: BatchPlan,
     config: JointConfig,
-    objective: Objective,
+    loss: Loss,
     neftune_alpha: float,
 ) -> list[tuple[float, float]]:
     """Train two models in plain torch, one sample at a time, and return (loss, norm) per step."""
@@ -102,23 +99,21 @@ def reference_step_losses(
             embedded = strong.get_input_embeddings()(ids)
             if neftune_alpha:
                 embedded = embedded + embedding_noise(
-                    alone, embedded.shape[-1], neftune_alpha, objective.seed, step
+                    alone, embedded.shape[-1], neftune_alpha, loss.seed, step
                 )
             # The logits before a token predict it.
             z, other = (
                 logits[0, prompt - 1 : -1]
                 for logits in (strong(inputs_embeds=embedded).logits, weak(input_ids=ids).logits)
             )
-            total = total + plain_loss(
-                z, other, ids[0, prompt:], alone.target_keys, objective, step
-            )
+            total = total + plain_loss(z, other, ids[0, prompt:], alone.target_keys, loss, step)
             count += ids.shape[1] - prompt
-        loss = total / count
+        mean = total / count
         optimizer.zero_grad()
-        loss.backward()
+        mean.backward()
         norm = nn.utils.clip_grad_norm_(trained, MAX_GRAD_NORM)
         optimizer.step()
-        losses.append((loss.item(), norm.item()))
+        losses.append((mean.item(), norm.item()))
     return losses
 
 
@@ -162,8 +157,8 @@ def main(work: Path, results_file: Path, cases: list[str]) -> None:
         plain = tuple(load_model(work / name, "fp32") for name in names)
         weak, strong = (load_packed(work / name, "fp32") for name in names)
         before = fingerprint(weak.state_dict())
-        objective = Objective(name, config.mix_lambda, 0.1, 1.0, seed=5)
-        # On one of them NEFTune is enough: it does not look at the objective.
+        loss = Loss(name, config.mix_lambda, 0.1, 1.0, seed=5)
+        # On one of them NEFTune is enough: it does not look at the loss.
         neftune_alpha = NEFTUNE_ALPHA if name == "undial" else 0.0
         has_weak = name not in ("label_smoothing", "undial")
         pair = WeakStrongPair(
@@ -171,7 +166,7 @@ def main(work: Path, results_file: Path, cases: list[str]) -> None:
             weak if has_weak else None,
             config.mix_lambda if has_weak else 1.0,
             config.weak_mode,
-            objective=objective,
+            loss=loss,
             neftune_alpha=neftune_alpha,
         )
         engine = build_engine(pair, config)
@@ -192,7 +187,7 @@ def main(work: Path, results_file: Path, cases: list[str]) -> None:
             for model in (weak, strong)
         ]
         if ranks.is_first:
-            expected = reference_step_losses(*plain, table, plan, config, objective, neftune_alpha)
+            expected = reference_step_losses(*plain, table, plan, config, loss, neftune_alpha)
             rows_logged = [
                 json.loads(x) for x in (folder / "metrics.jsonl").read_text().split("\n")[:-1]
             ]

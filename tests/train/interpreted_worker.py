@@ -22,8 +22,7 @@ from wmss_cli.core.config import JointConfig
 from wmss_cli.models.causal import load_packed
 from wmss_cli.models.heads import Head
 from wmss_cli.models.packed import PackedBatch
-from wmss_cli.train.engine import build_engine
-from wmss_cli.train.export import full_state_dict
+from wmss_cli.train.engine import build_engine, full_state_dict
 from wmss_cli.train.loss_backends import Backend, choose, mixed_loss
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import join

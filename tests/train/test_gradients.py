@@ -23,7 +23,7 @@ from ranks import run_ranks
 from table import make_token_table
 from tiny import make_tiny_model
 
-from wmss_cli.train.objectives.table import OBJECTIVES
+from wmss_cli.train.objectives.table import LOSSES
 
 MODES, HEADS = ("cotrain", "frozen"), ("tied", "untied")
 FAMILIES = {
@@ -42,7 +42,7 @@ def mixed(stages: tuple[int, ...], *recomputation: str) -> list[str]:
 # Nine tenths of it is one run of all cases, which may share its processors with others.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-OTHERS = sorted(OBJECTIVES.keys() - {"mixed"})
+OTHERS = sorted(LOSSES.keys() - {"mixed"})
 PERTURBED = ("noise", "shuffled", "undial")
 SHARDED = [f"zero{stage}-frozen-tied-{name}-none" for stage in (0, 1, 2, 3) for name in OTHERS]
 ALONE = ["zero0-frozen-tied-undial-none", "zero3-frozen-tied-noise-none"]

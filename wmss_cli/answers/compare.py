@@ -38,16 +38,13 @@ _TUPLE = re.compile(r"\((?=[^()]*,)[^()]*\)")
 _COMMANDS = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}|\\[A-Za-z]+")
 _VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 
-DECIMAL_PLACES = 6
-"""Decimals to which an answer is compared if one side is a decimal number."""
 
-
-def is_equal(answer: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> bool:
+def is_equal(answer: str, gold: str) -> bool:
     """Return whether two formulas, numbers or words are the same."""
-    return compare(answer, gold, decimal_places) is True
+    return compare(answer, gold) is True
 
 
-def compare(answer: str, gold: str, decimal_places: int) -> bool | None:
+def compare(answer: str, gold: str) -> bool | None:
     """Compare in the cheapest way that decides.
 
     Returns
@@ -58,30 +55,30 @@ def compare(answer: str, gold: str, decimal_places: int) -> bool | None:
     answer, gold = tidy(answer), tidy(gold)
     if is_delimited(answer):
         answer = _undelimited(answer)
-    if (equal := amounts_equal(answer, gold, decimal_places)) is not None:
+    if (equal := amounts_equal(answer, gold)) is not None:
         return equal
     percent, expected_percent = per_hundred(answer), per_hundred(gold)
     if percent is None and expected_percent is None:
-        return _compare_values(answer, gold, decimal_places)
+        return _compare_values(answer, gold)
     if percent is not None and expected_percent is not None:
-        return _compare_values(percent, expected_percent, decimal_places)
+        return _compare_values(percent, expected_percent)
     if expected_percent is not None:
         either = (expected_percent, _hundredth(expected_percent))
-        return any(_compare_values(answer, value, decimal_places) for value in either)
+        return any(_compare_values(answer, value) for value in either)
     assert percent is not None
-    if _compare_values(_hundredth(percent), gold, decimal_places):
+    if _compare_values(_hundredth(percent), gold):
         return True
     # 18 % for 18 only adds a percent sign; 1/2 % for 1/2 is a different value.
-    return not _is_small(percent) and _compare_values(percent, gold, decimal_places)
+    return not _is_small(percent) and _compare_values(percent, gold)
 
 
-def _compare_values(answer: str, gold: str, decimal_places: int) -> bool | None:
-    if (equal := decide(answer, gold, decimal_places)) is not None:
+def _compare_values(answer: str, gold: str) -> bool | None:
+    if (equal := decide(answer, gold)) is not None:
         return equal
     if (expected_congruence := congruence(gold)) != (found_congruence := congruence(answer)):
         if found_congruence is None or expected_congruence is not None:
             return False
-        return _compare_values(found_congruence[0], gold, decimal_places)
+        return _compare_values(found_congruence[0], gold)
     radians, expected_radians = in_radians(answer), in_radians(gold)
     if radians is not None and expected_radians is None and r"\pi" in gold:
         answer = radians
@@ -96,14 +93,12 @@ def _compare_values(answer: str, gold: str, decimal_places: int) -> bool | None:
     for found in readings(answer):
         for value in found:
             for reference in expected:
-                if _values_equal(value, reference, written, decimal_places):
+                if _values_equal(value, reference, written):
                     return True
     return False
 
 
-def _values_equal(
-    value: Any, reference: Any, written: Sequence[Decimal | Fraction | None], decimal_places: int
-) -> bool:
+def _values_equal(value: Any, reference: Any, written: Sequence[Decimal | Fraction | None]) -> bool:
     """Compare two values; a plain number keeps all its written digits."""
     if (written[0] is None) != (written[1] is None):
         numbers = [number_of(value), number_of(reference)]
@@ -114,8 +109,8 @@ def _values_equal(
         if sides[0] is not None and sides[1] is not None:
             from_decimal = [side for side in written if isinstance(side, Decimal)]
             if from_decimal and from_decimal[0] != from_decimal[0].to_integral_value():
-                return decimals_equal(sides[0], sides[1], decimal_places)
-    return values_equal(reference, value, decimal_places)
+                return decimals_equal(sides[0], sides[1])
+    return values_equal(reference, value)
 
 
 @lru_cache(maxsize=16)

@@ -30,7 +30,14 @@ from sympy import (
     simplify,
 )
 
-from wmss_cli.answers.number import FLOAT_NOISE, PART_WORDS, decimal_comma, is_close, without_unit
+from wmss_cli.answers.number import (
+    DECIMAL_PLACES,
+    FLOAT_NOISE,
+    PART_WORDS,
+    decimal_comma,
+    is_close,
+    without_unit,
+)
 from wmss_cli.answers.writing import both_signs, in_latex
 
 _LATEX = (LatexExtractionConfig(),)
@@ -190,26 +197,24 @@ def _is_strict(sign: str) -> bool:
     return sign in ("<", ">", r"\lt", r"\gt")
 
 
-def values_equal(gold: Any, found: Any, decimal_places: int) -> bool:
+def values_equal(gold: Any, found: Any) -> bool:
     """Compare two values that math-verify has read; their order matters.
 
     Parameters
     ----------
     gold, found : sympy.Basic or sympy.MatrixBase
         The reference and the answer.
-    decimal_places : int
-        See :func:`decimals_equal`.
     """
     if _is_number(gold) and _is_number(found):
-        return _numbers_equal(gold, found, decimal_places)
+        return _numbers_equal(gold, found)
     equal = verify(
         [gold],
         [found],
-        float_rounding=decimal_places,
+        float_rounding=DECIMAL_PLACES,
         timeout_seconds=None,
         allow_set_relation_comp=True,
     )
-    return bool(equal) and _agree(gold, found, decimal_places)
+    return bool(equal) and _agree(gold, found)
 
 
 def number_of(value: Any) -> Fraction | None:
@@ -226,7 +231,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Expr) and not value.free_symbols and bool(value.is_number)
 
 
-def _numbers_equal(gold: Expr, found: Expr, decimal_places: int) -> bool:
+def _numbers_equal(gold: Expr, found: Expr) -> bool:
     if gold == found and gold in (oo, -oo):
         return True
     one, other = _evaluated(gold), _evaluated(found)
@@ -237,7 +242,7 @@ def _numbers_equal(gold: Expr, found: Expr, decimal_places: int) -> bool:
     if difference == 0:
         return True
     if gold.has(Float) or found.has(Float):
-        return difference <= size * FLOAT_NOISE or is_close(difference, size, decimal_places)
+        return difference <= size * FLOAT_NOISE or is_close(difference, size)
     if _is_rational(gold) and _is_rational(found):
         return False
     if difference <= size * _NEGLIGIBLE:
@@ -267,33 +272,33 @@ def _evaluated(value: Expr) -> tuple[Fraction, Fraction] | None:
     return fractions[0], fractions[1]
 
 
-def _agree(gold: Any, found: Any, decimal_places: int) -> bool:
+def _agree(gold: Any, found: Any) -> bool:
     """Check again what math-verify finds equal; what cannot be checked stays equal."""
     if isinstance(gold, MatrixBase) and isinstance(found, MatrixBase):
-        return _all_equal(gold.flat(), found.flat(), decimal_places)
+        return _all_equal(gold.flat(), found.flat())
     if isinstance(gold, Interval) and isinstance(found, Interval):
         ends, others = (gold.start, gold.end), (found.start, found.end)
-        return _all_equal(ends, others, decimal_places)
+        return _all_equal(ends, others)
     if isinstance(gold, Tuple) and isinstance(found, Tuple):
-        return _all_equal(gold.args, found.args, decimal_places)
+        return _all_equal(gold.args, found.args)
     if isinstance(gold, FiniteSet) and isinstance(found, FiniteSet):
-        return all(any(values_equal(a, b, decimal_places) for b in found.args) for a in gold.args)
+        return all(any(values_equal(a, b) for b in found.args) for a in gold.args)
     if isinstance(gold, Expr) and isinstance(found, Expr):
-        return _same_function(gold, found, decimal_places)
+        return _same_function(gold, found)
     return True
 
 
-def _all_equal(gold: Any, found: Any, decimal_places: int) -> bool:
-    return all(values_equal(a, b, decimal_places) for a, b in zip_longest(gold, found))
+def _all_equal(gold: Any, found: Any) -> bool:
+    return all(values_equal(a, b) for a, b in zip_longest(gold, found))
 
 
-def _same_function(gold: Expr, found: Expr, decimal_places: int) -> bool:
+def _same_function(gold: Expr, found: Expr) -> bool:
     if isinstance(gold, Symbol) or isinstance(found, Symbol):
         return True
     symbols = sorted(gold.free_symbols | found.free_symbols, key=str)
     point = {name: _POINTS[i % 4] + i // 4 for i, name in enumerate(symbols)}
     one, other = (_at(side, point) for side in (gold, found))
-    return one is None or other is None or _numbers_equal(one, other, decimal_places)
+    return one is None or other is None or _numbers_equal(one, other)
 
 
 def _at(value: Expr, point: dict[Basic, Rational]) -> Expr | None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Literal
 
 from wmss_cli.answers.choice import check_choice
-from wmss_cli.answers.compare import DECIMAL_PLACES, can_be_read, compare
+from wmss_cli.answers.compare import can_be_read, compare
 from wmss_cli.answers.extract import extract_answer, math_places
 from wmss_cli.answers.number import quantity, rounds_to
 from wmss_cli.answers.writing import tidy
@@ -24,9 +24,7 @@ Kind = Literal["math", "number", "choice"]
 _LETTER = re.compile(r"\s*(?:\\text\w*\s*\{)?\s*(?:\([A-E]\)|[A-E](?:[).:]|\s*\}?\s*$))")
 
 
-def grader(
-    kind: Kind, options: Sequence[str] | None = None, decimal_places: int = DECIMAL_PLACES
-) -> Grader:
+def grader(kind: Kind, options: Sequence[str] | None = None) -> Grader:
     r"""Return how answers of a kind are graded, as a function that can be pickled.
 
     Parameters
@@ -35,8 +33,6 @@ def grader(
         As named in the YAML file of a task.
     options : sequence of str, optional
         The options of a multiple-choice question, in order, with or without their letters.
-    decimal_places : int
-        Decimals to which numbers are compared if one side is a decimal number.
 
     Examples
     --------
@@ -45,11 +41,10 @@ def grader(
     """
     if kind == "choice":
         return partial(check_choice, options=tuple(options or ()))
-    check = check_number if kind == "number" else check_answer
-    return partial(check, decimal_places=decimal_places)
+    return check_number if kind == "number" else check_answer
 
 
-def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Verdict:
+def check_math(text: str, gold: str) -> Verdict:
     r"""Compare the answer of a completion with a mathematical reference.
 
     The first of the :func:`~wmss_cli.answers.extract.math_places` with anything readable counts,
@@ -62,8 +57,6 @@ def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Ve
     gold : str
         The reference: a number, LaTeX with or without delimiters, an amount of money,
         a number with its unit.
-    decimal_places : int
-        Decimals to which numbers are compared if one side is a decimal number.
 
     Returns
     -------
@@ -82,7 +75,7 @@ def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Ve
     for found in math_places(answer):
         shown: str | None = None
         for candidate in found.texts:
-            equal = compare(candidate, gold, decimal_places)
+            equal = compare(candidate, gold)
             if equal:
                 return Verdict("correct", tidy(candidate), found.place)
             if equal is not None and shown is None:
@@ -94,7 +87,7 @@ def check_math(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Ve
     return Verdict("no_answer")
 
 
-def check_answer(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Verdict:
+def check_answer(text: str, gold: str) -> Verdict:
     r"""Compare with a reference that may be a formula or the letter of a choice.
 
     It works as :func:`check_math`; if the reference is a letter, alone or as the label of its
@@ -107,14 +100,14 @@ def check_answer(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> 
     """
     label = _LETTER.match(gold)
     value = gold[label.end() :].strip() if label else ""
-    verdict = check_math(text, value or gold, decimal_places)
+    verdict = check_math(text, value or gold)
     if verdict.correct or not label:
         return verdict
     choice = check_choice(text, gold)
     return choice if choice.correct else verdict
 
 
-def check_number(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> Verdict:
+def check_number(text: str, gold: str) -> Verdict:
     r"""Compare as :func:`check_math` does, and also accept rounding.
 
     References of MAWPS such as 1.8333333333333335 are the floats of exact values. An answer is
@@ -125,7 +118,7 @@ def check_number(text: str, gold: str, decimal_places: int = DECIMAL_PLACES) -> 
     >>> check_number(r"\boxed{1.83}", "1.8333333333333335").correct
     True
     """
-    verdict = check_math(text, gold, decimal_places)
+    verdict = check_math(text, gold)
     if verdict.correct or verdict.extracted is None:
         return verdict
     value, exact = (quantity(tidy(side)) for side in (verdict.extracted, gold))

@@ -6,6 +6,9 @@ import re
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
+DECIMAL_PLACES = 6
+"""Digits to which an answer is compared if one side is a decimal number."""
+
 _THIN = r"(?:\\[,!:; ]|\{,\}|,\\!)\s*"
 # Also of grouped decimals: 0.123\,456.
 _THOUSANDS = re.compile(rf"(?:(?<![\d.])\d+|(?P<decimals>\.\d{{3}}))(?:{_THIN}\d{{3}})+(?!\d)")
@@ -276,26 +279,22 @@ def rounds_to(answer: Decimal, exact: Decimal) -> bool:
     return decimals >= _LEAST_DECIMALS and difference <= Fraction(1, 2 * 10**decimals)
 
 
-def decimals_equal(
-    first: Decimal | Fraction, second: Decimal | Fraction, decimal_places: int
-) -> bool:
+def decimals_equal(first: Decimal | Fraction, second: Decimal | Fraction) -> bool:
     """Compare two numbers: exactly, or if one has decimals, to that many of its digits.
 
     A decimal equals a number if it is that number rounded to its decimals and the two agree to
-    `decimal_places` significant digits, or to as many decimals if the number is not tiny.
+    :data:`DECIMAL_PLACES` significant digits, or to as many decimals if the number is not tiny.
 
     Parameters
     ----------
     first, second : decimal.Decimal or fractions.Fraction
         A Decimal has all the digits of its text.
-    decimal_places : int
-        How closely they must agree.
 
     Examples
     --------
-    >>> decimals_equal(Decimal("0.333333"), Fraction(1, 3), 6)
+    >>> decimals_equal(Decimal("0.333333"), Fraction(1, 3))
     True
-    >>> decimals_equal(Decimal("0.0000672"), Decimal("0.0000674"), 6)
+    >>> decimals_equal(Decimal("0.0000672"), Decimal("0.0000674"))
     False
     """
     a, b = Fraction(first), Fraction(second)
@@ -312,12 +311,12 @@ def decimals_equal(
         return True
     if difference > Fraction(1, 2 * 10 ** min(map(_decimals, rounded))):
         return False
-    return is_close(difference, size, decimal_places)
+    return is_close(difference, size)
 
 
-def is_close(difference: Fraction, size: Fraction, decimal_places: int) -> bool:
+def is_close(difference: Fraction, size: Fraction) -> bool:
     """Return whether a difference is small relative to a size; see :func:`decimals_equal`."""
-    unit = Fraction(1, 10**decimal_places)
+    unit = Fraction(1, 10**DECIMAL_PLACES)
     if difference <= size * unit:
         return True
     return difference <= unit / 2 and difference <= size * unit * 100

@@ -64,19 +64,17 @@ _PIECE = re.compile(
 _POWERS = {"square": 2, "sq": 2, "cubic": 3}
 
 
-def decide(answer: str, gold: str, decimal_places: int) -> bool | None:
+def decide(answer: str, gold: str) -> bool | None:
     """Return whether two tidy texts are equal; None if that takes mathematics.
 
     Parameters
     ----------
     answer, gold : str
         As returned by :func:`~wmss_cli.answers.writing.tidy`.
-    decimal_places : int
-        See :func:`~wmss_cli.answers.number.decimals_equal`.
 
     Examples
     --------
-    >>> decide("1,800", "1800", 6), decide("A, C", "AC", 6), decide("x + 1", "1 + x", 6)
+    >>> decide("1,800", "1800"), decide("A, C", "AC"), decide("x + 1", "1 + x")
     (True, True, None)
     """
     if writing(answer) == writing(gold) != "":
@@ -87,7 +85,7 @@ def decide(answer: str, gold: str, decimal_places: int) -> bool | None:
     value, expected = exact_value(answer), exact_value(gold)
     if value is None or expected is None:
         return _decide_words(answer, gold)
-    return value == expected or decimals_equal(value, expected, decimal_places)
+    return value == expected or decimals_equal(value, expected)
 
 
 def _decide_words(answer: str, gold: str) -> bool | None:
@@ -146,7 +144,7 @@ class _Amount(NamedTuple):
     sizes: tuple[Fraction, ...]
 
 
-def amounts_equal(answer: str, gold: str, decimal_places: int) -> bool | None:
+def amounts_equal(answer: str, gold: str) -> bool | None:
     r"""Compare two amounts whose units differ; None if units do not decide.
 
     A square instead of a cube is a different amount; a power that is left out is not. If one of
@@ -155,9 +153,9 @@ def amounts_equal(answer: str, gold: str, decimal_places: int) -> bool | None:
 
     Examples
     --------
-    >>> amounts_equal(r"1890\text{ cents}", r"\$18.90", 6), amounts_equal("2 h 40 min", "160", 6)
+    >>> amounts_equal(r"1890\text{ cents}", r"\$18.90"), amounts_equal("2 h 40 min", "160")
     (True, True)
-    >>> amounts_equal(r"\$5.4", r"5.4\text{ cents}", 6), amounts_equal("5 cm", "5", 6)
+    >>> amounts_equal(r"\$5.4", r"5.4\text{ cents}"), amounts_equal("5 cm", "5")
     (False, None)
     """
     one, other = _amount(answer), _amount(gold)
@@ -173,7 +171,7 @@ def amounts_equal(answer: str, gold: str, decimal_places: int) -> bool | None:
             value = exact_value(number)
             if value is not None and plain_number(number) is not None:
                 totals = (amount.total / size for size in amount.sizes)
-                return any(decimals_equal(total, value, decimal_places) for total in totals)
+                return any(decimals_equal(total, value) for total in totals)
     return None
 
 

@@ -13,10 +13,9 @@ import numpy as np
 
 from wmss_cli.bench import curate
 from wmss_cli.bench.models import random_model, smollm2
-from wmss_cli.bench.process import WMSS, Finished, run
+from wmss_cli.bench.process import WMSS, Finished, PlayedBack, run
 from wmss_cli.bench.results import Goal, Part, Ratio, Spread, at_least, at_most
 from wmss_cli.bench.samples import write_table
-from wmss_cli.bench.slurm import PlayedBack
 from wmss_cli.bench.timing import Rival, Timed, Values, alternate, compare
 
 HELP, NOTHING = "wmss --help", "python -c pass"

@@ -13,7 +13,7 @@ _STEPS = 20
 # Steps of the reasoning before an answer: about 1,500 characters.
 
 
-def write_records(path: Path, count: int, seed: int = 0) -> None:
+def write_records(path: Path, count: int) -> None:
     """Write records with correct answers of many kinds, all different, in AM-1.4M's format.
 
     Parameters
@@ -23,7 +23,7 @@ def write_records(path: Path, count: int, seed: int = 0) -> None:
     count : int
         Number of records.
     """
-    rng = random.Random(seed)
+    rng = random.Random(0)
     with path.open("w", encoding="utf-8") as file:
         for i in range(count):
             answer, reference = _answer(rng)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from wmss_cli.bench.authors import stacked_cross_entropy
 from wmss_cli.bench.memory import peak_memory
 from wmss_cli.bench.results import Part, Ratio, Spread, at_least, at_most
 from wmss_cli.bench.timing import MatrixProduct, Rival, Values, alternate, compare
@@ -167,3 +167,22 @@ class _Inputs:
 
     def delivered(self) -> int:
         return sum(leaf.grad.nbytes for leaf in self._leaves() if leaf.grad is not None)
+
+
+def stacked_cross_entropy(logits: Sequence[Tensor], labels: Tensor, mix_lambda: float) -> Tensor:
+    """Return the loss as the paper's authors compute it: with all logits of both models, stacked.
+
+    It is the sum of the losses in nats, with gradients by autograd.
+
+    Parameters
+    ----------
+    logits : sequence of Tensor
+        ``[tokens, vocab]`` for the weak and for the strong model.
+    labels : Tensor
+        ``[tokens]``.
+    mix_lambda : float
+        Lambda, the share of the strong model.
+    """
+    stacked = torch.stack(list(logits))
+    mixed = (1.0 - mix_lambda) * stacked[0] + mix_lambda * stacked[1]
+    return F.cross_entropy(mixed.float(), labels, reduction="sum")

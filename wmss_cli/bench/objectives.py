@@ -27,29 +27,29 @@ from wmss_cli.bench.timing import MatrixProduct, Rival, alternate
 from wmss_cli.models.causal import device, dtype_of
 from wmss_cli.models.shape import train_flops
 from wmss_cli.train.engine import build_engine
-from wmss_cli.train.objectives.table import Objective
+from wmss_cli.train.objectives.table import Loss
 from wmss_cli.train.pair import WeakStrongPair
 
 
 @dataclass(frozen=True)
 class _Way:
-    """An objective, and whether it has a model besides the strong one."""
+    """A loss, and whether it has a model besides the strong one."""
 
-    objective: Objective
+    loss: Loss
     has_other: bool = False
     neftune_alpha: float = 0.0
 
 
 _WAYS = {
-    SFT: _Way(Objective()),
-    "wmss, neftune": _Way(Objective(), neftune_alpha=5.0),
-    "wmss, softening": _Way(Objective(mix_lambda=LAMBDA)),
-    "wmss, label_smoothing": _Way(Objective("label_smoothing", label_smoothing=0.1)),
-    "wmss, undial": _Way(Objective("undial", undial_beta=1.0)),
-    FROZEN: _Way(Objective(mix_lambda=LAMBDA), has_other=True),
-    "wmss, undial_kd": _Way(Objective("undial_kd", undial_beta=1.0), has_other=True),
-    "wmss, shuffled": _Way(Objective("shuffled", LAMBDA), has_other=True),
-    "wmss, noise": _Way(Objective("noise", LAMBDA), has_other=True),
+    SFT: _Way(Loss()),
+    "wmss, neftune": _Way(Loss(), neftune_alpha=5.0),
+    "wmss, softening": _Way(Loss(mix_lambda=LAMBDA)),
+    "wmss, label_smoothing": _Way(Loss("label_smoothing", label_smoothing=0.1)),
+    "wmss, undial": _Way(Loss("undial", undial_beta=1.0)),
+    FROZEN: _Way(Loss(mix_lambda=LAMBDA), has_other=True),
+    "wmss, undial_kd": _Way(Loss("undial_kd", undial_beta=1.0), has_other=True),
+    "wmss, shuffled": _Way(Loss("shuffled", LAMBDA), has_other=True),
+    "wmss, noise": _Way(Loss("noise", LAMBDA), has_other=True),
 }
 COUNT = len(_WAYS) + 1
 
@@ -116,11 +116,11 @@ def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path)
 
 
 def _switched(rival: Rival, engines: dict[bool, DeepSpeedEngine], way: _Way) -> Rival:
-    """Make the engine minimise the objective of a way before each run."""
+    """Make the engine minimise the loss of a way before each run."""
 
     def before() -> None:
         pair = engines[way.has_other].module
-        pair.objective = way.objective
+        pair.loss = way.loss
         pair.neftune_alpha = way.neftune_alpha
 
     return replace(rival, before=before)

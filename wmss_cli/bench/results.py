@@ -1,9 +1,13 @@
-"""The results of a bench: a row for each way to do the work, and ratios between them. No torch."""
+"""The results of a bench: a row for each way to do the work, ratios between them, and a plot.
+
+No torch is imported here.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -153,14 +157,6 @@ class Part(_Model):
     left_out: tuple[str, ...] = ()
     sizes: dict[str, int] = {}
 
-    def entry(self, name: str) -> Entry:
-        """Return the row of a way by its name."""
-        return next(entry for entry in self.entries if entry.name == name)
-
-    def ratio(self, quantity: Quantity, name: str) -> Ratio:
-        """Return a ratio by its name."""
-        return next(r for r in self.ratios if (r.quantity, r.name) == (quantity, name))
-
 
 class Machine(_Model):
     """The machine that it was measured on."""
@@ -178,3 +174,42 @@ class Report(_Model):
     rounds: int
     machine: Machine
     parts: tuple[Part, ...]
+
+
+def plot_report(report: Report, path: Path) -> None:
+    """Draw a panel for each table, with a bar for each way, and save the plot.
+
+    Parameters
+    ----------
+    report : Report
+        A report with at least one table.
+    path : Path
+        Where to save it; the file extension determines the format.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    parts = report.parts
+    rows = [max(2, len(part.entries)) for part in parts]
+    figure, axes = plt.subplots(
+        len(parts),
+        1,
+        figsize=(9, sum(0.55 * n + 0.9 for n in rows)),
+        height_ratios=rows,
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis, part in zip(axes[:, 0], parts, strict=True):
+        timed = [(e.name, e.seconds) for e in part.entries if e.seconds is not None]
+        names = [name for name, _ in timed]
+        medians = [s.median for _, s in timed]
+        errors = [[s.median - s.low for _, s in timed], [s.high - s.median for _, s in timed]]
+        colors = ["C0" if name.startswith("wmss") else "C7" for name in names]
+        axis.barh(names, medians, xerr=errors, color=colors, height=0.6, capsize=3)
+        axis.invert_yaxis()
+        axis.set_title(part.title, fontsize=9, loc="left")
+        axis.set_xlabel("seconds: median, lowest and highest", fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

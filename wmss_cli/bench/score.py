@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from wmss_cli.bench.memory import peak_memory
@@ -20,13 +21,16 @@ from wmss_cli.data.batches import by_length, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device
 from wmss_cli.models.packed import pack_attention
-from wmss_cli.score.scorer import completion_entropy
+from wmss_cli.score.entropy import completion_entropy
 
 WMSS, AUTHORS = "wmss", "authors"
 _ALLOWED = 1e-5
 # Relative to the float64 loop. In 16 bits both ways are off by more, and differ more.
 _ALLOWED_NARROW = 2e-2
 _MAX_BATCH_TOKENS = 4096
+
+Entropy = NDArray[np.float64]
+"""``[samples]``."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def build(size: ScoreSize, table: str, names: Sequence[str]) -> dict[str, Rival]
     """Make the rivals, with the same model and samples."""
     samples = TokenTable(Path(table))
     model = random_model(_config(size)).eval()
-    ways: dict[str, Callable[[], Any]] = {
+    ways: dict[str, Callable[[], Entropy]] = {
         WMSS: lambda: _packed(model, samples),
         AUTHORS: lambda: _one_by_one(model, samples),
     }
@@ -121,7 +125,7 @@ def _config(size: ScoreSize) -> dict[str, Any]:
     return qwen3(size.hidden_size, size.layers, size.vocab_size)
 
 
-def _packed(model: PreTrainedModel, table: TokenTable) -> Any:
+def _packed(model: PreTrainedModel, table: TokenTable) -> Entropy:
     """Score as the stage does."""
     pack_attention(model)
     entropy = np.empty(len(table))
@@ -132,7 +136,7 @@ def _packed(model: PreTrainedModel, table: TokenTable) -> Any:
 
 
 @torch.inference_mode()
-def _one_by_one(model: PreTrainedModel, table: TokenTable) -> Any:
+def _one_by_one(model: PreTrainedModel, table: TokenTable) -> Entropy:
     """Score as the authors' code does: one row, all its logits, softmax, log."""
     model.set_attn_implementation("sdpa")
     entropy = np.empty(len(table))
@@ -145,7 +149,7 @@ def _one_by_one(model: PreTrainedModel, table: TokenTable) -> Any:
 
 
 @torch.inference_mode()
-def _float64_loop(model: PreTrainedModel, table: TokenTable) -> Any:
+def _float64_loop(model: PreTrainedModel, table: TokenTable) -> Entropy:
     """Score in float64 by the bare definition."""
     wide = cast(PreTrainedModel, model.eval().double())
     entropy = np.empty(len(table))

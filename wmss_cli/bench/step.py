@@ -14,7 +14,7 @@ import torch.distributed as dist
 from deepspeed.runtime.engine import DeepSpeedEngine
 from torch import Tensor
 
-from wmss_cli.bench.authors import stacked_cross_entropy
+from wmss_cli.bench.loss import stacked_cross_entropy
 from wmss_cli.bench.memory import peak_memory
 from wmss_cli.bench.models import packed_model, qwen3, shape_of, smollm2
 from wmss_cli.bench.results import Agreement, Goal, Part, Ratio, Spread, at_least, at_most
@@ -286,5 +286,5 @@ class _AuthorsPair(WeakStrongPair):
         # As in transformers: the labels are shifted by one, and the prompt is ignored.
         labels = torch.full_like(batch.input_ids, -100)
         labels[batch.predicting] = batch.targets
-        total = stacked_cross_entropy(logits, labels, self.objective.mix_lambda)
+        total = stacked_cross_entropy(logits, labels, self.loss.mix_lambda)
         return total / denominator, torch.stack([total.detach().double()] * 2)

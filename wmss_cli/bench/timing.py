@@ -17,6 +17,9 @@ from wmss_cli.core.errors import IntegrityError
 from wmss_cli.models.causal import device
 from wmss_cli.models.machine import product_sizes
 
+# Approximate duration of one measurement of a matrix product.
+_PRODUCT_S = 0.3
+
 Values = dict[str, NDArray[np.float64]]
 """Numbers from a run by name, which are compared between rivals."""
 
@@ -61,11 +64,9 @@ class MatrixProduct:
     ----------
     dtype : torch.dtype
         Type of the models in the bench.
-    seconds : float
-        Approximate duration of one measurement.
     """
 
-    def __init__(self, dtype: torch.dtype, seconds: float = 0.3) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
         m, k, n = product_sizes(device())
         self.shape = f"[{m:,} x {k:,}] @ [{k:,} x {n:,}], {str(dtype).removeprefix('torch.')}"
         self._a = torch.randn(m, k, device=device()).to(dtype)
@@ -74,7 +75,7 @@ class MatrixProduct:
         self._flops = 2 * m * k * n
         self._repeats = 1
         self.measure()
-        self._repeats = max(1, round(seconds * self.measure() / self._flops))
+        self._repeats = max(1, round(_PRODUCT_S * self.measure() / self._flops))
 
     def measure(self) -> float:
         """Return the current rate, in FLOP/s."""

@@ -81,7 +81,7 @@ def bench(
     text = (folder / RESULTS_FILE).read_text(encoding="utf-8")
     report = Report.model_validate_json(text)
     if plot is not None:
-        from wmss_cli.bench.plot import plot_report
+        from wmss_cli.bench.results import plot_report
 
         plot_report(report, plot)
     if common.as_json:

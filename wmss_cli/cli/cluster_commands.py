@@ -14,6 +14,7 @@ import typer
 from wmss_cli.cli import console, options
 from wmss_cli.cli.display import Display, number, verb
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.selection import Selection
 
 if TYPE_CHECKING:
     from wmss_cli.stages.plan import Step
@@ -37,7 +38,7 @@ def status(
         bool, typer.Option("--all", help="A row for each stage, even of a large study.")
     ] = False,
     *,
-    selection: options.Selection,
+    selection: Selection,
 ) -> None:
     """Example: wmss status my-run --watch
 
@@ -61,7 +62,7 @@ def status(
                 _show_findings(ledger.read_plan().steps())
             return
     else:
-        found = run_status(ledger, selection.arm, selection.seed, selection.model)
+        found = run_status(ledger, selection)
     if as_json:
         console.print_json(found.model_dump(mode="json"))
     else:
@@ -104,7 +105,7 @@ def logs(
     ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines from the end.")] = 50,
     *,
-    selection: options.Selection,
+    selection: Selection,
 ) -> None:
     """Example: wmss logs my-run wmss --seed 1 --follow
 
@@ -115,7 +116,7 @@ def logs(
     from wmss_cli.slurm.runs import find_run
 
     ledger = find_run(run)
-    label = find_stage(ledger, stage, selection.arm, selection.seed, selection.model)
+    label = find_stage(ledger, stage, selection)
     log = find_log(ledger, label, rank, task)
     console.err.print(str(log), markup=False, highlight=False, soft_wrap=True)
     for line in tail(log, lines):
@@ -137,7 +138,7 @@ def cancel(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     *,
-    selection: options.Selection,
+    selection: Selection,
 ) -> None:
     """Example: wmss cancel my-run --arm wmss --seed 1
 
@@ -151,7 +152,7 @@ def cancel(
     wanted = list(stages or [])
     if not selection.is_whole:
         plan = ledger.read_plan().steps()
-        own = only_of(plan, selection.arm, selection.seed, selection.model)
+        own = only_of(plan, selection)
         wanted = [step.label for step in own if not wanted or step.label in wanted]
         if not wanted:
             console.err.print("The rest of the study needs all of these; nothing is cancelled.")
@@ -179,7 +180,7 @@ def retry(
     run: RunName = None,
     as_json: Json = False,
     *,
-    selection: options.Selection,
+    selection: Selection,
     launch: options.Launch,
 ) -> None:
     """Example: wmss retry my-run --slurm train.time_limit_min=2880

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rich.live import Live
 
-from wmss_cli.cli import console, options, status_table
+from wmss_cli.cli import console, status_table
 from wmss_cli.cli.display import Display
 from wmss_cli.core.errors import InterruptedRunError, StageError, WmssError
+from wmss_cli.core.selection import WHOLE, Selection
 from wmss_cli.slurm.ledger import Ledger
 from wmss_cli.slurm.runs import name_of
 from wmss_cli.slurm.send import send_rest
@@ -51,7 +52,7 @@ def follow(run_dir: Path, display: Display) -> bool:
 def watch(
     run_dir: Path,
     display: Display,
-    selection: options.Selection | None = None,
+    selection: Selection = WHOLE,
     sends: bool = False,
 ) -> RunStatus:
     """Show a run again and again until it is over, and return its last status.
@@ -62,7 +63,7 @@ def watch(
         Before each look, send what could not be sent at once (`max_submitted`).
     """
     rest = _Rest(Ledger(run_dir), display) if sends else None
-    looks = _looks(Ledger(run_dir), selection or options.Selection(), rest)
+    looks = _looks(Ledger(run_dir), selection, rest)
     if not console.err.is_terminal:
         return _watch_plainly(looks, display)
     status = next(looks)
@@ -94,13 +95,13 @@ class _Rest:
             return 0
 
 
-def _looks(ledger: Ledger, part: options.Selection, rest: _Rest | None) -> Iterator[RunStatus]:
+def _looks(ledger: Ledger, selection: Selection, rest: _Rest | None) -> Iterator[RunStatus]:
     """Look at a run at growing intervals until it is over."""
     pause = _FIRST_S
     over = 0
     while True:
         to_send = 0 if rest is None else rest.send()
-        status = run_status(ledger, part.arm, part.seed, part.model)
+        status = run_status(ledger, selection)
         yield status
         over = over + 1 if status.is_over and not to_send else 0
         # A shared file system may show a result some seconds after the job has ended.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.selection import Selection
 
 if TYPE_CHECKING:
     from wmss_cli.core.resolve import Resolved
@@ -77,16 +78,20 @@ Wait = Annotated[
 
 
 _STUDY = "Study"
-Arm = Annotated[
-    str | None, typer.Option("--arm", help="Only what this arm needs.", rich_help_panel=_STUDY)
-]
-Seed = Annotated[
-    int | None, typer.Option("--seed", help="Only what this seed needs.", rich_help_panel=_STUDY)
-]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="Only what this base model needs.", rich_help_panel=_STUDY),
-]
+# The fields of a selection as options.
+_SELECTION = {
+    "arm": Annotated[
+        str | None, typer.Option("--arm", help="Only what this arm needs.", rich_help_panel=_STUDY)
+    ],
+    "seed": Annotated[
+        int | None,
+        typer.Option("--seed", help="Only what this seed needs.", rich_help_panel=_STUDY),
+    ],
+    "model": Annotated[
+        str | None,
+        typer.Option("--model", help="Only what this base model needs.", rich_help_panel=_STUDY),
+    ],
+}
 
 
 @dataclass(frozen=True)
@@ -106,20 +111,6 @@ class Launch:
             "launch.cluster": ("--cluster", self.cluster),
             "launch.profile": ("--profile", self.profile),
         }
-
-
-@dataclass(frozen=True)
-class Selection:
-    """A part of a study."""
-
-    arm: Arm = None
-    seed: Seed = None
-    model: Model = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing is selected."""
-        return (self.arm, self.seed, self.model) == (None, None, None)
 
 
 @dataclass(frozen=True)
@@ -156,7 +147,11 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         command(**values)
 
     kept = [p for name, p in own.parameters.items() if name not in groups]
-    shared = [parameter for group in fields.values() for parameter in group.values()]
+    shared = [
+        parameter.replace(annotation=_SELECTION.get(field, parameter.annotation))
+        for group in fields.values()
+        for field, parameter in group.items()
+    ]
     parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*kept, *shared)]
     with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {p.name: p.annotation for p in parameters}

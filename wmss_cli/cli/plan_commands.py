@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wmss_cli.cli import console, options
+from wmss_cli.core.selection import Selection
 
 app = typer.Typer()
 
@@ -113,7 +114,7 @@ def plan(
         ),
     ] = 0.05,
     *,
-    selection: options.Selection,
+    selection: Selection,
 ) -> None:
     """Example: wmss plan qwen3-8b.yaml --samples 215000 --mean-tokens 4096
 
@@ -126,7 +127,6 @@ def plan(
     from wmss_cli.cli import plan_tables
     from wmss_cli.preflight.forecast import forecast
     from wmss_cli.preflight.inputs import Rates, answers_of, gpus_of
-    from wmss_cli.preflight.study import Chosen
     from wmss_cli.preflight.workload import workload
     from wmss_cli.slurm.profile import load_profile
 
@@ -137,10 +137,9 @@ def plan(
     machine = gpus_of(None if name is None else load_profile(name), nodes, gpus, mem_gb, tflops)
     work = workload(resolved, samples, mean_tokens, mean_completion_tokens)
     answers = answers_of(resolved, work, mean_answer_tokens, problems)
-    chosen = Chosen(selection.arm, selection.seed, selection.model)
     rates = Rates(mfu, generation=generation_share)
     with given.located():
-        found = forecast(resolved, machine, work, answers, rates, chosen)
+        found = forecast(resolved, machine, work, answers, rates, selection)
     if as_json:
         console.print_json(found.model_dump(mode="json"))
     else:

@@ -14,7 +14,7 @@ import typer
 
 from wmss_cli.cli import console, options, submitting, tables
 from wmss_cli.cli.display import Display
-from wmss_cli.core.resources import packaged
+from wmss_cli.core.paths import packaged
 
 if TYPE_CHECKING:
     from wmss_cli.core import config as c

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from shutil import which
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -15,7 +15,10 @@ from rich.table import Table
 from wmss_cli.cli import console, options
 from wmss_cli.cli.display import Display
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.resources import packaged
+from wmss_cli.core.paths import packaged
+
+if TYPE_CHECKING:
+    from wmss_cli.preflight.doctor import Finding
 
 app = typer.Typer()
 config_app = typer.Typer(no_args_is_help=True, help="Example: wmss config show -c demo.yaml")
@@ -130,7 +133,7 @@ def doctor(
         raise typer.Exit(ConfigError.exit_code)
 
 
-def _examine_cluster(name: str | None, changes: tuple[str, ...], submit: bool) -> list[Any]:
+def _examine_cluster(name: str | None, changes: tuple[str, ...], submit: bool) -> list[Finding]:
     from wmss_cli.preflight.cluster_doctor import examine_cluster, examine_jobs
     from wmss_cli.slurm.profile import load_profile
 
@@ -139,7 +142,7 @@ def _examine_cluster(name: str | None, changes: tuple[str, ...], submit: bool) -
     # What the login node finds missing would only make the job fail.
     if submit and profile and name and all(found.state != "missing" for found in findings):
         findings += examine_jobs(profile, name, Display(console.err).say)
-    return list(findings)
+    return findings
 
 
 @config_app.command("show", short_help="Print every option, its value and where it came from.")

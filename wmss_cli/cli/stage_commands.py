@@ -14,7 +14,6 @@ from wmss_cli.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from wmss_cli.core import config as c
-    from wmss_cli.core.resolve import Resolved
 
 
 app = typer.Typer()
@@ -30,6 +29,7 @@ TaskDataOption = Annotated[
     str | None, typer.Option("--task-data", help="Folder with NAME.jsonl of each benchmark.")
 ]
 RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")]
+ShardsOption = Annotated[int | None, typer.Option("--shards", help="Number of shards.")]
 EpochsOption = Annotated[float | None, typer.Option("--epochs", help="Passes over the samples.")]
 
 
@@ -52,7 +52,7 @@ def curate(
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes that check answers.")
     ] = None,
-    shards: Annotated[int | None, typer.Option("--shards", help="Number of shards.")] = None,
+    shards: ShardsOption = None,
     shard: Annotated[
         int | None, typer.Option("--shard", help="Check only this shard, from 0; do not merge.")
     ] = None,
@@ -83,7 +83,7 @@ def curate(
             "curate.shards": ("--shards", shards),
             "launch.processes": ("--processes", processes),
         },
-    ).config
+    )
     if not resolved.data:
         raise ConfigError("no data: give files, or set data in the YAML file")
     benchmarks = task_inputs(resolved.decontaminate, resolved.task_data, {})
@@ -115,7 +115,7 @@ def tokenize(
         common,
         launch,
         {"model": ("--model", model), "tokenize.max_seq_len": ("--max-seq-len", max_seq_len)},
-    ).config
+    )
     inputs = {"examples": str(examples), "model": _model(resolved.model, resolved)}
     run_stage(resolved, "tokenize", inputs, common, launch)
 
@@ -146,7 +146,7 @@ def sft(
             "sft.epochs": ("--epochs", epochs),
             "launch.processes": ("--processes", processes),
         },
-    ).config
+    )
     inputs = {"strong": _model(resolved.model, resolved), "tokens": str(tokens)}
     run_stage(resolved, "sft", inputs, common, launch)
 
@@ -156,7 +156,7 @@ def sft(
 def score_entropy(
     tokens: TokensOption,
     model: ModelOption = None,
-    shards: Annotated[int | None, typer.Option("--shards", help="Number of shards.")] = None,
+    shards: ShardsOption = None,
     shard: Annotated[
         int | None, typer.Option("--shard", help="Score only this shard, from 0; do not merge.")
     ] = None,
@@ -178,7 +178,7 @@ def score_entropy(
             "score_entropy.shards": ("--shards", shards),
             "launch.processes": ("--processes", processes),
         },
-    ).config
+    )
     inputs = {"model": _model(resolved.model, resolved), "tokens": str(tokens)}
     run_stage(resolved, "score_entropy", inputs, common, launch, shard=shard)
 
@@ -208,7 +208,7 @@ def build_curriculum(
             "curriculum.beta": ("--beta", beta),
             "curriculum.gamma": ("--gamma", gamma),
         },
-    ).config
+    )
     inputs = {"weak": str(weak), "strong": str(strong)}
     run_stage(resolved, "build_curriculum", inputs, common, launch)
 
@@ -258,7 +258,7 @@ def joint_train(
             "joint.epochs": ("--epochs", epochs),
             "launch.processes": ("--processes", processes),
         },
-    ).config
+    )
     inputs = {"strong": _model(strong, resolved), "tokens": str(tokens)}
     if weak is not None:
         inputs["weak"] = _model(weak, resolved)
@@ -292,7 +292,7 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only the first problems of each task.")
     ] = None,
-    shards: Annotated[int | None, typer.Option("--shards", help="Number of shards.")] = None,
+    shards: ShardsOption = None,
     shard: Annotated[
         int | None, typer.Option("--shard", help="Answer only this shard, from 0; do not merge.")
     ] = None,
@@ -326,7 +326,7 @@ def evaluate(
             "eval.shards": ("--shards", shards),
             "launch.processes": ("--processes", processes),
         },
-    ).config
+    )
     asked = task_inputs(resolved.tasks, resolved.task_data, resolved.eval_files)
     if not asked:
         raise ConfigError("no problems: give --tasks NAME or --task NAME=FILE")
@@ -358,5 +358,5 @@ def _model(reference: str | None, resolved: c.Config) -> str:
 
 def _configure(
     common: options.Common, launch: options.Launch, own: Mapping[str, tuple[str, Any]]
-) -> Resolved:
-    return options.configure(common.config, common.sets, {**own, **launch.settings})
+) -> c.Config:
+    return options.configure(common.config, common.sets, {**own, **launch.settings}).config

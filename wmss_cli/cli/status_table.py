@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from wmss_cli.cli import status_matrix
 from wmss_cli.cli.display import detail, duration, left, number, pace
 from wmss_cli.slurm.status import Failure, RunStatus, StageStatus
 
@@ -33,6 +32,10 @@ _WIDE = 100
 # What must be seen, whatever the size of the terminal.
 _TELLING = ("failed", "running")
 _MOST_TAILS = 3
+# Of several steps of an arm, the first of these is shown.
+_WORST = ("failed", "cancelled", "running", "waiting", "not sent", "done")
+# Those with a colour in the table of arms and seeds.
+_TOLD = ("failed", "cancelled", "running", "done")
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def show(status: RunStatus, console: Console, whole: bool = False) -> None:
 def _parts(status: RunStatus, wanted: _Detail, width: int) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if wanted.has_matrix:
-        parts.append(status_matrix.render(status.stages))
+        parts.append(_matrix(status.stages))
     rows = [stage for stage in status.stages if stage.state not in wanted.folded]
     more = 0
     if wanted.rows is not None:
@@ -273,3 +276,46 @@ def _footer(status: RunStatus) -> Text:
     for note in status.notes:
         text.append(f"\nnote: {note}", style="yellow")
     return text
+
+
+def _matrix(stages: Sequence[StageStatus]) -> Group:
+    """Show for each arm and seed how many of the steps that it needs are done.
+
+    What several arms share counts for each of them.
+    """
+    models = list(dict.fromkeys(model for stage in stages for model in stage.models)) or [""]
+    seeds = list(dict.fromkeys(seed for stage in stages for seed in stage.seeds))
+    arms = list(dict.fromkeys(arm for stage in stages for arm in stage.arms))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    if len(models) > 1:
+        table.add_column("model", no_wrap=True)
+    table.add_column("arm", no_wrap=True)
+    for seed in seeds:
+        table.add_column(f"seed {seed}", no_wrap=True, justify="right")
+    for model in models:
+        for arm in arms:
+            cells = [_cell(_needed(stages, model, arm, seed)) for seed in seeds]
+            table.add_row(*([model] if len(models) > 1 else []), arm, *cells)
+    rest = [Text(f" {stage.label}: {stage.words}") for stage in stages if not stage.arms]
+    return Group(table, *rest)
+
+
+def _needed(stages: Sequence[StageStatus], model: str, arm: str, seed: int) -> list[StageStatus]:
+    return [
+        stage
+        for stage in stages
+        if arm in stage.arms
+        and (seed in stage.seeds or not stage.seeds)
+        and (model in stage.models or not stage.models)
+    ]
+
+
+def _cell(stages: Sequence[StageStatus]) -> str:
+    """Say the worst of the states, and how much is done."""
+    if not stages:
+        return "-"
+    done = sum(stage.state == "done" for stage in stages)
+    state = min((stage.state for stage in stages), key=_WORST.index)
+    text = "done" if state == "done" else f"{state} {done}/{len(stages)}"
+    style = _STYLES[state] if state in _TOLD else None
+    return f"[{style}]{text}[/]" if style else text

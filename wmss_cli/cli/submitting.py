@@ -14,6 +14,7 @@ from rich.table import Table
 from wmss_cli.cli import console, options
 from wmss_cli.cli.display import Display, number
 from wmss_cli.core.errors import ConfigError, SlurmError
+from wmss_cli.core.selection import Selection
 
 if TYPE_CHECKING:
     from wmss_cli.core import config as c
@@ -100,9 +101,7 @@ def submit(
     return False
 
 
-def resubmit(
-    ledger: Ledger, launch: options.Launch, selection: options.Selection, as_json: bool
-) -> None:
+def resubmit(ledger: Ledger, launch: options.Launch, selection: Selection, as_json: bool) -> None:
     """Submit what failed or is missing of a run, as it was submitted or with another profile."""
     from wmss_cli.slurm.profile import change_profile, load_profile
     from wmss_cli.slurm.send import submit
@@ -113,7 +112,7 @@ def resubmit(
     display = Display(console.err)
     run_dir = ledger.run_dir.absolute()
     config = Path(plan.config) if plan.config else None
-    part = select(plan.steps(), selection.arm, selection.seed, selection.model)
+    part = select(plan.steps(), selection)
     wanted = {step.job.out for step in part}
     groups = []
     # Stages that were sent one by one may have profiles of their own.

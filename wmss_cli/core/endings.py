@@ -22,12 +22,12 @@ def at_end(close: Callable[[], object]) -> None:
     _endings.append(close)
 
 
-def close_all(patience_s: float = _PATIENCE_S) -> None:
+def close_all() -> None:
     """Close all, the last registered first; report what fails, and leave behind what hangs."""
     while _endings:
         thread = Thread(target=_endings.pop(), daemon=True)
         thread.start()
-        thread.join(patience_s)
+        thread.join(_PATIENCE_S)
 
 
 def ends_by(end: End) -> None:

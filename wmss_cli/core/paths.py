@@ -1,4 +1,7 @@
-"""Paths as people write them: ``~`` is the home folder, ``$NAME`` a variable of the shell."""
+"""Paths as people write them: ``~`` is the home folder, ``$NAME`` a variable of the shell.
+
+Also where the files are that ship with wmss: the example configurations and the profiles.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+import wmss_cli
 from wmss_cli.core.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\}|(\{))")
@@ -52,3 +56,12 @@ def _value(match: re.Match[str]) -> str:
             f"{match.string}: ${name} is not set; export {name}, or write the path itself"
         )
     return value
+
+
+def packaged(name: str) -> Path:
+    """Return a folder that ships with wmss: inside the wheel, or next to the package."""
+    package = Path(wmss_cli.__file__).parent
+    for folder in (package / name, package.parent / name):
+        if folder.is_dir():
+            return folder
+    raise AssertionError(f"{name} is missing from this installation of wmss")

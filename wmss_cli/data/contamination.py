@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from wmss_cli.data.frame import content
 from wmss_cli.data.words import words, words_and_signs
 
 WORDS = 13
@@ -30,6 +29,28 @@ _SPECIFIC = 2
 """A question is looked for inside a prompt only if it has this many specific words."""
 _PREFIX = 5
 """Number of words after which it is clear that sentences do not begin a question."""
+
+# "where m and n are relatively prime positive integers, find m + n" occurs in a hundred unrelated
+# problems: it describes the form of the answer. So do "express your answer as a common fraction"
+# and "write a Python function to find". Such words are not content.
+_WORDS = """
+a an the this that these those there here it its he she they them his her their we us our you
+your i my me one of in on at to for from by with without into over under between among within
+as than then so if when while where which who whose whom what how why and or not nor but both
+    either neither each every all any some no none other another same such only also more most less
+least is are was were be been being am do does did has have had can could will would shall
+should may might must let
+find compute determine calculate evaluate solve simplify express write give show prove state
+enter suppose given assume consider define denote
+answer form value values number numbers integer integers positive negative nonnegative real
+prime relatively coprime square squares cube sum product difference quotient remainder divided
+divisible divisor expressed written simplest common fraction fractions decimal nearest whole
+reduced lowest terms exactly equal equals possible solution solutions satisfies satisfy
+following below above total many much greatest smallest largest maximum minimum
+problem question questions option options choice choices correct letter unit units
+function python program code def return returns list string input output
+"""
+_FRAME = frozenset(_WORDS.split())
 
 _FIRST = re.compile(r"[^\W_]+")
 _SENTENCE = re.compile(
@@ -91,7 +112,7 @@ class Benchmarks:
     - if whole sentences of its prompt equal the question, apart from case, punctuation, white space
       and the notation of formulas. The signs in formulas count;
     - if it has 90 % of the question's words, in phrases of 13 words in a row;
-    - if it has one such phrase that has content (see :mod:`wmss_cli.data.frame`) and is rare: fewer
+    - if it has one such phrase that has content and is rare: fewer
       than three other texts, of the benchmarks and of the corpus, contain it in an otherwise
       different context.
 
@@ -105,7 +126,7 @@ class Benchmarks:
     def __init__(self, questions: Iterable[Question]) -> None:
         self._questions = list(questions)
         self._words = [words(question.text) for question in self._questions]
-        self._content = [content(found) for found in self._words]
+        self._content = [_content_words(found) for found in self._words]
         self._whole: dict[str, int] = {}
         self._specific: dict[str, int] = {}
         """Questions to look for inside a text, with and without the instructions for the answer."""
@@ -149,11 +170,6 @@ class Benchmarks:
         """Return the first question that contains a phrase, and the phrase."""
         question = self._questions[self._owners[phrase][0][0]]
         return Match(question.task, question.id, " ".join(self._run(phrase)))
-
-    def match(self, prompt: str, completion: str) -> Match | None:
-        """Return the first question that a sample matches, if no other samples are known."""
-        met = self.meet(prompt, completion)
-        return met.whole or next(map(self.name, met.phrases), None)
 
     def meet(self, prompt: str, completion: str) -> Meeting:
         """Return what a sample shares with the questions."""
@@ -279,16 +295,21 @@ class Benchmarks:
 
 
 def _has_content(phrase: Sequence[str]) -> bool:
-    found = content(phrase)
+    found = _content_words(phrase)
     # The numbers of five answer choices are not content.
     told = [word for word in found if not word.isdecimal()]
     return len(found) >= _CONTENT and len(told) >= _CONTENT - 1
 
 
 def _specific(tokens: Sequence[str]) -> set[str]:
-    return content(tokens) | {token for token in tokens if token.isdecimal()}
+    return _content_words(tokens) | {token for token in tokens if token.isdecimal()}
 
 
 def _first_word(sentence: str) -> str:
     found = _FIRST.search(sentence)
     return found[0].casefold() if found else ""
+
+
+def _content_words(words: Iterable[str]) -> set[str]:
+    """Return the words that say what a problem is about: no frame, variables or single digits."""
+    return {word for word in words if word not in _FRAME and (len(word) > 1 or not word.isascii())}

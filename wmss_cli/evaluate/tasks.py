@@ -16,8 +16,7 @@ from wmss_cli.core import yaml_text
 from wmss_cli.core.config_paths import looks_like_hub_data
 from wmss_cli.core.data_files import find_data
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.core.paths import expand
-from wmss_cli.core.resources import packaged
+from wmss_cli.core.paths import expand, packaged
 from wmss_cli.core.rows import has_known_ending, stem
 
 TASK_ROLE, SPEC_ROLE = "task-", "spec-"

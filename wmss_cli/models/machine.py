@@ -6,6 +6,8 @@ import time
 
 import torch
 
+# How long a rate is measured, and at least how many products.
+_BUDGET_S = 0.5
 _LEAST = 3
 
 _DATA_SHEETS = (
@@ -49,7 +51,7 @@ def product_sizes(device: torch.device) -> tuple[int, int, int]:
     return (8192, 8192, 8192) if device.type == "cuda" else (2048, 1024, 4096)
 
 
-def matrix_product_rate(dtype: torch.dtype, device: torch.device, budget_s: float = 0.5) -> float:
+def matrix_product_rate(dtype: torch.dtype, device: torch.device) -> float:
     """Return the rate of a large matrix product on one device, in FLOP/s.
 
     This is the best of several products after a warm-up: the limit that a program is compared with.
@@ -62,8 +64,6 @@ def matrix_product_rate(dtype: torch.dtype, device: torch.device, budget_s: floa
         The type of both factors.
     device : torch.device
         The GPU of this process, or the CPU with this process's threads.
-    budget_s : float
-        How long to measure, in seconds; at least three products are run.
     """
     rows, inner, columns = product_sizes(device)
     left = torch.randn(rows, inner, device=device).to(dtype)
@@ -78,7 +78,7 @@ def matrix_product_rate(dtype: torch.dtype, device: torch.device, budget_s: floa
         return time.perf_counter() - begin
 
     seconds()
-    end = time.perf_counter() + budget_s
+    end = time.perf_counter() + _BUDGET_S
     best, done = float("inf"), 0
     while done < _LEAST or time.perf_counter() < end:
         best, done = min(best, seconds()), done + 1

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+# It has a folder for each device, whose ``local_cpulist`` contains ``0-23,48-71``.
 _PCI = Path("/sys/bus/pci/devices")
 
 
@@ -51,18 +52,16 @@ def _address(device: torch.device) -> str | None:
         return None
 
 
-def near_cpus(address: str, devices: Path = _PCI) -> frozenset[int]:
+def near_cpus(address: str) -> frozenset[int]:
     """Return the CPUs next to a device, or none if the machine does not say.
 
     Parameters
     ----------
     address : str
         Bus address of the device, such as ``0000:1b:00.0``.
-    devices : Path
-        The folder with a folder for each device, whose ``local_cpulist`` contains ``0-23,48-71``.
     """
     with suppress(OSError):
-        text = (devices / address / "local_cpulist").read_text(encoding="ascii")
+        text = (_PCI / address / "local_cpulist").read_text(encoding="ascii")
         spans = [span.partition("-") for span in text.strip().split(",") if span]
         return frozenset(
             cpu for first, _, last in spans for cpu in range(int(first), int(last or first) + 1)

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from wmss_cli.core.config import Config, JointConfig, SftConfig
+from wmss_cli.core.selection import WHOLE, Selection
 from wmss_cli.models.published import shape_of
 from wmss_cli.models.shape import ModelShape
 from wmss_cli.preflight import costs
@@ -30,8 +31,6 @@ from wmss_cli.preflight.memory import (
 from wmss_cli.preflight.power import PowerForecast, forecast_power
 from wmss_cli.preflight.prices import RECORDS_PER_S, RECORDS_PER_SAMPLE, TOKENS_PER_S, Prices
 from wmss_cli.preflight.study import (
-    WHOLE,
-    Chosen,
     Planned,
     StudyForecast,
     base_models,
@@ -134,7 +133,7 @@ def forecast(
     work: Workload,
     answers: Answers,
     rates: Rates = RATES,
-    chosen: Chosen = WHOLE,
+    selection: Selection = WHOLE,
 ) -> Forecast:
     """Predict what a study needs: memory of its trainings, cost of its arms, power.
 
@@ -151,7 +150,7 @@ def forecast(
         What evaluation asks of each model.
     rates : Rates
         Fractions of the data-sheet FLOP/s that work reaches.
-    chosen : Chosen
+    selection : Selection
         Which part of the study to price.
 
     Raises
@@ -160,7 +159,7 @@ def forecast(
         If a model is not here, its architecture cannot be counted, or an arm cannot be trained.
     """
     found = {name: shape_of(model) for name, model in base_models(config).items()}
-    planned = plan_study(config, base_models(config), chosen)
+    planned = plan_study(config, base_models(config), selection)
     shapes = {name: one for name, (one, _) in found.items() if name in planned.models.values()}
     assumed = [
         f"the sizes of {hub_id} as published; its config.json replaces them"

@@ -8,13 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from wmss_cli.core.config import (
-    AnalyzeConfig,
-    CurateConfig,
-    CurriculumConfig,
-    JointConfig,
-    SftConfig,
-)
+from wmss_cli.core.config import AnalyzeConfig, CurateConfig, CurriculumConfig
 from wmss_cli.preflight import costs
 from wmss_cli.preflight.costs import Passes, Work
 from wmss_cli.preflight.inputs import Answers, Gpus, Rates
@@ -22,7 +16,7 @@ from wmss_cli.preflight.memory import decided, trained
 from wmss_cli.preflight.times import training_time
 from wmss_cli.preflight.workload import Workload
 from wmss_cli.results.study import StudyRun
-from wmss_cli.stages.plan import Step
+from wmss_cli.stages.plan import Step, training_of
 
 Kind = Literal["training", "scoring", "evaluation", "logits", "cpu"]
 KINDS: dict[str, Kind] = {
@@ -127,10 +121,8 @@ class Prices:
     def _cost(self, step: Step, passes: Passes, rows: int) -> tuple[Work, float, float]:
         """Return what is computed, the GPU-hours, and the hours by the clock."""
         job = step.job
-        if job.stage in ("sft", "joint_train"):
-            section: SftConfig | JointConfig = (
-                SftConfig if job.stage == "sft" else JointConfig
-            ).model_validate(job.config)
+        section = training_of(job)
+        if section is not None:
             section = decided(section, passes.shape, self.gpus, self.work)
             work = costs.training(section, passes, rows)
             held = trained(section, passes.shape)

@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict
 
 from wmss_cli.core.config import Config, JointConfig, SftConfig
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.selection import WHOLE, Selection, check_known
 from wmss_cli.preflight.prices import KINDS, Kind, Prices, StepPrice, drawn_rows
 from wmss_cli.results.study import Study, StudyRun
 from wmss_cli.stages import table
 from wmss_cli.stages.arms import arms_of
-from wmss_cli.stages.plan import Output, Plan, Step
+from wmss_cli.stages.plan import Output, Plan, Step, training_of
 from wmss_cli.stages.ways import Ways
 
 
@@ -99,30 +100,9 @@ class Planned:
     def trainings(self) -> Iterable[tuple[Step, SftConfig | JointConfig]]:
         """Yield the steps that train, each with what it is trained with."""
         for step in self.steps:
-            if step.job.stage == "sft":
-                yield step, SftConfig.model_validate(step.job.config)
-            elif step.job.stage == "joint_train":
-                yield step, JointConfig.model_validate(step.job.config)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The part of a study that is priced; None means all.
-
-    Attributes
-    ----------
-    arm, model : str or None
-        Name of the arm, or of the base model.
-    seed : int or None
-        One of the study's.
-    """
-
-    arm: str | None = None
-    seed: int | None = None
-    model: str | None = None
-
-
-WHOLE = Chosen()
+            trained_with = training_of(step.job)
+            if trained_with is not None:
+                yield step, trained_with
 
 
 def base_models(config: Config) -> dict[str, str]:
@@ -142,7 +122,7 @@ def base_models(config: Config) -> dict[str, str]:
     return {"": config.model}
 
 
-def plan_study(config: Config, models: Mapping[str, str], chosen: Chosen = WHOLE) -> Planned:
+def plan_study(config: Config, models: Mapping[str, str], selection: Selection = WHOLE) -> Planned:
     """Plan the steps of a study, or of a part of it, without reading any input.
 
     Parameters
@@ -151,7 +131,7 @@ def plan_study(config: Config, models: Mapping[str, str], chosen: Chosen = WHOLE
         Configuration of the study.
     models : mapping of str to str
         What distinguishes the base models, by name.
-    chosen : Chosen
+    selection : Selection
         The part to plan.
 
     Raises
@@ -160,9 +140,9 @@ def plan_study(config: Config, models: Mapping[str, str], chosen: Chosen = WHOLE
         If an arm cannot be trained, or the study has no such arm, seed or model.
     """
     arms = arms_of(config)
-    names = _chosen("arm", chosen.arm, [arm.name for arm in arms])
-    seeds = _chosen("seed", chosen.seed, config.seeds or [config.seed])
-    kept = _chosen("model", chosen.model, [name for name in models if name]) or list(models)
+    names = _chosen("arm", selection.arm, [arm.name for arm in arms])
+    seeds = _chosen("seed", selection.seed, config.seeds or [config.seed])
+    kept = _chosen("model", selection.model, [name for name in models if name]) or list(models)
     plan = Plan(Path(config.run_dir))
     runs: list[StudyRun] = []
     owners: dict[str, str] = {}
@@ -191,9 +171,7 @@ _T = TypeVar("_T", str, int)
 def _chosen(name: str, value: _T | None, known: Sequence[_T]) -> list[_T]:
     if value is None:
         return list(known)
-    if value not in known:
-        listed = ", ".join(str(one) for one in sorted(known)) or f"no {name}s"
-        raise ConfigError(f"--{name} {value}: the study has {listed}")
+    check_known(name, value, known)
     return [value]
 
 

@@ -15,6 +15,7 @@ from wmss_cli.results.curves import LOGITS_FILE, METRICS_FILE, curve_of, logit_c
 from wmss_cli.results.examples import MOST, Asked, choose, show
 from wmss_cli.results.findings import (
     ArmResult,
+    Bin,
     Cloud,
     Curation,
     Curve,
@@ -218,7 +219,7 @@ class _Reader:
         for manifest in _manifests(
             self.sources, self.sources.finished([r.trainings[-1] for r in runs if r.trainings])
         ):
-            if "mix_lambda" in manifest.config:
+            if manifest.stage == "joint_train":
                 return float(manifest.config["mix_lambda"])
         return None
 
@@ -226,7 +227,7 @@ class _Reader:
         found = _manifests(self.sources, self.sources.finished(labels))
         return _mean_of([manifest.metrics["statistics"] for manifest in found])
 
-    def _bins(self, run: StudyRun) -> tuple[list[Any], list[Any]]:
+    def _bins(self, run: StudyRun) -> tuple[list[Bin], list[Bin]]:
         """Return the loss by difficulty of one run, by the curriculum of its seed if it has one."""
         losses = self.sources.file(run.logits, LOSSES_FILE)
         near = [run, *(other for other in self.sources.study.runs if other.model == run.model)]

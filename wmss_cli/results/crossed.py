@@ -274,7 +274,7 @@ def estimate(scores: Mapping[str, Floats]) -> Estimate:
 
 
 def score_interval(
-    mean: Floats, found: Parts, scores: Mapping[str, Floats], level: float = LEVEL
+    mean: Floats, found: Parts, scores: Mapping[str, Floats]
 ) -> tuple[Floats, Floats]:
     """Return Wilson's interval for means with variances, as :func:`estimate` uses it: ``[...]``."""
     binomial = mean * (1.0 - mean)
@@ -283,8 +283,8 @@ def score_interval(
     variance = found.variance()
     certain = (variance <= 0.0) | (binomial <= 0.0)
     n = np.where(certain, fewest, binomial / np.where(certain, 1.0, variance))
-    normal = ndtri(1.0 - level / 2.0)
-    t = np.where(certain, normal, found.half_width(level) / np.sqrt(np.where(certain, 1, variance)))
+    normal = ndtri(1.0 - LEVEL / 2.0)
+    t = np.where(certain, normal, found.half_width() / np.sqrt(np.where(certain, 1, variance)))
     centre = (mean + t**2 / (2.0 * n)) / (1.0 + t**2 / n)
     half = t / (1.0 + t**2 / n) * np.sqrt(binomial / n + t**2 / (4.0 * n**2))
     # At 0 and 1 the two are equal except for rounding.

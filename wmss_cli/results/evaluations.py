@@ -63,8 +63,8 @@ class Evaluation:
         return found
 
 
-def open_evaluation(folder: Path, name: str = "") -> Evaluation:
-    """Open what eval or grade wrote, named after its folder unless a name is given.
+def open_evaluation(folder: Path) -> Evaluation:
+    """Open what eval or grade wrote; its name is that of its folder.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def open_evaluation(folder: Path, name: str = "") -> Evaluation:
     manifest = read_manifest(folder)
     if manifest.stage not in ("eval", "grade"):
         raise ConfigError(f"{folder}: written by {manifest.stage}, not by eval or grade")
-    return Evaluation(name or folder.name, folder, manifest)
+    return Evaluation(folder.name, folder, manifest)
 
 
 def paired_by_seed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from wmss_cli.results.study import StudyArm, StudyRun
 
 POWER = 0.8
 """Power at which a report calls a difference detectable."""
+
+_Key = TypeVar("_Key")
 
 Scores = dict[str, NDArray[np.float64]]
 """Scores ``[seeds, problems]``, by task."""
@@ -88,7 +90,7 @@ def with_gaps(
     ]
 
 
-def _corrected(found: Mapping[Any, SeedDifference]) -> dict[Any, Gap]:
+def _corrected(found: Mapping[_Key, SeedDifference]) -> dict[_Key, Gap]:
     corrected = holm([one.p for one in found.values()])
     return {
         key: Gap.model_validate({**asdict(one), "corrected": p, "detectable": _detectable(one)})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -117,7 +116,7 @@ def _first_shown(found: Findings) -> dict[tuple[int, int], str]:
     return dict(_firsts(found))
 
 
-def _firsts(found: Findings) -> Iterator[tuple[tuple[int, int], Any]]:
+def _firsts(found: Findings) -> Iterator[tuple[tuple[int, int], str]]:
     places = {task.name: place for place, task in enumerate(found.tasks)}
     seen = set()
     for number, problem in enumerate(found.problems):

@@ -170,17 +170,14 @@ def detectable_difference(
     seeds: int,
     samples: int = 1,
     level: float = LEVEL,
-    power: float = POWER,
     assumed: Assumptions = DEFAULT,
 ) -> float:
-    """Return the smallest true difference that a study finds with a given power.
+    """Return the smallest true difference that a study finds with a power of :data:`POWER`.
 
     Parameters
     ----------
     problems, seeds, samples, level, assumed
         As in :func:`power_of`, which is inverted.
-    power : float
-        Probability of finding it.
 
     Returns
     -------
@@ -189,7 +186,7 @@ def detectable_difference(
     """
 
     def short_of(difference: float) -> float:
-        return power_of(difference, problems, seeds, samples, level, assumed) - power
+        return power_of(difference, problems, seeds, samples, level, assumed) - POWER
 
     largest = max(assumed.accuracy, 1.0 - assumed.accuracy) - _SMALLEST
     if short_of(largest) < 0.0:

@@ -46,8 +46,8 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     return float(interval.low), float(interval.high)
 
 
-def bootstrap_interval(values: Floats, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of a mean over problems.
+def bootstrap_interval(values: Floats) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of a mean over problems.
 
     Problems are resampled, not answers, since several answers to one problem are not independent.
 
@@ -55,8 +55,6 @@ def bootstrap_interval(values: Floats, confidence: float = 0.95) -> tuple[float,
     ----------
     values : ndarray
         ``[problems]``, such as the share of right answers to each.
-    confidence : float
-        As in :func:`wilson_interval`.
 
     References
     ----------
@@ -69,7 +67,7 @@ def bootstrap_interval(values: Floats, confidence: float = 0.95) -> tuple[float,
         np.mean,
         n_resamples=_RESAMPLES,
         batch=_CHUNK,
-        confidence_level=confidence,
+        confidence_level=0.95,
         method="percentile",
         rng=np.random.default_rng(_SEED),
     ).confidence_interval

@@ -1,11 +1,13 @@
-"""Entropy of next-token distributions (Eq. 8), without all their logits."""
+"""Entropy of next-token distributions, without all their logits, and of completions (Eq. 8)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from wmss_cli.models.heads import Head
+from wmss_cli.models.heads import Head, head_of
+from wmss_cli.models.packed import PackedBatch, hidden_states
 
 _TOKENS = 2048
 _CPU_COLUMNS = 1024
@@ -13,7 +15,32 @@ _GPU_COLUMNS = 16_384
 # A block of this many tokens and columns stays in a CPU's cache while it is processed.
 
 
-def head_entropy(hidden: Tensor, head: Head, columns: int | None = None) -> Tensor:
+@torch.inference_mode()
+def completion_entropy(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
+    """Return H(M; x) of each document, teacher-forced (Eq. 8), in nats.
+
+    The mean over the completion's tokens of the entropy of the distribution that predicts
+    each of them: the logits of position t - 1 for token t.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A model in evaluation mode, as :func:`~wmss_cli.models.forms.choose_form` left it.
+    batch : PackedBatch
+        A batch on the model's device; each document has at least one token to predict.
+
+    Returns
+    -------
+    Tensor
+        ``[documents]``, float64.
+    """
+    entropy = head_entropy(hidden_states(model, batch), head_of(model))
+    ends = torch.tensor(batch.lengths, device=entropy.device).cumsum(0)
+    document = torch.searchsorted(ends, batch.predicting, right=True)
+    return mean_by_row(entropy, torch.bincount(document, minlength=len(ends)))
+
+
+def head_entropy(hidden: Tensor, head: Head) -> Tensor:
     """Return H = -sum p log p of the distributions softmax(head.logits(hidden)), in nats.
 
     Some columns of the logits are computed at a time, and dropped before the next ones: their sums
@@ -25,16 +52,13 @@ def head_entropy(hidden: Tensor, head: Head, columns: int | None = None) -> Tens
         ``[tokens, hidden]``, the last hidden states.
     head : Head
         A head with finite weights.
-    columns : int, optional
-        Number of columns of the vocabulary at a time; without it, a default for the device.
 
     Returns
     -------
     Tensor
         ``[tokens]``.
     """
-    if columns is None:
-        columns = _CPU_COLUMNS if hidden.device.type == "cpu" else _GPU_COLUMNS
+    columns = _CPU_COLUMNS if hidden.device.type == "cpu" else _GPU_COLUMNS
     blocks = max(1, -(-len(hidden) // _TOKENS))
     return torch.cat([_entropy(rows, head, columns) for rows in hidden.chunk(blocks)])
 

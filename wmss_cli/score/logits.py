@@ -60,21 +60,3 @@ def logit_statistics(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         "p_max": p.amax(dim=-1),
         "p_target": p.gather(-1, targets.unsqueeze(-1)).squeeze(-1),
     }
-
-
-def margins(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the margins m_k = z_y - z_k of the right token over each other (Appendix B).
-
-    Parameters
-    ----------
-    logits : Tensor
-        ``[tokens, vocab]``.
-    targets : Tensor
-        ``[tokens]``.
-
-    Returns
-    -------
-    Tensor
-        ``[tokens, vocab]``, zero at the right token.
-    """
-    return logits.gather(-1, targets.unsqueeze(-1)) - logits

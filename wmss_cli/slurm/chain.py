@@ -19,23 +19,18 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.core.config import JointConfig, SftConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.published import shape_of
 from wmss_cli.models.shape import ModelShape
 from wmss_cli.slurm.profile import EARLY_S, USUAL_LEAD_S, Profile, Resources
 from wmss_cli.stages import table
-from wmss_cli.stages.plan import Step
+from wmss_cli.stages.plan import Step, training_of
 from wmss_cli.stages.shards import shard_jobs
 from wmss_cli.stages.table import Kind
 from wmss_cli.train.memory import Trained, checkpoint_bytes
 
 _LONGEST_LABEL = 40
 _STEP_S = 60
-_TRAININGS: Mapping[str, type[SftConfig | JointConfig]] = {
-    "sft": SftConfig,
-    "joint_train": JointConfig,
-}
 
 
 class Group(BaseModel):
@@ -305,10 +300,9 @@ def training_lead(job: Job, jobs: Mapping[str, Job], profile: Profile) -> Lead:
     profile : Profile
         It says how fast the disk is.
     """
-    section = _TRAININGS.get(job.stage)
-    if section is None or "strong" not in job.inputs:
+    config = training_of(job) if "strong" in job.inputs else None
+    if config is None:
         return USUAL
-    config = section.model_validate(job.config)
     on_gpu = profile.train.gpus_per_node > 0
     bf16 = config.precision == "bf16" or (config.precision == "auto" and on_gpu)
     try:

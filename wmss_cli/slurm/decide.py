@@ -22,6 +22,7 @@ from wmss_cli.slurm.ledger import Entry, Ledger
 from wmss_cli.slurm.makers import Awaited, awaited
 from wmss_cli.slurm.partitions import misfit, partitions
 from wmss_cli.slurm.queue import Record
+from wmss_cli.stages.plan import training_of
 
 Queue = Mapping[str, Sequence[Record]]
 """What waits or runs, by the job's name."""
@@ -286,10 +287,10 @@ def refuse_misfits(links: Sequence[Link]) -> None:
             name = link.group.profile_name
             raise ConfigError(f"profile {name}: {link.kind} jobs: {found}; {advice}")
     for link in links:
-        sizes = link.jobs[0].config
-        if "global_batch_size" in sizes:
+        config = training_of(link.jobs[0])
+        if config is not None:
             try:
-                check_ranks(sizes["global_batch_size"], link.resources.tasks)
+                check_ranks(config.global_batch_size, link.resources.tasks)
             except ConfigError as error:
                 raise ConfigError(f"{link.step.label}: {error}") from None
 

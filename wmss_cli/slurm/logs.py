@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from wmss_cli.core.errors import ConfigError, SlurmError
+from wmss_cli.core.selection import Selection
 from wmss_cli.slurm.chain import Link
 from wmss_cli.slurm.job_status import task_ids
 from wmss_cli.slurm.ledger import Ledger
@@ -20,13 +21,7 @@ _LOOK_S = 1.0
 _ASK_S = 30.0
 
 
-def find_stage(
-    ledger: Ledger,
-    stage: str | None,
-    arm: str | None = None,
-    seed: int | None = None,
-    model: str | None = None,
-) -> str:
+def find_stage(ledger: Ledger, stage: str | None, selection: Selection) -> str:
     """Return the label of a step: by the label itself, or without its base model and seed.
 
     Parameters
@@ -34,8 +29,8 @@ def find_stage(
     ledger : Ledger
         Ledger of the run.
     stage : str or None
-        Such as ``eval-wmss/s1`` or ``eval-wmss``; None is the training of `arm`.
-    arm, seed, model : optional
+        Such as ``eval-wmss/s1`` or ``eval-wmss``; None is the training of the selected arm.
+    selection : Selection
         The arm, seed and base model of a study that it belongs to.
 
     Raises
@@ -43,11 +38,11 @@ def find_stage(
     ConfigError
         If it is not one step alone.
     """
-    steps = select(ledger.read_plan().steps(), arm, seed, model)
+    steps = select(ledger.read_plan().steps(), selection)
     if stage is None:
-        if arm is None:
+        if selection.arm is None:
             raise ConfigError("which stage? Name it as 'wmss status' does, or give --arm")
-        stage = arm
+        stage = selection.arm
     labels = [step.label for step in steps]
     if stage in labels:
         return stage

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field, field_validator, model_validator
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.paths import packaged
 from wmss_cli.core.resolve import Sources
-from wmss_cli.core.resources import packaged
 from wmss_cli.core.section import Count, Positive, Section
 from wmss_cli.stages.table import Kind
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from wmss_cli.core.errors import InterruptedRunError
 from wmss_cli.core.progress import Progress
+from wmss_cli.core.selection import WHOLE, Selection
 from wmss_cli.launch import worker
 from wmss_cli.slurm import words
 from wmss_cli.slurm.chain import Link
@@ -147,17 +148,15 @@ class RunStatus(BaseModel):
         return not any(stage.state in ("running", "waiting") for stage in self.stages)
 
 
-def run_status(
-    ledger: Ledger, arm: str | None = None, seed: int | None = None, model: str | None = None
-) -> RunStatus:
+def run_status(ledger: Ledger, selection: Selection = WHOLE) -> RunStatus:
     """Look at a run: its folder, the queue once, the accounts once for what ended.
 
     Parameters
     ----------
     ledger : Ledger
         Ledger of the run.
-    arm, seed, model : optional
-        Only what these need.
+    selection : Selection
+        Only what it needs.
 
     Raises
     ------
@@ -166,7 +165,7 @@ def run_status(
     """
     plan = ledger.read_plan()
     known = Known(ledger, plan)
-    steps = select(plan.steps(), arm, seed, model)
+    steps = select(plan.steps(), selection)
     links: dict[str, list[Link]] = {}
     for link in plan.links():
         links.setdefault(link.step.job.out, []).append(link)

@@ -26,7 +26,7 @@ from wmss_cli.core.errors import ConfigError, DataError
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.rows import stem
-from wmss_cli.core.schema import EXAMPLE, JUDGED, REJECTED, example_id
+from wmss_cli.core.schema import EXAMPLE, JUDGED, REJECTED, TableWriter, example_id
 from wmss_cli.core.verdict import REASONS, Level, Reason, Refusal, Verdict
 from wmss_cli.data.card import write_card
 from wmss_cli.data.contamination import Benchmarks, Meeting, Question
@@ -42,7 +42,6 @@ from wmss_cli.programs.completion import extract_from_answer
 from wmss_cli.stages.judge import judge
 from wmss_cli.stages.judged import Decision, content_key_of, judged_row
 from wmss_cli.stages.shards import check_shards, read_options, shard_jobs
-from wmss_cli.stages.tables import TableWriter
 
 JUDGED_FILE = "judged.parquet"
 EXAMPLES_FILE = "examples.parquet"

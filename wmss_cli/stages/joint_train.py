@@ -15,10 +15,10 @@ from wmss_cli.models.causal import load_packed
 from wmss_cli.models.heads import head_of
 from wmss_cli.models.tokenizer import check_same_vocabulary
 from wmss_cli.stages.training import run_training
-from wmss_cli.train.objectives.table import Name, Objective
+from wmss_cli.train.objectives.table import Loss, Name
 from wmss_cli.train.pair import WeakStrongPair
 
-_OBJECTIVES: Mapping[str, Name] = {
+_LOSSES: Mapping[str, Name] = {
     "model": "mixed",
     "uniform": "mixed",
     "shuffled": "shuffled",
@@ -58,7 +58,7 @@ def run(job: Job) -> Manifest | None:
             config.weak_mode,
             config.loss_backend,
             weak_head,
-            Objective(_OBJECTIVES[config.weak_logits], seed=config.seed),
+            Loss(_LOSSES[config.weak_logits], seed=config.seed),
         )
 
     def outputs(pair: WeakStrongPair) -> dict[str, PreTrainedModel]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import EvalConfig, TokenizeConfig
@@ -16,8 +15,8 @@ from wmss_cli.core.manifest import MANIFEST, read_manifest
 from wmss_cli.core.tags import TAGS
 from wmss_cli.data.chat import Renderer, Tokenizer
 from wmss_cli.data.tokens import TokenTable
-from wmss_cli.evaluate.problems import read_problems
-from wmss_cli.evaluate.tasks import read_tasks
+from wmss_cli.evaluate.problems import Problem, read_problems
+from wmss_cli.evaluate.tasks import Task, read_tasks
 from wmss_cli.models.consistency import ModelFacts, check_ids, check_length, examine
 from wmss_cli.stages import table as stages
 
@@ -33,7 +32,9 @@ _ROLES = {
 """The inputs of each stage that are models."""
 
 
-def check_job(job: Job, tokenizer: Any = None, to_come: Collection[str] = ()) -> list[str]:
+def check_job(
+    job: Job, tokenizer: Tokenizer | None = None, to_come: Collection[str] = ()
+) -> list[str]:
     """Refuse models that a job cannot work with, and return notes for its log.
 
     Parameters
@@ -41,7 +42,7 @@ def check_job(job: Job, tokenizer: Any = None, to_come: Collection[str] = ()) ->
     job : Job
         The job of a stage or of one of its shards. A model that an earlier job has yet to make is
         left out, and so are checks that need a tokenizer if a model has no ``tokenizer.json``.
-    tokenizer : PreTrainedTokenizerBase, optional
+    tokenizer : Tokenizer, optional
         The model's, if transformers has loaded it; otherwise its files are read.
     to_come : collection of str
         Folders that will be made, or made again, before the job reads them: their present content
@@ -153,7 +154,7 @@ def _check_eval(
         check_length(facts.folder, facts.context, prompt + longest, what)
 
 
-def _problems(task: Any, path: Path, config: EvalConfig) -> list[Any]:
+def _problems(task: Task, path: Path, config: EvalConfig) -> list[Problem]:
     try:
         return read_problems(task, path, config.limit, config.prompt)
     except ConfigError:

@@ -24,7 +24,7 @@ from wmss_cli.results.study import Study, StudyArm, StudyRun
 from wmss_cli.stages.arms import arms_of, reference_arm
 from wmss_cli.stages.catalogue import Arm
 from wmss_cli.stages.model_checks import check_jobs
-from wmss_cli.stages.plan import Output, Plan, Step, external, select
+from wmss_cli.stages.plan import Output, Plan, Step, external
 from wmss_cli.stages.ways import Ways, label_of
 
 
@@ -52,12 +52,6 @@ class StudyPlan:
     steps: tuple[Step, ...]
     study: Study
     same: tuple[tuple[str, str], ...]
-
-    def select(
-        self, arm: str | None = None, seed: int | None = None, model: str | None = None
-    ) -> list[Step]:
-        """Return the steps that an arm, a seed or a base model of the study needs."""
-        return select(self.steps, arm, seed, model)
 
 
 def plan_pipeline(config: Config, provisional: bool = False, force: bool = False) -> StudyPlan:

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.core.config import Section
+from wmss_cli.core.config import JointConfig, Section, SftConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import fingerprint, reference
+from wmss_cli.core.selection import Selection, check_known
+
+_TRAININGS: Mapping[str, type[SftConfig | JointConfig]] = {
+    "sft": SftConfig,
+    "joint_train": JointConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -124,18 +130,19 @@ class Plan:
         return output
 
 
+def training_of(job: Job) -> SftConfig | JointConfig | None:
+    """Return the options that a job trains with; None if it does not train."""
+    section = _TRAININGS.get(job.stage)
+    return None if section is None else section.model_validate(job.config)
+
+
 def external(path: Path) -> Output:
     """Describe a file or folder that exists already."""
     return Output(str(path), reference(path).fingerprint)
 
 
-def select(
-    steps: Iterable[Step],
-    arm: str | None = None,
-    seed: int | None = None,
-    model: str | None = None,
-) -> list[Step]:
-    """Return the steps that an arm, a seed or a base model needs; None means all of them.
+def select(steps: Iterable[Step], selection: Selection) -> list[Step]:
+    """Return the steps that the selected part of a study needs.
 
     Raises
     ------
@@ -143,47 +150,38 @@ def select(
         If the study has no such arm, seed or model.
     """
     steps = list(steps)
-    wanted: tuple[tuple[str, Any, str], ...] = (
-        ("arm", arm, "arms"),
-        ("seed", seed, "seeds"),
-        ("model", model, "models"),
-    )
-    for name, value, attribute in wanted:
-        known = sorted({one for step in steps for one in getattr(step, attribute)})
+    for name, value in vars(selection).items():
         if value is None:
             continue
-        if value not in known:
-            listed = ", ".join(str(one) for one in known) or f"no {attribute}"
-            raise ConfigError(f"--{name} {value}: the study has {listed}")
+        check_known(name, value, {one for step in steps for one in _users(step, name)})
         # What belongs to no seed, such as curation, belongs to each of them.
         steps = [
             step
             for step in steps
-            if value in getattr(step, attribute)
-            or (not getattr(step, attribute) and (step.arms or name != "arm"))
+            if value in _users(step, name)
+            or (not _users(step, name) and (step.arms or name != "arm"))
         ]
     return steps
 
 
-def only_of(
-    steps: Iterable[Step],
-    arm: str | None = None,
-    seed: int | None = None,
-    model: str | None = None,
-) -> list[Step]:
-    """Return the steps that only an arm, a seed or a base model needs.
+def only_of(steps: Iterable[Step], selection: Selection) -> list[Step]:
+    """Return the steps that only the selected part of a study needs.
 
     Raises
     ------
     ConfigError
         As in :func:`select`.
     """
-
-    def alone(values: tuple[object, ...], value: object) -> bool:
-        return value is None or values == (value,)
-
     return [
         step
-        for step in select(steps, arm, seed, model)
-        if alone(step.arms, arm) and alone(step.seeds, seed) and alone(step.models, model)
+        for step in select(steps, selection)
+        if all(
+            value is None or _users(step, name) == (value,)
+            for name, value in vars(selection).items()
+        )
     ]
+
+
+def _users(step: Step, name: str) -> tuple[Any, ...]:
+    """Return the arms, seeds or models of a study that use a step's result."""
+    return {"arm": step.arms, "seed": step.seeds, "model": step.models}[name]

@@ -24,6 +24,8 @@ from wmss_cli.train.ranks import Ranks, join
 
 _GPU_MIB, _CPU_MIB = 256, 32
 _ROUNDS = 5
+# It has a folder for each adapter, with ``ports/1``, ``ports/2``, ….
+_ADAPTERS = Path("/sys/class/infiniband")
 
 
 def run(job: Job) -> Manifest | None:
@@ -68,16 +70,10 @@ def _look(config: ProbeConfig, token: Path) -> dict[str, Any]:
     }
 
 
-def adapters(folder: Path = Path("/sys/class/infiniband")) -> dict[str, str]:
-    """Return the kind of each network port that is up, by its name in ``NCCL_IB_HCA``.
-
-    Parameters
-    ----------
-    folder : Path
-        It has a folder for each adapter, with ``ports/1``, ``ports/2``, ….
-    """
+def adapters() -> dict[str, str]:
+    """Return the kind of each network port that is up, by its name in ``NCCL_IB_HCA``."""
     found = {}
-    for port in sorted(folder.glob("*/ports/*")):
+    for port in sorted(_ADAPTERS.glob("*/ports/*")):
         state, layer, rate = (_line(port / name) for name in ("state", "link_layer", "rate"))
         if state.endswith("ACTIVE"):
             found[f"{port.parent.parent.name}:{port.name}"] = f"{layer} {rate}"

@@ -21,7 +21,7 @@ from wmss_cli.models.causal import Precision, device, load_for_inference
 from wmss_cli.models.kernels import Kernels, fuse_layers
 from wmss_cli.models.packed import packs
 from wmss_cli.models.tokenizer import load_tokenizer_of
-from wmss_cli.score.scorer import completion_entropy
+from wmss_cli.score.entropy import completion_entropy
 from wmss_cli.stages.model_checks import check_job, say_notes
 from wmss_cli.stages.shards import read_options, read_shards
 

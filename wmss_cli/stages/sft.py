@@ -17,7 +17,7 @@ from wmss_cli.models.tokenizer import check_same_vocabulary
 from wmss_cli.stages.training import plan_batches, run_training
 from wmss_cli.stages.training_flops import match_flops, sample_flops
 from wmss_cli.train.meter import StepCost
-from wmss_cli.train.objectives.table import Objective
+from wmss_cli.train.objectives.table import Loss
 from wmss_cli.train.pair import WeakStrongPair
 
 
@@ -35,13 +35,13 @@ def run(job: Job) -> Manifest | None:
         are to be matched but nothing says with what, or they cannot be counted.
     """
     config = SftConfig.model_validate(job.config)
-    objective = Objective(
+    loss = Loss(
         "mixed" if config.objective == "cross_entropy" else config.objective,
         label_smoothing=config.label_smoothing,
         undial_beta=config.undial_beta,
         seed=config.seed,
     )
-    needs_reference = objective.row.needs_other
+    needs_reference = loss.row.needs_other
     if needs_reference and "reference" not in job.inputs:
         raise ConfigError(
             f"sft.objective {config.objective} needs a reference model; wmss run gives it the "
@@ -59,7 +59,7 @@ def run(job: Job) -> Manifest | None:
             reference,
             weak_mode="frozen",
             loss_backend=config.loss_backend,
-            objective=objective,
+            loss=loss,
             neftune_alpha=config.neftune_alpha,
         )
 

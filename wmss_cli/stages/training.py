@@ -36,8 +36,7 @@ from wmss_cli.stages.training_flops import plan_flops, sample_flops
 from wmss_cli.stages.weak_states import FOLDER as WEAK_STATES
 from wmss_cli.stages.weak_states import WeakStates, fill_weak_states
 from wmss_cli.train import checkpoint
-from wmss_cli.train.engine import build_engine
-from wmss_cli.train.export import full_state_dict
+from wmss_cli.train.engine import build_engine, full_state_dict
 from wmss_cli.train.loop import (
     CHECKPOINTS,
     METRICS_FILE,
@@ -297,17 +296,15 @@ def _shared_draft(job: Job, ranks: Ranks) -> Iterator[Draft | None]:
     """Open the draft on the first rank; if that fails, all ranks fail."""
     context = open_draft(job, resumable=True) if ranks.is_first else nullcontext()
     draft: list[Draft] = []
-    entered: list[Any] = []
 
     def enter() -> None:
         draft.append(context.__enter__())  # type: ignore[arg-type]
-        entered.append(context)
 
     ranks.from_first(enter)
     try:
         yield draft[0] if draft else None
     finally:
-        if entered:
+        if draft:
             context.__exit__(None, None, None)
 
 

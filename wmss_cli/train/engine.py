@@ -1,4 +1,4 @@
-"""A raw DeepSpeed engine over the pair: its configuration and its optimizer."""
+"""A raw DeepSpeed engine over the pair: its configuration, its optimizer, and its full weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from wmss_cli.core import recomputation
 from wmss_cli.core.config import TrainConfig
@@ -219,3 +221,29 @@ def gradient_norm(engine: DeepSpeedEngine) -> float:
         return float(engine.get_global_grad_norm())
     grads = [p.grad for p in engine.module.parameters() if p.grad is not None]
     return float(torch.nn.utils.get_total_norm(grads))
+
+
+def full_state_dict(model: PreTrainedModel, is_first: bool) -> dict[str, Tensor]:
+    """Return the full weights on the CPU of the first rank, and nothing on the others.
+
+    All ranks must call this: under ZeRO-3 the weights are gathered, one at a time.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A model of the pair; its weights may be sharded.
+    is_first : bool
+        Whether this rank keeps the weights.
+    """
+    state: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        with deepspeed.zero.GatheredParameters([parameter]):
+            if is_first:
+                state[name] = parameter.detach().cpu().clone()
+    if is_first:
+        persistent = (
+            model.state_dict().keys() - dict(model.named_parameters(remove_duplicate=False)).keys()
+        )
+        buffers = dict(model.named_buffers())
+        state |= {name: buffers[name].detach().cpu().clone() for name in sorted(persistent)}
+    return state

@@ -11,7 +11,7 @@ import os
 import pickle
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import TypeVar
 
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -20,6 +20,8 @@ _PATIENCE = timedelta(hours=24)
 # They have nothing left to wait for, unless they fail in another way.
 _PARTING = timedelta(seconds=10)
 _meetings = itertools.count()
+
+_T = TypeVar("_T")
 
 
 def connect(timeout: timedelta) -> TCPStore:
@@ -52,26 +54,27 @@ class Meeting:
         self._round = 0
         self._told = ""
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: _T) -> list[_T]:
         """Return the values of all ranks, on all ranks."""
         self._round += 1
         keys = [f"{self._name}/{self._round}/{rank}" for rank in range(self._world_size)]
         self._store.set(keys[self._rank], pickle.dumps(value))  # type: ignore[arg-type]
-        values = [pickle.loads(data) for data in self._store.multi_get(keys)]
+        values: list[_T] = [pickle.loads(data) for data in self._store.multi_get(keys)]
         # All ranks are in this round, so none still reads the previous one.
         if self._told:
             self._store.delete_key(self._told)
         self._told = keys[self._rank]
         return values
 
-    def from_first(self, value: Any) -> Any:
+    def from_first(self, value: _T) -> _T:
         """Return the first rank's value, on all ranks."""
         self._round += 1
         key = f"{self._name}/{self._round}"
         if self._rank == 0:
             self._store.set(key, pickle.dumps(value))  # type: ignore[arg-type]
             return value
-        return pickle.loads(self._store.get(key))
+        found: _T = pickle.loads(self._store.get(key))
+        return found
 
     def part(self) -> None:
         """Leave for good. The first rank, which serves the store, briefly waits for the others."""

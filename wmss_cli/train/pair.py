@@ -19,7 +19,7 @@ from wmss_cli.models.heads import Head, head_of
 from wmss_cli.models.packed import PackedBatch, hidden_states
 from wmss_cli.train.loss_backends import Backend, choose
 from wmss_cli.train.neftune import noisy_embeddings
-from wmss_cli.train.objectives.table import CROSS_ENTROPY, Inputs, Objective
+from wmss_cli.train.objectives.table import CROSS_ENTROPY, Inputs, Loss
 
 
 class WeakStrongPair(nn.Module):
@@ -39,7 +39,7 @@ class WeakStrongPair(nn.Module):
         Instead of `weak`, if its hidden states are passed in.
     loss_backend : {"auto", "chunked", "torch", "liger", "cce"}
         What computes the loss (see :mod:`wmss_cli.train.loss_backends`).
-    objective : Objective
+    loss : Loss
         What is minimised; its `mix_lambda` is replaced by the one given here.
     neftune_alpha : float
         Noise on the strong model's embeddings (see :mod:`wmss_cli.train.neftune`); 0 means none.
@@ -47,7 +47,7 @@ class WeakStrongPair(nn.Module):
     Raises
     ------
     ConfigError
-        If the backend is not installed, or does not compute the objective.
+        If the backend is not installed, or does not compute the loss.
 
     Notes
     -----
@@ -63,7 +63,7 @@ class WeakStrongPair(nn.Module):
         weak_mode: Literal["cotrain", "frozen"] = "cotrain",
         loss_backend: Backend = "auto",
         weak_head: Head | None = None,
-        objective: Objective = CROSS_ENTROPY,
+        loss: Loss = CROSS_ENTROPY,
         neftune_alpha: float = 0.0,
     ) -> None:
         super().__init__()
@@ -71,16 +71,15 @@ class WeakStrongPair(nn.Module):
         assert weak is None or weak_head is None
         self.strong = strong
         self.weak = weak
-        self.objective = replace(objective, mix_lambda=mix_lambda)
+        self.loss = replace(loss, mix_lambda=mix_lambda)
         self.neftune_alpha = neftune_alpha
         self.weak_frozen = weak_mode == "frozen"
         self.loss_backend = choose(loss_backend)
-        row = self.objective.row
+        row = self.loss.row
         if not row.other_backends:
             if loss_backend not in ("auto", "chunked"):
                 raise ConfigError(
-                    f"loss_backend {loss_backend} does not compute {objective.name}; "
-                    "use auto or chunked"
+                    f"loss_backend {loss_backend} does not compute {loss.name}; use auto or chunked"
                 )
             self.loss_backend = "chunked"
         assert not row.needs_other or (weak is not None and self.weak_frozen)
@@ -145,8 +144,7 @@ class WeakStrongPair(nn.Module):
         if look is not None:
             hidden = hidden_states(self.strong, batch)
             return hidden.new_zeros(()), look(hidden, head_of(self.strong), batch.targets)
-        objective = self.objective
-        with noisy_embeddings(self.strong, batch, self.neftune_alpha, objective.seed, step):
+        with noisy_embeddings(self.strong, batch, self.neftune_alpha, self.loss.seed, step):
             strong = hidden_states(self.strong, batch)
         weak = weak_head = None
         if self.weak is not None:
@@ -167,6 +165,6 @@ class WeakStrongPair(nn.Module):
             step,
             self.loss_backend,
         )
-        loss = objective.row.function(inputs, objective)
+        loss = self.loss.row.function(inputs, self.loss)
         sums = torch.stack([loss.per_token.double().sum(), loss.own_per_token.double().sum()])
         return loss.total / denominator, sums

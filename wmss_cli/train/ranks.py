@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import deepspeed
 import torch
@@ -25,6 +25,8 @@ from wmss_cli.train.watch import Watch
 # For collectives. The watch names the rank that hangs; if it fails, they end this much later.
 _LIMIT_MIN = 30.0
 _AFTER_WATCH = timedelta(minutes=5)
+_T = TypeVar("_T")
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -98,7 +100,7 @@ class Ranks:
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         return float(largest[0])
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: _T) -> list[_T]:
         """Return the values of all ranks, on all ranks, however long one of them takes."""
         if self.world_size == 1:
             return [value]
@@ -106,7 +108,7 @@ class Ranks:
         with self.patient():
             return self.meeting.gather(value)
 
-    def from_first(self, compute: Callable[[], Any]) -> Any:
+    def from_first(self, compute: Callable[[], _T]) -> _T:
         """Compute on the first rank, and return the value (or raise the error) on all ranks."""
         with self.patient():
             box: list[Any] = [None, None]
@@ -120,7 +122,8 @@ class Ranks:
                 box = self.meeting.from_first(box)
         if box[1] is not None:
             raise box[1]
-        return box[0]
+        found: _T = box[0]
+        return found
 
 
 def join(hang_limit_min: float | None = None) -> Ranks:

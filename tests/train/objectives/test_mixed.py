@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.heads import Head
 from wmss_cli.results.layouts import crossing
-from wmss_cli.score.logits import logit_statistics, margins
+from wmss_cli.score.logits import logit_statistics
 from wmss_cli.train import loss_backends
 from wmss_cli.train.loss_backends import Backend, choose, mixed_loss
 from wmss_cli.train.objectives.chunks import TokenLoss
@@ -46,6 +46,11 @@ def mix(strong: Tensor, weak: Tensor, lam: float) -> Tensor:
 
 def loss_of(strong: Tensor, weak: Tensor, targets: Tensor, lam: float) -> TokenLoss:
     return mixed_cross_entropy(strong, UNIT, targets, weak, UNIT, lam)
+
+
+def margins(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return m_k = z_y - z_k, of the right token over each other (Appendix B)."""
+    return logits.gather(-1, targets.unsqueeze(-1)) - logits
 
 
 def one_hot(targets: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from wmss_cli.models.heads import Head
 from wmss_cli.train.keyed import Purpose, normal, stream
-from wmss_cli.train.objectives.table import OBJECTIVES, Inputs, Objective
+from wmss_cli.train.objectives.table import LOSSES, Inputs, Loss
 from wmss_cli.train.objectives.weak_logits import noise, places
 
-NAMES = sorted(OBJECTIVES)
+NAMES = sorted(LOSSES)
 STEP = 7
 
 
@@ -44,7 +44,7 @@ def make_inputs(
         Head(weight, **(kind | {"bias": bias if "bias" in kind else None}))
         for weight, bias in ((tensors[1], tensors[4]), (tensors[3], tensors[5]))
     ]
-    has_other = OBJECTIVES[name].needs_other or name == "mixed"
+    has_other = LOSSES[name].needs_other or name == "mixed"
     beside = (tensors[2], heads[1]) if has_other else (None, None)
     return Inputs(tensors[0], heads[0], targets, *beside, keys, STEP)
 
@@ -62,7 +62,7 @@ def logits(hidden: Tensor, head: Head) -> Tensor:
     return z if head.cap is None else head.cap * torch.tanh(z / head.cap)
 
 
-def plain(x: Inputs, o: Objective) -> tuple[Tensor, Tensor]:
+def plain(x: Inputs, o: Loss) -> tuple[Tensor, Tensor]:
     """Return the losses of all tokens and the strong model's own, by the formulas as written."""
     z = logits(x.hidden, x.head)
     own = F.cross_entropy(z, x.targets, reduction="none")
@@ -110,7 +110,7 @@ def test_values_and_gradients_equal_plain_torch(
     head: str,
 ) -> None:
     x = make_inputs(name, tokens, vocab, torch.float64, seed, head)
-    o = Objective(name, *numbers, seed=seed % 2)
+    o = Loss(name, *numbers, seed=seed % 2)
     expected, own = plain(x, o)
     learning = leaves(x, both=name == "mixed")
     gradients = torch.autograd.grad(expected.sum() / 7, learning)
@@ -123,10 +123,10 @@ def test_values_and_gradients_equal_plain_torch(
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if OBJECTIVES[n].needs_other])
+@pytest.mark.parametrize("name", [n for n in NAMES if LOSSES[n].needs_other])
 def test_no_gradient_reaches_the_other_model(name: str) -> None:
     x = make_inputs(name, 20, 23, torch.float64)
-    Objective(name, 0.5, undial_beta=1.0).row.function(x, Objective(name, 0.5)).total.backward()
+    Loss(name, 0.5, undial_beta=1.0).row.function(x, Loss(name, 0.5)).total.backward()
     assert x.hidden.grad is not None
     assert x.other is not None
     assert x.other_head is not None
@@ -138,7 +138,7 @@ def test_no_gradient_reaches_the_other_model(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_bf16_is_near_float64(name: str, head: str) -> None:
     x = make_inputs(name, 64, 300, torch.bfloat16, head=head)
-    o = Objective(name, 0.5, 0.1, 1.0)
+    o = Loss(name, 0.5, 0.1, 1.0)
     loss = o.row.function(x, o)
     expected, own = plain(x, o)
     assert loss.total.dtype == torch.float32
@@ -156,7 +156,7 @@ def test_bf16_is_near_float64(name: str, head: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_fp32_is_as_exact_as_the_mixed_loss(name: str) -> None:
     x = make_inputs(name, 64, 512, torch.float32)
-    o = Objective(name, 0.5, 0.1, 1.0)
+    o = Loss(name, 0.5, 0.1, 1.0)
     expected, _ = plain(x, o)
     gradients = torch.autograd.grad(expected.sum(), leaves(x, both=False))
     loss = o.row.function(x, o)
@@ -169,7 +169,7 @@ def test_fp32_is_as_exact_as_the_mixed_loss(name: str) -> None:
 
 def test_label_smoothing_is_that_of_torch() -> None:
     x = make_inputs("label_smoothing", 20, 23, torch.float64)
-    o = Objective("label_smoothing", label_smoothing=0.3)
+    o = Loss("label_smoothing", label_smoothing=0.3)
     expected = F.cross_entropy(
         logits(x.hidden, x.head), x.targets, reduction="sum", label_smoothing=0.3
     )
@@ -178,7 +178,7 @@ def test_label_smoothing_is_that_of_torch() -> None:
 
 def test_undial_draws_anew_in_each_step_and_for_each_seed() -> None:
     x = make_inputs("undial", 20, 23, torch.float64)
-    o = Objective("undial", undial_beta=1.0)
+    o = Loss("undial", undial_beta=1.0)
     first, again, later, other = (
         float(case.row.function(inputs, case).total)
         for case, inputs in ((o, x), (o, x), (o, replace(x, step=8)), (replace(o, seed=1), x))
@@ -190,7 +190,7 @@ def test_undial_draws_anew_in_each_step_and_for_each_seed() -> None:
 @pytest.mark.parametrize("name", ["shuffled", "noise"])
 def test_weak_logits_are_a_function_of_seed_and_key_alone(name: str) -> None:
     x = make_inputs(name, 20, 23, torch.float64)
-    o = Objective(name, 0.5, seed=3)
+    o = Loss(name, 0.5, seed=3)
     whole = o.row.function(x, o).per_token
     some = torch.tensor([13, 2, 19])
     assert x.other is not None

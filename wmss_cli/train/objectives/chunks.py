@@ -14,8 +14,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from wmss_cli.models.heads import Head
-from wmss_cli.models.logits import write_logits
+from wmss_cli.models.heads import Head, write_logits
 
 LOGITS_BYTES = 512 * 2**20
 """Memory for the logits of a chunk on a CPU. Products of smaller chunks are slower."""

@@ -1,4 +1,4 @@
-"""The objectives by name; each is a function of hidden states, heads, targets and a reference."""
+"""The losses by name; each is a function of hidden states, heads, targets and a reference."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Name = Literal["mixed", "label_smoothing", "undial", "undial_kd", "shuffled", "n
 
 
 @dataclass(frozen=True)
-class Objective:
+class Loss:
     """What is minimised, and its parameters; by default plain cross entropy.
 
     Attributes
     ----------
     name : str
-        A row of :data:`OBJECTIVES`.
+        A row of :data:`LOSSES`.
     mix_lambda : float
         Lambda of ``mixed``, ``shuffled`` and ``noise``; in (0, 1].
     label_smoothing, undial_beta : float
-        Parameters of the objectives of these names.
+        Parameters of the losses of these names.
     seed : int
         Seed of everything random.
     """
@@ -43,12 +43,12 @@ class Objective:
     @property
     def row(self) -> Row:
         """Return the function that computes it."""
-        return OBJECTIVES[self.name]
+        return LOSSES[self.name]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of an objective.
+    """The inputs of a loss.
 
     Attributes
     ----------
@@ -80,21 +80,21 @@ class Inputs:
 
     @property
     def beside(self) -> tuple[Tensor, Head]:
-        """The other model's hidden states and head, if the objective needs them."""
+        """The other model's hidden states and head, if the loss needs them."""
         assert self.other is not None
         assert self.other_head is not None
         return self.other, self.other_head
 
     @property
     def needed_keys(self) -> Tensor:
-        """The keys, if the objective needs them."""
+        """The keys, if the loss needs them."""
         assert self.keys is not None
         return self.keys
 
 
 @dataclass(frozen=True)
 class Row:
-    """An objective in the table.
+    """A loss in the table.
 
     Attributes
     ----------
@@ -106,45 +106,45 @@ class Row:
         Whether the fused ops of other libraries can compute it.
     """
 
-    function: Callable[[Inputs, Objective], TokenLoss]
+    function: Callable[[Inputs, Loss], TokenLoss]
     needs_other: bool = False
     other_backends: bool = False
 
 
-def _mixed(x: Inputs, o: Objective) -> TokenLoss:
+def _mixed(x: Inputs, p: Loss) -> TokenLoss:
     beside = (x.other, x.other_head)
-    return mixed_loss(x.backend, x.hidden, x.head, x.targets, *beside, o.mix_lambda, x.logits_bytes)
+    return mixed_loss(x.backend, x.hidden, x.head, x.targets, *beside, p.mix_lambda, x.logits_bytes)
 
 
-def _smoothed(x: Inputs, o: Objective) -> TokenLoss:
-    return smoothed_cross_entropy(x.hidden, x.head, x.targets, o.label_smoothing, x.logits_bytes)
+def _smoothed(x: Inputs, p: Loss) -> TokenLoss:
+    return smoothed_cross_entropy(x.hidden, x.head, x.targets, p.label_smoothing, x.logits_bytes)
 
 
-def _undial(x: Inputs, o: Objective) -> TokenLoss:
+def _undial(x: Inputs, p: Loss) -> TokenLoss:
     return noisy_target_cross_entropy(
-        x.hidden, x.head, x.targets, o.undial_beta, x.needed_keys, o.seed, x.step, x.logits_bytes
+        x.hidden, x.head, x.targets, p.undial_beta, x.needed_keys, p.seed, x.step, x.logits_bytes
     )
 
 
-def _undial_kd(x: Inputs, o: Objective) -> TokenLoss:
+def _undial_kd(x: Inputs, p: Loss) -> TokenLoss:
     return undial_distillation(
-        x.hidden, x.head, x.targets, *x.beside, o.undial_beta, x.logits_bytes
+        x.hidden, x.head, x.targets, *x.beside, p.undial_beta, x.logits_bytes
     )
 
 
-def _shuffled(x: Inputs, o: Objective) -> TokenLoss:
+def _shuffled(x: Inputs, p: Loss) -> TokenLoss:
     return shuffled_cross_entropy(
-        x.hidden, x.head, x.targets, *x.beside, o.mix_lambda, x.needed_keys, o.seed, x.logits_bytes
+        x.hidden, x.head, x.targets, *x.beside, p.mix_lambda, x.needed_keys, p.seed, x.logits_bytes
     )
 
 
-def _noise(x: Inputs, o: Objective) -> TokenLoss:
+def _noise(x: Inputs, p: Loss) -> TokenLoss:
     return noise_cross_entropy(
-        x.hidden, x.head, x.targets, *x.beside, o.mix_lambda, x.needed_keys, o.seed, x.logits_bytes
+        x.hidden, x.head, x.targets, *x.beside, p.mix_lambda, x.needed_keys, p.seed, x.logits_bytes
     )
 
 
-OBJECTIVES: Mapping[Name, Row] = {
+LOSSES: Mapping[Name, Row] = {
     "mixed": Row(_mixed, other_backends=True),
     "label_smoothing": Row(_smoothed),
     "undial": Row(_undial),
@@ -153,4 +153,4 @@ OBJECTIVES: Mapping[Name, Row] = {
     "noise": Row(_noise, needs_other=True),
 }
 
-CROSS_ENTROPY = Objective()
+CROSS_ENTROPY = Loss()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wmss_cli.models.logits import write_logits
+from wmss_cli.models.heads import write_logits
 
 
 @pytest.mark.parametrize("vocab_size", [7, 1024, 2500])
