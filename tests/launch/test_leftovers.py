@@ -16,7 +16,7 @@ from wmss_cli.launch.worker import end_session
 STAGE = """
 import subprocess, sys, time
 from pathlib import Path
-from wmss_cli.core.endings import at_end
+from wmss_cli.core.process_end import at_end
 from wmss_cli.launch import worker
 
 ENGINE = '''

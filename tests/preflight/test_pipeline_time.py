@@ -11,8 +11,8 @@ from wmss_cli.core.config import Config
 from wmss_cli.models.published import shape_of
 from wmss_cli.preflight.forecast import forecast_shapes
 from wmss_cli.preflight.inputs import Answers, Benchmark, Gpus
-from wmss_cli.preflight.prices import StepPrice
-from wmss_cli.preflight.study import StudyForecast
+from wmss_cli.preflight.step_costs import StepPrice
+from wmss_cli.preflight.study_costs import StudyForecast
 from wmss_cli.preflight.workload import Workload
 
 SHAPE, _ = shape_of("Qwen/Qwen3-4B-Base")

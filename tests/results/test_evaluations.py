@@ -9,8 +9,7 @@ import pytest
 
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.results.evaluations import open_evaluation, paired_by_seed
-from wmss_cli.results.gather import gather
+from wmss_cli.results.evaluations import gather, open_evaluation, paired_by_seed
 from wmss_cli.results.study import Study, write_study
 
 

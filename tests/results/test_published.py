@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wmss_cli.results import layouts
+from wmss_cli.results import result_tables
 from wmss_cli.results.findings import Findings
 from wmss_cli.results.published import BENCHMARKS, PRINTED_MEANS, TABLE_1, paper
 
@@ -52,4 +52,4 @@ def test_means_are_compared_over_the_papers_benchmarks_alone(found: Findings) ->
 
 
 def test_another_base_model_has_nothing_to_stand_beside(found: Findings) -> None:
-    assert layouts.tables(of_model(found, "models/Qwen3-4B")) == []
+    assert result_tables.tables(of_model(found, "models/Qwen3-4B")) == []

@@ -16,13 +16,13 @@ from slurm.plans import as_sent, finish, finish_shards, send_plan, small_plan, t
 
 from wmss_cli.core.artifact import Job, partial, redo
 from wmss_cli.core.progress import PROGRESS, Progress
+from wmss_cli.slurm.explain import waiting
 from wmss_cli.slurm.ledger import Ledger
 from wmss_cli.slurm.profile import Profile, Resources
 from wmss_cli.slurm.queue import NEVER
 from wmss_cli.slurm.runs import remember
 from wmss_cli.slurm.status import Counts, RunStatus, StageStatus, run_status
 from wmss_cli.slurm.task import control_folder
-from wmss_cli.slurm.words import waiting
 from wmss_cli.stages.plan import Step
 from wmss_cli.stages.shards import shard_jobs
 

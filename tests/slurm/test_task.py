@@ -108,7 +108,7 @@ def test_a_thread_that_finds_a_hang_reports_it_and_requeues_the_job(
     as_sent(slurm, steps, tmp_path / "run")
     slurm.move("1", "RUNNING")
     hang = (
-        "import sys, threading, time; from wmss_cli.core.endings import end_process; "
+        "import sys, threading, time; from wmss_cli.core.process_end import end_process; "
         "from wmss_cli.core.errors import HangError; from wmss_cli.slurm import task; "
         "found = lambda: end_process(HangError('rank 1 has not answered', (1,)), 'here'); "
         "task._work = lambda *_: [threading.Thread(target=found).start(), time.sleep(50), "

@@ -10,7 +10,7 @@ import pytest
 from wmss_cli.core.artifact import Job, describe, open_draft, partial, redo
 from wmss_cli.core.config import Config
 from wmss_cli.core.progress import Progress, ProgressWriter, read_progress
-from wmss_cli.stages.shard_count import ShardCount
+from wmss_cli.stages.shard_progress import ShardCount
 from wmss_cli.stages.shard_queue import ShardQueue
 from wmss_cli.stages.shards import cut, shard_job, shard_jobs
 

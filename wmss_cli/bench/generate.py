@@ -20,8 +20,8 @@ from wmss_cli.bench.samples import GSM8K_LENGTHS, random_rows
 from wmss_cli.bench.timing import MatrixProduct, Rival, Timed, alternate
 from wmss_cli.core.errors import IntegrityError
 from wmss_cli.data.tokens import TokenTable
-from wmss_cli.evaluate.choice import flash_problem
 from wmss_cli.evaluate.continuous import write_continuous
+from wmss_cli.evaluate.engine_choice import flash_problem
 from wmss_cli.evaluate.generate import STATIC_SLOTS
 from wmss_cli.evaluate.plain import settings, write_plain
 from wmss_cli.evaluate.static import write_static

@@ -21,7 +21,7 @@ from wmss_cli.bench.results import Agreement, Goal, Part, Ratio, Spread, at_leas
 from wmss_cli.bench.samples import GSM8K_LENGTHS, Lengths, write_table
 from wmss_cli.bench.timing import MatrixProduct, Rival, Timed, Values, alternate, compare
 from wmss_cli.core.config import TrainConfig
-from wmss_cli.core.launchers import forget_launchers
+from wmss_cli.core.launcher_variables import forget_launchers
 from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device, dtype_of

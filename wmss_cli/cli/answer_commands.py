@@ -130,7 +130,7 @@ def report(
     Evaluations are compared with the first one named; names such as wmss@1 are epochs of wmss.
     """
     from wmss_cli.core.manifest import MANIFEST
-    from wmss_cli.results.gather import gather
+    from wmss_cli.results.evaluations import gather
     from wmss_cli.results.study import STUDY_FILE
     from wmss_cli.stages.report import read_study, write
 

@@ -126,7 +126,7 @@ def plan(
     from wmss_cli.cli import plan_tables
     from wmss_cli.preflight.forecast import forecast
     from wmss_cli.preflight.inputs import Rates, answers_of, gpus_of
-    from wmss_cli.preflight.study import Chosen
+    from wmss_cli.preflight.study_costs import Chosen
     from wmss_cli.preflight.workload import workload
     from wmss_cli.slurm.profile import load_profile
 

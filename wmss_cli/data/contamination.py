@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from wmss_cli.data.frame import content
+from wmss_cli.data.content_words import content
 from wmss_cli.data.words import words, words_and_signs
 
 WORDS = 13
@@ -64,7 +64,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Meeting:
+class Overlap:
     """What a sample shares with benchmarks.
 
     Attributes
@@ -91,9 +91,9 @@ class Benchmarks:
     - if whole sentences of its prompt equal the question, apart from case, punctuation, white space
       and the notation of formulas. The signs in formulas count;
     - if it has 90 % of the question's words, in phrases of 13 words in a row;
-    - if it has one such phrase that has content (see :mod:`wmss_cli.data.frame`) and is rare: fewer
-      than three other texts, of the benchmarks and of the corpus, contain it in an otherwise
-      different context.
+    - if it has one such phrase that has content (see :mod:`wmss_cli.data.content_words`) and is
+      rare: fewer than three other texts, of the benchmarks and of the corpus, contain it in an
+      otherwise different context.
 
     Phrases are numbered in the order of the questions, so equal questions give equal numbers.
 
@@ -152,17 +152,17 @@ class Benchmarks:
 
     def match(self, prompt: str, completion: str) -> Match | None:
         """Return the first question that a sample matches, if no other samples are known."""
-        met = self.meet(prompt, completion)
-        return met.whole or next(map(self.name, met.phrases), None)
+        overlap = self.overlap(prompt, completion)
+        return overlap.whole or next(map(self.name, overlap.phrases), None)
 
-    def meet(self, prompt: str, completion: str) -> Meeting:
+    def overlap(self, prompt: str, completion: str) -> Overlap:
         """Return what a sample shares with the questions."""
         number = self._whole.get(" ".join(words_and_signs(prompt)))
         for text in (prompt, completion):
             number = self._find_sentences(text) if number is None else number
         if number is not None:
             question = self._questions[number]
-            return Meeting(Match(question.task, question.id, "equal"))
+            return Overlap(Match(question.task, question.id, "equal"))
         phrases: dict[int, bool] = {}
         for told in (words(prompt), words(completion)):
             found = list(self._find_phrases(told))
@@ -172,7 +172,7 @@ class Benchmarks:
                     shared[number][place] = there
             for number, places in shared.items():
                 if self._covers(number, places.values()):
-                    return Meeting(self.name(self._phrase_at(number, min(places.values()))))
+                    return Overlap(self.name(self._phrase_at(number, min(places.values()))))
             apart: dict[int, bool] = {}
             for _, phrase in found:
                 if not self._counts[phrase]:
@@ -182,7 +182,7 @@ class Benchmarks:
                         apart[number] = self._tells_apart(number, told, shared[number])
                 alone = all(apart[number] for number, _ in self._owners[phrase])
                 phrases[phrase] = phrases.get(phrase, True) and alone
-        return Meeting(None, tuple(phrases), tuple(p for p, alone in phrases.items() if alone))
+        return Overlap(None, tuple(phrases), tuple(p for p, alone in phrases.items() if alone))
 
     def _add_whole(self, number: int) -> None:
         sentences = [

@@ -23,7 +23,7 @@ from wmss_cli.core.errors import (
     StorageError,
     WmssError,
 )
-from wmss_cli.core.launchers import without_launchers
+from wmss_cli.core.launcher_variables import without_launchers
 from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.progress import PROGRESS, Progress, read_progress
 from wmss_cli.launch.worker import CRASHED, end_session, read_error, write_job

@@ -23,9 +23,9 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.core.endings import close_all, ends_by
 from wmss_cli.core.errors import InterruptedRunError, WmssError, explain
 from wmss_cli.core.files import naming
+from wmss_cli.core.process_end import close_all, ends_by
 from wmss_cli.stages import table
 
 _PR_SET_PDEATHSIG = 1

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from wmss_cli.core.errors import InterruptedRunError
 from wmss_cli.core.progress import Progress
 from wmss_cli.launch import worker
-from wmss_cli.slurm import words
+from wmss_cli.slurm import explain
 from wmss_cli.slurm.chain import Link
 from wmss_cli.slurm.deaths import death, tail
 from wmss_cli.slurm.job_status import (
@@ -282,8 +282,8 @@ def _words(state: State, jobs: Sequence[JobStatus], silent: float | None) -> str
         # What someone has to release comes before what waits by itself.
         records.sort(key=lambda record: record.state == "PENDING")
         if not records:
-            return words.waiting("")
-        return words.waiting(records[0].reason, records[0].state, records[0].job_id)
+            return explain.waiting("")
+        return explain.waiting(records[0].reason, records[0].state, records[0].job_id)
     if state == "not sent" and any(job.is_later for job in jobs):
         return "will be sent later"
     records = [job.record for job in jobs if job.record and job.record.has_begun]
@@ -297,8 +297,8 @@ def _words(state: State, jobs: Sequence[JobStatus], silent: float | None) -> str
 
 def _why(job: JobStatus) -> str:
     if job.ended == NEVER:
-        return words.waiting(NEVER)
-    return words.ended(job.ended, job.usage.exit_code if job.usage else "")
+        return explain.waiting(NEVER)
+    return explain.ended(job.ended, job.usage.exit_code if job.usage else "")
 
 
 def _failure(jobs: Sequence[JobStatus], known: Known) -> Failure:
@@ -326,9 +326,9 @@ def _failure(jobs: Sequence[JobStatus], known: Known) -> Failure:
         why=why,
         log=str(log),
         tail=tail(log, _TAIL_LINES) if job.state == "failed" else [],
-        fix=words.fix(
+        fix=explain.fix(
             name_of(known.ledger.run_dir),
-            words.End(
+            explain.End(
                 job.ended,
                 report["exit_code"] if report else None,
                 killed,

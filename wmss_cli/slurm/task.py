@@ -25,7 +25,7 @@ from wmss_cli.core import artifact
 from wmss_cli.core.artifact import Job, finished
 from wmss_cli.core.errors import HangError, InterruptedRunError, SlurmError
 from wmss_cli.core.files import write_json
-from wmss_cli.core.launchers import forget_launchers
+from wmss_cli.core.launcher_variables import forget_launchers
 from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import worker
 from wmss_cli.slurm.chain import Link

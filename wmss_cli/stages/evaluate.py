@@ -16,7 +16,7 @@ from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import GENERATION, write_parquet
 from wmss_cli.core.sealed import append_sealed_line, read_sealed_lines, write_sealed_lines
 from wmss_cli.data.chat import Renderer
-from wmss_cli.evaluate.choice import Engine
+from wmss_cli.evaluate.engine_choice import Engine
 from wmss_cli.evaluate.generate import Opened, generate, open_engine
 from wmss_cli.evaluate.problems import Problem, read_problems
 from wmss_cli.evaluate.sampling import Sampling, seed_of

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmss_cli.models.heads import Head
-from wmss_cli.train.keyed import Purpose, normal, stream
+from wmss_cli.train.keyed_random import Purpose, normal, stream
 from wmss_cli.train.objectives.table import OBJECTIVES, Inputs, Objective
 from wmss_cli.train.objectives.weak_logits import noise, places
 

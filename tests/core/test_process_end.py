@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from wmss_cli.core.endings import at_end, close_all
+from wmss_cli.core.process_end import at_end, close_all
 
 
 def test_the_last_is_closed_first_and_once() -> None:

@@ -22,8 +22,8 @@ from wmss_cli.preflight.inputs import (
     Gpus,
     answers_of,
 )
-from wmss_cli.preflight.prices import StepPrice
-from wmss_cli.preflight.study import ArmPrice, Chosen, StudyForecast
+from wmss_cli.preflight.step_costs import StepPrice
+from wmss_cli.preflight.study_costs import ArmPrice, Chosen, StudyForecast
 from wmss_cli.preflight.workload import Workload
 from wmss_cli.results.power import detectable_difference
 from wmss_cli.stages.catalogue import CATALOGUE

@@ -6,9 +6,9 @@ import pytest
 
 from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
 from wmss_cli.slurm.deaths import Death
+from wmss_cli.slurm.explain import End, ended, fix, waiting
 from wmss_cli.slurm.profile import Resources
 from wmss_cli.slurm.queue import has_ended
-from wmss_cli.slurm.words import End, ended, fix, waiting
 
 
 @pytest.mark.parametrize(

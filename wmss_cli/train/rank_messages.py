@@ -19,7 +19,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 _PATIENCE = timedelta(hours=24)
 # They have nothing left to wait for, unless they fail in another way.
 _PARTING = timedelta(seconds=10)
-_meetings = itertools.count()
+_numbers = itertools.count()
 
 
 def connect(timeout: timedelta) -> TCPStore:
@@ -34,7 +34,7 @@ def connect(timeout: timedelta) -> TCPStore:
     return TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
 
 
-class Meeting:
+class RankMessages:
     """Passes values between ranks; all ranks make the same calls in the same order.
 
     Parameters
@@ -48,7 +48,7 @@ class Meeting:
         self._world_size = world_size
         self._store = connect(_PATIENCE)
         # A process may join more than once, and the store keeps old messages.
-        self._name = f"meeting/{next(_meetings)}"
+        self._name = f"messages/{next(_numbers)}"
         self._round = 0
         self._told = ""
 
