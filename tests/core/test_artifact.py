@@ -78,7 +78,7 @@ def test_the_manifest_says_what_made_it_from_what(tmp_path: Path) -> None:
     assert manifest.seconds >= 0
 
 
-def test_control_files_are_no_part_of_the_artifact(tmp_path: Path) -> None:
+def test_files_of_a_draft_do_not_belong_to_the_artifact(tmp_path: Path) -> None:
     job = make_job(tmp_path / "out")
     with open_draft(job) as draft:
         (draft.folder / "progress.json").write_text("{}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from commands import record, right_records, write_records
-from core.test_launchers import LEFT
+from core.test_launcher_variables import LEFT
 from filelock import FileLock
 from launch.test_leftovers import gone
 from table import make_token_table

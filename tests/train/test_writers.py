@@ -170,7 +170,7 @@ def test_a_stage_refuses_before_it_loads_a_model(tmp_path: Path) -> None:
     if not missing:
         pytest.skip("all services are installed")
     job = replace(job, config={**job.config, "report_to": missing[:1]})
-    codes, error = run_workers(job, tmp_path / "control")
+    codes, error = run_workers(job, tmp_path / "handover")
     assert codes == [3]
     assert error is not None
     assert error["message"].startswith(f"report_to {missing[0]} is not installed")

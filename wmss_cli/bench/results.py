@@ -128,7 +128,7 @@ class Agreement(_Model):
     relative: bool
 
 
-class Part(_Model):
+class BenchTable(_Model):
     """One table of a bench.
 
     Attributes
@@ -171,10 +171,10 @@ class Machine(_Model):
     versions: dict[str, str]
 
 
-class Report(_Model):
+class BenchResults(_Model):
     """The results of one run of ``wmss bench``."""
 
     size: str
     rounds: int
     machine: Machine
-    parts: tuple[Part, ...]
+    parts: tuple[BenchTable, ...]

@@ -111,16 +111,16 @@ def run_local(
     count = count_processes(job, processes, len(gpus))
     if table.has_shards(job.stage):
         job, count = _share(job, count, say)
-    with tempfile.TemporaryDirectory(prefix="wmss-") as control:
-        write_job(Path(control), job)
+    with tempfile.TemporaryDirectory(prefix="wmss-") as handover:
+        write_job(Path(handover), job)
         with log.open("ab") as stream:
-            workers = _Workers(job, Path(control), count, gpus, stream.fileno())
+            workers = _Workers(job, Path(handover), count, gpus, stream.fileno())
             try:
                 codes = workers.wait(lambda: watch(read_progress(partial(out))), say)
             finally:
                 workers.kill()
         if any(codes):
-            raise _failure(job, codes, workers, Path(control), log)
+            raise _failure(job, codes, workers, Path(handover), log)
         if workers.asked_to_stop:
             raise InterruptedRunError(
                 f"stopped after {job.stage}, which is done; the same command continues"
@@ -153,7 +153,7 @@ class _Workers:
     """
 
     def __init__(
-        self, job: Job, control: Path, count: int, gpus: Sequence[str], output: int
+        self, job: Job, handover: Path, count: int, gpus: Sequence[str], output: int
     ) -> None:
         self.asked_to_stop = False
         self.first_failure = 0
@@ -178,13 +178,13 @@ class _Workers:
                 "TOKENIZERS_PARALLELISM": "true",
             }
             if self.share:
-                environment[QUEUE] = str(control / "queue")
+                environment[QUEUE] = str(handover / "queue")
             if self.share and count > 1 and rank < len(gpus):
                 # An engine that knows nothing about ranks (vLLM) takes the first GPU that it sees.
                 environment |= {"CUDA_VISIBLE_DEVICES": gpus[rank], "LOCAL_RANK": "0"}
             self._processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "wmss_cli.launch.worker", str(control)],
+                    [sys.executable, "-m", "wmss_cli.launch.worker", str(handover)],
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -250,10 +250,10 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is not None
 
 
-def _failure(job: Job, codes: list[int], workers: _Workers, control: Path, log: Path) -> WmssError:
+def _failure(job: Job, codes: list[int], workers: _Workers, handover: Path, log: Path) -> WmssError:
     first_failure = workers.first_failure
     # If workers share shards, the others were stopped, and only report that.
-    report = read_error(control, workers.first_failed if workers.share else None)
+    report = read_error(handover, workers.first_failed if workers.share else None)
     if report is None or (first_failure < 0 and report["exit_code"] == CRASHED):
         # A rank that was killed reports nothing; the other ranks' errors only follow from its end.
         if -first_failure in _FORWARDED:

@@ -27,7 +27,7 @@ from wmss_cli.slurm.job_status import (
 from wmss_cli.slurm.ledger import Ledger, RunPlan
 from wmss_cli.slurm.queue import NEVER, Usage, meaning
 from wmss_cli.slurm.runs import name_of
-from wmss_cli.slurm.task import control_folder
+from wmss_cli.slurm.task import handover_folder
 from wmss_cli.stages.plan import Step, select
 
 _TAIL_LINES = 5
@@ -307,19 +307,19 @@ def _failure(jobs: Sequence[JobStatus], known: Known) -> Failure:
     assert job.job_id is not None
     folder = known.ledger.folder / job.link.name
     # A cancelled job also reports that it was stopped.
-    report = None
+    error = None
     if job.state == "failed":
-        report = worker.read_error(control_folder(folder, job.job_id))
+        error = worker.read_error(handover_folder(folder, job.job_id))
     log = folder / f"{job.job_id}_0_log.out"
     usage = job.usage or Usage(state=job.ended)
     killed = None
-    if job.state == "failed" and report is None:
+    if job.state == "failed" and error is None:
         killed = death(job.ended, job.usage, log)
     why = short = killed.words if killed is not None else _why(job)
-    if report is not None and report["exit_code"] == InterruptedRunError.exit_code:
-        why = f"{report['message'].split(';')[0]}, before it was done"
-    elif report is not None:
-        why = f"{why}: {report['message']}"
+    if error is not None and error["exit_code"] == InterruptedRunError.exit_code:
+        why = f"{error['message'].split(';')[0]}, before it was done"
+    elif error is not None:
+        why = f"{why}: {error['message']}"
     return Failure(
         job_id=job.job_id,
         short=short,
@@ -330,11 +330,11 @@ def _failure(jobs: Sequence[JobStatus], known: Known) -> Failure:
             name_of(known.ledger.run_dir),
             explain.End(
                 job.ended,
-                report["exit_code"] if report else None,
+                error["exit_code"] if error else None,
                 killed,
                 usage.memory_gib,
                 usage.memory_asked_gib,
-                is_before_wmss=killed is None and report is None and job.ended == "FAILED",
+                is_before_wmss=killed is None and error is None and job.ended == "FAILED",
             ),
             job.link.kind,
             job.link.asked,

@@ -32,7 +32,7 @@ from wmss_cli.slurm.chain import Link
 from wmss_cli.slurm.commands import call
 from wmss_cli.stages import table
 
-CONTROL = "control"
+_HANDOVER = "control"
 _LOCK_TIMEOUT_S = 300.0
 _LATE_S = 60.0
 _REQUEUE_S = 60.0
@@ -59,8 +59,8 @@ class SlurmTask:
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         # After a requeue, the processes of the previous attempt may take a while to die.
         artifact.lock_timeout_s = _LOCK_TIMEOUT_S
-        control = control_folder(Path(self.order).parent, job_id())
-        control.mkdir(parents=True, exist_ok=True)
+        handover = handover_folder(Path(self.order).parent, job_id())
+        handover.mkdir(parents=True, exist_ok=True)
 
         def then(code: int, error: BaseException | None) -> int:
             mode, most = order["requeue"], order["max_requeues"]
@@ -72,7 +72,7 @@ class SlurmTask:
             return code
 
         work = functools.partial(_work, job, order["merges"])
-        worker.leave(worker.run(work, control, then))
+        worker.leave(worker.run(work, handover, then))
 
 
 def _work(job: Job, merge: bool) -> None:
@@ -113,9 +113,9 @@ def read_order(path: Path) -> dict[str, Any]:
     return order
 
 
-def control_folder(folder: Path, job_id: str) -> Path:
+def handover_folder(folder: Path, job_id: str) -> Path:
     """Return where the ranks of a job report their errors (:func:`worker.read_error`)."""
-    return folder / CONTROL / job_id
+    return folder / _HANDOVER / job_id
 
 
 def _describe_ranks() -> None:
