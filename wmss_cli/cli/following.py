@@ -94,13 +94,13 @@ class _Rest:
             return 0
 
 
-def _looks(ledger: Ledger, part: options.Selection, rest: _Rest | None) -> Iterator[RunStatus]:
+def _looks(ledger: Ledger, selection: options.Selection, rest: _Rest | None) -> Iterator[RunStatus]:
     """Look at a run at growing intervals until it is over."""
     pause = _FIRST_S
     over = 0
     while True:
         to_send = 0 if rest is None else rest.send()
-        status = run_status(ledger, part.arm, part.seed, part.model)
+        status = run_status(ledger, selection.arm, selection.seed, selection.model)
         yield status
         over = over + 1 if status.is_over and not to_send else 0
         # A shared file system may show a result some seconds after the job has ended.

@@ -113,8 +113,8 @@ def resubmit(
     display = Display(console.err)
     run_dir = ledger.run_dir.absolute()
     config = Path(plan.config) if plan.config else None
-    part = select(plan.steps(), selection.arm, selection.seed, selection.model)
-    wanted = {step.job.out for step in part}
+    selected = select(plan.steps(), selection.arm, selection.seed, selection.model)
+    wanted = {step.job.out for step in selected}
     groups = []
     # Stages that were sent one by one may have profiles of their own.
     for group in plan.groups:

@@ -94,10 +94,10 @@ def _wait_for(inputs: Iterable[str]) -> None:
         time.sleep(1)
 
 
-def write_order(path: Path, link: Link, parts: Sequence[int]) -> None:
-    """Write what :class:`SlurmTask` reads: the job of each task of an array, in order."""
+def write_order(path: Path, link: Link, indices: Sequence[int]) -> None:
+    """Write what :class:`SlurmTask` reads: the job of each array task, in order."""
     order: dict[str, Any] = {
-        "jobs": [asdict(link.jobs[part]) for part in parts],
+        "jobs": [asdict(link.jobs[index]) for index in indices],
         "merges": link.merges,
         "requeue": link.profile.requeue,
         "max_requeues": link.profile.max_requeues,

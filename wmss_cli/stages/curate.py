@@ -80,13 +80,13 @@ def shard(job: Job) -> Manifest:
     DataError
         If a file is damaged.
     """
-    config, part, parts = read_options(CurateConfig, job)
+    config, index, shards = read_options(CurateConfig, job)
     roles = sorted(role for role in job.inputs if role.startswith(DATA_ROLE))
     if not roles:
         raise ConfigError("nothing to curate; name at least one file in data")
     paths = [Path(job.inputs[role]) for role in roles]
     labels = {str(path): _label(role, path) for role, path in zip(roles, paths, strict=True)}
-    records = read_records(paths, config.limit, part, parts)
+    records = read_records(paths, config.limit, index, shards)
     benchmarks = _benchmarks(job.inputs)
     done = kept = 0
     level: Level | None = None

@@ -69,9 +69,9 @@ def shard(job: Job) -> Manifest:
     ConfigError
         If there is no task, or its rows or the model cannot be read.
     """
-    config, part, parts = read_options(EvalConfig, job)
+    config, index, shards = read_options(EvalConfig, job)
     # Dealt out in turn, so that every shard has its share of each task.
-    wanted = read_wanted(job.inputs, config)[part::parts]
+    wanted = read_wanted(job.inputs, config)[index::shards]
     with open_draft(job, resumable=True) as draft:
         file = draft.folder / _ANSWERS_FOLDER / "answers.jsonl"
         file.parent.mkdir(exist_ok=True)

@@ -73,7 +73,7 @@ class RankMessages:
             return value
         return pickle.loads(self._store.get(key))
 
-    def part(self) -> None:
+    def leave(self) -> None:
         """Leave for good. The first rank, which serves the store, briefly waits for the others."""
         with suppress(dist.DistError, RuntimeError):
             self._store.set(f"{self._name}/parted/{self._rank}", "")

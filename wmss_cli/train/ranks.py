@@ -76,7 +76,7 @@ class Ranks:
         if self.watchdog is not None:
             self.watchdog.stop()
         if self.messages is not None:
-            self.messages.part()
+            self.messages.leave()
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Return the element-wise sum over all ranks."""
