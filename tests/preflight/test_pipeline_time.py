@@ -30,7 +30,7 @@ def steps(gpus: Gpus = GPUS, **options: Any) -> dict[str, StepPrice]:
     return {step.label: step for step in study(gpus, **options).work}
 
 
-def test_every_stage_is_there_with_both_entropies() -> None:
+def test_every_stage_exists_with_both_entropies() -> None:
     found = {line.stage: line for line in study(arms=["base", "m1", "wmss"]).pipeline.stages}
     assert {stage: line.steps for stage, line in found.items()} == {
         "curate": 1,

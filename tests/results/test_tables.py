@@ -95,7 +95,7 @@ def test_an_accuracy_links_to_an_answer_that_is_shown(found: Findings) -> None:
     assert not any(cell.link for row in result_tables.methods(nothing).rows for cell in row.cells)
 
 
-def test_means_of_kinds_are_there_where_a_kind_has_several_tasks(found: Findings) -> None:
+def test_means_of_kinds_exist_where_a_kind_has_several_tasks(found: Findings) -> None:
     assert result_tables.methods(found).columns == ["GSM8K", "HumanEval", "mean"]
     tasks = [*found.tasks, found.tasks[0].model_copy(update={"name": "amc23", "title": "AMC 23"})]
     more = found.model_copy(update={"tasks": tasks})

@@ -280,7 +280,7 @@ def fail(slurm: FakeSlurm, job_id: str, state: str, code: str = "0:0") -> None:
         ("NODE_FAIL", "0:0", "its node failed", ""),
     ],
 )
-def test_why_it_failed_and_what_mends_it(
+def test_why_it_failed_and_what_fixes_it(
     sent: FakeSlurm, look: Look, state: str, code: str, words: str, fix: str
 ) -> None:
     fail(sent, "2", state, code)
@@ -394,7 +394,7 @@ def test_successors_count_as_one_task(tmp_path: Path, slurm: FakeSlurm, look: Lo
     sft = look()["sft"]
     assert (sft.state, sft.jobs, sft.failure) == ("running", ["3"], None)
     slurm.move("3", "FAILED")
-    assert look()["sft"].state == "waiting", "the last of them goes on"
+    assert look()["sft"].state == "waiting", "the last of them continues"
     slurm.move("4", "TIMEOUT")
     sft = look()["sft"]
     assert (sft.state, sft.words, sft.jobs) == ("failed", "reached its time limit", ["4"])

@@ -124,7 +124,7 @@ def test_a_thread_that_finds_a_hang_reports_it_and_requeues_the_job(
     assert (report["exit_code"], report["message"]) == (5, "rank 1 has not answered")
 
 
-def test_a_signal_stops_what_would_begin_anew_for_good(tmp_path: Path, slurm: FakeSlurm) -> None:
+def test_a_signal_ends_for_good_what_would_start_over(tmp_path: Path, slurm: FakeSlurm) -> None:
     steps = small_plan(tmp_path)
     as_sent(slurm, steps, tmp_path / "run")
     slurm.move("1", "RUNNING")

@@ -1,4 +1,4 @@
-"""A run that was killed or stopped goes on where it was, and ends with the same bits."""
+"""A run that was killed or stopped continues where it was, and ends with the same bits."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_two_ranks_resume_with_the_same_bits_also_after_one_hangs(
 @pytest.mark.parametrize(
     ("zero_stage", "mode"), [(0, "cotrain"), (1, "cotrain"), (2, "frozen"), (3, "frozen")]
 )
-def test_another_world_size_goes_on_through_the_universal_checkpoint(
+def test_another_world_size_resumes_from_the_universal_checkpoint(
     tmp_path: Path, zero_stage: int, mode: str
 ) -> None:
     # Without dropout the ranks' random numbers play no part, so the runs can be compared.

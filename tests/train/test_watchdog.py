@@ -1,4 +1,4 @@
-"""Who is named when ranks do not go on, and when nobody is."""
+"""Which rank is named when ranks hang, and when none is."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def judged(*places: Place, silent_s: dict[int, float] | None = None) -> str | No
     return None if error is None else str(error)
 
 
-def test_nobody_is_named_while_all_go_on() -> None:
+def test_no_rank_is_named_while_all_continue() -> None:
     assert judged(place(599, 7), place(10, 8)) is None
     # Saving, exporting and loading may take hours.
     assert judged(place(3000, 7, patient=True), place(3000, 7, patient=True)) is None
@@ -73,7 +73,7 @@ from wmss_cli.train.watchdog import Watchdog
 watchdog = Watchdog(0, 1, {limit_s})
 watchdog.start()
 with watchdog.strict():
-    print("goes on", flush=True)
+    print("continues", flush=True)
     for _ in range(40):
         watchdog.beat()
         time.sleep(0.05)
@@ -86,7 +86,7 @@ def started(limit_s: float, hang_s: float) -> subprocess.Popen[str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", script], text=True, **pipes)
     assert process.stdout is not None
-    assert process.stdout.readline() == "goes on\n"
+    assert process.stdout.readline() == "continues\n"
     return process
 
 

@@ -95,7 +95,9 @@ def train(out: Path, service: str, ranks: Ranks, begin: int, end: int) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_run_that_goes_on_has_each_step_once(tmp_path: Path, alone: Ranks, service: str) -> None:
+def test_a_run_that_continues_has_each_step_once(
+    tmp_path: Path, alone: Ranks, service: str
+) -> None:
     pytest.importorskip(service)
     out = tmp_path / "sft"
     out.mkdir()
@@ -106,7 +108,7 @@ def test_a_run_that_goes_on_has_each_step_once(tmp_path: Path, alone: Ranks, ser
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_run_that_begins_anew_is_another_one(tmp_path: Path, alone: Ranks, service: str) -> None:
+def test_a_run_that_begins_again_is_another_one(tmp_path: Path, alone: Ranks, service: str) -> None:
     pytest.importorskip(service)
     out = tmp_path / "sft"
     out.mkdir()
@@ -146,7 +148,7 @@ def test_wandb_without_a_login_is_refused(
 
 
 @pytest.mark.slow
-def test_a_killed_stage_goes_on_in_its_curves(tmp_path: Path) -> None:
+def test_a_killed_stage_continues_its_curves(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     job = make_joint_job(tmp_path, report_to=["tensorboard"])
     # In step 5, after the checkpoint of step 3.
@@ -158,7 +160,7 @@ def test_a_killed_stage_goes_on_in_its_curves(tmp_path: Path) -> None:
     (curve,) = read_tensorboard(tmp_path / "logs")
     assert [step for step, _ in curve] == [row["step"] for row in metrics]
     assert [loss for _, loss in curve] == pytest.approx([row["loss"] for row in metrics])
-    # What is reported where is no part of what was made.
+    # Where metrics go does not change the result.
     assert not job.identity.get("report_to")
     assert not list(Path(job.out).rglob("*tfevents*"))
 
