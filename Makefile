@@ -7,7 +7,7 @@ FAST := --numprocesses 3 --dist loadfile --no-loadscope-reorder -m 'not slow and
 
 .PHONY: demo test test-fast coverage test-chaos test-gpu check docs bench clean
 
-demo: .venv/.installed            ## the whole method on a tiny model, from nothing
+demo: .venv/.installed            ## the whole method on a tiny model, from scratch
 	$(BIN)/wmss demo
 
 test: .venv/.installed            ## the whole suite

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
 from wmss_cli.cli.main import app
-from wmss_cli.models.layout import expected
+from wmss_cli.models.weight_shapes import expected
 
 MODEL_CONFIG = {
     "model_type": "qwen3",

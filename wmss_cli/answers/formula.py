@@ -30,8 +30,8 @@ from sympy import (
     simplify,
 )
 
+from wmss_cli.answers.notation import both_signs, in_latex
 from wmss_cli.answers.number import FLOAT_NOISE, PART_WORDS, decimal_comma, is_close, without_unit
-from wmss_cli.answers.writing import both_signs, in_latex
 
 _LATEX = (LatexExtractionConfig(),)
 _ELLIPSIS = re.compile(r"\\(?:[lcvd]?dots[bcmio]?)(?![a-z])|\.{3}|…")
@@ -79,7 +79,7 @@ def readings(text: str) -> Iterator[list[Any]]:
     Parameters
     ----------
     text : str
-        As returned by :func:`~wmss_cli.answers.writing.tidy`, without a percent sign.
+        As returned by :func:`~wmss_cli.answers.notation.tidy`, without a percent sign.
 
     Yields
     ------

@@ -253,8 +253,8 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 def _failure(job: Job, codes: list[int], workers: _Workers, handover: Path, log: Path) -> WmssError:
     first_failure = workers.first_failure
     # If workers share shards, the others were stopped, and only report that.
-    report = read_error(handover, workers.first_failed if workers.share else None)
-    if report is None or (first_failure < 0 and report["exit_code"] == CRASHED):
+    found = read_error(handover, workers.first_failed if workers.share else None)
+    if found is None or (first_failure < 0 and found["exit_code"] == CRASHED):
         # A rank that was killed reports nothing; the other ranks' errors only follow from its end.
         if -first_failure in _FORWARDED:
             # It was stopped before it could catch the signal, or it has nothing to save.
@@ -270,11 +270,11 @@ def _failure(job: Job, codes: list[int], workers: _Workers, handover: Path, log:
         if first_failure < 0:
             how = f"killed by {signal.Signals(-first_failure).name}"
         return StageError(f"{job.stage}: its process ended without a message ({how}); see {log}")
-    kind = _ERRORS.get(report["exit_code"], StageError)
-    error = kind(report["message"])
-    if report["exit_code"] == CRASHED:
-        error = StageError(f"{job.stage}: {report['message']}; see {log}")
-    error.__notes__ = [report["traceback"]]
+    kind = _ERRORS.get(found["exit_code"], StageError)
+    error = kind(found["message"])
+    if found["exit_code"] == CRASHED:
+        error = StageError(f"{job.stage}: {found['message']}; see {log}")
+    error.__notes__ = [found["traceback"]]
     return error
 
 

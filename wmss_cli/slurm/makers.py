@@ -1,4 +1,4 @@
-"""Who makes what does not exist yet: a step that was submitted, and whose job waits or runs."""
+"""Which submitted step makes an input that does not exist yet: its job waits or runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""curate: raw records → the examples that are worth training on, and why not the others.
+"""curate: raw records → the examples that are worth training on, and why the others are not.
 
 Shards judge each record by itself. Cheap checks first (readable, format, has a reference, contains
 no benchmark question), then the answer is verified in worker processes. What needs all records is
@@ -274,7 +274,7 @@ def _rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 @dataclass
 class _Tally:
-    """The table of counts."""
+    """How many records were kept and rejected, and why."""
 
     paths: dict[str, str]
     records: int = 0

@@ -10,8 +10,8 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from wmss_cli.answers.notation import normal_form
 from wmss_cli.answers.number import decimals_equal, exact_value, plain_number
-from wmss_cli.answers.writing import writing
 
 _WORDS = re.compile(r"(?:[^\W\d_]{4,}|no|yes)(?:[ -][^\W\d_]{4,})*", re.IGNORECASE)
 # Such as 2 hours 30 minutes.
@@ -70,7 +70,7 @@ def decide(answer: str, gold: str, decimal_places: int) -> bool | None:
     Parameters
     ----------
     answer, gold : str
-        As returned by :func:`~wmss_cli.answers.writing.tidy`.
+        As returned by :func:`~wmss_cli.answers.notation.tidy`.
     decimal_places : int
         See :func:`~wmss_cli.answers.number.decimals_equal`.
 
@@ -79,7 +79,7 @@ def decide(answer: str, gold: str, decimal_places: int) -> bool | None:
     >>> decide("1,800", "1800", 6), decide("A, C", "AC", 6), decide("x + 1", "1 + x", 6)
     (True, True, None)
     """
-    if writing(answer) == writing(gold) != "":
+    if normal_form(answer) == normal_form(gold) != "":
         return True
     numeral, expected_numeral = _NUMERAL.fullmatch(answer), _NUMERAL.fullmatch(gold)
     if numeral and expected_numeral:
