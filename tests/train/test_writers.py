@@ -15,7 +15,7 @@ from jobs import make_joint_job, run_workers
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.files import read_json_lines, write_json_lines
 from wmss_cli.train.ranks import Ranks
-from wmss_cli.train.writers import Report
+from wmss_cli.train.writers import MetricWriters
 
 SERVICES = ("tensorboard", "trackio", "wandb")
 
@@ -85,9 +85,9 @@ READERS: dict[str, Callable[[Path], list[Curve]]] = {
 
 
 def train(out: Path, service: str, ranks: Ranks, begin: int, end: int) -> None:
-    """Report the steps from `begin` to before `end`, as the loop does."""
+    """MetricWriters the steps from `begin` to before `end`, as the loop does."""
     metrics = out / "metrics.jsonl"
-    with Report([service], out, {"learning_rate": 0.1}, ranks) as report:  # type: ignore[list-item]
+    with MetricWriters([service], out, {"learning_rate": 0.1}, ranks) as report:  # type: ignore[list-item]
         report.open(begin - 1, metrics)
         for step in range(begin, end):
             report.write({"step": step, "loss": step / 4, "share_of_limit": None})
@@ -125,11 +125,11 @@ def test_a_service_that_is_not_installed_is_refused(
     # As Python itself marks what cannot be imported.
     monkeypatch.setitem(sys.modules, service, None)
     with pytest.raises(ConfigError, match=rf"pip install 'wmss\[{service}\]'"):
-        Report([service], tmp_path / "sft", {}, alone)  # type: ignore[list-item]
+        MetricWriters([service], tmp_path / "sft", {}, alone)  # type: ignore[list-item]
 
 
 def test_without_a_service_nothing_is_written(tmp_path: Path, alone: Ranks) -> None:
-    with Report([], tmp_path / "sft", {}, alone) as report:
+    with MetricWriters([], tmp_path / "sft", {}, alone) as report:
         report.open(0, tmp_path / "metrics.jsonl")
         report.write({"step": 1, "loss": 0.5})
     assert list(tmp_path.iterdir()) == []
@@ -142,7 +142,7 @@ def test_wandb_without_a_login_is_refused(
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    report = Report(["wandb"], tmp_path / "sft", {}, alone)
+    report = MetricWriters(["wandb"], tmp_path / "sft", {}, alone)
     with pytest.raises(ConfigError, match=r"log in by 'wandb login', or set WANDB_MODE=offline"):
         report.open(0, tmp_path / "metrics.jsonl")
 

@@ -163,8 +163,8 @@ class Draft:
             self.folder.rename(self.out)
         files.fsync(self.out.parent)
         clear_mark(self.out)
-        for name in _OF_DRAFT:
-            (self.out / name).unlink(missing_ok=True)
+        for own in _OF_DRAFT:
+            (self.out / own).unlink(missing_ok=True)
         for folder in scratch:
             shutil.rmtree(self.out / folder, ignore_errors=True)
         return manifest

@@ -1,4 +1,4 @@
-"""How a process ends that leaves by ``os._exit``, without finalizers: in order, or when it hangs."""
+"""How a process ends that leaves by ``os._exit``, without finalizers: in order, or stuck."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Maker:
 
 
 def maker_of(path: Path) -> Maker | None:
-    """Return who makes an artifact, or what is in it; None if no job does, or it is done."""
+    """Return the step that makes an artifact or a part of it; None if none is to make it."""
     path = path.absolute()
     for folder in (path, path.parent):
         ledger = Ledger(folder.parent)
