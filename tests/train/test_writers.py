@@ -85,12 +85,12 @@ READERS: dict[str, Callable[[Path], list[Curve]]] = {
 
 
 def train(out: Path, service: str, ranks: Ranks, begin: int, end: int) -> None:
-    """MetricWriters the steps from `begin` to before `end`, as the loop does."""
+    """Report the steps from `begin` to before `end`, as the loop does."""
     metrics = out / "metrics.jsonl"
-    with MetricWriters([service], out, {"learning_rate": 0.1}, ranks) as report:  # type: ignore[list-item]
-        report.open(begin - 1, metrics)
+    with MetricWriters([service], out, {"learning_rate": 0.1}, ranks) as writers:  # type: ignore[list-item]
+        writers.open(begin - 1, metrics)
         for step in range(begin, end):
-            report.write({"step": step, "loss": step / 4, "share_of_limit": None})
+            writers.write({"step": step, "loss": step / 4, "share_of_limit": None})
     write_json_lines(metrics, [{"step": step} for step in range(1, end)])
 
 
@@ -129,9 +129,9 @@ def test_a_service_that_is_not_installed_is_refused(
 
 
 def test_without_a_service_nothing_is_written(tmp_path: Path, alone: Ranks) -> None:
-    with MetricWriters([], tmp_path / "sft", {}, alone) as report:
-        report.open(0, tmp_path / "metrics.jsonl")
-        report.write({"step": 1, "loss": 0.5})
+    with MetricWriters([], tmp_path / "sft", {}, alone) as writers:
+        writers.open(0, tmp_path / "metrics.jsonl")
+        writers.write({"step": 1, "loss": 0.5})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,9 +142,9 @@ def test_wandb_without_a_login_is_refused(
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    report = MetricWriters(["wandb"], tmp_path / "sft", {}, alone)
+    writers = MetricWriters(["wandb"], tmp_path / "sft", {}, alone)
     with pytest.raises(ConfigError, match=r"log in by 'wandb login', or set WANDB_MODE=offline"):
-        report.open(0, tmp_path / "metrics.jsonl")
+        writers.open(0, tmp_path / "metrics.jsonl")
 
 
 @pytest.mark.slow
