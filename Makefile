@@ -8,7 +8,7 @@ FAST := not slow and not slurm and not gpu
 
 .PHONY: demo test test-fast coverage test-chaos test-gpu check docs bench clean
 
-demo: .venv/.installed            ## the whole method on a tiny model, from nothing
+demo: .venv/.installed            ## the whole method on a tiny model, from scratch
 	$(BIN)/wmss demo
 
 test: .venv/.installed            ## the whole suite, with the share of lines that its first part runs

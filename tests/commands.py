@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
 from wmss_cli.cli.main import app
-from wmss_cli.models.layout import expected
+from wmss_cli.models.weight_shapes import expected
 
 MODEL_CONFIG = {
     "model_type": "qwen3",
@@ -70,7 +70,7 @@ def record(question: str, answer: str, reference: str | None) -> dict[str, Any]:
 
 
 def right_records(count: int, padding: int = 0) -> list[dict[str, Any]]:
-    """Make records that curation keeps, with questions of so many more characters."""
+    """Make records that curation keeps, with questions that many characters longer."""
     return [record(f"{i} + 0? " + "x" * padding, str(i), str(i)) for i in range(count)]
 
 

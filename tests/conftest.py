@@ -116,7 +116,7 @@ def kernels_folder() -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Give a function that makes a file system of so many bytes (``64k``) and returns its folder.
+    """Give a function that makes a file system of that many bytes (``64k``) and returns its folder.
 
     Where none can be mounted the test is skipped, or fails where WMSS_REQUIRE_TMPFS=1 says
     that it must be there.

@@ -59,4 +59,4 @@ STOCK = (
     "Answer Choices: (A) 12 (B) 15 (C) 18 (D) 20 (E) none of these. Which of the following is it?",
     "Write a python function to find the maximum value of that in the given list of numbers.",
 )
-"""Sentences that stand in many benchmarks, and say nothing of what a problem is about."""
+"""Sentences that are in many benchmarks, and say nothing of what a problem is about."""

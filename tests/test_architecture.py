@@ -47,7 +47,7 @@ LIGHT_MODULES = (
     "wmss_cli.models.delta_net",
     "wmss_cli.models.context",
     "wmss_cli.models.folder",
-    "wmss_cli.models.layout",
+    "wmss_cli.models.weight_shapes",
     "wmss_cli.models.consistency",
     "wmss_cli.models.published",
     "wmss_cli.models.shape",

@@ -34,7 +34,7 @@ COMMANDS = typer.main.get_command(app)
 
 
 def code_spans(page: Path) -> list[str]:
-    """Return what stands in back-ticks, outside of fenced blocks."""
+    """Return what is in back-ticks, outside of fenced blocks."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     return re.findall(r"`([^`\n]+)`", text)
 

@@ -19,7 +19,7 @@ _CORPUS = (
 
 
 def make_tiny_tokenizer(vocab_size: int = 320) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE with so many entries (from 257) and without a chat template."""
+    """Train a byte-level BPE with that many entries (from 257) and without a chat template."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -30,7 +30,7 @@ def make_tiny_tokenizer(vocab_size: int = 320) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     backend.train_from_iterator([_CORPUS], trainer)
-    assert backend.get_vocab_size() == vocab_size, "the corpus is too small for so many entries"
+    assert backend.get_vocab_size() == vocab_size, "the corpus is too small for that many entries"
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END, pad_token=END)
 
 

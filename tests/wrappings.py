@@ -286,7 +286,7 @@ def main() -> None:
     """Check all, or a sample, and print how many pass by way of wrapping."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of humaneval.jsonl, mbpp.jsonl, …")
-    parser.add_argument("--sample", type=int, help="so many problems of each benchmark")
+    parser.add_argument("--sample", type=int, help="this many problems of each benchmark")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
     print("benchmark,form,wrapping,passed,of")

@@ -1,4 +1,4 @@
-"""Where the answer stands in a completion."""
+"""Where the answer is in a completion."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_what_is_unfinished_or_empty_is_no_answer(text: str) -> None:
 
 
 @given(st.text(), st.text().filter(lambda text: "<" not in text))
-def test_finds_whatever_stands_in_the_tags(thinking: str, answer: str) -> None:
+def test_finds_whatever_is_in_the_tags(thinking: str, answer: str) -> None:
     text = f"<think>{thinking}</think><answer>{answer}</answer>"
     assert extract_answer(text) == (answer.strip() or None)
 

@@ -1,4 +1,4 @@
-"""The worker pool: order, time limits, crashes, and that it goes on after them."""
+"""The worker pool: order, time limits, crashes, and that it continues after them."""
 
 from __future__ import annotations
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from wmss_cli.bench.results import (
+    BenchResults,
+    BenchTable,
     Entry,
     Machine,
-    Part,
     Ratio,
-    Report,
     Spread,
     at_least,
     at_most,
-    plot_report,
+    plot_results,
 )
 
 
-def report() -> Report:
+def results() -> BenchResults:
     entries = [
         Entry(name="wmss", seconds=Spread.of([1.0, 1.2, 1.1]), memory_bytes=2**30),
         Entry(name="authors", seconds=Spread.of([3.0, 3.1, 2.9])),
@@ -27,14 +27,14 @@ def report() -> Report:
     ratio = Ratio(
         quantity="time", name="wmss / authors", value=Spread.of([0.4]), goal=at_most(0.65)
     )
-    part = Part(bench="loss", title="a table", entries=tuple(entries), ratios=(ratio,))
+    bench = BenchTable(bench="loss", title="a table", entries=tuple(entries), ratios=(ratio,))
     machine = Machine(device="CPU", threads=2, dtype="float32", versions={"torch": "2.13.0"})
-    return Report(size="small", rounds=3, machine=machine, parts=(part,))
+    return BenchResults(size="small", rounds=3, machine=machine, parts=(bench,))
 
 
-def test_a_report_is_read_back_as_it_was() -> None:
-    again = Report.model_validate_json(report().model_dump_json())
-    assert again == report()
+def test_results_are_read_back_as_they_were() -> None:
+    again = BenchResults.model_validate_json(results().model_dump_json())
+    assert again == results()
     assert again.parts[0].entries[0].memory_bytes == 2**30
     assert again.parts[0].ratios[0].value.median == 0.4
 
@@ -57,5 +57,5 @@ def test_goals(goal: object, found: float, met: bool) -> None:
 
 
 def test_the_picture_is_written(tmp_path: Path) -> None:
-    plot_report(report(), tmp_path / "bench.png")
+    plot_results(results(), tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")

@@ -23,7 +23,7 @@ def test_rivals_take_turns_and_the_warm_up_does_not_count() -> None:
     assert timed.rates == []
 
 
-def test_a_shorter_warm_up_stands_for_the_work() -> None:
+def test_a_shorter_warm_up_replaces_the_work() -> None:
     order: list[str] = []
     rival = Rival(lambda: order.append("work"), warm_up=lambda: order.append("warm up"))
     timed = alternate({"one": rival}, rounds=2)

@@ -103,13 +103,13 @@ class Runner:
             return Ended(error.exit_code, {"message": str(error), "exit_code": error.exit_code})
         root = root or Path(job.out).parent
         self._count += 1
-        with tempfile.TemporaryDirectory(dir=self.work, prefix="control-") as control:
-            write_job(Path(control), job)
+        with tempfile.TemporaryDirectory(dir=self.work, prefix="handover-") as handover:
+            write_job(Path(handover), job)
             place = fault.place if fault is not None else Place("", "")
             arm = [root, log, place.call, place.path]
             arm += [fault.nth, fault.fault, fault.group] if fault is not None else [0, "", False]
             order = {
-                "control": control,
+                "handover": handover,
                 "log": str(self.work / "stages.log"),
                 "arm": [value if isinstance(value, int | str) else str(value) for value in arm],
             }
@@ -117,7 +117,7 @@ class Runner:
             assert self._server.stdout is not None
             print(json.dumps(order), file=self._server.stdin, flush=True)
             code = int(self._server.stdout.readline())
-            return Ended(code, read_error(Path(control)))
+            return Ended(code, read_error(Path(handover)))
 
 
 def make_pipeline(folder: Path) -> list[Step]:

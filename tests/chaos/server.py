@@ -1,8 +1,8 @@
 """Forks the real worker: torch, transformers and DeepSpeed are imported once for hundreds of runs.
 
-Each line on stdin is an order, ``{"control": …, "log": …, "arm": […]}``. A child arms the shim,
-joins a session of its own and does what ``python -m wmss_cli.launch.worker CONTROL`` does. Its exit
-code, negative for a signal, is written to stdout as a line.
+Each line on stdin is an order, ``{"handover": …, "log": …, "arm": […]}``. A child arms the shim,
+joins a session of its own and does what ``python -m wmss_cli.launch.worker HANDOVER`` does. Its
+exit code, negative for a signal, is written to stdout as a line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def child(order: dict[str, Any]) -> None:
         str(fault).encode(),
         int(group),
     )
-    worker.leave(worker.main(Path(order["control"])))
+    worker.leave(worker.main(Path(order["handover"])))
 
 
 def main() -> None:

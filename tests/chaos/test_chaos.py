@@ -98,7 +98,7 @@ def test_a_kill_at_random(runner: Runner, stages: dict[str, Stage], tmp_path: Pa
         changes = sum(n for place, n in stage.places.items() if place.call != "read")
         for _ in range(8 if FULL else AT_RANDOM[stage.label]):
             job = stage.to(fresh(tmp_path / "runs"))
-            # Twice in a row: who goes on may be killed, too.
+            # Twice in a row: the run that continues may be killed, too.
             for _ in range(2):
                 fault = Fault(Place("writes", ""), "before", generator.randint(1, changes))
                 killed += runner.run(job, fault).code == -9 if finished(job) is None else 0
@@ -167,7 +167,7 @@ def test_a_small_disk_of_any_size(
     counts: Counter[str] = Counter()
     disk = small_disk("8m")
     for stage, generator in sample(stages, SIZES):
-        # What the whole result takes, and the checkpoints that are gone when it is there.
+        # What the whole result takes, and the checkpoints that are gone once it exists.
         size = sum(path.stat().st_size for path in Path(stage.job.out).rglob("*") if path.is_file())
         most = 2 * size + (2**20 if stage.label in ("m1", "wmss") else 2**16)
         steps = 24 if FULL else SIZES[stage.label]
@@ -226,7 +226,7 @@ def test_a_flipped_bit_in_each_file_of_each_artifact(
                     whole = flip(path, generator)
                     counts[look(runner, stage, tmp_path, path)] += 1
                     path.write_bytes(whole)
-            # It goes on as soon as what was damaged is back.
+            # It continues as soon as what was damaged is back.
             if FULL:
                 go_on(runner, stage, stage.to(fresh(tmp_path / "runs")), given)
     say("flipped bits", counts)

@@ -9,7 +9,7 @@ import pytest
 from commands import invoke
 from table import make_token_table
 
-from wmss_cli.bench.results import Entry, Ratio, Report, Spread, at_most
+from wmss_cli.bench.results import BenchResults, Entry, Ratio, Spread, at_most
 from wmss_cli.cli.bench_commands import _ratios, _ways
 
 
@@ -31,15 +31,17 @@ def test_a_bench_gives_times_memory_and_agreement(
         *("bench", part, "--size", "small", "--rounds", "1"),
         *("--out", str(out), "--plot", str(picture), "--json"),
     )
-    report = Report.model_validate(json.loads(done.stdout))
-    assert [p.title.split(" on ")[0].split(",")[0].split(" of ")[0] for p in report.parts] == titles
-    assert {a.what for p in report.parts for a in p.agreements} == agreements
-    for one, entry in ((p, entry) for p in report.parts for entry in p.entries):
+    results = BenchResults.model_validate(json.loads(done.stdout))
+    assert [
+        p.title.split(" on ")[0].split(",")[0].split(" of ")[0] for p in results.parts
+    ] == titles
+    assert {a.what for p in results.parts for a in p.agreements} == agreements
+    for one, entry in ((p, entry) for p in results.parts for entry in p.entries):
         assert entry.seconds is not None
         assert entry.seconds.low > 0.0
         assert (entry.memory_bytes or 0) > 0 or not one.memory
         assert (entry.limit is None) == (part == "cli")
-    assert all(ratio.goal is None for p in report.parts for ratio in p.ratios)
+    assert all(ratio.goal is None for p in results.parts for ratio in p.ratios)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert not (out / "scratch").exists()
 
@@ -63,7 +65,7 @@ def test_generation_is_measured_with_a_model_and_prompts_of_ones_own(
     tokens = make_token_table(tmp_path / "tokens", tiny_model, [(3 + i % 4, 5) for i in range(20)])
     options = ("--size", "small", "--rounds", "1", "--out", str(tmp_path / "bench"), "--json")
     done = invoke("bench", "generate", "--model", tiny_model, "--tokens", tokens, *options)
-    (part,) = Report.model_validate(json.loads(done.stdout)).parts
+    (part,) = BenchResults.model_validate(json.loads(done.stdout)).parts
     assert part.title.startswith("20 answers")
     assert str(tiny_model) in part.title
     assert {one.what for one in part.agreements} == {"share of other answers"}

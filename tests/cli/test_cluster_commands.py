@@ -353,7 +353,7 @@ def test_status_as_json(run: Path, slurm: FakeSlurm) -> None:
 
 
 @pytest.mark.usefixtures("run")
-def test_status_says_what_mends_a_failure(slurm: FakeSlurm) -> None:
+def test_status_says_what_fixes_a_failure(slurm: FakeSlurm) -> None:
     slurm.move("2", "TIMEOUT", elapsed_s=3600)
     shown = ok(invoke("status"))
     assert "score (job 2_0): reached its time limit" in shown
@@ -452,7 +452,7 @@ def test_logs_prints_the_end_of_the_newest_log(run: Path, slurm: FakeSlurm) -> N
     assert len(ok(invoke("logs", "run", "curate")).splitlines()) == 50
 
 
-def test_logs_of_what_is_not_there(run: Path) -> None:
+def test_logs_that_do_not_exist(run: Path) -> None:
     for arguments, line in (
         (["curate"], "curate: no log yet; 'wmss status' says what it waits for"),
         (["joint"], "joint: no such stage; this run has curate, score, curriculum"),

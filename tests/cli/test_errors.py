@@ -122,7 +122,7 @@ def test_a_model_folder_without_weights(tmp_path: Path) -> None:
     )
 
 
-def test_an_out_that_holds_something_else(tmp_path: Path, data: Path) -> None:
+def test_an_out_that_contains_something_else(tmp_path: Path, data: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "todo.txt").write_text("mine")
     for out in (tmp_path / "notes", data):

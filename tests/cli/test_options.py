@@ -1,4 +1,4 @@
-"""Options that many commands share: they stand in each signature, and arrive as one object."""
+"""Options that many commands share: they are in each signature, and arrive as one object."""
 
 from __future__ import annotations
 

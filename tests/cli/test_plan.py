@@ -117,7 +117,7 @@ def test_what_is_assumed_of_answers_can_be_said(config: Path) -> None:
     assert before["training"] == longer["training"] == slower["training"]
 
 
-def test_of_a_file_that_is_not_there_yet_the_number_of_problems_is_assumed(config: Path) -> None:
+def test_of_a_file_that_does_not_exist_yet_the_number_of_problems_is_assumed(config: Path) -> None:
     files = ("--set", "eval_files={own: later.jsonl}", "--json")
     found = json.loads(invoke("plan", config, *GPUS, *SIZES, *files).stdout)
     assert found["study"]["problems"] == {"own": 500}
@@ -140,7 +140,7 @@ def test_it_ends_with_the_whole_pipeline(config: Path, monkeypatch: pytest.Monke
     assert max(len(line.rstrip()) for line in end.splitlines()) <= 80
 
 
-def test_before_data_and_weights_are_there(tmp_path: Path) -> None:
+def test_before_data_and_weights_exist(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("run_dir: runs\nmodel: Qwen3-8B-Base\ndata: [later.jsonl]\ntasks: [gsm8k]\n")
     result = invoke("plan", path, "--profile", "h800:8b")

@@ -87,7 +87,7 @@ def test_more_than_fits_of_what_runs_is_counted_and_failures_come_first() -> Non
     assert any("fix: wmss retry run" in line for line in lines)
 
 
-def test_stages_that_one_command_mends_are_told_it_once() -> None:
+def test_stages_that_one_command_fixes_are_told_it_once() -> None:
     many = [failed(f"eval-{i}") for i in range(8)]
     console = Console(file=io.StringIO(), width=80)
     show(status(*many, failed("m1", "wmss retry run --slurm train.mem_gb=64")), console)

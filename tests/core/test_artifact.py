@@ -35,7 +35,7 @@ def write(job: Job, text: str = "result") -> Manifest:
 # What counts.
 
 
-def test_a_folder_counts_only_when_its_manifest_is_there(tmp_path: Path) -> None:
+def test_a_folder_counts_only_when_its_manifest_exists(tmp_path: Path) -> None:
     job = make_job(tmp_path / "out")
     with open_draft(job) as draft:
         (draft.folder / "result.txt").write_text("half")
@@ -78,7 +78,7 @@ def test_the_manifest_says_what_made_it_from_what(tmp_path: Path) -> None:
     assert manifest.seconds >= 0
 
 
-def test_control_files_are_no_part_of_the_artifact(tmp_path: Path) -> None:
+def test_files_of_a_draft_do_not_belong_to_the_artifact(tmp_path: Path) -> None:
     job = make_job(tmp_path / "out")
     with open_draft(job) as draft:
         (draft.folder / "progress.json").write_text("{}")
@@ -363,7 +363,7 @@ def test_force_of_several_is_refused_as_a_whole(tmp_path: Path) -> None:
     assert all(artifact.finished(job) for job in jobs)
 
 
-def test_force_of_what_is_not_there_leaves_nothing(tmp_path: Path) -> None:
+def test_force_without_an_artifact_leaves_no_mark(tmp_path: Path) -> None:
     force(make_job(tmp_path / "run" / "out"))
     assert list(tmp_path.iterdir()) == []
 

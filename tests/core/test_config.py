@@ -110,7 +110,7 @@ def test_a_mode_of_recomputation_was_once_true_or_false() -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_execution_fields_are_fields_and_no_part_of_the_identity(section: type[Section]) -> None:
+def test_execution_fields_exist_and_do_not_change_the_identity(section: type[Section]) -> None:
     assert set(section.model_fields) >= section.EXECUTION
     left_out = section.EXECUTION | section.NEUTRAL.keys() | section().unused()
     rules = set() if section.RULES is None else {"rules"}

@@ -122,7 +122,7 @@ def test_what_is_beside_the_files_of_a_folder_does_no_harm(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.JSONL", "README.md"])
-def test_a_folder_that_the_library_does_not_take_is_told_in_one_line(name: str) -> None:
+def test_a_folder_that_the_library_does_not_take_is_reported_in_one_line(name: str) -> None:
     Path("a").mkdir()
     Path("a", name).write_text("---\nconfigs: [\n---\n")
     assert refusal("a").startswith("a: not the folder of a data set (")

@@ -67,7 +67,7 @@ def test_what_is_not_handed_on_is_refused_with_the_way_out(
         SftConfig(deepspeed=section, zero_stage=zero_stage)
 
 
-def test_the_section_is_no_part_of_the_identity() -> None:
+def test_the_section_is_not_part_of_the_identity() -> None:
     plain, offloaded = JointConfig(zero_stage=2), JointConfig(zero_stage=2, deepspeed=OFFLOADED)
     assert offloads(offloaded.deepspeed, "offload_optimizer")
     assert not offloads(plain.deepspeed, "offload_optimizer")

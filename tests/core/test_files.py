@@ -104,7 +104,7 @@ def test_a_file_of_just_now_is_not_remembered(large: Path, tmp_path: Path) -> No
     assert notes(tmp_path) == []
 
 
-def test_a_damaged_note_is_written_anew(large: Path, tmp_path: Path) -> None:
+def test_a_damaged_note_is_written_again(large: Path, tmp_path: Path) -> None:
     files.known_sha256(large)
     notes(tmp_path)[0].write_text("half of a ha")
     files._remembered_sha256.cache_clear()

@@ -98,7 +98,7 @@ def test_paths_on_the_command_line_stay_as_they_are(tmp_path: Path) -> None:
     assert (config.run_dir, config.model) == ("here", "base")
 
 
-def test_a_hub_id_is_not_taken_for_a_path_unless_the_folder_is_there(tmp_path: Path) -> None:
+def test_a_hub_id_is_not_taken_for_a_path_unless_the_folder_exists(tmp_path: Path) -> None:
     path = write(tmp_path, "model: Qwen/Qwen3-4B")
     assert resolve(path).config.model == "Qwen/Qwen3-4B"
     (tmp_path / "Qwen" / "Qwen3-4B").mkdir(parents=True)
@@ -206,7 +206,7 @@ def test_bad_yaml(tmp_path: Path, text: str, line: str) -> None:
     assert refusal(write(tmp_path, text)).startswith(line)
 
 
-def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_or_is_not_text(tmp_path: Path) -> None:
     assert refusal(tmp_path / "nowhere.yaml") == (
         "nowhere.yaml: no such configuration file; 'wmss init' writes examples"
     )

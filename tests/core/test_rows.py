@@ -190,7 +190,7 @@ def test_a_long_list_is_read_in_bounded_memory(tmp_path: Path) -> None:
         ("{'a': 1}", "not JSON: Expecting property name"),
     ],
 )
-def test_a_row_that_cannot_be_read_is_told_and_the_next_one_is_read(
+def test_a_row_that_cannot_be_read_is_reported_and_the_next_one_is_read(
     tmp_path: Path, line: str, problem: str
 ) -> None:
     path = tmp_path / "a.jsonl"

@@ -120,7 +120,7 @@ def test_test_problems_have_distinct_ids_and_questions_and_right_answers() -> No
     assert all(row["answer"] == str(solve(row["question"])) for row in rows)
 
 
-def test_every_kind_of_fault_is_there_and_counted() -> None:
+def test_every_kind_of_fault_exists_and_is_counted() -> None:
     records = arithmetic.train_records(1000, seed=0, wrong_fraction=0.1)
     lines = [json.dumps(record) for record in records]
     matches = [COMPLETION.fullmatch(completion(record)) for record in records]

@@ -142,7 +142,7 @@ def table(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> TokenTa
     return TokenTable(make_token_table(folder, tiny_model, [(3, 4), (1, 2), (5, 1)]))
 
 
-def test_documents_follow_each_other_and_positions_begin_anew(table: TokenTable) -> None:
+def test_documents_follow_each_other_and_positions_begin_again(table: TokenTable) -> None:
     batch = collate(table, np.array([1, 0]))
     short, long = table.input_ids(1).tolist(), table.input_ids(0).tolist()
     assert batch.input_ids.tolist() == short + long

@@ -175,10 +175,12 @@ def test_what_a_sample_tells_around_a_phrase_says_if_it_is_another_problem(
     question = f"{LONG} How much money does Janet make with the rest on Friday's market in Ulm?"
     benchmarks = Benchmarks([Question("eggs", "e1", question)])
     other = f"{LONG[:60]} sells all to Bob. Who is richer?"
-    met = benchmarks.meet(other, "")
-    assert met.phrases
-    assert met.apart == met.phrases
+    overlap = benchmarks.overlap(other, "")
+    assert overlap.phrases
+    assert overlap.apart == overlap.phrases
     same = question.replace("Janet", "Anna").replace("16", "20")
-    met = benchmarks.meet(f"Anna has 16 ducks that lay one egg a day, and sells all. {same}", "")
-    assert met.phrases
-    assert met.apart == ()
+    overlap = benchmarks.overlap(
+        f"Anna has 16 ducks that lay one egg a day, and sells all. {same}", ""
+    )
+    assert overlap.phrases
+    assert overlap.apart == ()

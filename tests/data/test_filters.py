@@ -50,9 +50,7 @@ def test_says_what_is_wrong(completion: str, wrong: str) -> None:
 
 
 @given(thinking=PLAIN, answer=PLAIN.filter(str.strip), extra=PLAIN)
-def test_depends_only_on_what_stands_around_the_tags(
-    thinking: str, answer: str, extra: str
-) -> None:
+def test_depends_only_on_what_is_around_the_tags(thinking: str, answer: str, extra: str) -> None:
     good = f"<think>{thinking}</think>\n<answer>{answer}</answer>"
     assert check_format(good) is None
     assert (check_format(extra + good) is None) == (not extra.strip())

@@ -18,12 +18,12 @@ BENCHMARKS = Benchmarks([Question("tables", "t1", QUESTION)])
 
 
 def judged(place: int, prompt: str) -> dict[str, Any]:
-    met = BENCHMARKS.meet(prompt, "")
+    overlap = BENCHMARKS.overlap(prompt, "")
     row: dict[str, Any] = dict.fromkeys(JUDGED.names)
     row |= dict.fromkeys(["file", "source", "prompt", "completion", "detail"], "")
     row |= {"place": place, "row": place + 1}
-    if met.phrases:
-        row |= {"phrases": met.phrases, "phrases_apart": met.apart}
+    if overlap.phrases:
+        row |= {"phrases": overlap.phrases, "phrases_apart": overlap.apart}
         row["prompt_key"] = content_key(prompt, "")[:8]
     return row
 

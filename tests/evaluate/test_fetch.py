@@ -235,7 +235,7 @@ def test_other_rows_are_refused_and_nothing_is_written(
     assert not (tmp_path / "data").exists()
 
 
-def test_what_is_there_already_is_kept_if_it_is_right(tiny: Task, tmp_path: Path) -> None:
+def test_what_exists_already_is_kept_if_it_is_right(tiny: Task, tmp_path: Path) -> None:
     there = tmp_path / "tiny.jsonl"
     (tmp_path / "known.jsonl").rename(there)
     before = there.stat().st_mtime_ns

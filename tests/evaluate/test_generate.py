@@ -10,7 +10,7 @@ from families import make_family
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.evaluate.choice import Engine
+from wmss_cli.evaluate.engine_choice import Engine
 from wmss_cli.evaluate.generate import Generation, generate, open_engine
 from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.evaluate.static import write_static
@@ -75,7 +75,7 @@ def test_auto_takes_any_model_and_says_what_it_costs(
 def test_an_engine_that_is_not_installed_is_refused_before_the_model_loads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("wmss_cli.evaluate.choice.find_spec", lambda _name: None)
+    monkeypatch.setattr("wmss_cli.evaluate.engine_choice.find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match=r"eval\.engine vllm: vLLM is not installed; pip install"):
         open_engine("vllm", Path("nowhere"), "fp32", None)
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from wmss_cli.core.endings import close_all
 from wmss_cli.core.errors import ConfigError, StageError
+from wmss_cli.core.process_end import close_all
 from wmss_cli.evaluate import vllm
-from wmss_cli.evaluate.choice import vllm_problem
+from wmss_cli.evaluate.engine_choice import vllm_problem
 from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.evaluate.vllm import load_vllm, write_vllm
 

@@ -34,7 +34,7 @@ def make_model(kind: str, tiny_model: Path) -> PreTrainedModel:
 
 
 def make_prompts(lengths: Iterable[int], shared: int = 0) -> list[list[int]]:
-    """Return prompts of random ids that begin with the same so many ones."""
+    """Return prompts of random ids that begin with the same ids, that many."""
     generator = torch.Generator().manual_seed(2)
 
     def ids(n: int) -> list[int]:

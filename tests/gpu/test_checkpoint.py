@@ -20,7 +20,7 @@ LAYERS = {"num_hidden_layers": 4}
 
 
 @pytest.mark.parametrize("zero_stage", [1, 2, 3])
-def test_training_goes_on_as_if_it_had_not_been_saved(
+def test_training_continues_as_if_it_had_not_been_saved(
     zero_stage: int, rehearsal: bool, tmp_path: Path
 ) -> None:
     join_alone()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import make_tiny_model
 
-from wmss_cli.evaluate.choice import Engine, choose, flash_problem, vllm_problem
+from wmss_cli.evaluate.engine_choice import Engine, choose, flash_problem, vllm_problem
 from wmss_cli.evaluate.generate import open_engine
 from wmss_cli.launch.local import visible_gpus
 

@@ -16,7 +16,7 @@ from wmss_cli.launch.worker import end_session
 STAGE = """
 import subprocess, sys, time
 from pathlib import Path
-from wmss_cli.core.endings import at_end
+from wmss_cli.core.process_end import at_end
 from wmss_cli.launch import worker
 
 ENGINE = '''
@@ -45,7 +45,7 @@ worker.leave(worker.run(work, Path(sys.argv[2])))
 
 
 def is_there(pid: int) -> bool:
-    """Return whether a process runs; one that nobody has waited for yet does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:

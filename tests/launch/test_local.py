@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from commands import record, right_records, write_records
-from core.test_launchers import LEFT
+from core.test_launcher_variables import LEFT
 from filelock import FileLock
 from launch.test_leftovers import gone
 from table import make_token_table
@@ -184,7 +184,7 @@ def test_a_workers_error_reaches_the_caller_as_its_type(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="contain different samples; score both") as caught:
         run_local(job)
     assert "\n" not in str(caught.value)
-    # The traceback travels along for --debug, and stands in the log.
+    # The traceback travels along for --debug, and is in the log.
     assert "Traceback" in caught.value.__notes__[0]
     assert "IntegrityError" in log_path(Path(job.out)).read_text()
 

@@ -114,7 +114,7 @@ def _spoilt(weights: Weights, kind: str) -> Weights:
     return weights
 
 
-def test_a_head_that_is_not_there_is_missed(tmp_path: Path) -> None:
+def test_a_head_that_does_not_exist_is_missed(tmp_path: Path) -> None:
     make_tiny_model(tmp_path, tie=False)
     change_weights(tmp_path, lambda w: {n: t for n, t in w.items() if n != "lm_head.weight"})
     assert "1 missing (lm_head.weight); copy the head too" in refusal(tmp_path)
@@ -161,7 +161,7 @@ def test_a_cut_file_of_torch_is_named(folder: Path, keep: int) -> None:
 
 
 @pytest.mark.parametrize("form", ["model.safetensors", "pytorch_model.bin"])
-def test_an_index_of_files_that_are_not_there_is_refused(folder: Path, form: str) -> None:
+def test_an_index_of_files_that_do_not_exist_is_refused(folder: Path, form: str) -> None:
     (folder / "model.safetensors").unlink()
     stem, _, end = form.partition(".")
     listed = {"a": f"{stem}-00001-of-00002.{end}", "b": f"{stem}-00002-of-00002.{end}"}

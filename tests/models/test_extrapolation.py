@@ -56,7 +56,9 @@ def test_it_is_what_torch_computes(
 
 
 @pytest.mark.parametrize("shards", [False, True])
-def test_by_nothing_it_is_the_strong_model_to_the_bit(tmp_path: Path, shards: bool) -> None:
+def test_extrapolation_by_nothing_is_the_strong_model_bit_for_bit(
+    tmp_path: Path, shards: bool
+) -> None:
     base = make_tiny_model(tmp_path / "base", seed=1)
     strong = make_tiny_model(tmp_path / "strong", seed=2)
     weights = load_file(strong / "model.safetensors")

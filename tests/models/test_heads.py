@@ -16,7 +16,7 @@ def test_blocks_give_the_plain_product(vocab_size: int) -> None:
     torch.testing.assert_close(out, hidden @ head.T)
 
 
-def test_what_is_there_is_kept_in_part() -> None:
+def test_what_exists_is_kept_in_part() -> None:
     hidden, head, before = torch.randn(3, 8), torch.randn(1500, 8), torch.randn(3, 1500)
     found = write_logits(before.clone(), hidden, head, keep=0.25, share=0.75)
     torch.testing.assert_close(found, 0.25 * before + 0.75 * hidden @ head.T)

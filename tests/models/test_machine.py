@@ -33,7 +33,7 @@ def test_the_peak_of_a_process_stays_when_its_memory_is_given_back() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_the_peak_of_a_gpu_begins_anew() -> None:
+def test_the_peak_of_a_gpu_begins_again() -> None:
     gpu = torch.device("cuda", 0)
     assert matrix_product_rate(torch.bfloat16, gpu) > 1e12
     forget_peak(gpu)

@@ -11,8 +11,8 @@ from wmss_cli.core.config import Config
 from wmss_cli.models.published import shape_of
 from wmss_cli.preflight.forecast import forecast_shapes
 from wmss_cli.preflight.inputs import Answers, Benchmark, Gpus
-from wmss_cli.preflight.prices import StepPrice
-from wmss_cli.preflight.study import StudyForecast
+from wmss_cli.preflight.step_costs import StepPrice
+from wmss_cli.preflight.study_costs import StudyForecast
 from wmss_cli.preflight.workload import Workload
 
 SHAPE, _ = shape_of("Qwen/Qwen3-4B-Base")
@@ -30,7 +30,7 @@ def steps(gpus: Gpus = GPUS, **options: Any) -> dict[str, StepPrice]:
     return {step.label: step for step in study(gpus, **options).work}
 
 
-def test_every_stage_is_there_with_both_entropies() -> None:
+def test_every_stage_exists_with_both_entropies() -> None:
     found = {line.stage: line for line in study(arms=["base", "m1", "wmss"]).pipeline.stages}
     assert {stage: line.steps for stage, line in found.items()} == {
         "curate": 1,

@@ -62,7 +62,7 @@ def test_a_block_of_a_record_that_is_no_program_is_refused_as_it_is() -> None:
     assert extract_from_answer(f"{fenced(wrong)}Corrected:\n{fenced(SOLUTION)}", "f") == SOLUTION
 
 
-def test_a_script_is_taken_as_it_stands() -> None:
+def test_a_script_is_taken_as_it_is() -> None:
     script = "n = int(input())\nprint(n)\n"
     assert extract_from_answer(f"{fenced(script)}\nFor 5:\n{fenced('5' + chr(10), '')}") == script
 
@@ -158,7 +158,7 @@ def test_a_prompt_and_its_completion_make_a_program(completion: str) -> None:
     assert function(7) == 7
 
 
-def test_what_neither_defines_nor_goes_on_is_no_program() -> None:
+def test_what_neither_defines_nor_continues_is_no_program() -> None:
     assert complete(PROMPT, "", "f") is None
     assert complete(PROMPT, "I do not know.", "f") is None
 

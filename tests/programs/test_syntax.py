@@ -35,7 +35,7 @@ def test_doubtful_code_is_parsed_without_a_word() -> None:
 
 
 class _Yielding:
-    """Garbage, whose collection lets another thread go on, in the middle of a tree."""
+    """Garbage, whose collection lets another thread run, in the middle of a tree."""
 
     def __init__(self) -> None:
         self.me = self

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from results.example_study import write_study
 
+from wmss_cli.results.artifacts import Sources
 from wmss_cli.results.collect import collect
 from wmss_cli.results.findings import Findings, Task
-from wmss_cli.results.sources import Sources
 from wmss_cli.results.study import Study
 
 TASKS = (

@@ -10,12 +10,12 @@ import pytest
 from results.example_study import ARMS, answers, plan, write_evaluation, write_study
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.results.answer import answer, missing_line
+from wmss_cli.results.artifacts import Sources
 from wmss_cli.results.collect import collect
 from wmss_cli.results.comparison import read_shares
+from wmss_cli.results.conclusion import conclusion, missing_line
 from wmss_cli.results.crossed import difference
 from wmss_cli.results.findings import ArmResult, Findings, Task
-from wmss_cli.results.sources import Sources
 from wmss_cli.results.statistics import holm
 from wmss_cli.results.study import Study
 
@@ -117,7 +117,7 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path: Path) -> None:
         "eval-ceda-s1": "not begun",
     }
     assert found.missing[0].arms == ["sft"]
-    told = " ".join(answer(found))
+    told = " ".join(conclusion(found))
     assert "Not all seeds have been evaluated yet for sft." in told
     assert "No result yet for ceda." in told
     assert "3 of 19 steps have no result (1 failed, 1 unfinished, 1 not begun)" in missing_line(
@@ -131,7 +131,7 @@ def test_an_arm_that_cannot_be_compared_yet_is_said_to_be_so(tmp_path: Path) -> 
         shutil.rmtree(paths[label])
     found = collect(Sources(study, paths), [])
     assert of(found, "ceda").gap is None
-    told = answer(found)
+    told = conclusion(found)
     assert told[0].startswith("m1 does not differ from sft by more than noise")
     assert told[1].startswith("Not compared with sft: ceda (no seed in common with it")
 
@@ -139,14 +139,14 @@ def test_an_arm_that_cannot_be_compared_yet_is_said_to_be_so(tmp_path: Path) -> 
 def test_a_study_that_has_not_begun_is_a_report_too(tmp_path: Path) -> None:
     study = plan(ARMS[:2], (0,))
     found = collect(Sources(study, {label: tmp_path / label for label in study.labels()}), [])
-    assert answer(found) == ["No arm has been evaluated yet."]
+    assert conclusion(found) == ["No arm has been evaluated yet."]
     assert {one.state for one in found.missing} == {"not begun"}
 
 
 def test_one_seed_is_said_not_to_cover_seeds(tmp_path: Path) -> None:
     study, paths = write_study(tmp_path, arms=ARMS[2:4], seeds=(0,))
     found = collect(Sources(study, paths), [])
-    told = " ".join(answer(found))
+    told = " ".join(conclusion(found))
     assert "No arm differs from sft by more than noise; the smallest difference" in told
     assert "There is one seed" in told
     # M1 is no arm here, so the curve of its training is shown beside those of the arms.

@@ -9,8 +9,7 @@ import pytest
 
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.results.evaluations import open_evaluation, paired_by_seed
-from wmss_cli.results.gather import gather
+from wmss_cli.results.evaluations import gather, open_evaluation, paired_by_seed
 from wmss_cli.results.study import Study, write_study
 
 
@@ -34,7 +33,7 @@ def trained(folder: Path, name: str, seed: int) -> Path:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
-    """An evaluation of nobody knows what."""
+    """An evaluation of an unknown model."""
     return write(tmp_path / "other", "eval", {"seed": 1}, {})
 
 
@@ -75,7 +74,7 @@ def test_a_name_with_an_epoch_is_an_earlier_evaluation(tmp_path: Path, other: Pa
     assert [arm.name for arm in study.arms] == ["wmss@1"]
 
 
-def test_answers_that_were_graded_anew_are_of_the_same_training(tmp_path: Path) -> None:
+def test_answers_that_were_graded_again_are_of_the_same_training(tmp_path: Path) -> None:
     once = write(tmp_path / "once", "grade", {"w": 2}, {"answers": str(trained(tmp_path, "a", 7))})
     twice = open_evaluation(write(tmp_path / "twice", "grade", {"w": 4}, {"answers": str(once)}))
     assert (twice.seed, twice.training) == (7, tmp_path / "a-joint")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from results.example_study import arm, write_study
 
-from wmss_cli.results.answer import answer
+from wmss_cli.results.artifacts import Sources
 from wmss_cli.results.collect import collect
+from wmss_cli.results.conclusion import conclusion
 from wmss_cli.results.findings import Findings, Task
 from wmss_cli.results.page import render_html, render_markdown, write_report
-from wmss_cli.results.sources import Sources
 
 MOST_BYTES = 3_000_000
 
@@ -59,7 +59,7 @@ def test_everything_is_on_the_page(found: Findings, page: str) -> None:
     assert page.count("<svg") == 9
     assert "wmss run study.yaml" in page
     # The answer is first.
-    assert page.index(answer(found)[0]) < page.index("<svg") < page.index("<table")
+    assert page.index(conclusion(found)[0]) < page.index("<svg") < page.index("<table")
 
 
 def test_ids_are_unique_and_links_end_somewhere(page: str) -> None:
@@ -90,7 +90,7 @@ def test_the_files_beside_the_page(found: Findings, tmp_path: Path) -> None:
     assert Findings.model_validate(results) == found.model_copy(update={"problems": []})
     markdown = (tmp_path / "report.md").read_text()
     assert markdown == render_markdown(found)
-    assert answer(found)[0] in markdown
+    assert conclusion(found)[0] in markdown
 
 
 def test_a_study_of_which_nothing_is_done_is_a_page(found: Findings, tmp_path: Path) -> None:

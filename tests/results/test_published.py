@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wmss_cli.results import layouts
+from wmss_cli.results import result_tables
 from wmss_cli.results.findings import Findings
 from wmss_cli.results.published import BENCHMARKS, PRINTED_MEANS, TABLE_1, paper
 
@@ -31,7 +31,7 @@ def test_each_printed_mean_is_that_of_its_row_but_for_one(model: str, place: int
         assert mean == pytest.approx(PRINTED_MEANS[model][arm][place], abs=off), arm
 
 
-def test_a_study_of_the_papers_model_stands_beside_the_paper(found: Findings) -> None:
+def test_a_study_of_the_papers_model_is_shown_next_to_the_paper(found: Findings) -> None:
     table = paper(of_model(found, "models/Qwen3-4B-Base"))
     assert table.columns == ["GSM8K", "HumanEval"]
     rows = {row.name: row.cells for row in table.rows}
@@ -51,5 +51,5 @@ def test_means_are_compared_over_the_papers_benchmarks_alone(found: Findings) ->
     assert "mathematics, mean" not in paper(less).columns
 
 
-def test_another_base_model_has_nothing_to_stand_beside(found: Findings) -> None:
-    assert layouts.tables(of_model(found, "models/Qwen3-4B")) == []
+def test_another_base_model_is_not_shown_next_to_the_paper(found: Findings) -> None:
+    assert result_tables.tables(of_model(found, "models/Qwen3-4B")) == []

@@ -60,7 +60,7 @@ class Cluster:
     kill_wait_s
         From SIGTERM to SIGKILL for a job that is cancelled or has reached its time limit.
     grace_s
-        How long a job goes on when its nodes are needed by a job in ``urgent``.
+        How long a job continues when its nodes are needed by a job in ``urgent``.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ class Cluster:
         return set(self.run("squeue", "--noheader", "--format=%F").split())
 
     def end_jobs(self, job_ids: set[str], timeout_s: float = 180) -> None:
-        """Cancel jobs, and wait until they have no part of any node."""
+        """Cancel jobs, and wait until they hold no node."""
         if job_ids:
             self.run("scancel", *sorted(job_ids))
         if not _wait(lambda: not job_ids & self.active_jobs(), timeout_s):

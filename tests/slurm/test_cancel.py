@@ -43,7 +43,7 @@ def test_what_can_never_start_is_cancelled_too(slurm: FakeSlurm, ledger: Ledger)
     assert ("curriculum", "4") in ids(ledger)
 
 
-def test_a_stage_that_is_not_there_lists_those_that_are(ledger: Ledger) -> None:
+def test_a_stage_that_does_not_exist_lists_those_that_are(ledger: Ledger) -> None:
     message = "joint: no such stage; this run has curate, score, curriculum"
     with pytest.raises(ConfigError, match=message):
         active_jobs(ledger, ["score", "joint"])

@@ -30,7 +30,7 @@ def test_shards_become_an_array_and_a_job_that_merges_them(tmp_path: Path) -> No
     assert needs(links) == {
         "curate": [],
         "score.0-2": ["curate"],
-        # What was curated may be made anew while all shards are done.
+        # What was curated may be made again while all shards are done.
         "score.merge": ["score.0-2", "curate"],
         "curriculum": ["score.merge"],
     }

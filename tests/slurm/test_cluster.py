@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from slurm.cluster import Cluster, ClusterError
 
-# A task that writes down what it is sent, and goes on.
+# A task that writes down what it is sent, and continues.
 NOTING = """\
 trap 'echo TERM >> {noted}' TERM
 trap 'echo USR2 >> {noted}; {on_usr2}' USR2
@@ -35,7 +35,7 @@ def submit_noting(
 
 
 def wait_noted(noted: Path, word: str, count: int) -> None:
-    """Wait until the tasks have written a word so many times."""
+    """Wait until the tasks have written a word that many times."""
     for _ in range(1800):
         files = sorted(noted.parent.glob(f"{noted.name}.*"))
         if [word in file.read_text() for file in files].count(True) == count:

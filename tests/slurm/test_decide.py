@@ -100,7 +100,7 @@ def test_a_first_submission_that_is_refused_leaves_no_plan(
     assert later(tmp_path / "run") == {}
 
 
-def test_a_job_whose_successor_was_sent_by_one_who_died_is_cancelled_by_the_next(
+def test_a_job_replaced_by_a_submission_that_was_killed_is_cancelled_by_the_next(
     tmp_path: Path, slurm: FakeSlurm, steps: list[Step], run: Path
 ) -> None:
     twin = slurm.add(slurm.last("curriculum")["script"])

@@ -32,12 +32,12 @@ def test_every_state_of_the_manual_is_in_the_table() -> None:
     assert sorted(STATES) == sorted((*ENDED, *WAITS, *RUNS))
     assert {name for name in STATES if has_ended(name)} == set(ENDED)
     assert {name for name, state in STATES.items() if state.fate == "waits"} == set(WAITS)
-    # What ended says how; what is held says how it goes on.
+    # A job that ended says how; a held one says how it continues.
     assert all(STATES[name].words for name in ENDED)
     assert all("scontrol release" in STATES[name].words for name in HELD)
 
 
-def test_who_cancelled_and_a_mark_are_no_part_of_a_state() -> None:
+def test_who_cancelled_and_a_mark_are_not_part_of_a_state() -> None:
     assert has_ended("CANCELLED by 1000")
     assert has_ended("CANCELLED+")
     assert meaning("NOT_YET_KNOWN").words == "Slurm says NOT_YET_KNOWN, which is new"

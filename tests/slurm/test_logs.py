@@ -25,7 +25,7 @@ def ledger(tmp_path: Path, slurm: FakeSlurm) -> Ledger:
 
 
 def write(ledger: Ledger, slurm: FakeSlurm, stage: str, name: str, age: float = 0) -> Path:
-    """Write a log of a job, so many seconds ago."""
+    """Write a log of a job, that many seconds old."""
     log = ledger.folder / slurm.last(stage)["name"] / f"{name}_log.out"
     log.write_text(f"{name}\n")
     os.utime(log, (time.time() - age,) * 2)
@@ -79,7 +79,7 @@ def test_of_an_array_the_failed_task_is_shown(ledger: Ledger, slurm: FakeSlurm) 
     assert find_log(ledger, "score").name == "2_1_0_log.out"
 
 
-def test_what_is_not_there_says_what_to_do(ledger: Ledger) -> None:
+def test_what_does_not_exist_says_what_to_do(ledger: Ledger) -> None:
     with pytest.raises(ConfigError, match="joint: no such stage; this run has curate, score, curr"):
         find_log(ledger, "joint")
     with pytest.raises(ConfigError, match="curate: no log yet; 'wmss status' says what it waits"):
@@ -96,7 +96,7 @@ def test_the_end_of_a_log_is_read_however_long_it_is(tmp_path: Path) -> None:
     assert tail(log, 50)[-2:] == ["  b", "\ufffd"]
 
 
-def test_following_goes_on_until_the_job_has_ended(
+def test_following_continues_until_the_job_has_ended(
     ledger: Ledger, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "_LOOK_S", 0.02)

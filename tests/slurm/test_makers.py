@@ -83,7 +83,7 @@ def test_what_is_planned_is_what_is_made(hand: Path, slurm: FakeSlurm) -> None:
     assert len(slurm.jobs()) == 2
 
 
-def test_what_is_made_again_is_waited_for_though_it_is_there(hand: Path, slurm: FakeSlurm) -> None:
+def test_what_is_made_again_is_waited_for_though_it_exists(hand: Path, slurm: FakeSlurm) -> None:
     (curated,) = Ledger(hand).read_plan().steps()
     finish(curated.job)
     redo({Path(curated.job.out): curated.fingerprint})

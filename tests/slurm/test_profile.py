@@ -128,7 +128,7 @@ def test_the_signal_must_come_before_the_limit(tmp_path: Path) -> None:
     assert "greater than or equal to 60" in refusal(tmp_path, "score: {signal_lead_s: 59}\n")
 
 
-def test_a_missing_variant_names_those_that_are_there(tmp_path: Path) -> None:
+def test_a_missing_variant_names_those_that_exist(tmp_path: Path) -> None:
     text = "variants: {4b: {account: a}, 8b: {account: b}}\n"
     assert refusal(tmp_path, text, ":9b") == "mine.yaml: no variant '9b'; there are 4b, 8b"
     assert refusal(tmp_path, "account: a\n", ":9b") == "mine.yaml: no variant '9b'; it has none"

@@ -131,7 +131,7 @@ def test_the_rest_of_an_array_says_nothing_of_tasks_that_ran() -> None:
     assert found["1_0"].state == "REQUEUED"
 
 
-def test_who_cancelled_is_no_part_of_the_state() -> None:
+def test_who_cancelled_is_not_part_of_the_state() -> None:
     assert read_accounts(ACCOUNTS)["3"].state == "CANCELLED"
 
 
@@ -186,7 +186,7 @@ def test_a_command_that_fails_says_why_in_one_line(slurm: FakeSlurm) -> None:
         ask_queue()
 
 
-def test_a_machine_without_slurm_is_told_so(
+def test_a_machine_without_slurm_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -1,4 +1,4 @@
-"""How a job that was told to stop goes on: requeued by its first rank, and not for ever."""
+"""How a job that was told to stop continues: requeued by its first rank, and not for ever."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_what_reached_its_limit_is_requeued_however_late(job: FakeSlurm) -> None
     assert requeued(job) == ["1"]
 
 
-def test_what_would_begin_anew_is_requeued_only_when_it_is_preempted(
+def test_a_stage_that_would_start_over_is_requeued_only_when_it_is_preempted(
     job: FakeSlurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert after_interrupt("scontrol", 20, resumes=False) == STOPPED
@@ -131,7 +131,7 @@ def test_where_slurm_refuses_it_says_so(job: FakeSlurm, capsys: pytest.CaptureFi
     assert "cannot requeue: scontrol: Requested operation" in capsys.readouterr().err
 
 
-def test_in_a_chain_the_successor_goes_on(
+def test_in_a_chain_the_successor_continues(
     job: FakeSlurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = len(job.calls("scontrol"))

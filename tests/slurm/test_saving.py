@@ -52,7 +52,7 @@ def leads(folder: Path, profile: Profile) -> dict[str, int]:
     return {label: parameters(link, None)["signal_delay_s"] for label, link in found.items()}
 
 
-def test_it_follows_from_what_is_written_though_models_are_not_there_yet(tmp_path: Path) -> None:
+def test_it_follows_from_the_configuration_before_the_models_exist(tmp_path: Path) -> None:
     count = ModelShape.of_config(QWEN3_4B).parameters
     # Two checkpoints, a step, and a minute that Slurm may be early.
     expected = {"sft": 2 * 14 * count, "joint": 2 * 2 * 12 * count, "frozen": 2 * 14 * count}

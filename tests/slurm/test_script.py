@@ -153,7 +153,7 @@ def test_ranks_that_follow_each_other_share_a_socket_unless_the_profile_says_oth
     # srun takes the last one.
     assert words.index(own) < words.index("--distribution=cyclic")
     assert own in srun_options(tmp_path, Profile())
-    # What sbatch is told reaches srun, if nothing stands in its way.
+    # What sbatch is told reaches srun, if nothing is in its way.
     profile = Profile(sbatch={"distribution": "cyclic"})
     assert own not in srun_options(tmp_path, profile)
     assert options(text_of(tmp_path, profile=profile))["distribution"] == "cyclic"
@@ -252,9 +252,7 @@ def test_what_an_outer_job_or_sbatch_has_set_is_left_behind(
     ]
 
 
-def test_a_pickle_holds_the_path_of_an_order_and_nothing_else(
-    tmp_path: Path, slurm: FakeSlurm
-) -> None:
+def test_a_pickle_contains_only_the_path_of_an_order(tmp_path: Path, slurm: FakeSlurm) -> None:
     send_plan(small_plan(tmp_path), tmp_path)
     pickles = sorted((tmp_path / "run").rglob("*.pkl"))
     assert len(pickles) == sum(len(job["tasks"]) for job in slurm.jobs()) == 6

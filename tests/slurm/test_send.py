@@ -271,7 +271,7 @@ def test_what_can_never_start_is_sent_again(
 
 
 @pytest.mark.usefixtures("before")
-def test_a_job_that_slurm_has_forgotten_is_waited_for_by_nobody(
+def test_no_job_waits_for_one_that_slurm_has_forgotten(
     slurm: FakeSlurm, send: Callable[..., list[str]]
 ) -> None:
     slurm.move("1", "FAILED", forgotten=True)
@@ -499,7 +499,7 @@ def test_other_shards_of_the_same_stage_replace_those_that_wait(
         ("score.merge", "sent"),
         ("curriculum", "sent"),
     ]
-    # Each when its successor is there.
+    # Each once its successor exists.
     assert slurm.calls("scancel") == [["3"], ["4"], ["2"]]
     assert said == ["job 2 is cancelled: its stage is split differently now"]
 
@@ -568,7 +568,7 @@ def test_a_refused_force_leaves_every_result(
 ) -> None:
     all_finished(steps)
     before = content(tmp_path / "run")
-    # The first job runs, and reads and writes what is there.
+    # The first job runs, and reads and writes what exists.
     slurm.move("1", "COMPLETED")
     slurm.move("2_0", "RUNNING")
     others = {
@@ -714,7 +714,7 @@ def test_training_without_scontrol_is_sent_with_its_successors(
     ]
     send_plan(steps, tmp_path, profile)
     assert len(slurm.jobs()) == 5
-    # The first has ended without a result, the second goes on.
+    # The first has ended without a result, the second continues.
     finish(steps[0].job)
     slurm.move("1", "COMPLETED")
     slurm.move("2", "FAILED")

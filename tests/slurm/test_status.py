@@ -16,13 +16,13 @@ from slurm.plans import as_sent, finish, finish_shards, send_plan, small_plan, t
 
 from wmss_cli.core.artifact import Job, partial, redo
 from wmss_cli.core.progress import PROGRESS, Progress
+from wmss_cli.slurm.explain import waiting
 from wmss_cli.slurm.ledger import Ledger
 from wmss_cli.slurm.profile import Profile, Resources
 from wmss_cli.slurm.queue import NEVER
 from wmss_cli.slurm.runs import remember
 from wmss_cli.slurm.status import Counts, RunStatus, StageStatus, run_status
-from wmss_cli.slurm.task import control_folder
-from wmss_cli.slurm.words import waiting
+from wmss_cli.slurm.task import handover_folder
 from wmss_cli.stages.plan import Step
 from wmss_cli.stages.shards import shard_jobs
 
@@ -110,10 +110,10 @@ def test_a_report_that_a_full_disk_cut_short_hides_nothing(
     tmp_path: Path, sent: FakeSlurm, look: Look
 ) -> None:
     sent.move("1", "FAILED", exit="1:0", elapsed_s=60)
-    control = control_folder(tmp_path / "run" / "slurm" / sent.last("curate")["name"], "1")
-    control.mkdir(parents=True)
+    handover = handover_folder(tmp_path / "run" / "slurm" / sent.last("curate")["name"], "1")
+    handover.mkdir(parents=True)
     for text in ("", '{"message": "the di', "[]", "{}", "\x00"):
-        (control / "error-00000.json").write_text(text)
+        (handover / "error-00000.json").write_text(text)
         failure = look()["curate"].failure
         assert failure is not None
         assert failure.why == "failed with exit code 1"
@@ -280,7 +280,7 @@ def fail(slurm: FakeSlurm, job_id: str, state: str, code: str = "0:0") -> None:
         ("NODE_FAIL", "0:0", "its node failed", ""),
     ],
 )
-def test_why_it_failed_and_what_mends_it(
+def test_why_it_failed_and_what_fixes_it(
     sent: FakeSlurm, look: Look, state: str, code: str, words: str, fix: str
 ) -> None:
     fail(sent, "2", state, code)
@@ -296,10 +296,10 @@ def test_a_failure_shows_the_end_of_its_log_and_its_own_report(
 ) -> None:
     log = log_of(tmp_path, sent, "curate")
     log.write_text("".join(f"line {i}\n" for i in range(10_000)) + "\n\nthe last \n\n")
-    control = control_folder(log.parent, "1")
-    control.mkdir(parents=True)
+    handover = handover_folder(log.parent, "1")
+    handover.mkdir(parents=True)
     report = {"message": "none of 3 records kept", "exit_code": 3, "traceback": ""}
-    (control / "error-00000.json").write_text(json.dumps(report))
+    (handover / "error-00000.json").write_text(json.dumps(report))
     fail(sent, "1", "FAILED", "3:0")
     failure = look()["curate"].failure
     assert failure is not None
@@ -394,7 +394,7 @@ def test_successors_count_as_one_task(tmp_path: Path, slurm: FakeSlurm, look: Lo
     sft = look()["sft"]
     assert (sft.state, sft.jobs, sft.failure) == ("running", ["3"], None)
     slurm.move("3", "FAILED")
-    assert look()["sft"].state == "waiting", "the last of them goes on"
+    assert look()["sft"].state == "waiting", "the last of them continues"
     slurm.move("4", "TIMEOUT")
     sft = look()["sft"]
     assert (sft.state, sft.words, sft.jobs) == ("failed", "reached its time limit", ["4"])

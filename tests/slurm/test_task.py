@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from core.test_launchers import LEFT
+from core.test_launcher_variables import LEFT
 from filelock import FileLock
 from slurm.fake_slurm import FakeSlurm
 from slurm.plans import as_sent, finish, finish_shards, group, small_plan
@@ -23,7 +23,7 @@ from wmss_cli.launch import worker
 from wmss_cli.slurm import task
 from wmss_cli.slurm.chain import chain
 from wmss_cli.slurm.profile import Profile
-from wmss_cli.slurm.task import control_folder, write_order
+from wmss_cli.slurm.task import handover_folder, write_order
 from wmss_cli.stages.shards import shard_jobs
 
 RUN = (
@@ -85,17 +85,17 @@ def test_an_array_task_does_the_part_with_its_number_unless_it_is_done(tmp_path:
     assert run(order, **array, SLURM_ARRAY_TASK_ID="0") == 0
     assert read_manifest(Path(shard_jobs(steps[1].job)[2].out)) == done
     assert run(order, **array, SLURM_ARRAY_TASK_ID="1") == ConfigError.exit_code
-    report = worker.read_error(control_folder(order.parent, "5_1"))
+    report = worker.read_error(handover_folder(order.parent, "5_1"))
     assert report is not None
     assert report["message"].startswith(f"{in_the_way.parent}: this folder has other files in it")
-    assert worker.read_error(control_folder(order.parent, "5_0")) is None
+    assert worker.read_error(handover_folder(order.parent, "5_0")) is None
 
 
 def test_a_failure_leaves_its_report_and_its_exit_code(tmp_path: Path) -> None:
     # The input is not there.
     order = order_for(tmp_path, "score", [0])
     assert run(order) == ConfigError.exit_code
-    report = worker.read_error(control_folder(order.parent, "1"))
+    report = worker.read_error(handover_folder(order.parent, "1"))
     assert report is not None
     assert report["exit_code"] == ConfigError.exit_code
     assert report["message"].endswith(": no such file or folder; check the path")
@@ -108,7 +108,7 @@ def test_a_thread_that_finds_a_hang_reports_it_and_requeues_the_job(
     as_sent(slurm, steps, tmp_path / "run")
     slurm.move("1", "RUNNING")
     hang = (
-        "import sys, threading, time; from wmss_cli.core.endings import end_process; "
+        "import sys, threading, time; from wmss_cli.core.process_end import end_process; "
         "from wmss_cli.core.errors import HangError; from wmss_cli.slurm import task; "
         "found = lambda: end_process(HangError('rank 1 has not answered', (1,)), 'here'); "
         "task._work = lambda *_: [threading.Thread(target=found).start(), time.sleep(50), "
@@ -119,12 +119,12 @@ def test_a_thread_that_finds_a_hang_reports_it_and_requeues_the_job(
     # The main thread sleeps, and does not hear of it.
     assert run(order, SLURM_NTASKS="2") == 0
     assert slurm.states("1") == ["PENDING"]
-    report = worker.read_error(control_folder(order.parent, "1"))
+    report = worker.read_error(handover_folder(order.parent, "1"))
     assert report is not None
     assert (report["exit_code"], report["message"]) == (5, "rank 1 has not answered")
 
 
-def test_a_signal_stops_what_would_begin_anew_for_good(tmp_path: Path, slurm: FakeSlurm) -> None:
+def test_a_signal_ends_for_good_what_would_start_over(tmp_path: Path, slurm: FakeSlurm) -> None:
     steps = small_plan(tmp_path)
     as_sent(slurm, steps, tmp_path / "run")
     slurm.move("1", "RUNNING")
@@ -141,7 +141,7 @@ def test_a_signal_stops_what_would_begin_anew_for_good(tmp_path: Path, slurm: Fa
     assert process.returncode == InterruptedRunError.exit_code, said
     assert "stopped; it did not fit its time limit, and would start again" in said
     assert slurm.states("1") == ["RUNNING"]
-    report = worker.read_error(control_folder(order.parent, "1"))
+    report = worker.read_error(handover_folder(order.parent, "1"))
     assert report is not None
     assert report["exit_code"] == InterruptedRunError.exit_code
     assert report["message"].startswith("stopped by SIGUSR2")

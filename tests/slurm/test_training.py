@@ -169,7 +169,7 @@ def test_a_cancelled_job_saves_and_is_not_requeued(
     assert digest(here) == undisturbed
 
 
-def test_without_scontrol_on_the_nodes_a_chain_of_jobs_goes_on(
+def test_without_scontrol_on_the_nodes_a_chain_of_jobs_continues(
     on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
 ) -> None:
     # The nodes' PATH has Python and srun, and nothing else of Slurm.
@@ -196,7 +196,7 @@ def test_without_scontrol_on_the_nodes_a_chain_of_jobs_goes_on(
 
 
 @pytest.mark.usefixtures("on_cluster")
-def test_a_rank_that_sleeps_ends_the_job_which_goes_on_from_its_checkpoint(
+def test_a_rank_that_sleeps_ends_the_job_which_resumes_from_its_checkpoint(
     job: Job, undisturbed: str, tmp_path: Path
 ) -> None:
     here = elsewhere(job, tmp_path)

@@ -26,7 +26,7 @@ def test_every_objective_is_used_by_an_arm() -> None:
     assert {arm.objective for arm in CATALOGUE.values()} == OBJECTIVES.keys()
 
 
-def test_an_arm_of_ones_own_is_another_one_and_what_differs() -> None:
+def test_an_arm_of_ones_own_names_another_and_what_differs() -> None:
     arm = only("lam42", {"wmss": None, "lam42": {"like": "wmss", "joint.mix_lambda": 0.42}})
     assert (arm.start, arm.samples, arm.objective) == ("sft", "active", "mixed")
     assert (arm.like, dict(arm.overrides)) == ("wmss", {"joint.mix_lambda": 0.42})

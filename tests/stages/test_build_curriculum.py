@@ -136,4 +136,4 @@ def test_a_flipped_bit_in_an_input_is_found_before_it_is_read(tmp_path: Path) ->
     assert changed is not None
     assert sound is not None
     assert changed.digest != sound.digest, "without the check it is believed"
-    assert changed.fingerprint == sound.fingerprint, "which is no part of what is made"
+    assert changed.fingerprint == sound.fingerprint, "which does not change the result"

@@ -42,7 +42,7 @@ def tokenizer(artifact: Path) -> PreTrainedTokenizerBase:
     return loaded
 
 
-def test_all_files_are_there_and_counted(artifact: Path) -> None:
+def test_all_files_exist_and_are_counted(artifact: Path) -> None:
     manifest = verify(artifact)
     assert read_parquet(artifact / EXAMPLES, EXAMPLE).num_rows == 300
     assert len(files.read_json_lines(artifact / demo_data.TEST)) == 20

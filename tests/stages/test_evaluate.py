@@ -267,7 +267,7 @@ def test_an_interrupted_eval_answers_only_the_rest(
     assert [row["id"] for row in rows(Path(sharded.out))] == ["q0", "q1", "q2", "q3"]
 
 
-def test_an_interrupted_shard_goes_on_behind_the_last_answer(
+def test_an_interrupted_shard_continues_after_the_last_answer(
     model: Path, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, cut = job(model, files, tmp_path / "whole"), job(model, files, tmp_path / "cut")
@@ -380,7 +380,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Progress]]:
 def test_a_shard_that_is_a_job_of_its_own_counts_for_itself(
     sharded: Job, seen: list[tuple[Path, Progress]]
 ) -> None:
-    # As a run that was killed leaves it; nobody watches it now.
+    # As a killed run leaves it; no process updates it now.
     partial(Path(sharded.out)).mkdir()
     piece = shard_job(sharded, 0)
     run_shard(piece)

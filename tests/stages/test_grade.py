@@ -1,4 +1,4 @@
-"""Grading anew gives today's verdicts to yesterday's answers."""
+"""Grading again gives today's verdicts to yesterday's answers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_only_the_verdicts_change(answers: Path, tmp_path: Path) -> None:
     assert manifest.metrics["accuracy"] == pytest.approx(1 / 3)
 
 
-def test_a_mended_reference_stands_in_the_row(answers: Path, tmp_path: Path) -> None:
+def test_a_fixed_reference_is_in_the_row(answers: Path, tmp_path: Path) -> None:
     task = job(answers, "abc", tmp_path)
     rows = [{"id": name, "question": f"{name}?", "answer": "3"} for name in "abc"]
     file = Path(task.inputs["task-sums"])

@@ -29,8 +29,8 @@ def looking(job: Job, out: Path, every: int) -> Job:
     return replace(to(job, out), config=dumped, identity=config.identity())
 
 
-def trained(job: Job, control: Path, world_size: int = 1) -> Path:
-    codes, error = run_workers(job, control, world_size)
+def trained(job: Job, handover: Path, world_size: int = 1) -> Path:
+    codes, error = run_workers(job, handover, world_size)
     assert codes == [0] * world_size, error
     return Path(job.out)
 

@@ -244,7 +244,7 @@ def test_the_cotrained_weak_model_may_be_the_next_one(base: dict[str, Any]) -> N
             plan(base, iterations=2, joint=joint)
 
 
-def test_equal_work_stands_in_the_plan_once(tmp_path: Path) -> None:
+def test_equal_work_is_in_the_plan_once(tmp_path: Path) -> None:
     made = Plan(tmp_path)
     source = external(write_records(tmp_path / "data.jsonl", right_records(1)))
     first = made.add("one", "sft", SftConfig(), {"strong": source})
@@ -477,7 +477,7 @@ def test_what_is_not_set_is_named(base: dict[str, Any], missing: str, named: str
         ({"eval_files": {"x": "nowhere.jsonl"}}, r"nowhere\.jsonl: no such file or folder"),
     ],
 )
-def test_what_is_not_there_is_found_before_anything_runs(
+def test_what_does_not_exist_is_found_before_anything_runs(
     base: dict[str, Any], change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -492,7 +492,7 @@ def test_a_shard_has_its_own_fingerprint(base: dict[str, Any]) -> None:
     assert [Path(piece.out).name for piece in pieces] == ["00000-of-00002", "00001-of-00002"]
     assert {Path(piece.out).parent.name for piece in pieces} == {f"{Path(job.out).name}.shards"}
     other = jobs(plan(base, score_entropy={"shards": 3}))["score-base"]
-    assert other.out == job.out, "how it is cut is no part of what it makes"
+    assert other.out == job.out, "how it is cut does not change what it makes"
     assert shard_job(other, 0).identity != pieces[0].identity, "but of what a shard is"
     assert shard_jobs(job) == pieces
 

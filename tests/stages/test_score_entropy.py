@@ -267,7 +267,7 @@ def test_a_model_with_another_tokenizer_is_refused_before_its_weights_load(
 def test_a_shard_that_is_a_job_of_its_own_counts_for_itself(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As a run that was killed leaves it; nobody watches it now.
+    # As a killed run leaves it; no process updates it now.
     left = artifact.partial(Path(job.out))
     left.mkdir(parents=True)
     seen = []

@@ -10,7 +10,7 @@ import pytest
 from wmss_cli.core.artifact import Job, describe, open_draft, partial, redo
 from wmss_cli.core.config import Config
 from wmss_cli.core.progress import Progress, ProgressWriter, read_progress
-from wmss_cli.stages.shard_count import ShardCount
+from wmss_cli.stages.shard_progress import ShardCount
 from wmss_cli.stages.shard_queue import ShardQueue
 from wmss_cli.stages.shards import cut, shard_job, shard_jobs
 
@@ -95,7 +95,7 @@ def test_the_shards_of_one_run_count_together(
         assert (progress.unit, progress.total) == ("answers", 40)
         return progress
 
-    # What an attempt before has said of a shard, which nobody has begun now, does not count.
+    # What an earlier attempt said of a shard that no worker has begun now does not count.
     assert (seen().done, seen().resumed_at) == (10, 10)
     one, two = queue.take(), queue.take()
     assert (next(one), next(two)) == (1, 2)
@@ -111,7 +111,7 @@ def test_the_shards_of_one_run_count_together(
         working = seen()
         assert (working.done, working.resumed_at) == (19, 14)
         assert working.metrics == {"tokens_per_s": 150.0}
-        # Nobody writes again what is known: a display sees when the work stands still.
+        # What is known is not written again: a display sees when the work is stuck.
         assert seen() == working
         second.commit({"answers": 10})
     # Between its end and the word of its worker its last progress counts.

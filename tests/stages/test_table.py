@@ -65,7 +65,7 @@ def test_a_module_has_what_its_row_promises(stage: Stage) -> None:
 def test_its_sections_exist_in_the_configuration_and_in_profiles(stage: Stage) -> None:
     assert isinstance(Profile().resources(stage.kind), Resources)
     if stage.section is None:
-        assert stage.shards is None, "how many shards there are stands in its section"
+        assert stage.shards is None, "the number of shards is in its section"
         return
     section = getattr(Config(), stage.section)
     assert isinstance(section, Section)

@@ -1,4 +1,4 @@
-"""The real worker with a fault in it: ``faulty_worker.py CONTROL FAULT COUNT``.
+"""The real worker with a fault in it: ``faulty_worker.py HANDOVER FAULT COUNT``.
 
 ``forward`` kills the process with SIGKILL in its COUNT-th forward pass, ``save`` after it has
 written its COUNT-th checkpoint file, ``signal`` sends SIGUSR1 to itself in its COUNT-th forward

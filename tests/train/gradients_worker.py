@@ -25,7 +25,7 @@ from wmss_cli.models.causal import load_model, load_packed
 from wmss_cli.models.packed import packs
 from wmss_cli.stages.training import TableFeed
 from wmss_cli.train.engine import build_engine, full_state_dict
-from wmss_cli.train.keyed import Purpose, normal, stream
+from wmss_cli.train.keyed_random import Purpose, normal, stream
 from wmss_cli.train.loop import TrainState, train
 from wmss_cli.train.neftune import embedding_noise
 from wmss_cli.train.objectives.table import Loss

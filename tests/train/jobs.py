@@ -70,22 +70,22 @@ def work_folder(job: Job) -> Path:
 
 
 def run_workers(
-    job: Job, control: Path, world_size: int = 1, fault: str = "none", count: int = 0
+    job: Job, handover: Path, world_size: int = 1, fault: str = "none", count: int = 0
 ) -> tuple[list[int | None], dict[str, Any] | None]:
     """Run all ranks, the fault in the last one; return exit codes and the reported error."""
-    control.mkdir(parents=True)
-    write_job(control, job)
+    handover.mkdir(parents=True)
+    write_job(handover, job)
     port = free_port()
     script = Path(__file__).with_name("faulty_worker.py")
     processes = []
     for rank in range(world_size):
         which = fault if rank == world_size - 1 or fault == "none" else "beside"
-        arguments = [str(control), which, str(count)]
+        arguments = [str(handover), which, str(count)]
         environment = rank_environment(rank, world_size, port)
-        processes.append(start(script, arguments, environment, control / f"output-{rank}"))
+        processes.append(start(script, arguments, environment, handover / f"output-{rank}"))
     processes[-1].join(_PATIENCE_S)
     if processes[-1].exitcode == -9:
         # The others wait for the dead one; a launcher ends them.
         for process in processes[:-1]:
             process.kill()
-    return wait(processes, _PATIENCE_S), read_error(control)
+    return wait(processes, _PATIENCE_S), read_error(handover)

@@ -28,7 +28,7 @@ MICRO_BATCHES = 2
 
 
 def storages() -> dict[int, torch.UntypedStorage]:
-    """Return what all tensors of this process stand in, by its address."""
+    """Return the storages of all tensors of this process, by address."""
     gc.collect()
     tensors = [o for o in gc.get_objects() if isinstance(o, torch.Tensor)]
     tensors += [t.grad for t in tensors if t.is_leaf and t.grad is not None]

@@ -25,7 +25,7 @@ def test_steps_of_compiled_blocks_are_those_of_the_models_own(tmp_path: Path) ->
     assert row["weights"] <= 1e-5
     # Attention before and after its documents, the MLP, and one for all norms of a width.
     assert compiled["graphs"][0] == 4
-    assert compiled["graphs"][-1] == 4, "it was compiled anew for another length"
+    assert compiled["graphs"][-1] == 4, "it was compiled again for another length"
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_the_limit_is_measured_and_said(
     assert meter.rate_flops_per_s > 1e7
     told = meter.measure(1, 1.0, LENGTHS, HEAD_TOKENS, alone)
     assert told["share_of_limit"] is not None
-    # Nobody writes a data sheet of bf16 products for a CPU.
+    # No data sheet gives bf16 products for a CPU.
     assert told["mfu"] is None
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("the limit is ")

@@ -1,4 +1,4 @@
-"""A run that was killed or stopped goes on where it was, and ends with the same bits."""
+"""A run that was killed or stopped continues where it was, and ends with the same bits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 @pytest.fixture(scope="module")
 def undisturbed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    codes, error = run_workers(job, tmp_path_factory.mktemp("control") / "0")
+    codes, error = run_workers(job, tmp_path_factory.mktemp("handover") / "0")
     assert codes == [0], error
     return Path(job.out)
 
@@ -141,7 +141,7 @@ def test_noise_of_an_objective_resumes_with_the_same_bits(tmp_path: Path, object
         job = make_sft_job(tmp_path, objective=objective, neftune_alpha=5.0, max_steps=5)
     else:
         job = make_joint_job(tmp_path, weak_logits=objective, weak_mode="frozen", max_steps=5)
-    codes, error = run_workers(job, tmp_path / "control")
+    codes, error = run_workers(job, tmp_path / "handover")
     assert codes == [0], error
     again = to(job, tmp_path / "again")
     run_workers(again, tmp_path / "first", fault="forward", count=4 * PASSES_PER_STEP + 2)
@@ -155,7 +155,7 @@ def test_noise_of_an_objective_resumes_with_the_same_bits(tmp_path: Path, object
 
 def test_epochs_are_kept_through_a_kill(tmp_path: Path) -> None:
     job = make_joint_job(tmp_path, epochs=2.0, global_batch_size=8, keep_epochs=True)
-    codes, error = run_workers(job, tmp_path / "control")
+    codes, error = run_workers(job, tmp_path / "handover")
     assert codes == [0], error
     # Epoch 1 is whole after 6 of 11 steps; the kill hits the checkpoint of that step.
     again = to(job, tmp_path / "again")
@@ -219,10 +219,10 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Path, Path
     """Two ranks with sharded weights: one run undisturbed, one killed in step 5."""
     work = tmp_path_factory.mktemp("two")
     job = make_joint_job(work, zero_stage=3)
-    codes, error = run_workers(job, work / "control", world_size=2)
+    codes, error = run_workers(job, work / "handover", world_size=2)
     assert codes == [0, 0], error
     killed = to(job, work / "killed")
-    codes, _ = run_workers(killed, work / "control-killed", 2, "forward", 4 * 2 + 1)
+    codes, _ = run_workers(killed, work / "handover-killed", 2, "forward", 4 * 2 + 1)
     assert codes[-1] == -9
     return job, Path(job.out), work_folder(killed)
 
@@ -255,7 +255,7 @@ def test_two_ranks_resume_with_the_same_bits_also_after_one_hangs(
 @pytest.mark.parametrize(
     ("zero_stage", "mode"), [(0, "cotrain"), (1, "cotrain"), (2, "frozen"), (3, "frozen")]
 )
-def test_another_world_size_goes_on_through_the_universal_checkpoint(
+def test_another_world_size_resumes_from_the_universal_checkpoint(
     tmp_path: Path, zero_stage: int, mode: str
 ) -> None:
     # Without dropout the ranks' random numbers play no part, so the runs can be compared.
@@ -263,7 +263,7 @@ def test_another_world_size_goes_on_through_the_universal_checkpoint(
     for role in ("weak", "strong"):
         path = tmp_path / role / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"attention_dropout": 0.0}))
-    codes, error = run_workers(job, tmp_path / "control")
+    codes, error = run_workers(job, tmp_path / "handover")
     assert codes == [0], error
     again = to(job, tmp_path / "again")
     run_workers(again, tmp_path / "first", 2, "forward", 4 * 2 + 1)
@@ -288,7 +288,7 @@ def test_another_world_size_goes_on_through_the_universal_checkpoint(
 @pytest.mark.parametrize("zero_stage", [1, 2, 3])
 def test_bf16_resumes_with_the_same_bits(tmp_path: Path, zero_stage: int) -> None:
     job = make_joint_job(tmp_path, precision="bf16", zero_stage=zero_stage, max_steps=5)
-    codes, error = run_workers(job, tmp_path / "control")
+    codes, error = run_workers(job, tmp_path / "handover")
     assert codes == [0], error
     again = to(job, tmp_path / "again")
     run_workers(again, tmp_path / "first", fault="forward", count=4 * PASSES_PER_STEP + 2)

@@ -35,7 +35,7 @@ def losses(tmp_path: Path, name: str, **options: object) -> list[float]:
     work = tmp_path / name
     job = make_joint_job(work, max_steps=4, **options)
     without_dropout(work)
-    codes, error = run_workers(job, work / "control")
+    codes, error = run_workers(job, work / "handover")
     assert codes == [0], error
     return [row["loss"] for row in read_json_lines(Path(job.out) / "metrics.jsonl")]
 
@@ -85,7 +85,7 @@ def test_noise_does_not_change_with_the_cut_and_the_ranks(tmp_path: Path) -> Non
             work = tmp_path / f"{name}-{i}"
             job = make(work, max_steps=2, micro_batch_tokens=micro_batch_tokens, **options)
             without_dropout(work)
-            codes, error = run_workers(job, work / "control", world_size)
+            codes, error = run_workers(job, work / "handover", world_size)
             assert set(codes) == {0}, error
             rows = read_json_lines(Path(job.out) / "metrics.jsonl")
             found.append([value for row in rows for value in (row["loss"], row["strong_loss"])])
@@ -103,7 +103,7 @@ def test_of_a_multimodal_model_the_language_part_learns(tmp_path: Path, family: 
     (work / "strong/preprocessor_config.json").write_text('{"image_size": 8}')
     shutil.rmtree(work / "tokens")
     make_token_table(work / "tokens", work / "weak", [(4, 3 + i % 9) for i in range(8)])
-    codes, error = run_workers(job, work / "control", 2)
+    codes, error = run_workers(job, work / "handover", 2)
     assert set(codes) == {0}, error
     before, after = (
         load_model(folder, "fp32") for folder in (work / "strong", Path(job.out) / "model")
@@ -125,7 +125,7 @@ def test_undial_kd_from_itself_with_beta_0_starts_at_the_entropy_of_the_model(
     job = make_sft_job(tmp_path, objective="undial_kd", undial_beta=0.0, max_steps=2)
     job = replace(job, inputs=job.inputs | {"reference": job.inputs["strong"]})
     without_dropout(tmp_path)
-    codes, error = run_workers(job, tmp_path / "control")
+    codes, error = run_workers(job, tmp_path / "handover")
     assert codes == [0], error
     first, second = read_json_lines(Path(job.out) / "metrics.jsonl")
     # The minimum: a model held to itself has no gradient and stays.
@@ -143,7 +143,7 @@ def test_as_many_steps_as_a_joint_training_costs(tmp_path: Path) -> None:
         write_parquet(draft.folder / "active.parquet", active, ACTIVE)
         draft.commit({})
     job = replace(job, inputs=job.inputs | {"matched": str(tmp_path / "active")})
-    codes, error = run_workers(job, tmp_path / "control")
+    codes, error = run_workers(job, tmp_path / "handover")
     assert codes == [0], error
     metrics = read_manifest(Path(job.out)).metrics
     # Five steps of twice the cost; the samples are of unlike lengths.
@@ -154,7 +154,7 @@ def test_as_many_steps_as_a_joint_training_costs(tmp_path: Path) -> None:
 
 def test_more_ranks_than_samples_are_refused(tmp_path: Path) -> None:
     job = make_joint_job(tmp_path, global_batch_size=1)
-    codes, error = run_workers(job, tmp_path / "control", world_size=2)
+    codes, error = run_workers(job, tmp_path / "handover", world_size=2)
     # The rank that ends last may meet a lost connection instead.
     assert 3 in codes
     assert 0 not in codes
@@ -166,7 +166,7 @@ def test_the_manifest_says_what_was_trained(tmp_path: Path) -> None:
     job = make_joint_job(tmp_path, max_steps=2, weak_mode="frozen")
     ends = {"eos_token_id": [0, 319], "repetition_penalty": 1.1}
     (tmp_path / "strong" / "generation_config.json").write_text(json.dumps(ends))
-    codes, error = run_workers(job, tmp_path / "control")
+    codes, error = run_workers(job, tmp_path / "handover")
     assert codes == [0], error
     saved = json.loads((Path(job.out) / "model" / "generation_config.json").read_text())
     assert {key: saved[key] for key in ends} == ends, "what ends an answer is not lost"

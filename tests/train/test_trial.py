@@ -1,4 +1,4 @@
-"""What auto becomes: by arithmetic for a GPU of so many bytes, then by what a pass took."""
+"""What auto becomes: by arithmetic for a GPU of that many bytes, then by what a pass took."""
 
 from __future__ import annotations
 

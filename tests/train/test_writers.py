@@ -15,7 +15,7 @@ from jobs import make_joint_job, run_workers
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.files import read_json_lines, write_json_lines
 from wmss_cli.train.ranks import Ranks
-from wmss_cli.train.writers import Report
+from wmss_cli.train.writers import MetricWriters
 
 SERVICES = ("tensorboard", "trackio", "wandb")
 
@@ -87,15 +87,17 @@ READERS: dict[str, Callable[[Path], list[Curve]]] = {
 def train(out: Path, service: str, ranks: Ranks, begin: int, end: int) -> None:
     """Report the steps from `begin` to before `end`, as the loop does."""
     metrics = out / "metrics.jsonl"
-    with Report([service], out, {"learning_rate": 0.1}, ranks) as report:  # type: ignore[list-item]
-        report.open(begin - 1, metrics)
+    with MetricWriters([service], out, {"learning_rate": 0.1}, ranks) as writers:  # type: ignore[list-item]
+        writers.open(begin - 1, metrics)
         for step in range(begin, end):
-            report.write({"step": step, "loss": step / 4, "share_of_limit": None})
+            writers.write({"step": step, "loss": step / 4, "share_of_limit": None})
     write_json_lines(metrics, [{"step": step} for step in range(1, end)])
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_run_that_goes_on_has_each_step_once(tmp_path: Path, alone: Ranks, service: str) -> None:
+def test_a_run_that_continues_has_each_step_once(
+    tmp_path: Path, alone: Ranks, service: str
+) -> None:
     pytest.importorskip(service)
     out = tmp_path / "sft"
     out.mkdir()
@@ -106,7 +108,7 @@ def test_a_run_that_goes_on_has_each_step_once(tmp_path: Path, alone: Ranks, ser
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_run_that_begins_anew_is_another_one(tmp_path: Path, alone: Ranks, service: str) -> None:
+def test_a_run_that_begins_again_is_another_one(tmp_path: Path, alone: Ranks, service: str) -> None:
     pytest.importorskip(service)
     out = tmp_path / "sft"
     out.mkdir()
@@ -123,13 +125,13 @@ def test_a_service_that_is_not_installed_is_refused(
     # As Python itself marks what cannot be imported.
     monkeypatch.setitem(sys.modules, service, None)
     with pytest.raises(ConfigError, match=rf"pip install 'wmss\[{service}\]'"):
-        Report([service], tmp_path / "sft", {}, alone)  # type: ignore[list-item]
+        MetricWriters([service], tmp_path / "sft", {}, alone)  # type: ignore[list-item]
 
 
 def test_without_a_service_nothing_is_written(tmp_path: Path, alone: Ranks) -> None:
-    with Report([], tmp_path / "sft", {}, alone) as report:
-        report.open(0, tmp_path / "metrics.jsonl")
-        report.write({"step": 1, "loss": 0.5})
+    with MetricWriters([], tmp_path / "sft", {}, alone) as writers:
+        writers.open(0, tmp_path / "metrics.jsonl")
+        writers.write({"step": 1, "loss": 0.5})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,13 +142,13 @@ def test_wandb_without_a_login_is_refused(
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    report = Report(["wandb"], tmp_path / "sft", {}, alone)
+    writers = MetricWriters(["wandb"], tmp_path / "sft", {}, alone)
     with pytest.raises(ConfigError, match=r"log in by 'wandb login', or set WANDB_MODE=offline"):
-        report.open(0, tmp_path / "metrics.jsonl")
+        writers.open(0, tmp_path / "metrics.jsonl")
 
 
 @pytest.mark.slow
-def test_a_killed_stage_goes_on_in_its_curves(tmp_path: Path) -> None:
+def test_a_killed_stage_continues_its_curves(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     job = make_joint_job(tmp_path, report_to=["tensorboard"])
     # In step 5, after the checkpoint of step 3.
@@ -158,7 +160,7 @@ def test_a_killed_stage_goes_on_in_its_curves(tmp_path: Path) -> None:
     (curve,) = read_tensorboard(tmp_path / "logs")
     assert [step for step, _ in curve] == [row["step"] for row in metrics]
     assert [loss for _, loss in curve] == pytest.approx([row["loss"] for row in metrics])
-    # What is reported where is no part of what was made.
+    # Where metrics go does not change the result.
     assert not job.identity.get("report_to")
     assert not list(Path(job.out).rglob("*tfevents*"))
 
@@ -170,7 +172,7 @@ def test_a_stage_refuses_before_it_loads_a_model(tmp_path: Path) -> None:
     if not missing:
         pytest.skip("all services are installed")
     job = replace(job, config={**job.config, "report_to": missing[:1]})
-    codes, error = run_workers(job, tmp_path / "control")
+    codes, error = run_workers(job, tmp_path / "handover")
     assert codes == [3]
     assert error is not None
     assert error["message"].startswith(f"report_to {missing[0]} is not installed")

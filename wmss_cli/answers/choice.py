@@ -9,7 +9,7 @@ from typing import NamedTuple
 from wmss_cli.answers.characters import plain_characters
 from wmss_cli.answers.compare import is_equal
 from wmss_cli.answers.extract import boxes, extract_answer, is_prose, math_places, statement
-from wmss_cli.answers.writing import writing
+from wmss_cli.answers.notation import normal_form
 from wmss_cli.core.verdict import Place, Verdict
 
 _COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
@@ -259,7 +259,7 @@ def _places(answer: str) -> Iterator[tuple[Place, str]]:
 def _option(text: str, options: Sequence[str], prose: bool) -> str | None:
     """Return the letter of the only option equal to a text; words must match exactly."""
     if prose:
-        equal = [writing(text) == writing(option) for option in options]
+        equal = [normal_form(text) == normal_form(option) for option in options]
     else:
         equal = [is_equal(text, option) for option in options]
     return chr(ord("A") + equal.index(True)) if equal.count(True) == 1 else None

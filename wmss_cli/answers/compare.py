@@ -16,11 +16,11 @@ from typing import Any
 from math_verify import parse
 from sympy import Basic, MatrixBase
 
+from wmss_cli.answers.direct import amounts_equal, decide
 from wmss_cli.answers.extract import boxes, is_delimited
 from wmss_cli.answers.formula import number_of, readings, values_equal
+from wmss_cli.answers.notation import congruence, in_radians, tidy
 from wmss_cli.answers.number import decimals_equal, exact_value, per_hundred
-from wmss_cli.answers.plain import amounts_equal, decide
-from wmss_cli.answers.writing import congruence, in_radians, tidy
 
 # It warns in every process that its own time limit is off; the pool limits the time.
 logging.getLogger("math_verify").setLevel(logging.ERROR)

@@ -30,6 +30,7 @@ from sympy import (
     simplify,
 )
 
+from wmss_cli.answers.notation import both_signs, in_latex
 from wmss_cli.answers.number import (
     DECIMAL_PLACES,
     FLOAT_NOISE,
@@ -38,7 +39,6 @@ from wmss_cli.answers.number import (
     is_close,
     without_unit,
 )
-from wmss_cli.answers.writing import both_signs, in_latex
 
 _LATEX = (LatexExtractionConfig(),)
 _ELLIPSIS = re.compile(r"\\(?:[lcvd]?dots[bcmio]?)(?![a-z])|\.{3}|…")
@@ -86,7 +86,7 @@ def readings(text: str) -> Iterator[list[Any]]:
     Parameters
     ----------
     text : str
-        As returned by :func:`~wmss_cli.answers.writing.tidy`, without a percent sign.
+        As returned by :func:`~wmss_cli.answers.notation.tidy`, without a percent sign.
 
     Yields
     ------

@@ -14,8 +14,8 @@ from typing import Literal
 from wmss_cli.answers.choice import check_choice
 from wmss_cli.answers.compare import can_be_read, compare
 from wmss_cli.answers.extract import extract_answer, math_places
+from wmss_cli.answers.notation import tidy
 from wmss_cli.answers.number import quantity, rounds_to
-from wmss_cli.answers.writing import tidy
 from wmss_cli.core.verdict import Verdict
 
 Grader = Callable[[str, str], Verdict]

@@ -14,7 +14,7 @@ import numpy as np
 from wmss_cli.bench import curate
 from wmss_cli.bench.models import random_model, smollm2
 from wmss_cli.bench.process import WMSS, Finished, PlayedBack, run
-from wmss_cli.bench.results import Goal, Part, Ratio, Spread, at_least, at_most
+from wmss_cli.bench.results import BenchTable, Goal, Ratio, Spread, at_least, at_most
 from wmss_cli.bench.samples import write_table
 from wmss_cli.bench.timing import Rival, Timed, Values, alternate, compare
 
@@ -43,7 +43,9 @@ TABLE = CliSize(10_000, 2000, 10_000, 100_000)
 SMALL = CliSize(100, 40, 40, 80)
 
 
-def measure_help(size: CliSize, rounds: int, on_run: Callable[[], None], _: Path) -> list[Part]:
+def measure_help(
+    size: CliSize, rounds: int, on_run: Callable[[], None], _: Path
+) -> list[BenchTable]:
     """Measure the time to show the help, minus that of Python itself."""
     commands = {HELP: [*WMSS, "--help"], NOTHING: [sys.executable, "-c", "pass"]}
     rivals = {
@@ -58,12 +60,12 @@ def measure_help(size: CliSize, rounds: int, on_run: Callable[[], None], _: Path
         unit="s",
         goal=size.goal(at_most(0.25)),
     )
-    return [_part("the help", "calls", 1, timed, [more], size)]
+    return [_bench("the help", "calls", 1, timed, [more], size)]
 
 
 def measure_status(
     size: CliSize, rounds: int, on_run: Callable[[], None], work: Path
-) -> list[Part]:
+) -> list[BenchTable]:
     """Measure the status of an array of which 30 % run, 30 % failed and the rest waits."""
     slurm = PlayedBack(work / "slurm", size.tasks + 1)
     command = [*WMSS, "status", str(_send(size.tasks, slurm, work)), "--json"]
@@ -89,7 +91,7 @@ def measure_status(
         ),
     ]
     title = f"a run of {size.tasks:,} array tasks; Slurm's answers are played back"
-    return [_part(title, "tasks", size.tasks, timed, ratios, size)]
+    return [_bench(title, "tasks", size.tasks, timed, ratios, size)]
 
 
 def _send(tasks: int, slurm: PlayedBack, work: Path) -> Path:
@@ -118,7 +120,7 @@ def _send(tasks: int, slurm: PlayedBack, work: Path) -> Path:
 
 def measure_curate(
     size: CliSize, rounds: int, on_run: Callable[[], None], work: Path
-) -> list[Part]:
+) -> list[BenchTable]:
     """Measure records/s of curation against a plain loop, and its memory for more records."""
     records = work / "records.jsonl"
     curate.write_records(records, size.records)
@@ -145,8 +147,8 @@ def measure_curate(
         ),
     ]
     title = f"{size.records:,} mathematical records, 2 workers; math-verify in one process"
-    part = _part(title, "records", size.records, timed, ratios, size)
-    return [part.model_copy(update={"agreements": (compare(timed, "right answers", 0, ALONE),)})]
+    bench = _bench(title, "records", size.records, timed, ratios, size)
+    return [bench.model_copy(update={"agreements": (compare(timed, "right answers", 0, ALONE),)})]
 
 
 def _curate(records: Path, work: Path) -> Rival:
@@ -172,14 +174,14 @@ def _memory(found: Finished) -> Values:
     return {"memory": np.array([float(found.memory_bytes)])}
 
 
-def _part(
+def _bench(
     title: str, unit: str, amount: int, timed: Timed, ratios: Sequence[Ratio], size: CliSize
-) -> Part:
+) -> BenchTable:
     memory = {
         name: int(max(values["memory"][0] for values in rounds))
         for name, rounds in timed.values.items()
     }
-    return Part(
+    return BenchTable(
         bench="cli",
         title=title,
         memory=_MEMORY,

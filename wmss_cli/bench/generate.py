@@ -15,13 +15,13 @@ from transformers import PreTrainedModel
 
 from wmss_cli.bench.memory import peak_memory
 from wmss_cli.bench.models import random_model, shape_of, smollm2
-from wmss_cli.bench.results import Agreement, Entry, Part, Ratio, Spread, at_least
+from wmss_cli.bench.results import Agreement, BenchTable, Entry, Ratio, Spread, at_least
 from wmss_cli.bench.samples import GSM8K_LENGTHS, random_rows
 from wmss_cli.bench.timing import MatrixProduct, Rival, Timed, alternate
 from wmss_cli.core.errors import IntegrityError
 from wmss_cli.data.tokens import TokenTable
-from wmss_cli.evaluate.choice import flash_problem
 from wmss_cli.evaluate.continuous import write_continuous
+from wmss_cli.evaluate.engine_choice import flash_problem
 from wmss_cli.evaluate.generate import STATIC_SLOTS
 from wmss_cli.evaluate.plain import settings, write_plain
 from wmss_cli.evaluate.static import write_static
@@ -71,7 +71,7 @@ SMALL = GenerateSize(2, 4096, 20, 8)
 
 def measure(
     size: GenerateSize, rounds: int, on_run: Callable[[], None], _: Path, own: Own | None = None
-) -> list[Part]:
+) -> list[BenchTable]:
     """Measure tokens/s and peak memory, and compare the answers token by token."""
     names = (WMSS, ONE, BATCHES)
     subject = _Subject.of(size, own)
@@ -91,7 +91,7 @@ def measure(
     ]
     what = f"model {own.model}" if own else f"SmolLM2's shape with {size.layers} layers"
     return [
-        Part(
+        BenchTable(
             bench="generate",
             title=f"{size.prompts} answers of up to {size.new_tokens} tokens, {what}",
             memory="peak of the process",

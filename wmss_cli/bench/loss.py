@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmss_cli.bench.memory import peak_memory
-from wmss_cli.bench.results import Part, Ratio, Spread, at_least, at_most
+from wmss_cli.bench.results import BenchTable, Ratio, Spread, at_least, at_most
 from wmss_cli.bench.timing import MatrixProduct, Rival, Values, alternate, compare
 from wmss_cli.models.causal import device, dtype_of
 from wmss_cli.models.heads import Head
@@ -38,7 +38,7 @@ TABLE = LossSize(2048, 1024, 151_936)
 SMALL = LossSize(256, 64, 8192)
 
 
-def measure(size: LossSize, rounds: int, on_run: Callable[[], None], _: Path) -> list[Part]:
+def measure(size: LossSize, rounds: int, on_run: Callable[[], None], _: Path) -> list[BenchTable]:
     """Measure time, peak memory and share of the limit for each way."""
     names: tuple[str, ...] = (COTRAINED, FROZEN, AUTHORS)
     if device().type == "cuda":
@@ -81,7 +81,7 @@ def measure(size: LossSize, rounds: int, on_run: Callable[[], None], _: Path) ->
         ),
     ]
     return [
-        Part(
+        BenchTable(
             bench="loss",
             title="mixed loss, forward and backward: "
             f"{size.tokens:,} tokens, hidden {size.hidden_size:,} + {size.hidden_size:,}, "

@@ -9,7 +9,7 @@ from pathlib import Path
 from deepspeed.runtime.engine import DeepSpeedEngine
 
 from wmss_cli.bench.models import packed_model, qwen3, shape_of
-from wmss_cli.bench.results import Part, Ratio, at_most
+from wmss_cli.bench.results import BenchTable, Ratio, at_most
 from wmss_cli.bench.samples import write_table
 from wmss_cli.bench.step import (
     COTRAINED,
@@ -54,7 +54,9 @@ _WAYS = {
 COUNT = len(_WAYS) + 1
 
 
-def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path) -> list[Part]:
+def measure(
+    size: StepSize, rounds: int, on_run: Callable[[], None], work: Path
+) -> list[BenchTable]:
     """Measure the time of a step with each objective; more than 1.1 x co-trained is too slow."""
     lengths = lengths_of(size)
     table = write_table(work / f"step-{size.vocab_size}-{len(lengths)}", lengths, size.vocab_size)
@@ -102,7 +104,7 @@ def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path)
         for other in ((COTRAINED,) if way.has_other or name == SFT else (COTRAINED, SFT))
     ]
     return [
-        Part(
+        BenchTable(
             bench="step",
             title=f"a step of each objective on {size.samples} samples of GSM8K's lengths, "
             f"{sum(tokens):,} tokens, Qwen3 shape {size.hidden_size} x {size.layers}, vocabulary "

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from wmss_cli.bench.memory import peak_memory
 from wmss_cli.bench.models import qwen3, random_model, shape_of
-from wmss_cli.bench.results import Part, Ratio, Spread, at_least
+from wmss_cli.bench.results import BenchTable, Ratio, Spread, at_least
 from wmss_cli.bench.samples import GSM8K_LENGTHS, write_table
 from wmss_cli.bench.timing import MatrixProduct, Rival, alternate, check_equal, compare
 from wmss_cli.data.batches import by_length, collate
@@ -47,7 +47,9 @@ TABLE = ScoreSize(512, 8, 151_936, 64)
 SMALL = ScoreSize(64, 2, 4096, 8)
 
 
-def measure(size: ScoreSize, rounds: int, on_run: Callable[[], None], work: Path) -> list[Part]:
+def measure(
+    size: ScoreSize, rounds: int, on_run: Callable[[], None], work: Path
+) -> list[BenchTable]:
     """Measure rows/s, peak memory and share of the limit; compare values with a float64 loop."""
     table = str(work / f"score-{size.vocab_size}-{size.samples}")
     lengths = _lengths(size)
@@ -92,7 +94,7 @@ def measure(size: ScoreSize, rounds: int, on_run: Callable[[], None], work: Path
         ),
     ]
     return [
-        Part(
+        BenchTable(
             bench="score",
             title=f"entropy of {size.samples} samples of GSM8K's lengths, Qwen3 shape "
             f"{size.hidden_size} x {size.layers}, vocabulary {size.vocab_size:,}",

@@ -17,11 +17,11 @@ from torch import Tensor
 from wmss_cli.bench.loss import stacked_cross_entropy
 from wmss_cli.bench.memory import peak_memory
 from wmss_cli.bench.models import packed_model, qwen3, shape_of, smollm2
-from wmss_cli.bench.results import Agreement, Goal, Part, Ratio, Spread, at_least, at_most
+from wmss_cli.bench.results import Agreement, BenchTable, Goal, Ratio, Spread, at_least, at_most
 from wmss_cli.bench.samples import GSM8K_LENGTHS, Lengths, write_table
 from wmss_cli.bench.timing import MatrixProduct, Rival, Timed, Values, alternate, compare
 from wmss_cli.core.config import TrainConfig
-from wmss_cli.core.launchers import forget_launchers
+from wmss_cli.core.launcher_variables import forget_launchers
 from wmss_cli.data.batches import BatchPlan, collate
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.models.causal import device, dtype_of
@@ -66,7 +66,9 @@ MODEL_SMALL = ModelSize(2, 4096, 1)
 Size = StepSize | ModelSize
 
 
-def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path) -> list[Part]:
+def measure(
+    size: StepSize, rounds: int, on_run: Callable[[], None], work: Path
+) -> list[BenchTable]:
     """Measure joint steps of all kinds against a step of a single model."""
     names = (SFT, COTRAINED, FROZEN, AUTHORS)
     timed, memory, rate, flops = _measure(size, names, rounds, on_run, work)
@@ -103,7 +105,7 @@ def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path)
         ),
     ]
     return [
-        Part(
+        BenchTable(
             bench="step",
             title=f"an AdamW step on {size.samples} samples of GSM8K's lengths, {tokens:,} tokens, "
             f"Qwen3 shape {size.hidden_size} x {size.layers}, vocabulary {size.vocab_size:,}",
@@ -119,7 +121,7 @@ def measure(size: StepSize, rounds: int, on_run: Callable[[], None], work: Path)
 
 def measure_model(
     size: ModelSize, rounds: int, on_run: Callable[[], None], work: Path
-) -> list[Part]:
+) -> list[BenchTable]:
     """Measure the share of the matrix-product rate that a step of one model reaches."""
     timed, memory, rate, flops = _measure(size, (SFT,), rounds, on_run, work)
     tokens = size.samples * _FULL
@@ -131,7 +133,7 @@ def measure_model(
         goal=at_least(0.75) if has_goals else None,
     )
     return [
-        Part(
+        BenchTable(
             bench="step",
             title=f"an AdamW step on {size.samples} samples of {_FULL} tokens, SmolLM2's shape "
             f"with {size.layers} layers",

@@ -52,7 +52,7 @@ def grade(
     run_stage(resolved, "grade", inputs, common, launch, section=section)
 
 
-@app.command("compare", short_help="Say whether two models, or arms, differ by more than noise.")
+@app.command("compare", short_help="Test whether two models or arms differ by more than noise.")
 def compare(
     first: Annotated[
         str,
@@ -120,7 +120,8 @@ def report(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("report"),
     most: Annotated[
-        int, typer.Option("--examples", min=0, help="Most problems of each task to show.")
+        int,
+        typer.Option("--examples", min=0, help="How many problems of each task to show at most."),
     ] = 20,
 ) -> None:
     """Example: wmss report runs/study --out report
@@ -130,7 +131,7 @@ def report(
     Evaluations are compared with the first one named; names such as wmss@1 are epochs of wmss.
     """
     from wmss_cli.core.manifest import MANIFEST
-    from wmss_cli.results.gather import gather
+    from wmss_cli.results.evaluations import gather
     from wmss_cli.results.study import STUDY_FILE
     from wmss_cli.stages.report import read_study, write
 

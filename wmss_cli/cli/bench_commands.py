@@ -19,7 +19,7 @@ from wmss_cli.cli.tables import number
 from wmss_cli.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wmss_cli.bench.results import Entry, Part, Ratio, Spread
+    from wmss_cli.bench.results import BenchTable, Entry, Ratio, Spread
 
 app = typer.Typer()
 
@@ -27,7 +27,7 @@ app = typer.Typer()
 @app.command("bench", short_help="Measure wmss against other implementations, on this machine.")
 @options.spread
 def bench(
-    part: Annotated[
+    bench: Annotated[
         Literal["loss", "step", "score", "generate", "cli", "all"],
         typer.Argument(help="What to measure."),
     ],
@@ -56,18 +56,18 @@ def bench(
     same FLOPs. Memory is measured in a separate process for each way. Prints the folder, or with
     --json the numbers.
     """
-    from wmss_cli.bench.results import RESULTS_FILE, Report
-    from wmss_cli.stages.bench_config import PARTS, BenchConfig
+    from wmss_cli.bench.results import RESULTS_FILE, BenchResults
+    from wmss_cli.stages.bench_config import BENCHES, BenchConfig
 
     if (model is None) != (tokens is None):
         raise ConfigError(
             "--model and --tokens go together: the table has to be of the model's tokenizer"
         )
-    if model is not None and part not in ("generate", "all"):
-        raise ConfigError(f"--model and --tokens are for generate; leave them out of {part}")
+    if model is not None and bench not in ("generate", "all"):
+        raise ConfigError(f"--model and --tokens are for generate; leave them out of {bench}")
     resolved = options.configure(common.config, common.sets, launch.settings).config
     config = BenchConfig(
-        parts=list(PARTS) if part == "all" else [part],
+        parts=list(BENCHES) if bench == "all" else [bench],
         size=size,
         rounds=rounds,
         model=str(model.resolve()) if model else None,
@@ -79,35 +79,35 @@ def bench(
         return
     folder, _ = done
     text = (folder / RESULTS_FILE).read_text(encoding="utf-8")
-    report = Report.model_validate_json(text)
+    results = BenchResults.model_validate_json(text)
     if plot is not None:
-        from wmss_cli.bench.results import plot_report
+        from wmss_cli.bench.results import plot_results
 
-        plot_report(report, plot)
+        plot_results(results, plot)
     if common.as_json:
-        console.print_json(report.model_dump(mode="json"))
+        console.print_json(results.model_dump(mode="json"))
         return
-    machine = report.machine
+    machine = results.machine
     console.err.print(f"{machine.device}, {machine.threads} threads, {machine.dtype}")
-    for measured in report.parts:
+    for measured in results.parts:
         console.err.print(_shown(measured))
     console.print_line(str(folder))
 
 
-def _shown(part: Part) -> Group:
-    return Group(*_blocks(part))
+def _shown(bench: BenchTable) -> Group:
+    return Group(*_blocks(bench))
 
 
-def _blocks(part: Part) -> Iterator[RenderableType]:
-    yield Text(f"\n{part.bench}: {part.title}", style="bold")
-    yield _ways(part.entries)
-    yield _ratios(part.ratios)
-    if part.rate is not None:
-        rate = part.rate
+def _blocks(bench: BenchTable) -> Iterator[RenderableType]:
+    yield Text(f"\n{bench.bench}: {bench.title}", style="bold")
+    yield _ways(bench.entries)
+    yield _ratios(bench.ratios)
+    if bench.rate is not None:
+        rate = bench.rate
         yield Text(f"limit: {_range(rate.gflops)} GFLOP/s, {rate.shape}")
-    if part.memory:
-        yield Text(f"memory: {part.memory}")
-    for agreement in part.agreements:
+    if bench.memory:
+        yield Text(f"memory: {bench.memory}")
+    for agreement in bench.agreements:
         kind = "relative " if agreement.relative else ""
         yield Text(
             f"{agreement.what}: largest {kind}difference {agreement.difference:.1e}, "

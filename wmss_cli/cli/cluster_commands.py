@@ -32,7 +32,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 @options.spread
 def status(
     run: RunName = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Watch until it ends.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Repeat until the run ends.")
+    ] = False,
     as_json: Json = False,
     all_: Annotated[
         bool, typer.Option("--all", help="A row for each stage, even of a large study.")

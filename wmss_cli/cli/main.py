@@ -84,9 +84,9 @@ def wmss(
 ) -> None:
     """Example: wmss run demo.yaml
 
-    Post-training of language models by Weak-Driven Learning. 'wmss run' runs the whole pipeline;
-    the other commands do one step each: curate, tokenize, sft, score-entropy, build-curriculum,
-    joint-train, eval.
+    Post-training of language models by Weak-Driven Learning. 'wmss run' runs the whole pipeline.
+    Its stages also have commands of their own: curate, tokenize, sft, score-entropy,
+    build-curriculum, joint-train, eval.
     """
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wmss_cli.preflight.forecast import Forecast, TrainingForecast
     from wmss_cli.preflight.memory import StageMemory
     from wmss_cli.preflight.power import Detectable, PowerForecast
-    from wmss_cli.preflight.study import PipelineTime, StudyForecast
+    from wmss_cli.preflight.study_costs import PipelineTime, StudyForecast
 
 MEMORY_COLUMNS = (
     *("ZeRO", "weights", "grads", "optim", "buffers", "batch", "step", "peak"),

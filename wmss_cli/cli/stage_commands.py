@@ -183,7 +183,7 @@ def score_entropy(
     run_stage(resolved, "score_entropy", inputs, common, launch, shard=shard)
 
 
-@app.command("build-curriculum", short_help="Weigh the samples and draw the active set (Eq. 10).")
+@app.command("build-curriculum", short_help="Weight the samples and draw the active set (Eq. 10).")
 @options.spread
 def build_curriculum(
     weak: Annotated[Path, typer.Option("--weak", help="Entropies of the weak model.")],

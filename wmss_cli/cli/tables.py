@@ -85,11 +85,11 @@ def number(value: Any) -> str:
 
 def results(study: Findings) -> Group:
     """Show what a study found: arms with intervals and differences, and the answer."""
-    from wmss_cli.results.answer import answer
+    from wmss_cli.results.conclusion import conclusion
 
     return Group(
         *(part for table in (_arms(study), *_by_task(study)) for part in (table, "")),
-        *(Text(sentence) for sentence in answer(study)),
+        *(Text(sentence) for sentence in conclusion(study)),
         "",
     )
 
@@ -109,7 +109,7 @@ def accuracies(study: Findings) -> str:
 
 def places(study: Findings, report: Path) -> list[str]:
     """Return lines to be printed whole: where the page is, and what is missing in it."""
-    from wmss_cli.results.answer import missing_line
+    from wmss_cli.results.conclusion import missing_line
 
     missing = missing_line(study)
     return [f"page  {report / 'report.html'}", *([missing] if missing else [])]

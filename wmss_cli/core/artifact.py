@@ -50,7 +50,7 @@ lock_timeout_s = 0.0
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _FINGERPRINT = "fingerprint"
-_CONTROL = (_FINGERPRINT, PROGRESS)
+_OF_DRAFT = (_FINGERPRINT, PROGRESS)
 _RUNTIME_PACKAGES = ("torch", "transformers", "deepspeed", "datasets", "math-verify")
 # Files that only report how the work went are not in the digest: they differ each time.
 _NOT_CONTENT = ("metrics.jsonl", "logits.jsonl", "log.txt", "card.md")
@@ -130,7 +130,7 @@ class Draft:
         """
         hashes: dict[str, str] = {}
         for name in files.files_under(self.folder):
-            if name.parts[0] in (*scratch, MANIFEST, *_CONTROL) or name.name.endswith(".tmp"):
+            if name.parts[0] in (*scratch, MANIFEST, *_OF_DRAFT) or name.name.endswith(".tmp"):
                 continue
             files.fsync(self.folder / name)
             hashes[str(name)] = files.sha256(self.folder / name)
@@ -163,8 +163,8 @@ class Draft:
             self.folder.rename(self.out)
         files.fsync(self.out.parent)
         clear_mark(self.out)
-        for control in _CONTROL:
-            (self.out / control).unlink(missing_ok=True)
+        for own in _OF_DRAFT:
+            (self.out / own).unlink(missing_ok=True)
         for folder in scratch:
             shutil.rmtree(self.out / folder, ignore_errors=True)
         return manifest

@@ -121,7 +121,7 @@ class _Window:
         self.at = 0
 
     def more(self) -> bool:
-        """Read as much again as is there already; say whether there was more."""
+        """Read as much again as has been read; say whether there was more."""
         if len(self.text) - self.at > _LONGEST_CHARS:
             return False
         added = self._stream.read(max(_CHUNK_CHARS, len(self.text) - self.at))

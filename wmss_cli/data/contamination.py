@@ -85,7 +85,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Meeting:
+class Overlap:
     """What a sample shares with benchmarks.
 
     Attributes
@@ -171,14 +171,14 @@ class Benchmarks:
         question = self._questions[self._owners[phrase][0][0]]
         return Match(question.task, question.id, " ".join(self._run(phrase)))
 
-    def meet(self, prompt: str, completion: str) -> Meeting:
+    def overlap(self, prompt: str, completion: str) -> Overlap:
         """Return what a sample shares with the questions."""
         number = self._whole.get(" ".join(words_and_signs(prompt)))
         for text in (prompt, completion):
             number = self._find_sentences(text) if number is None else number
         if number is not None:
             question = self._questions[number]
-            return Meeting(Match(question.task, question.id, "equal"))
+            return Overlap(Match(question.task, question.id, "equal"))
         phrases: dict[int, bool] = {}
         for told in (words(prompt), words(completion)):
             found = list(self._find_phrases(told))
@@ -188,7 +188,7 @@ class Benchmarks:
                     shared[number][place] = there
             for number, places in shared.items():
                 if self._covers(number, places.values()):
-                    return Meeting(self.name(self._phrase_at(number, min(places.values()))))
+                    return Overlap(self.name(self._phrase_at(number, min(places.values()))))
             apart: dict[int, bool] = {}
             for _, phrase in found:
                 if not self._counts[phrase]:
@@ -198,7 +198,7 @@ class Benchmarks:
                         apart[number] = self._tells_apart(number, told, shared[number])
                 alone = all(apart[number] for number, _ in self._owners[phrase])
                 phrases[phrase] = phrases.get(phrase, True) and alone
-        return Meeting(None, tuple(phrases), tuple(p for p, alone in phrases.items() if alone))
+        return Overlap(None, tuple(phrases), tuple(p for p, alone in phrases.items() if alone))
 
     def _add_whole(self, number: int) -> None:
         sentences = [

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from wmss_cli.core.errors import ConfigError, StageError
-from wmss_cli.evaluate.choice import dense
+from wmss_cli.evaluate.engine_choice import dense
 from wmss_cli.evaluate.plain import settings
 from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.models.forms import can_pack

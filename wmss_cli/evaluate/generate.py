@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple, Protocol
 from transformers import PreTrainedTokenizerBase
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.evaluate.choice import Engine, choose
 from wmss_cli.evaluate.continuous import continuous_refusal, write_continuous
+from wmss_cli.evaluate.engine_choice import Engine, choose
 from wmss_cli.evaluate.plain import write_plain
 from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.evaluate.static import windows_of, write_static
@@ -88,8 +88,8 @@ def open_engine(
     Raises
     ------
     ConfigError
-        If the engine cannot work here (see :func:`wmss_cli.evaluate.choice.choose`), or the model
-        cannot be loaded.
+        If the engine cannot work here (see :func:`wmss_cli.evaluate.engine_choice.choose`), or the
+        model cannot be loaded.
     StageError
         If vLLM cannot load it.
     """

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from wmss_cli.core.endings import at_end
 from wmss_cli.core.errors import ConfigError, StageError
+from wmss_cli.core.process_end import at_end
 from wmss_cli.evaluate.sampling import Sampling
 from wmss_cli.models.causal import device
 from wmss_cli.models.matching import check_stored
@@ -28,7 +28,7 @@ def load_vllm(folder: Path, dtype: str, slots: int | None) -> Any:
     slots : int or None
         Most prompts at a time; None for vLLM's own limit.
 
-    vLLM must import, which :func:`wmss_cli.evaluate.choice.vllm_problem` checks.
+    vLLM must import, which :func:`wmss_cli.evaluate.engine_choice.vllm_problem` checks.
 
     Raises
     ------

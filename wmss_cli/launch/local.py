@@ -23,7 +23,7 @@ from wmss_cli.core.errors import (
     StorageError,
     WmssError,
 )
-from wmss_cli.core.launchers import without_launchers
+from wmss_cli.core.launcher_variables import without_launchers
 from wmss_cli.core.manifest import Manifest, read_manifest
 from wmss_cli.core.progress import PROGRESS, Progress, read_progress
 from wmss_cli.launch.worker import CRASHED, end_session, read_error, write_job
@@ -111,16 +111,16 @@ def run_local(
     count = count_processes(job, processes, len(gpus))
     if table.has_shards(job.stage):
         job, count = _share(job, count, say)
-    with tempfile.TemporaryDirectory(prefix="wmss-") as control:
-        write_job(Path(control), job)
+    with tempfile.TemporaryDirectory(prefix="wmss-") as handover:
+        write_job(Path(handover), job)
         with log.open("ab") as stream:
-            workers = _Workers(job, Path(control), count, gpus, stream.fileno())
+            workers = _Workers(job, Path(handover), count, gpus, stream.fileno())
             try:
                 codes = workers.wait(lambda: watch(read_progress(partial(out))), say)
             finally:
                 workers.kill()
         if any(codes):
-            raise _failure(job, codes, workers, Path(control), log)
+            raise _failure(job, codes, workers, Path(handover), log)
         if workers.asked_to_stop:
             raise InterruptedRunError(
                 f"stopped after {job.stage}, which is done; the same command continues"
@@ -153,7 +153,7 @@ class _Workers:
     """
 
     def __init__(
-        self, job: Job, control: Path, count: int, gpus: Sequence[str], output: int
+        self, job: Job, handover: Path, count: int, gpus: Sequence[str], output: int
     ) -> None:
         self.asked_to_stop = False
         self.first_failure = 0
@@ -178,13 +178,13 @@ class _Workers:
                 "TOKENIZERS_PARALLELISM": "true",
             }
             if self.share:
-                environment[QUEUE] = str(control / "queue")
+                environment[QUEUE] = str(handover / "queue")
             if self.share and count > 1 and rank < len(gpus):
                 # An engine that knows nothing about ranks (vLLM) takes the first GPU that it sees.
                 environment |= {"CUDA_VISIBLE_DEVICES": gpus[rank], "LOCAL_RANK": "0"}
             self._processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "wmss_cli.launch.worker", str(control)],
+                    [sys.executable, "-m", "wmss_cli.launch.worker", str(handover)],
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -250,11 +250,11 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is not None
 
 
-def _failure(job: Job, codes: list[int], workers: _Workers, control: Path, log: Path) -> WmssError:
+def _failure(job: Job, codes: list[int], workers: _Workers, handover: Path, log: Path) -> WmssError:
     first_failure = workers.first_failure
     # If workers share shards, the others were stopped, and only report that.
-    report = read_error(control, workers.first_failed if workers.share else None)
-    if report is None or (first_failure < 0 and report["exit_code"] == CRASHED):
+    found = read_error(handover, workers.first_failed if workers.share else None)
+    if found is None or (first_failure < 0 and found["exit_code"] == CRASHED):
         # A rank that was killed reports nothing; the other ranks' errors only follow from its end.
         if -first_failure in _FORWARDED:
             # It was stopped before it could catch the signal, or it has nothing to save.
@@ -270,11 +270,11 @@ def _failure(job: Job, codes: list[int], workers: _Workers, control: Path, log: 
         if first_failure < 0:
             how = f"killed by {signal.Signals(-first_failure).name}"
         return StageError(f"{job.stage}: its process ended without a message ({how}); see {log}")
-    kind = _ERRORS.get(report["exit_code"], StageError)
-    error = kind(report["message"])
-    if report["exit_code"] == CRASHED:
-        error = StageError(f"{job.stage}: {report['message']}; see {log}")
-    error.__notes__ = [report["traceback"]]
+    kind = _ERRORS.get(found["exit_code"], StageError)
+    error = kind(found["message"])
+    if found["exit_code"] == CRASHED:
+        error = StageError(f"{job.stage}: {found['message']}; see {log}")
+    error.__notes__ = [found["traceback"]]
     return error
 
 

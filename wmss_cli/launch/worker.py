@@ -1,7 +1,7 @@
-"""One rank of one stage, in a process of its own: ``python -m wmss_cli.launch.worker CONTROL``.
+"""One rank of one stage, in a process of its own: ``python -m wmss_cli.launch.worker HANDOVER``.
 
-CONTROL is a folder with ``job.json``. If the stage fails, ``error-RANK.json`` says why in one line,
-and the process ends with the exit code of that error.
+HANDOVER is a folder with ``job.json``. If the stage fails, ``error-RANK.json`` says why in one
+line, and the process ends with the exit code of that error.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.core.endings import close_all, ends_by
 from wmss_cli.core.errors import InterruptedRunError, WmssError, explain
 from wmss_cli.core.files import naming
+from wmss_cli.core.process_end import close_all, ends_by
 from wmss_cli.stages import table
 
 _PR_SET_PDEATHSIG = 1
@@ -39,59 +39,57 @@ CRASHED = 70
 """Exit code of a worker after an error that is not the user's doing."""
 
 
-def write_job(control: Path, job: Job) -> None:
+def write_job(handover: Path, job: Job) -> None:
     """Write what :func:`main` reads."""
-    path = control / "job.json"
+    path = handover / "job.json"
     with naming(path):
         path.write_text(json.dumps(asdict(job)), encoding="utf-8")
 
 
-def read_error(control: Path, rank: int | None = None) -> dict[str, Any] | None:
+def read_error(handover: Path, rank: int | None = None) -> dict[str, Any] | None:
     """Return the first error; one that says what to do comes before one that does not.
 
     When a rank fails, the others fail too, with an error about a lost connection.
 
     Parameters
     ----------
-    control : Path
-        The control folder.
+    handover : Path
+        What launcher and worker hand to each other.
     rank : int, optional
         Return only the error of this rank.
     """
-    errors = control.glob("error-*.json" if rank is None else f"error-{rank:05d}.json")
+    errors = handover.glob("error-*.json" if rank is None else f"error-{rank:05d}.json")
     paths = sorted(errors, key=lambda path: path.stat().st_mtime_ns)
-    reports = [report for path in paths if (report := _read_report(path)) is not None]
-    return min(reports, key=lambda report: report["exit_code"] == CRASHED, default=None)
+    found = [error for path in paths if (error := _read_one(path)) is not None]
+    return min(found, key=lambda error: error["exit_code"] == CRASHED, default=None)
 
 
-def _read_report(path: Path) -> dict[str, Any] | None:
-    """Return an error's report; None if it is empty or cut short, because the disk was full."""
+def _read_one(path: Path) -> dict[str, Any] | None:
+    """Return an error; None if it is empty or cut short, because the disk was full."""
     try:
-        report = json.loads(path.read_bytes())
+        error = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return (
-        report if isinstance(report, dict) and {"message", "exit_code"} <= report.keys() else None
-    )
+    return error if isinstance(error, dict) and {"message", "exit_code"} <= error.keys() else None
 
 
-def main(control: Path) -> int:
-    """Run the job of a control folder and return the exit code."""
+def main(handover: Path) -> int:
+    """Run the job of a handover folder and return the exit code."""
     _die_with_parent()
-    return run(lambda: _run_job(control), control)
+    return run(lambda: _run_job(handover), handover)
 
 
-def _run_job(control: Path) -> None:
-    job = Job(**json.loads((control / "job.json").read_text(encoding="utf-8")))
+def _run_job(handover: Path) -> None:
+    job = Job(**json.loads((handover / "job.json").read_text(encoding="utf-8")))
     table.run(job)
 
 
 def run(
     work: Callable[[], None],
-    control: Path,
+    handover: Path,
     then: Callable[[int, BaseException | None], int] = lambda code, _: code,
 ) -> int:
-    """Do the work and return the exit code; an error leaves its report in `control`.
+    """Do the work and return the exit code; an error is written to `handover`.
 
     A signal ends the work with :class:`InterruptedRunError` wherever it is, unless the work
     handles it itself, as training does.
@@ -100,23 +98,23 @@ def run(
     ----------
     work : callable
         It raises what goes wrong.
-    control : Path
-        Folder for the error's report.
+    handover : Path
+        Folder to write the error to.
     then : callable
         Called with the exit code and the error; returns the exit code that counts. If a thread
         ends the process, it is called from there.
     """
     for number in _STOPPING:
         signal.signal(number, _stop)
-    path = control / f"error-{int(os.environ.get('RANK', '0')):05d}.json"
+    path = handover / f"error-{int(os.environ.get('RANK', '0')):05d}.json"
     path.unlink(missing_ok=True)
     room = path.with_suffix(".room")
     with suppress(OSError):
-        # If the disk is full later, there is still room for the report.
+        # If the disk is full later, there is still room for the error.
         room.write_bytes(b" " * _ROOM_BYTES)
 
     def end(error: WmssError, where: str) -> NoReturn:
-        leave(then(_report(path, error, f"{where}{type(error).__name__}: {error}\n"), error))
+        leave(then(_write_error(path, error, f"{where}{type(error).__name__}: {error}\n"), error))
 
     ends_by(end)
     try:
@@ -126,13 +124,13 @@ def run(
         # A second signal must not interrupt what the first one began.
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
-        return then(_report(path, error, traceback.format_exc()), error)
+        return then(_write_error(path, error, traceback.format_exc()), error)
     room.unlink(missing_ok=True)
     return then(0, None)
 
 
-def _report(path: Path, error: BaseException, where: str) -> int:
-    """Write the report of an error, and return its exit code."""
+def _write_error(path: Path, error: BaseException, where: str) -> int:
+    """Write an error, and return its exit code."""
     known = explain(error)
     code = known.exit_code if known else CRASHED
     first_line = next(iter(str(error).splitlines()), "")

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.context import Context, context_of
 from wmss_cli.models.folder import read_config, vocab_size
-from wmss_cli.models.layout import check_layout, embedding_rows
 from wmss_cli.models.stops import DeclaredStops, check_stops, declared_stops
 from wmss_cli.models.vocabulary import Vocabulary, has_vocabulary
+from wmss_cli.models.weight_shapes import check_shapes, embedding_rows
 from wmss_cli.models.weights import check_files, stored_tensors
 
 
@@ -91,7 +91,7 @@ def _examined(folder: Path, _: tuple[tuple[str, int, int], ...]) -> ModelFacts:
     check_files(folder)
     config = read_config(folder)
     stored = stored_tensors(folder)
-    check_layout(folder, config, stored)
+    check_shapes(folder, config, stored)
     # Llama 3.2 Vision has rows for images after those that the head can predict.
     rows = min(embedding_rows(stored) or vocab_size(folder), vocab_size(folder))
     stops = declared_stops(folder)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.folder import check_full_precision, read_config
-from wmss_cli.models.layout import is_harmless, some
+from wmss_cli.models.weight_shapes import is_harmless, some
 from wmss_cli.models.weights import INDEX, SINGLE, Stored, stored_tensors
 
 _PIECE = 2**22

@@ -25,7 +25,7 @@ from transformers import (
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.folder import reason_of
-from wmss_cli.models.layout import is_harmless, mismatch
+from wmss_cli.models.weight_shapes import is_harmless, mismatch
 from wmss_cli.models.weights import Stored, stored_tensors
 
 _ROWS = 4096

@@ -129,7 +129,7 @@ def _engine() -> list[Finding]:
     try:
         import torch
 
-        from wmss_cli.evaluate.choice import choose
+        from wmss_cli.evaluate.engine_choice import choose
     except ImportError:
         return []
     # What vLLM prints while it is imported must not mix with the output.

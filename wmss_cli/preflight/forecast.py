@@ -29,15 +29,15 @@ from wmss_cli.preflight.memory import (
     way_out,
 )
 from wmss_cli.preflight.power import PowerForecast, forecast_power
-from wmss_cli.preflight.prices import RECORDS_PER_S, RECORDS_PER_SAMPLE, TOKENS_PER_S, Prices
-from wmss_cli.preflight.study import (
+from wmss_cli.preflight.step_costs import RECORDS_PER_S, RECORDS_PER_SAMPLE, TOKENS_PER_S, Prices
+from wmss_cli.preflight.study_costs import (
     Planned,
     StudyForecast,
     base_models,
     plan_study,
     price_study,
 )
-from wmss_cli.preflight.times import training_time
+from wmss_cli.preflight.training_time import training_time
 from wmss_cli.preflight.workload import Workload
 from wmss_cli.slurm.chain import lead_seconds
 from wmss_cli.train.memory import STAGES, Trained, checkpoint_bytes, export_bytes

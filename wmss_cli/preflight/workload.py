@@ -16,7 +16,7 @@ from wmss_cli.core.manifest import MANIFEST
 SAMPLES = 215_000
 MEAN_TOKENS = 4096
 COMPLETION_TOKENS = 3840
-"""Assumed for AM-1.4M after curation, if nothing is known yet; nobody counted them."""
+"""Assumed for AM-1.4M after curation, if nothing is known yet; they were not counted."""
 
 _SPREAD = 256
 """This many lengths stand for all if only their mean is known."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from wmss_cli.core.files import canonical_hash
 from wmss_cli.core.manifest import Manifest
+from wmss_cli.results.artifacts import Sources, cost_of
 from wmss_cli.results.crossed import estimate
 from wmss_cli.results.curves import LOGITS_FILE, METRICS_FILE, curve_of, logit_curve_of
 from wmss_cli.results.examples import MOST, Asked, choose, show
@@ -35,7 +36,6 @@ from wmss_cli.results.samples import (
     mean_bins,
     shares_of,
 )
-from wmss_cli.results.sources import Sources, cost_of
 from wmss_cli.results.study import StudyArm, StudyRun
 
 _ByLabel = Mapping[str, Mapping[str, Grades]]

@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from wmss_cli.core.files import write_json, write_text
-from wmss_cli.results import accounts, layouts
-from wmss_cli.results.answer import answer, missing_line
+from wmss_cli.results import detail_tables, result_tables
+from wmss_cli.results.conclusion import conclusion, missing_line
 from wmss_cli.results.findings import Findings, Problem
 from wmss_cli.results.plots import pictures
 from wmss_cli.results.tables import Table, percent, to_latex, to_markdown
@@ -61,14 +61,16 @@ def render_html(found: Findings) -> str:
     drawn = {name: Markup(svg) for name, svg in pictures(found).items()}
     page = environment.get_template("page.html.j2").render(
         found=found,
-        sentences=answer(found),
+        sentences=conclusion(found),
         missing=missing_line(found),
         pictures=drawn,
         tables={table.name: table for table in _all_tables(found)},
-        named=[table.name for table in layouts.tables(found)],
-        options=accounts.differences({arm.key: arm.options for arm in found.arms if arm.options}),
+        named=[table.name for table in result_tables.tables(found)],
+        options=detail_tables.differences(
+            {arm.key: arm.options for arm in found.arms if arm.options}
+        ),
         titles={task.name: task.title for task in found.tasks},
-        anchor=layouts.anchor,
+        anchor=result_tables.anchor,
         percent=percent,
         shown=_shown(found),
         first_shown=_first_shown(found),
@@ -78,7 +80,7 @@ def render_html(found: Findings) -> str:
 
 def render_markdown(found: Findings) -> str:
     """Return the answer and all tables in Markdown."""
-    parts = ["\n".join(["# " + title(found), "", *(f"{line}\n" for line in answer(found))])]
+    parts = ["\n".join(["# " + title(found), "", *(f"{line}\n" for line in conclusion(found))])]
     if found.missing:
         parts.append(missing_line(found) + ".\n")
     parts += [to_markdown(table) for table in _all_tables(found)]
@@ -93,11 +95,11 @@ def title(found: Findings) -> str:
 
 
 def _all_tables(found: Findings) -> list[Table]:
-    shown = layouts.tables(found)
+    shown = result_tables.tables(found)
     # The page has these in any case, whatever `tables` names.
-    every = [layouts.methods, layouts.differences, layouts.logits]
-    every += [accounts.costs, accounts.curricula, accounts.difficulty]
-    every += [accounts.cut, accounts.several_answers]
+    every = [result_tables.methods, result_tables.differences, result_tables.logits]
+    every += [detail_tables.costs, detail_tables.curricula, detail_tables.difficulty]
+    every += [detail_tables.cut, detail_tables.several_answers]
     names = {table.name for table in shown}
     more = [table for table in (make(found) for make in every) if table.name not in names]
     return shown + [table for table in more if table.rows]
@@ -124,4 +126,4 @@ def _firsts(found: Findings) -> Iterator[tuple[tuple[int, int], str]]:
             key = (one.arm, places[problem.task])
             if key not in seen:
                 seen.add(key)
-                yield (number, one.arm), layouts.anchor(*key)
+                yield (number, one.arm), result_tables.anchor(*key)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from wmss_cli.results.findings import ArmResult, Cloud, Curve, Findings
-from wmss_cli.results.layouts import sweep
+from wmss_cli.results.result_tables import sweep
 from wmss_cli.results.svg import COLORS, FAINT, INK, WIDE, WIDTH, figure_svg
 from wmss_cli.results.tables import SIGNIFICANT, points, quantity
 

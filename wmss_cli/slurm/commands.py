@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from wmss_cli.core.errors import SlurmError
-from wmss_cli.core.launchers import describes_ranks
+from wmss_cli.core.launcher_variables import describes_ranks
 
 TIMEOUT_S = 60
 _DROPPED = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "PMI", "SUBMITIT_")

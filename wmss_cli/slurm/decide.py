@@ -199,17 +199,17 @@ def _decide(
         # It waits for jobs that no longer count: their replacements are sent now.
         ends = tuple(sorted(base for base in live if not (link.by_hand and base in started)))
     live = {base: tasks for base, tasks in live.items() if base not in ends}
-    covered = {part for tasks in live.values() for part in tasks.values()}
+    covered = {index for tasks in live.values() for index in tasks.values()}
     # As long as its inputs are not ready, no shard counts as done.
     missing = [
-        part
-        for part, job in enumerate(link.jobs)
-        if part not in covered and (len(link.jobs) == 1 or not ready or finished(job) is None)
+        index
+        for index, job in enumerate(link.jobs)
+        if index not in covered and (len(link.jobs) == 1 or not ready or finished(job) is None)
     ]
-    parts = missing
+    to_send = missing
     if only is not None:
         can = not any(before[name].is_dead for name in link.needs)
-        parts = [part for part in missing if can and part in only.get(link.name, ())]
+        to_send = [index for index in missing if can and index in only.get(link.name, ())]
     # An array with a failed task cannot be waited for as a whole.
     kept = tuple(
         job_id
@@ -217,7 +217,7 @@ def _decide(
         for job_id in ((base,) if len(tasks) == len(by_id[base].parts) else tasks)
     )
     entries = tuple(by_id[base] for base in live)
-    return Decision(link, kept, entries, (), ends, parts, is_dead=len(parts) < len(missing))
+    return Decision(link, kept, entries, (), ends, to_send, is_dead=len(to_send) < len(missing))
 
 
 def _repeated(live: Mapping[str, Mapping[str, int]], started: Collection[str]) -> tuple[str, ...]:

@@ -152,10 +152,12 @@ def task_ids(entry: Entry) -> list[str]:
 class JobStatus:
     """A job, or a task of an array: what was sent last for it, and how that is doing."""
 
-    def __init__(self, link: Link, part: int, sent: tuple[Entry, str] | None, known: Known) -> None:
+    def __init__(
+        self, link: Link, index: int, sent: tuple[Entry, str] | None, known: Known
+    ) -> None:
         self.link = link
-        self.job = link.jobs[part]
-        self.is_later = part in known.later.get(link.name, ())
+        self.job = link.jobs[index]
+        self.is_later = index in known.later.get(link.name, ())
         self.entry: Entry | None = sent[0] if sent and not self.is_later else None
         self.job_id: str | None = sent[1] if sent else None
         record = known.queue.get(self.job_id or "")
@@ -204,11 +206,11 @@ def open_jobs(step: Step, links: Sequence[Link], known: Known) -> list[JobStatus
     for link in links:
         newest: dict[int, tuple[Entry, str]] = {}
         for entry in known.submissions.get(link.name, []):
-            for part, job_id in zip(entry.parts, task_ids(entry), strict=True):
-                newest[part] = (entry, job_id)
-        for part, job in enumerate(link.jobs):
+            for index, job_id in zip(entry.parts, task_ids(entry), strict=True):
+                newest[index] = (entry, job_id)
+        for index, job in enumerate(link.jobs):
             if Path(job.out).name not in done:
-                found.append(JobStatus(link, part, newest.get(part), known))
+                found.append(JobStatus(link, index, newest.get(index), known))
     return _newest_of_chain(links, found)
 
 

@@ -100,8 +100,8 @@ def _logs(ledger: Ledger, links: list[Link], rank: int, task: int | None) -> lis
     found = []
     for link in links:
         for entry in submissions.get(link.name, []):
-            for job_id, part in zip(task_ids(entry), entry.parts, strict=True):
-                shard = link.jobs[part].config.get("shard")
+            for job_id, index in zip(task_ids(entry), entry.parts, strict=True):
+                shard = link.jobs[index].config.get("shard")
                 log = ledger.folder / link.name / f"{job_id}_{rank}_log.out"
                 if task in (None, shard) and log.is_file():
                     found.append(log)

@@ -1,4 +1,4 @@
-"""Who makes what does not exist yet: a step that was submitted, and whose job waits or runs."""
+"""Which submitted step makes an input that does not exist yet: its job waits or runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Maker:
 
 
 def maker_of(path: Path) -> Maker | None:
-    """Return who makes an artifact, or what is in it; None if nobody does, or it is done."""
+    """Return the step that makes an artifact or a part of it; None if none is to make it."""
     path = path.absolute()
     for folder in (path, path.parent):
         ledger = Ledger(folder.parent)

@@ -13,7 +13,7 @@ from wmss_cli.core.errors import InterruptedRunError
 from wmss_cli.core.progress import Progress
 from wmss_cli.core.selection import WHOLE, Selection
 from wmss_cli.launch import worker
-from wmss_cli.slurm import words
+from wmss_cli.slurm import explain
 from wmss_cli.slurm.chain import Link
 from wmss_cli.slurm.deaths import death, tail
 from wmss_cli.slurm.job_status import (
@@ -28,7 +28,7 @@ from wmss_cli.slurm.job_status import (
 from wmss_cli.slurm.ledger import Ledger, RunPlan
 from wmss_cli.slurm.queue import NEVER, Usage, meaning
 from wmss_cli.slurm.runs import name_of
-from wmss_cli.slurm.task import control_folder
+from wmss_cli.slurm.task import handover_folder
 from wmss_cli.stages.plan import Step, select
 
 _TAIL_LINES = 5
@@ -281,8 +281,8 @@ def _words(state: State, jobs: Sequence[JobStatus], silent: float | None) -> str
         # What someone has to release comes before what waits by itself.
         records.sort(key=lambda record: record.state == "PENDING")
         if not records:
-            return words.waiting("")
-        return words.waiting(records[0].reason, records[0].state, records[0].job_id)
+            return explain.waiting("")
+        return explain.waiting(records[0].reason, records[0].state, records[0].job_id)
     if state == "not sent" and any(job.is_later for job in jobs):
         return "will be sent later"
     records = [job.record for job in jobs if job.record and job.record.has_begun]
@@ -296,8 +296,8 @@ def _words(state: State, jobs: Sequence[JobStatus], silent: float | None) -> str
 
 def _why(job: JobStatus) -> str:
     if job.ended == NEVER:
-        return words.waiting(NEVER)
-    return words.ended(job.ended, job.usage.exit_code if job.usage else "")
+        return explain.waiting(NEVER)
+    return explain.ended(job.ended, job.usage.exit_code if job.usage else "")
 
 
 def _failure(jobs: Sequence[JobStatus], known: Known) -> Failure:
@@ -306,34 +306,34 @@ def _failure(jobs: Sequence[JobStatus], known: Known) -> Failure:
     assert job.job_id is not None
     folder = known.ledger.folder / job.link.name
     # A cancelled job also reports that it was stopped.
-    report = None
+    error = None
     if job.state == "failed":
-        report = worker.read_error(control_folder(folder, job.job_id))
+        error = worker.read_error(handover_folder(folder, job.job_id))
     log = folder / f"{job.job_id}_0_log.out"
     usage = job.usage or Usage(state=job.ended)
     killed = None
-    if job.state == "failed" and report is None:
+    if job.state == "failed" and error is None:
         killed = death(job.ended, job.usage, log)
     why = short = killed.words if killed is not None else _why(job)
-    if report is not None and report["exit_code"] == InterruptedRunError.exit_code:
-        why = f"{report['message'].split(';')[0]}, before it was done"
-    elif report is not None:
-        why = f"{why}: {report['message']}"
+    if error is not None and error["exit_code"] == InterruptedRunError.exit_code:
+        why = f"{error['message'].split(';')[0]}, before it was done"
+    elif error is not None:
+        why = f"{why}: {error['message']}"
     return Failure(
         job_id=job.job_id,
         short=short,
         why=why,
         log=str(log),
         tail=tail(log, _TAIL_LINES) if job.state == "failed" else [],
-        fix=words.fix(
+        fix=explain.fix(
             name_of(known.ledger.run_dir),
-            words.End(
+            explain.End(
                 job.ended,
-                report["exit_code"] if report else None,
+                error["exit_code"] if error else None,
                 killed,
                 usage.memory_gib,
                 usage.memory_asked_gib,
-                is_before_wmss=killed is None and report is None and job.ended == "FAILED",
+                is_before_wmss=killed is None and error is None and job.ended == "FAILED",
             ),
             job.link.kind,
             job.link.asked,

@@ -25,14 +25,14 @@ from wmss_cli.core import artifact
 from wmss_cli.core.artifact import Job, finished
 from wmss_cli.core.errors import HangError, InterruptedRunError, SlurmError
 from wmss_cli.core.files import write_json
-from wmss_cli.core.launchers import forget_launchers
+from wmss_cli.core.launcher_variables import forget_launchers
 from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import worker
 from wmss_cli.slurm.chain import Link
 from wmss_cli.slurm.commands import call
 from wmss_cli.stages import table
 
-CONTROL = "control"
+_HANDOVER = "control"
 _LOCK_TIMEOUT_S = 300.0
 _LATE_S = 60.0
 _REQUEUE_S = 60.0
@@ -59,8 +59,8 @@ class SlurmTask:
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         # After a requeue, the processes of the previous attempt may take a while to die.
         artifact.lock_timeout_s = _LOCK_TIMEOUT_S
-        control = control_folder(Path(self.order).parent, job_id())
-        control.mkdir(parents=True, exist_ok=True)
+        handover = handover_folder(Path(self.order).parent, job_id())
+        handover.mkdir(parents=True, exist_ok=True)
 
         def then(code: int, error: BaseException | None) -> int:
             mode, most = order["requeue"], order["max_requeues"]
@@ -72,7 +72,7 @@ class SlurmTask:
             return code
 
         work = functools.partial(_work, job, order["merges"])
-        worker.leave(worker.run(work, control, then))
+        worker.leave(worker.run(work, handover, then))
 
 
 def _work(job: Job, merge: bool) -> None:
@@ -94,10 +94,10 @@ def _wait_for(inputs: Iterable[str]) -> None:
         time.sleep(1)
 
 
-def write_order(path: Path, link: Link, parts: Sequence[int]) -> None:
-    """Write what :class:`SlurmTask` reads: the job of each task of an array, in order."""
+def write_order(path: Path, link: Link, indices: Sequence[int]) -> None:
+    """Write what :class:`SlurmTask` reads: the job of each array task, in order."""
     order: dict[str, Any] = {
-        "jobs": [asdict(link.jobs[part]) for part in parts],
+        "jobs": [asdict(link.jobs[index]) for index in indices],
         "merges": link.merges,
         "requeue": link.profile.requeue,
         "max_requeues": link.profile.max_requeues,
@@ -113,9 +113,9 @@ def read_order(path: Path) -> dict[str, Any]:
     return order
 
 
-def control_folder(folder: Path, job_id: str) -> Path:
+def handover_folder(folder: Path, job_id: str) -> Path:
     """Return where the ranks of a job report their errors (:func:`worker.read_error`)."""
-    return folder / CONTROL / job_id
+    return folder / _HANDOVER / job_id
 
 
 def _describe_ranks() -> None:

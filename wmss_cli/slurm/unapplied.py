@@ -1,4 +1,4 @@
-"""What jobs in the queue do not get of a new submission: they keep what they were sent with."""
+"""Changes that jobs in the queue do not take: they keep the options they were sent with."""
 
 from __future__ import annotations
 

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from wmss_cli.bench import command, generate, loss, objectives, score, step
-from wmss_cli.bench.results import RESULTS_FILE, Machine, Part, Report
+from wmss_cli.bench.results import RESULTS_FILE, BenchResults, BenchTable, Machine
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.files import write_json
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.models.causal import device, dtype_of
-from wmss_cli.stages.bench_config import BenchConfig, PartName
+from wmss_cli.stages.bench_config import BenchConfig, BenchName
 
-Measure = Callable[[int, Callable[[], None], Path], list[Part]]
+Measure = Callable[[int, Callable[[], None], Path], list[BenchTable]]
 
 _WAYS = {"loss": 3, "step": 5, "score": 2, "generate": 3, "cli": 5}
 # Runs that count: each way in each round, in the warm-up, and for its memory.
@@ -29,7 +29,7 @@ _LIBRARIES = ("wmss", "torch", "transformers", "deepspeed")
 
 
 def run(job: Job) -> Manifest:
-    """Measure, and write ``results.json`` (:class:`~wmss_cli.bench.results.Report`)."""
+    """Measure, and write ``results.json`` (:class:`~wmss_cli.bench.results.BenchResults`)."""
     config = BenchConfig.model_validate(job.config)
     with open_draft(job) as draft:
         total = (config.rounds + 2) * sum(_WAYS[name] for name in config.parts)
@@ -44,25 +44,25 @@ def run(job: Job) -> Manifest:
 
         work = draft.folder / "scratch"
         work.mkdir(exist_ok=True)
-        parts = [
-            part
+        benches = [
+            bench
             for name in config.parts
             for measure in _measures(name, config)
-            for part in measure(config.rounds, on_run, work)
+            for bench in measure(config.rounds, on_run, work)
         ]
-        report = Report(
-            size=config.size, rounds=config.rounds, machine=_machine(), parts=tuple(parts)
+        results = BenchResults(
+            size=config.size, rounds=config.rounds, machine=_machine(), parts=tuple(benches)
         )
-        write_json(draft.folder / RESULTS_FILE, report.model_dump(mode="json"))
-        goals = [ratio for part in parts for ratio in part.ratios if ratio.goal is not None]
+        write_json(draft.folder / RESULTS_FILE, results.model_dump(mode="json"))
+        goals = [ratio for bench in benches for ratio in bench.ratios if ratio.goal is not None]
         reached = sum(g.goal is not None and g.goal.is_met(g.value.median) for g in goals)
         return draft.commit({"goals": len(goals), "goals_reached": reached}, scratch=["scratch"])
 
 
-def _measures(name: PartName, config: BenchConfig) -> list[Measure]:
+def _measures(name: BenchName, config: BenchConfig) -> list[Measure]:
     """Return the functions that measure the tables of a bench."""
     own = generate.Own(config.model, config.tokens) if config.model and config.tokens else None
-    known: dict[PartName, list[tuple[Callable[..., list[Part]], Any, Any]]] = {
+    known: dict[BenchName, list[tuple[Callable[..., list[BenchTable]], Any, Any]]] = {
         "loss": [(loss.measure, loss.TABLE, loss.SMALL)],
         "step": [
             (step.measure, step.TABLE, step.SMALL),

@@ -6,14 +6,14 @@ from typing import Literal
 
 from wmss_cli.core.section import Count, Section
 
-PartName = Literal["loss", "step", "score", "generate", "cli"]
-PARTS: tuple[PartName, ...] = ("loss", "step", "score", "generate", "cli")
+BenchName = Literal["loss", "step", "score", "generate", "cli"]
+BENCHES: tuple[BenchName, ...] = ("loss", "step", "score", "generate", "cli")
 
 
 class BenchConfig(Section):
     """Which benches run, and how large."""
 
-    parts: list[PartName]
+    parts: list[BenchName]
     """The benches, in this order."""
     size: Literal["table", "small"]
     """`table`: the sizes of ``docs/performance.md``, for which there are goals."""

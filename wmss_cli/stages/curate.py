@@ -1,4 +1,4 @@
-"""curate: raw records → the examples that are worth training on, and why not the others.
+"""curate: raw records → the examples that are worth training on, and why the others are not.
 
 Shards judge each record by itself. Cheap checks first (readable, format, has a reference, contains
 no benchmark question), then the answer is verified in worker processes. What needs all records is
@@ -29,8 +29,8 @@ from wmss_cli.core.rows import stem
 from wmss_cli.core.schema import EXAMPLE, JUDGED, REJECTED, TableWriter, example_id
 from wmss_cli.core.verdict import REASONS, Level, Reason, Refusal, Verdict
 from wmss_cli.data.card import write_card
-from wmss_cli.data.contamination import Benchmarks, Meeting, Question
-from wmss_cli.data.copies import find_copies
+from wmss_cli.data.contamination import Benchmarks, Overlap, Question
+from wmss_cli.data.duplicates import find_copies
 from wmss_cli.data.filters import check_format
 from wmss_cli.data.rare_phrases import Contaminated, find_contaminated
 from wmss_cli.data.sources import DATA_ROLE, Record, read_records
@@ -40,7 +40,11 @@ from wmss_cli.programs.cases import read_tests
 from wmss_cli.programs.check import Trial
 from wmss_cli.programs.completion import extract_from_answer
 from wmss_cli.stages.judge import judge
-from wmss_cli.stages.judged import Decision, content_key_of, judged_row
+from wmss_cli.stages.judged_records import (
+    JudgedRecord,
+    content_key_of,
+    judged_row,
+)
 from wmss_cli.stages.shards import check_shards, read_options, shard_jobs
 
 JUDGED_FILE = "judged.parquet"
@@ -75,27 +79,27 @@ def shard(job: Job) -> Manifest:
     DataError
         If a file is damaged.
     """
-    config, part, parts = read_options(CurateConfig, job)
+    config, index, shards = read_options(CurateConfig, job)
     roles = sorted(role for role in job.inputs if role.startswith(DATA_ROLE))
     if not roles:
         raise ConfigError("nothing to curate; name at least one file in data")
     paths = [Path(job.inputs[role]) for role in roles]
     labels = {str(path): _label(role, path) for role, path in zip(roles, paths, strict=True)}
-    records = read_records(paths, config.limit, part, parts)
+    records = read_records(paths, config.limit, index, shards)
     benchmarks = _benchmarks(job.inputs)
     done = kept = 0
     level: Level | None = None
     with open_draft(job) as draft:
         progress = ProgressWriter(draft.folder, UNIT, None)
         with (
-            closing(_decide(records, config, benchmarks)) as decisions,
+            closing(_decide(records, config, benchmarks)) as judged_records,
             TableWriter(draft.folder / JUDGED_FILE, JUDGED) as table,
         ):
-            for decision in decisions:
+            for judged in judged_records:
                 done += 1
-                kept += decision.reason is None
-                level = level or decision.level
-                table.append(judged_row(decision, labels[decision.record.file], config))
+                kept += judged.reason is None
+                level = level or judged.level
+                table.append(judged_row(judged, labels[judged.record.file], config))
                 progress.update(done, kept=kept)
         return draft.commit({"records": done, "sandbox": level})
 
@@ -167,24 +171,24 @@ def _benchmarks(inputs: Mapping[str, str]) -> Benchmarks | None:
 
 def _decide(
     records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
-) -> Generator[Decision, None, None]:
-    """Yield the decision on each record, in their order."""
-    for decision, verdict in judge(_candidates(records, config, benchmarks), config):
+) -> Generator[JudgedRecord, None, None]:
+    """Yield each record, judged, in their order."""
+    for judged, verdict in judge(_candidates(records, config, benchmarks), config):
         if verdict is None:
-            yield decision
+            yield judged
         elif verdict.correct:
-            yield replace(decision, level=verdict.level)
+            yield replace(judged, level=verdict.level)
         else:
-            reason, detail = _rejection(decision, verdict)
-            yield replace(decision, reason=reason, detail=detail, level=verdict.level)
+            reason, detail = _rejection(judged, verdict)
+            yield replace(judged, reason=reason, detail=detail, level=verdict.level)
 
 
-def _rejection(decision: Decision, verdict: Verdict) -> tuple[Reason, str]:
+def _rejection(judged: JudgedRecord, verdict: Verdict) -> tuple[Reason, str]:
     """Return why a record with a wrong answer or program is rejected, and the detail."""
     if verdict.level is not None:
         # To curation the tests of a record are its reference.
         return "bad_reference" if verdict.reason == "bad_tests" else verdict.reason, verdict.detail
-    expected = f"reference {_short(decision.record.reference_answer)}"
+    expected = f"reference {_short(judged.record.reference_answer)}"
     if verdict.extracted is None:
         return verdict.reason, expected
     return verdict.reason, f"answer {_short(verdict.extracted)}, {expected}"
@@ -192,14 +196,14 @@ def _rejection(decision: Decision, verdict: Verdict) -> tuple[Reason, str]:
 
 def _candidates(
     records: Iterable[Record], config: CurateConfig, benchmarks: Benchmarks | None
-) -> Iterator[tuple[Decision, Check | Trial | None]]:
+) -> Iterator[tuple[JudgedRecord, Check | Trial | None]]:
     """Apply the cheap checks; records that pass come with what is left to judge."""
     for record in records:
         if record.problem is not None:
-            yield Decision(record, None, reason="unreadable", detail=record.problem), None
+            yield JudgedRecord(record, None, reason="unreadable", detail=record.problem), None
             continue
         identity = example_id(record.prompt, record.completion)
-        reason, detail, met = _refusal(record, config, benchmarks)
+        reason, detail, overlap = _refusal(record, config, benchmarks)
         item: Check | Trial | None = None
         if reason is None:
             try:
@@ -210,9 +214,9 @@ def _candidates(
                 if item is None and config.unverifiable == "reject":
                     reason = "no_reference"
         if reason is not None:
-            yield Decision(record, identity, met, reason=reason, detail=detail), None
+            yield JudgedRecord(record, identity, overlap, reason=reason, detail=detail), None
         else:
-            yield Decision(record, identity, met, content_key_of(record, config)), item
+            yield JudgedRecord(record, identity, overlap, content_key_of(record, config)), item
 
 
 def _item(record: Record) -> Check | Trial | None:
@@ -226,7 +230,7 @@ def _item(record: Record) -> Check | Trial | None:
 
 def _refusal(
     record: Record, config: CurateConfig, benchmarks: Benchmarks | None
-) -> tuple[Reason | Refusal | None, str, Meeting | None]:
+) -> tuple[Reason | Refusal | None, str, Overlap | None]:
     """Return why a record is rejected without verification, what was found, and where.
 
     Phrases that it shares with benchmarks are not yet a reason: they may be common.
@@ -235,10 +239,10 @@ def _refusal(
         return "format", wrong, None
     if benchmarks is None:
         return None, "", None
-    met = benchmarks.meet(record.prompt, record.completion)
-    if met.whole is not None:
-        return "contaminated", f"{met.whole.task} {met.whole.id}: {met.whole.how}", None
-    return None, "", met
+    overlap = benchmarks.overlap(record.prompt, record.completion)
+    if overlap.whole is not None:
+        return "contaminated", f"{overlap.whole.task} {overlap.whole.id}: {overlap.whole.how}", None
+    return None, "", overlap
 
 
 def _short(text: str | None) -> str:
@@ -269,7 +273,7 @@ def _rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 @dataclass
 class _Tally:
-    """The table of counts."""
+    """How many records were kept and rejected, and why."""
 
     paths: dict[str, str]
     records: int = 0

@@ -16,7 +16,7 @@ from wmss_cli.core.progress import ProgressWriter
 from wmss_cli.core.schema import GENERATION, write_parquet
 from wmss_cli.core.sealed import append_sealed_line, read_sealed_lines, write_sealed_lines
 from wmss_cli.data.chat import Renderer
-from wmss_cli.evaluate.choice import Engine
+from wmss_cli.evaluate.engine_choice import Engine
 from wmss_cli.evaluate.generate import Opened, generate, open_engine
 from wmss_cli.evaluate.problems import Problem, read_problems
 from wmss_cli.evaluate.sampling import Sampling, seed_of
@@ -69,9 +69,9 @@ def shard(job: Job) -> Manifest:
     ConfigError
         If there is no task, or its rows or the model cannot be read.
     """
-    config, part, parts = read_options(EvalConfig, job)
+    config, index, shards = read_options(EvalConfig, job)
     # Dealt out in turn, so that every shard has its share of each task.
-    wanted = read_wanted(job.inputs, config)[part::parts]
+    wanted = read_wanted(job.inputs, config)[index::shards]
     with open_draft(job, resumable=True) as draft:
         file = draft.folder / _ANSWERS_FOLDER / "answers.jsonl"
         file.parent.mkdir(exist_ok=True)

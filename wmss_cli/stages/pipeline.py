@@ -21,11 +21,11 @@ from wmss_cli.models.folder import check_full_precision, find_model
 from wmss_cli.models.shape import ModelShape
 from wmss_cli.models.weights import weight_files
 from wmss_cli.results.study import Study, StudyArm, StudyRun
+from wmss_cli.stages.arm_steps import ArmPlanner, label_of
 from wmss_cli.stages.arms import arms_of, reference_arm
 from wmss_cli.stages.catalogue import Arm
 from wmss_cli.stages.model_checks import check_jobs
 from wmss_cli.stages.plan import Output, Plan, Step, external
-from wmss_cli.stages.ways import Ways, label_of
 
 
 class ReportConfig(Section):
@@ -96,11 +96,11 @@ def plan_pipeline(config: Config, provisional: bool = False, force: bool = False
         shared["curate"] = label_of(examples)
         shared[f"{name}/tokenize" if name else "tokenize"] = label_of(tokens)
         for seed in seeds:
-            ways = Ways(plan, config, name, seed, base, tokens, tasks)
+            planner = ArmPlanner(plan, config, name, seed, base, tokens, tasks)
             for arm in arms:
                 _check_model(arm, Path(base.path))
-                ways.check_overrides(arm)
-                run, final = ways.run(arm)
+                planner.check_overrides(arm)
+                run, final = planner.add(arm)
                 finals[arm.name].append(final)
                 if run not in runs:
                     runs.append(run)

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.files import write_json
 from wmss_cli.core.manifest import Manifest
-from wmss_cli.evaluate.choice import choose
+from wmss_cli.evaluate.engine_choice import choose
 from wmss_cli.models.causal import device
 from wmss_cli.programs.sandbox import reaches
 from wmss_cli.stages.probe_config import RANKS_FILE, ProbeConfig

@@ -12,11 +12,11 @@ from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.errors import ConfigError, IntegrityError
 from wmss_cli.core.manifest import Manifest
 from wmss_cli.evaluate.tasks import SPEC_ROLE, TASK_ROLE, read_spec, shipped
+from wmss_cli.results.artifacts import Sources
 from wmss_cli.results.collect import collect
 from wmss_cli.results.examples import MOST
 from wmss_cli.results.findings import Findings, Task
 from wmss_cli.results.page import write_report
-from wmss_cli.results.sources import Sources
 from wmss_cli.results.study import STUDY_FILE, Study
 
 _CODE = ("humaneval", "mbpp")

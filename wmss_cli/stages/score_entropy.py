@@ -46,12 +46,12 @@ def shard(job: Job) -> Manifest:
     DataError
         If an entropy is not finite.
     """
-    config, part, parts = read_options(ScoreConfig, job)
+    config, index, shards = read_options(ScoreConfig, job)
     table = TokenTable(Path(job.inputs["tokens"]))
     folder = Path(job.inputs["model"])
     load_tokenizer_of(folder, table.tokenizer, job.inputs["tokens"])
     say_notes(check_job(job))
-    first, last = (end * len(table) // parts for end in (part, part + 1))
+    first, last = (end * len(table) // shards for end in (index, index + 1))
     rows = np.arange(first, last, dtype=np.int64)
     with open_draft(job) as draft:
         progress = ProgressWriter(draft.folder, UNIT, len(rows))

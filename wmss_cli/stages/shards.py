@@ -24,7 +24,7 @@ from wmss_cli.core.redo import is_marked
 from wmss_cli.core.schema import read_parquet
 from wmss_cli.core.section import Section
 from wmss_cli.stages import table
-from wmss_cli.stages.shard_count import ShardCount
+from wmss_cli.stages.shard_progress import ShardCount
 from wmss_cli.stages.shard_queue import open_queue
 
 S = TypeVar("S", bound=Section)

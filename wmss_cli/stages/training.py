@@ -49,7 +49,7 @@ from wmss_cli.train.meter import StepCost
 from wmss_cli.train.pair import WeakStrongPair
 from wmss_cli.train.ranks import Ranks, join
 from wmss_cli.train.trial import decide
-from wmss_cli.train.writers import Report
+from wmss_cli.train.writers import MetricWriters
 
 Metrics = dict[str, Any]
 
@@ -181,8 +181,8 @@ def run_training(
         raise DataError(f"{job.inputs['tokens']}: a sample has no completion token; redo tokenize")
     ranks = join(config.hang_limit_min)
     check_ranks(config.global_batch_size, ranks.world_size)
-    report = Report(config.report_to, Path(job.out), job.config, ranks)
-    with closing(ranks), _shared_draft(job, ranks) as draft, report:
+    writers = MetricWriters(config.report_to, Path(job.out), job.config, ranks)
+    with closing(ranks), _shared_draft(job, ranks) as draft, writers:
         if ranks.is_first:
             say_notes(notes)
         work = partial(Path(job.out))
@@ -205,7 +205,7 @@ def run_training(
                 config.pass_tokens,
                 ranks,
             )
-        report.open(found[1].step if found is not None else 0, work / METRICS_FILE)
+        writers.open(found[1].step if found is not None else 0, work / METRICS_FILE)
         pair = build_pair()
         models = [model for model in (pair.strong, pair.weak) if model is not None]
         # All ranks split a step in the same way, whatever a check found on one of them.
@@ -264,7 +264,7 @@ def run_training(
             if curve is not None:
                 curve.after_step(step)
 
-        train(engine, feed, config, state, work, ranks, report, after_step)
+        train(engine, feed, config, state, work, ranks, writers, after_step)
         for name, model in outputs(pair).items():
             write(name, model)
         ranks.barrier()

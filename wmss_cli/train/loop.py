@@ -26,7 +26,7 @@ from wmss_cli.train.engine import gradient_norm, set_learning_rate
 from wmss_cli.train.meter import TIMING, Meter
 from wmss_cli.train.ranks import Ranks, StopFlag
 from wmss_cli.train.schedule import learning_rate
-from wmss_cli.train.writers import Report
+from wmss_cli.train.writers import MetricWriters
 
 METRICS_FILE = "metrics.jsonl"
 LOGITS_FILE = "logits.jsonl"
@@ -92,7 +92,7 @@ def train(
     state: TrainState,
     folder: Path,
     ranks: Ranks,
-    report: Report | None = None,
+    writers: MetricWriters | None = None,
     after_step: Callable[[int], None] | None = None,
 ) -> TrainState:
     """Run all remaining steps.
@@ -111,7 +111,7 @@ def train(
         The folder for ``metrics.jsonl``, ``progress.json`` and ``checkpoints/``.
     ranks : Ranks
         The processes that train together.
-    report : Report, optional
+    writers : MetricWriters, optional
         Also gets each row of the metrics.
     after_step : callable, optional
         Called on all ranks with the number of steps taken, before a checkpoint contains them, so
@@ -162,8 +162,8 @@ def train(
                 raise
             if progress is not None:
                 files.append_json_line(folder / METRICS_FILE, row)
-                if report is not None:
-                    report.write(row)
+                if writers is not None:
+                    writers.write(row)
                 shown = {name: row[name] for name in ("loss", *TIMING)}
                 progress.update(state.step, **{n: v for n, v in shown.items() if v is not None})
             if after_step is not None:

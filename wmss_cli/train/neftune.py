@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from wmss_cli.models.packed import PackedBatch, packs
-from wmss_cli.train.keyed import Purpose, further, stream, symmetric
+from wmss_cli.train.keyed_random import Purpose, further, stream, symmetric
 
 
 def embedding_noise(

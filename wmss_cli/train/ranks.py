@@ -19,10 +19,10 @@ import torch.distributed as dist
 from wmss_cli.models.allocator import keep_freed_memory
 from wmss_cli.models.causal import device
 from wmss_cli.models.placement import stay_near
-from wmss_cli.train.meeting import Meeting
-from wmss_cli.train.watch import Watch
+from wmss_cli.train.rank_messages import RankMessages
+from wmss_cli.train.watchdog import Watchdog
 
-# For collectives. The watch names the rank that hangs; if it fails, they end this much later.
+# For collectives. The watchdog names the rank that hangs; if it fails, they end this much later.
 _LIMIT_MIN = 30.0
 _AFTER_WATCH = timedelta(minutes=5)
 _T = TypeVar("_T")
@@ -38,16 +38,16 @@ class Ranks:
     ----------
     rank, world_size : int
         As in torch.distributed.
-    meeting : Meeting or None
+    messages : RankMessages or None
         Passes values that may take long; not needed for one process.
-    watch : Watch or None
+    watchdog : Watchdog or None
         Ends the processes if one hangs.
     """
 
     rank: int
     world_size: int
-    meeting: Meeting | None = None
-    watch: Watch | None = None
+    messages: RankMessages | None = None
+    watchdog: Watchdog | None = None
 
     @property
     def is_first(self) -> bool:
@@ -56,16 +56,16 @@ class Ranks:
 
     def beat(self, step: int | None = None) -> None:
         """Report that this rank continues, after `step` steps."""
-        if self.watch is not None:
-            self.watch.beat(step)
+        if self.watchdog is not None:
+            self.watchdog.beat(step)
 
     def strict(self) -> AbstractContextManager[None]:
         """Let a hanging rank end the training."""
-        return nullcontext() if self.watch is None else self.watch.strict()
+        return nullcontext() if self.watchdog is None else self.watchdog.strict()
 
     def patient(self) -> AbstractContextManager[None]:
         """Allow this rank to take long."""
-        return nullcontext() if self.watch is None else self.watch.patient()
+        return nullcontext() if self.watchdog is None else self.watchdog.patient()
 
     def barrier(self) -> None:
         """Wait for all ranks, however long it takes."""
@@ -75,10 +75,10 @@ class Ranks:
 
     def close(self) -> None:
         """Leave the others, after success or failure: nothing more is sent or waited for."""
-        if self.watch is not None:
-            self.watch.stop()
-        if self.meeting is not None:
-            self.meeting.part()
+        if self.watchdog is not None:
+            self.watchdog.stop()
+        if self.messages is not None:
+            self.messages.leave()
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Return the element-wise sum over all ranks."""
@@ -104,9 +104,9 @@ class Ranks:
         """Return the values of all ranks, on all ranks, however long one of them takes."""
         if self.world_size == 1:
             return [value]
-        assert self.meeting is not None
+        assert self.messages is not None
         with self.patient():
-            return self.meeting.gather(value)
+            return self.messages.gather(value)
 
     def from_first(self, compute: Callable[[], _T]) -> _T:
         """Compute on the first rank, and return the value (or raise the error) on all ranks."""
@@ -118,8 +118,8 @@ class Ranks:
                 except Exception as error:
                     box[1] = error
             if self.world_size > 1:
-                assert self.meeting is not None
-                box = self.meeting.from_first(box)
+                assert self.messages is not None
+                box = self.messages.from_first(box)
         if box[1] is not None:
             raise box[1]
         found: _T = box[0]
@@ -158,11 +158,13 @@ def join(hang_limit_min: float | None = None) -> Ranks:
         timeout=timedelta(minutes=hang_limit_min or _LIMIT_MIN) + _AFTER_WATCH,
     )
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    watch = None
+    watchdog = None
     if hang_limit_min is not None:
-        watch = Watch(rank, world_size, 60 * hang_limit_min)
-        watch.start()
-    return Ranks(rank, world_size, Meeting(rank, world_size) if world_size > 1 else None, watch)
+        watchdog = Watchdog(rank, world_size, 60 * hang_limit_min)
+        watchdog.start()
+    return Ranks(
+        rank, world_size, RankMessages(rank, world_size) if world_size > 1 else None, watchdog
+    )
 
 
 class StopFlag:

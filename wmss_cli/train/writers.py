@@ -159,7 +159,7 @@ def check_installed(services: Sequence[Service]) -> None:
             raise ConfigError(f"report_to {name} is not installed: pip install 'wmss[{name}]'")
 
 
-class Report:
+class MetricWriters:
     """The writers of a run, on its first rank; on other ranks it does nothing.
 
     It is a context manager that closes them.
@@ -191,7 +191,7 @@ class Report:
         self._ranks = ranks
         self._writers: list[Writer] = []
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> MetricWriters:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.heads import Head
-from wmss_cli.results.layouts import crossing
+from wmss_cli.results.result_tables import crossing
 from wmss_cli.score.logits import logit_statistics
 from wmss_cli.train import loss_backends
 from wmss_cli.train.loss_backends import Backend, choose, mixed_loss

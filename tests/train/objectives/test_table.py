@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wmss_cli.models.heads import Head
-from wmss_cli.train.keyed import Purpose, normal, stream
+from wmss_cli.train.keyed_random import Purpose, normal, stream
 from wmss_cli.train.objectives.table import LOSSES, Inputs, Loss
 from wmss_cli.train.objectives.weak_logits import noise, places
 
@@ -176,7 +176,7 @@ def test_label_smoothing_is_that_of_torch() -> None:
     torch.testing.assert_close(o.row.function(x, o).total, expected)
 
 
-def test_undial_draws_anew_in_each_step_and_for_each_seed() -> None:
+def test_undial_draws_again_in_each_step_and_for_each_seed() -> None:
     x = make_inputs("undial", 20, 23, torch.float64)
     o = Loss("undial", undial_beta=1.0)
     first, again, later, other = (

@@ -59,7 +59,7 @@ class Inputs:
     other, other_head : Tensor and Head, or None
         The same for the weak model or the reference.
     keys : Tensor or None
-        ``[tokens]``: keys of example and position (see :mod:`wmss_cli.train.keyed`).
+        ``[tokens]``: keys of example and position (see :mod:`wmss_cli.train.keyed_random`).
     step : int
         Optimizer step, from 0.
     backend : str

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from wmss_cli.models.heads import Head
-from wmss_cli.train.keyed import Purpose, normal, stream
+from wmss_cli.train.keyed_random import Purpose, normal, stream
 from wmss_cli.train.objectives.chunks import (
     Beside,
     Chunk,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wmss_cli.models.heads import Head
-from wmss_cli.train.keyed import Purpose, below, further, stream
+from wmss_cli.train.keyed_random import Purpose, below, further, stream
 from wmss_cli.train.objectives.chunks import (
     Beside,
     Chunk,

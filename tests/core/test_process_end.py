@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from wmss_cli.core import endings
-from wmss_cli.core.endings import at_end, close_all
+from wmss_cli.core import process_end
+from wmss_cli.core.process_end import at_end, close_all
 
 
 def test_the_last_is_closed_first_and_once() -> None:
@@ -23,7 +23,7 @@ def test_the_last_is_closed_first_and_once() -> None:
 def test_what_fails_or_hangs_keeps_nothing_from_being_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(endings, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(process_end, "_PATIENCE_S", 0.05)
     closed: list[str] = []
     never = threading.Event()
 

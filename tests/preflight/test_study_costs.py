@@ -23,8 +23,8 @@ from wmss_cli.preflight.inputs import (
     Gpus,
     answers_of,
 )
-from wmss_cli.preflight.prices import StepPrice
-from wmss_cli.preflight.study import ArmPrice, StudyForecast
+from wmss_cli.preflight.step_costs import StepPrice
+from wmss_cli.preflight.study_costs import ArmPrice, StudyForecast
 from wmss_cli.preflight.workload import Workload
 from wmss_cli.results.power import detectable_difference
 from wmss_cli.stages.catalogue import CATALOGUE
@@ -267,7 +267,7 @@ def test_a_large_study_is_priced_in_seconds() -> None:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Config:
-    """Two models, of which config.json alone is there."""
+    """Two models, of which only config.json exists."""
     models = {}
     for name, layers in (("a", 1), ("b", 2)):
         folder = tmp_path / name
@@ -280,7 +280,7 @@ def two(tmp_path: Path) -> Config:
     return Config(models=models, arms=["base", "sft", "wmss"], seeds=[0, 1])
 
 
-def test_a_part_is_what_that_part_needs(two: Config) -> None:
+def test_a_selection_contains_what_it_needs(two: Config) -> None:
     def part(**chosen: Any) -> Forecast:
         return forecast(two, GPUS, WORK, ANSWERS, selection=Selection(**chosen))
 
@@ -306,7 +306,7 @@ def test_a_part_is_what_that_part_needs(two: Config) -> None:
         ({"model": "c"}, "--model c: the study has a, b"),
     ],
 )
-def test_a_part_that_is_not_there_is_one_line(
+def test_a_part_that_does_not_exist_is_one_line(
     two: Config, chosen: dict[str, Any], message: str
 ) -> None:
     three = two.model_copy(update={"seeds": [0, 10, 2]})

@@ -13,7 +13,7 @@ from wmss_cli.preflight import costs
 from wmss_cli.preflight.costs import Passes, Work
 from wmss_cli.preflight.inputs import Answers, Gpus, Rates
 from wmss_cli.preflight.memory import decided, trained
-from wmss_cli.preflight.times import training_time
+from wmss_cli.preflight.training_time import training_time
 from wmss_cli.preflight.workload import Workload
 from wmss_cli.results.study import StudyRun
 from wmss_cli.stages.plan import Step, training_of

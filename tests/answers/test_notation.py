@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wmss_cli.answers.writing import in_latex, tidy, writing
+from wmss_cli.answers.notation import in_latex, normal_form, tidy
 
 
 @pytest.mark.parametrize(
@@ -19,14 +19,14 @@ from wmss_cli.answers.writing import in_latex, tidy, writing
     ],
 )
 def test_the_same_in_other_writing(one: str, other: str) -> None:
-    assert writing(one) == writing(other)
+    assert normal_form(one) == normal_form(other)
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("1 1/2", "11/2"), ("X", "x"), ("(3,4]", "(3,4)"), ("3x", "3y"), ("AB", "A")]
 )
 def test_what_only_looks_alike(one: str, other: str) -> None:
-    assert writing(one) != writing(other)
+    assert normal_form(one) != normal_form(other)
 
 
 def test_signs_of_plain_text_become_latex() -> None:
@@ -48,7 +48,7 @@ def test_nothing_stays_around_an_answer(text: str) -> None:
 
 @pytest.mark.parametrize("text", [" ", "1", "1 1/", r"\text{", r"\quad ", "{", "$"])
 def test_a_model_that_repeats_itself_costs_no_time(text: str) -> None:
-    assert writing(in_latex(tidy(text * 3000))) is not None
+    assert normal_form(in_latex(tidy(text * 3000))) is not None
 
 
 @pytest.mark.parametrize(

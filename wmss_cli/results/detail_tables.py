@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wmss_cli.results.findings import Findings
-from wmss_cli.results.layouts import ALPHA, BETA, GAMMA
+from wmss_cli.results.result_tables import ALPHA, BETA, GAMMA
 from wmss_cli.results.tables import NOTHING, Cell, Row, Table, decimal, percent, quantity
 
 

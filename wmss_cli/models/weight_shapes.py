@@ -45,7 +45,7 @@ Mismatch = tuple[str, tuple[int, ...], tuple[int, ...]]
 """Name, shape in the files, shape by ``config.json``."""
 
 
-def check_layout(folder: Path, config: Mapping[str, Any], stored: Mapping[str, Stored]) -> None:
+def check_shapes(folder: Path, config: Mapping[str, Any], stored: Mapping[str, Stored]) -> None:
     """Refuse weights that are missing, left over or have another shape, as far as names tell.
 
     Parameters

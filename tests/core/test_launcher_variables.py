@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from wmss_cli.core.launchers import describes_ranks, forget_launchers, without_launchers
+from wmss_cli.core.launcher_variables import describes_ranks, forget_launchers, without_launchers
 
 LEFT = {
     **{"OMPI_COMM_WORLD_LOCAL_RANK": "3", "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4"},

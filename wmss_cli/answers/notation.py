@@ -212,16 +212,16 @@ def in_latex(formula: str) -> str:
     return _ROOT_SIGN.sub(_root, formula).translate(_SIGNS)
 
 
-def writing(text: str) -> str:
+def normal_form(text: str) -> str:
     r"""Return a formula or a word for comparison letter by letter.
 
     What is equal in this form is equal in value; case matters in formulas, not in words.
 
     Examples
     --------
-    >>> writing(r"\left( 3, \dfrac{\pi}{2} \right)") == writing(r"(3,\frac{\pi}{2})")
+    >>> normal_form(r"\left( 3, \dfrac{\pi}{2} \right)") == normal_form(r"(3,\frac{\pi}{2})")
     True
-    >>> writing(r"\text{(C)}"), writing(r"\text{Evelyn}."), writing("1 1/2")
+    >>> normal_form(r"\text{(C)}"), normal_form(r"\text{Evelyn}."), normal_form("1 1/2")
     ('C', 'evelyn', '1 1/2')
     """
     text = _SPACING.sub(" ", _TEXT.sub(r"\1", text)).strip(" .")

@@ -6,9 +6,9 @@ import pytest
 
 from wmss_cli.core.errors import ConfigError, IntegrityError, InterruptedRunError
 from wmss_cli.slurm.deaths import Death
+from wmss_cli.slurm.explain import End, ended, fix, waiting
 from wmss_cli.slurm.profile import Resources
 from wmss_cli.slurm.queue import has_ended
-from wmss_cli.slurm.words import End, ended, fix, waiting
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,11 @@ CRASHED = Death("", of_memory=False, likely=False)
         ),
     ],
 )
-def test_what_mends_it(end: End, resources: Resources, command: str) -> None:
+def test_what_fixes_it(end: End, resources: Resources, command: str) -> None:
     assert fix("my-run", end, "score", resources) == command
 
 
-def test_training_that_was_stopped_goes_on() -> None:
+def test_training_that_was_stopped_continues() -> None:
     stopped = End("FAILED", InterruptedRunError.exit_code)
     assert fix("my-run", stopped, "train", ONE_HOUR) == RETRY
 

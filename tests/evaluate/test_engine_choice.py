@@ -9,8 +9,8 @@ import torch
 from transformers.utils import import_utils
 
 from wmss_cli.core.errors import ConfigError
-from wmss_cli.evaluate import choice
-from wmss_cli.evaluate.choice import Engine, choose, flash_problem
+from wmss_cli.evaluate import engine_choice
+from wmss_cli.evaluate.engine_choice import Engine, choose, flash_problem
 
 BF16 = torch.bfloat16
 
@@ -20,8 +20,8 @@ def gpu(
 ) -> None:
     """Have a GPU, with what is wrong with vLLM and flash attention."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(choice, "vllm_problem", lambda: vllm)
-    monkeypatch.setattr(choice, "flash_problem", lambda _: flash)
+    monkeypatch.setattr(engine_choice, "vllm_problem", lambda: vllm)
+    monkeypatch.setattr(engine_choice, "flash_problem", lambda _: flash)
 
 
 @pytest.mark.parametrize("drawn", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from scipy import stats
 
-from wmss_cli.train.keyed import Purpose, below, further, normal, stream, symmetric
+from wmss_cli.train.keyed_random import Purpose, below, further, normal, stream, symmetric
 
 KEYS = torch.arange(40_000) - 20_000
 

@@ -8,13 +8,13 @@ from wmss_cli.results.findings import ArmResult, Findings, Gap
 from wmss_cli.results.tables import SIGNIFICANT, p_value, percent, points
 
 
-def answer(found: Findings) -> list[str]:
-    """Return the answer: which arms differ from the reference by more than noise.
+def conclusion(found: Findings) -> list[str]:
+    """Return the conclusion: which arms differ from the reference by more than noise.
 
     Returns
     -------
     list of str
-        Whole sentences: a paragraph for each base model, then what the answer does not cover.
+        Whole sentences: a paragraph for each base model, then what it does not cover.
     """
     return [*_answers(found), *_limits(found)]
 

@@ -42,7 +42,7 @@ class _Point:
     curriculum: str | None = None
 
 
-class Ways:
+class ArmPlanner:
     """The arms of one base model with one seed; what they share is planned once.
 
     Parameters
@@ -79,7 +79,7 @@ class Ways:
         self._tokens = tokens
         self._tasks = tasks
 
-    def run(self, arm: Arm) -> tuple[StudyRun, str]:
+    def add(self, arm: Arm) -> tuple[StudyRun, str]:
         """Plan an arm with its evaluation; return it, and the fingerprint of its model."""
         at = self._train(arm, config_of(arm, self._config))
         # Without training nothing is random, unless the answers are sampled.
@@ -134,7 +134,9 @@ class Ways:
     def _final(self, arm: Arm) -> tuple[str, Mapping[str, object]]:
         """Return what an arm's last step makes, and its options, those of execution included."""
         plan = Plan(Path())
-        scratch = Ways(plan, self._config, self._model, self._seed, self._base, self._tokens, {})
+        scratch = ArmPlanner(
+            plan, self._config, self._model, self._seed, self._base, self._tokens, {}
+        )
         made = scratch._train(arm, config_of(arm, self._config)).strong
         options = next((step.job.config for step in plan.steps if step.label == made.step), {})
         return made.fingerprint, options

@@ -10,8 +10,8 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from wmss_cli.answers.notation import normal_form
 from wmss_cli.answers.number import decimals_equal, exact_value, plain_number
-from wmss_cli.answers.writing import writing
 
 _WORDS = re.compile(r"(?:[^\W\d_]{4,}|no|yes)(?:[ -][^\W\d_]{4,})*", re.IGNORECASE)
 # Such as 2 hours 30 minutes.
@@ -70,14 +70,14 @@ def decide(answer: str, gold: str) -> bool | None:
     Parameters
     ----------
     answer, gold : str
-        As returned by :func:`~wmss_cli.answers.writing.tidy`.
+        As returned by :func:`~wmss_cli.answers.notation.tidy`.
 
     Examples
     --------
     >>> decide("1,800", "1800"), decide("A, C", "AC"), decide("x + 1", "1 + x")
     (True, True, None)
     """
-    if writing(answer) == writing(gold) != "":
+    if normal_form(answer) == normal_form(gold) != "":
         return True
     numeral, expected_numeral = _NUMERAL.fullmatch(answer), _NUMERAL.fullmatch(gold)
     if numeral and expected_numeral:

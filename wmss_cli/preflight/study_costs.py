@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict
 from wmss_cli.core.config import Config, JointConfig, SftConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.selection import WHOLE, Selection, check_known
-from wmss_cli.preflight.prices import KINDS, Kind, Prices, StepPrice, drawn_rows
+from wmss_cli.preflight.step_costs import KINDS, Kind, Prices, StepPrice, drawn_rows
 from wmss_cli.results.study import Study, StudyRun
 from wmss_cli.stages import table
+from wmss_cli.stages.arm_steps import ArmPlanner
 from wmss_cli.stages.arms import arms_of
 from wmss_cli.stages.plan import Output, Plan, Step, training_of
-from wmss_cli.stages.ways import Ways
 
 
 class _Result(BaseModel):
@@ -154,11 +154,11 @@ def plan_study(config: Config, models: Mapping[str, str], selection: Selection =
         label = f"{model}/tokenize" if model else "tokenize"
         tokens = plan.add(label, "tokenize", config.tokenize, made_from)
         for seed in seeds:
-            ways = Ways(plan, config, model, seed, base, tokens, {})
+            planner = ArmPlanner(plan, config, model, seed, base, tokens, {})
             for arm in arms:
                 if arm.name in names:
-                    ways.check_overrides(arm)
-                    run, _ = ways.run(arm)
+                    planner.check_overrides(arm)
+                    run, _ = planner.add(arm)
                     runs += [run] if run not in runs else []
         for step in plan.steps[len(owners) :]:
             owners[step.label] = model

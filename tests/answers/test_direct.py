@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wmss_cli.answers.plain import amounts_equal, decide
+from wmss_cli.answers.direct import amounts_equal, decide
 
 EQUAL = [
     ("1,800", "1800"),

@@ -1,4 +1,4 @@
-"""Who is named when ranks do not go on, and when nobody is."""
+"""Which rank is named when ranks hang, and when none is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import pytest
 
 from wmss_cli.core.errors import HangError
-from wmss_cli.train.watch import Place, Watch
+from wmss_cli.train.watchdog import Place, Watchdog
 
 LIMIT_S = 600.0
 
@@ -22,13 +22,13 @@ def place(age_s: float, collectives: int, beats: int = 0, patient: bool = False)
 
 def judged(*places: Place, silent_s: dict[int, float] | None = None) -> str | None:
     """Return what is said of these ranks."""
-    watch = Watch(0, len(places), LIMIT_S)
+    watchdog = Watchdog(0, len(places), LIMIT_S)
     silent = dict.fromkeys(range(len(places)), 1.0) | (silent_s or {})
-    error = watch._judge(dict(enumerate(places)), silent)
+    error = watchdog._judge(dict(enumerate(places)), silent)
     return None if error is None else str(error)
 
 
-def test_nobody_is_named_while_all_go_on() -> None:
+def test_no_rank_is_named_while_all_continue() -> None:
     assert judged(place(599, 7), place(10, 8)) is None
     # Saving, exporting and loading may take hours.
     assert judged(place(3000, 7, patient=True), place(3000, 7, patient=True)) is None
@@ -69,13 +69,13 @@ def test_where_all_are_at_the_same_place_none_is_blamed(ranks: int) -> None:
 
 RANK = """
 import time
-from wmss_cli.train.watch import Watch
-watch = Watch(0, 1, {limit_s})
-watch.start()
-with watch.strict():
-    print("goes on", flush=True)
+from wmss_cli.train.watchdog import Watchdog
+watchdog = Watchdog(0, 1, {limit_s})
+watchdog.start()
+with watchdog.strict():
+    print("continues", flush=True)
     for _ in range(40):
-        watch.beat()
+        watchdog.beat()
         time.sleep(0.05)
     time.sleep({hang_s})
 """
@@ -86,7 +86,7 @@ def started(limit_s: float, hang_s: float) -> subprocess.Popen[str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", script], text=True, **pipes)
     assert process.stdout is not None
-    assert process.stdout.readline() == "goes on\n"
+    assert process.stdout.readline() == "continues\n"
     return process
 
 

@@ -22,14 +22,14 @@ from pathlib import Path
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from wmss_cli.core.endings import end_process
 from wmss_cli.core.errors import HangError
-from wmss_cli.train.meeting import connect
+from wmss_cli.core.process_end import end_process
+from wmss_cli.train.rank_messages import connect
 
 _LONGEST_PAUSE_S = 10.0
 _ANSWER = timedelta(seconds=30)
 _PATIENCE_S = 6 * 3600.0
-_END = "watch/end"
+_END = "watchdog/end"
 _SUSPENDED = 0.5
 """Share of the limit: a thread that slept this much longer than requested was not running."""
 _SILENT = 0.5
@@ -65,7 +65,7 @@ class Place:
     at: str
 
 
-class Watch:
+class Watchdog:
     """Watches the ranks of a training, from a thread of each of them.
 
     It is patient until :meth:`strict` is entered, since loading and exporting may take long.
@@ -92,7 +92,7 @@ class Watch:
 
     def start(self) -> None:
         """Start watching."""
-        threading.Thread(target=self._run, name="watch", daemon=True).start()
+        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
         """Stop watching: this rank is about to end."""
@@ -185,8 +185,8 @@ class Watch:
         )
         if store is None:
             return {self._rank: mine}
-        store.set(f"watch/{self._rank}", json.dumps(asdict(mine)))
-        keys = [f"watch/{rank}" for rank in range(self._world_size)]
+        store.set(f"watchdog/{self._rank}", json.dumps(asdict(mine)))
+        keys = [f"watchdog/{rank}" for rank in range(self._world_size)]
         said = [rank for rank, key in enumerate(keys) if store.check([key])]
         found = {}
         for rank, text in zip(said, store.multi_get([keys[rank] for rank in said]), strict=True):

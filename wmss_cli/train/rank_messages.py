@@ -19,7 +19,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 _PATIENCE = timedelta(hours=24)
 # They have nothing left to wait for, unless they fail in another way.
 _PARTING = timedelta(seconds=10)
-_meetings = itertools.count()
+_numbers = itertools.count()
 
 _T = TypeVar("_T")
 
@@ -36,7 +36,7 @@ def connect(timeout: timedelta) -> TCPStore:
     return TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
 
 
-class Meeting:
+class RankMessages:
     """Passes values between ranks; all ranks make the same calls in the same order.
 
     Parameters
@@ -50,7 +50,7 @@ class Meeting:
         self._world_size = world_size
         self._store = connect(_PATIENCE)
         # A process may join more than once, and the store keeps old messages.
-        self._name = f"meeting/{next(_meetings)}"
+        self._name = f"messages/{next(_numbers)}"
         self._round = 0
         self._told = ""
 
@@ -76,7 +76,7 @@ class Meeting:
         found: _T = pickle.loads(self._store.get(key))
         return found
 
-    def part(self) -> None:
+    def leave(self) -> None:
         """Leave for good. The first rank, which serves the store, briefly waits for the others."""
         with suppress(dist.DistError, RuntimeError):
             self._store.set(f"{self._name}/parted/{self._rank}", "")

@@ -1,4 +1,4 @@
-"""What a shard of curation writes about a record."""
+"""What a shard of curation writes: a row about each record."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import Any
 
 from wmss_cli.core.config import CurateConfig
 from wmss_cli.core.verdict import Level, Reason, Refusal
-from wmss_cli.data.contamination import Meeting
+from wmss_cli.data.contamination import Overlap
 from wmss_cli.data.duplicates import content_key, problem_key, signature
 from wmss_cli.data.sources import Record
 
 
 @dataclass(frozen=True)
-class Decision:
+class JudgedRecord:
     """A record and the decision on it; it is kept if there is no reason against it."""
 
     record: Record
     example_id: str | None
-    met: Meeting | None = None
+    overlap: Overlap | None = None
     content_key: bytes | None = None
     reason: Reason | Refusal | None = None
     detail: str = ""
     level: Level | None = None
 
 
-def judged_row(decision: Decision, label: str, config: CurateConfig) -> dict[str, Any]:
+def judged_row(judged: JudgedRecord, label: str, config: CurateConfig) -> dict[str, Any]:
     """Return a row of :data:`wmss_cli.core.schema.JUDGED`.
 
     Parameters
     ----------
-    decision : Decision
+    judged : JudgedRecord
         The decision on a record.
     label : str
         Name of the record's file.
     config : CurateConfig
         Options, which say which copies are looked for.
     """
-    record, kept = decision.record, decision.reason is None
+    record, kept = judged.record, judged.reason is None
     wants_signature = kept and config.deduplicate == "near"
     return {
         "place": record.place,
-        "example_id": decision.example_id,
+        "example_id": judged.example_id,
         "file": label,
         "row": record.row,
         "source": record.source,
@@ -50,23 +50,23 @@ def judged_row(decision: Decision, label: str, config: CurateConfig) -> dict[str
         "prompt": record.prompt if kept else "",
         "completion": record.completion if kept else "",
         "reference_answer": record.reference_answer if kept else None,
-        "reason": decision.reason,
-        "detail": decision.detail,
+        "reason": judged.reason,
+        "detail": judged.detail,
         "line": record.line,
-        "content_key": decision.content_key,
+        "content_key": judged.content_key,
         "signature": _signature(record) if wants_signature else None,
         "problem_key": _problem_key(record) if wants_signature else None,
-        **_phrases(decision),
+        **_phrases(judged),
     }
 
 
-def _phrases(decision: Decision) -> dict[str, Any]:
-    if decision.met is None or not decision.met.phrases:
+def _phrases(judged: JudgedRecord) -> dict[str, Any]:
+    if judged.overlap is None or not judged.overlap.phrases:
         return {}
     return {
-        "prompt_key": content_key(decision.record.prompt, "")[:8],
-        "phrases": decision.met.phrases,
-        "phrases_apart": decision.met.apart,
+        "prompt_key": content_key(judged.record.prompt, "")[:8],
+        "phrases": judged.overlap.phrases,
+        "phrases_apart": judged.overlap.apart,
     }
 
 

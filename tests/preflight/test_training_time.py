@@ -13,7 +13,7 @@ from wmss_cli.models.published import shape_of
 from wmss_cli.preflight.costs import Passes, training
 from wmss_cli.preflight.inputs import RATES, Gpus
 from wmss_cli.preflight.memory import trained
-from wmss_cli.preflight.times import (
+from wmss_cli.preflight.training_time import (
     TrainingTime,
     packing,
     pass_seconds,

@@ -1,4 +1,4 @@
-"""How a process that leaves by ``os._exit``, which runs no finalizers, ends: orderly, or stuck."""
+"""How a process ends that leaves by ``os._exit``, without finalizers: in order, or stuck."""
 
 from __future__ import annotations
 
