@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,9 +180,12 @@ def run_training(
     if not table.completion_lengths[plan.rows].all():
         raise DataError(f"{job.inputs['tokens']}: a sample has no completion token; redo tokenize")
     ranks = join(config.hang_limit_min)
-    check_ranks(config.global_batch_size, ranks.world_size)
-    writers = MetricWriters(config.report_to, Path(job.out), job.config, ranks)
-    with closing(ranks), _shared_draft(job, ranks) as draft, writers:
+    with ExitStack() as stack:
+        stack.enter_context(closing(ranks))
+        check_ranks(config.global_batch_size, ranks.world_size)
+        draft = stack.enter_context(_shared_draft(job, ranks))
+        writers = MetricWriters(config.report_to, Path(job.out), job.config, ranks)
+        stack.enter_context(writers)
         if ranks.is_first:
             say_notes(notes)
         work = partial(Path(job.out))

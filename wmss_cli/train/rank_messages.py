@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 _PATIENCE = timedelta(hours=24)
+# The store exists with the process group, unless the first rank has already gone.
+_CONNECT = timedelta(minutes=5)
 # They have nothing left to wait for, unless they fail in another way.
 _PARTING = timedelta(seconds=10)
 _numbers = itertools.count()
@@ -30,10 +32,13 @@ def connect(timeout: timedelta) -> TCPStore:
     Parameters
     ----------
     timeout : timedelta
-        Limit for each request.
+        Limit for each request, and for the connection if it is less than five minutes.
     """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
+    limit = min(timeout, _CONNECT)
+    store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=limit)
+    store.set_timeout(timeout)
+    return store
 
 
 class RankMessages:

@@ -162,9 +162,11 @@ def join(hang_limit_min: float | None = None) -> Ranks:
     if hang_limit_min is not None:
         watchdog = Watchdog(rank, world_size, 60 * hang_limit_min)
         watchdog.start()
-    return Ranks(
-        rank, world_size, RankMessages(rank, world_size) if world_size > 1 else None, watchdog
-    )
+    messages = RankMessages(rank, world_size) if world_size > 1 else None
+    if messages is not None:
+        # A rank that ends before the others have connected would leave them waiting for its store.
+        messages.gather(None)
+    return Ranks(rank, world_size, messages, watchdog)
 
 
 class StopFlag:
