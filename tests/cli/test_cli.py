@@ -90,8 +90,11 @@ def test_without_arguments_it_shows_the_help() -> None:
 
 
 def test_completion_for_bash() -> None:
-    shown = wmss("--show-completion", "bash")
-    assert shown.returncode == 0
+    # Without it typer asks which shell has started it: on a machine that runs jobs, none.
+    named = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [*WMSS, "--show-completion", "bash"]
+    shown = subprocess.run(command, env=named, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
     assert "complete -o default -F _wmss_completion wmss" in shown.stdout
     words = {"COMP_WORDS": "wmss score", "COMP_CWORD": "1", "_WMSS_COMPLETE": "complete_bash"}
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import subprocess
 import sys
@@ -79,3 +80,33 @@ def test_a_signal_ends_work_that_catches_exceptions(tmp_path: Path) -> None:
     assert done.stdout == ""
     report = json.loads((tmp_path / "error-00000.json").read_text())
     assert report["message"] == "stopped by SIGUSR2; the same command continues"
+
+
+def through_a_codec() -> None:
+    """Be stopped while a text is decoded: Python rewords plain exceptions that come from there."""
+
+    def decode(_text: bytes, _errors: str = "strict") -> tuple[str, int]:
+        raise worker._Stopped("SIGTERM")
+
+    codecs.register(
+        lambda name: codecs.CodecInfo(decode, decode, name=name) if name == "stopping" else None
+    )
+    b"x".decode("stopping")
+
+
+def through_a_library() -> None:
+    """Be stopped within a call that makes an error of its own of every error."""
+    try:
+        raise worker._Stopped("SIGTERM")
+    except BaseException as error:
+        raise RuntimeError("cannot read") from error
+
+
+@pytest.mark.parametrize("work", [through_a_codec, through_a_library])
+def test_a_stop_is_told_as_one_wherever_it_comes_through(
+    work: Callable[[], None], tmp_path: Path
+) -> None:
+    assert worker.run(work, tmp_path) == InterruptedRunError.exit_code
+    report = worker.read_error(tmp_path)
+    assert report is not None
+    assert report["message"] == "stopped by SIGTERM; the same command continues"

@@ -120,7 +120,8 @@ def run(
     try:
         work()
     except BaseException as raised:
-        error = InterruptedRunError(str(raised)) if isinstance(raised, _Stopped) else raised
+        stopped = _stopped_in(raised)
+        error = InterruptedRunError(str(stopped)) if stopped else raised
         # A second signal must not interrupt what the first one began.
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
@@ -171,9 +172,20 @@ def leave(code: int) -> NoReturn:
 class _Stopped(BaseException):
     """Not an Exception: code that catches those, such as an optional import, would continue."""
 
+    def __init__(self, name: str) -> None:
+        # With an __init__ of its own: Python rewords a plain exception that passes through a codec.
+        super().__init__(f"stopped by {name}; the same command continues")
+
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    raise _Stopped(f"stopped by {signal.Signals(number).name}; the same command continues")
+    raise _Stopped(signal.Signals(number).name)
+
+
+def _stopped_in(raised: BaseException | None) -> _Stopped | None:
+    """Return the stop that an error is, or that a library has made another error of."""
+    while raised is not None and not isinstance(raised, _Stopped):
+        raised = raised.__cause__ or raised.__context__
+    return raised
 
 
 def _die_with_parent() -> None:
