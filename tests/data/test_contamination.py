@@ -46,7 +46,7 @@ def benchmarks() -> Benchmarks:
 
 def match(benchmarks: Benchmarks, prompt: str, completion: str) -> Match | None:
     """Return the first question that a sample matches, if no other samples are known."""
-    met = benchmarks.meet(prompt, completion)
+    met = benchmarks.overlap(prompt, completion)
     return met.whole or next(map(benchmarks.name, met.phrases), None)
 
 
