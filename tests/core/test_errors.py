@@ -105,3 +105,11 @@ def test_a_disk_that_fails_is_recognised_in_the_words_of_libraries(text: str, ad
 def test_the_file_is_named_that_a_library_names() -> None:
     wrapped = OSError(errno.EIO, "Error reading '/data/rows.parquet'. Detail: Input/output error")
     assert str(errors.explain(wrapped, "runs/x")).startswith("/data/rows.parquet: ")
+
+
+def test_an_error_that_is_its_own_cause_is_looked_at_once() -> None:
+    first, last = OSError("gone"), RuntimeError("cannot read")
+    last.__cause__, last.__context__ = last, first
+    assert list(errors.chain(last)) == [last, first]
+    assert list(errors.chain(last, contexts=False)) == [last]
+    assert errors.explain(last) is None

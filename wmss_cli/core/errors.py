@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -144,8 +145,7 @@ def explain(error: BaseException, where: str = "") -> WmssError | None:
     WmssError or None
         None if the exception is not the user's doing: then a traceback helps more.
     """
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in chain(error, contexts=False):
         if isinstance(seen, WmssError):
             return seen
         if isinstance(seen, KeyboardInterrupt):
@@ -155,8 +155,7 @@ def explain(error: BaseException, where: str = "") -> WmssError | None:
             full = seen.errno in (errno.ENOSPC, errno.EDQUOT)
             name = (seen.filename2 if full else None) or seen.filename
             return _storage_error(seen.errno, name or _named_in(str(seen)) or where)
-        seen = seen.__cause__
-    for text in _texts(error):
+    for text in map(str, chain(error)):
         for sign, number in _BY_TEXT.items():
             if sign in text:
                 return _storage_error(number, _named_in(text) or where)
@@ -174,10 +173,21 @@ def _named_in(text: str) -> str | None:
     return found[1] if found else None
 
 
-def _texts(error: BaseException | None) -> list[str]:
-    """Return the messages of an error and of all that led to it."""
-    texts: list[str] = []
-    while error is not None and len(texts) < 20:
-        texts.append(str(error))
-        error = error.__cause__ or error.__context__
-    return texts
+def chain(error: BaseException, contexts: bool = True) -> Iterator[BaseException]:
+    """Yield an error and all that led to it, each once: an error may be its own cause.
+
+    Parameters
+    ----------
+    error : BaseException
+        The last one.
+    contexts : bool
+        Whether errors count that were being handled when another one was raised.
+    """
+    rest: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while rest:
+        one = rest.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            rest += [one.__context__ if contexts else None, one.__cause__]

@@ -27,7 +27,7 @@ def read_published(path: Path) -> Iterator[Row]:
     for number, value, _ in read_rows(path, as_text=True):
         if not isinstance(value, dict):
             problem = value.problem if isinstance(value, Broken) else "no object"
-            raise DataError(f"{path}: the file is incomplete (row {number}: {problem})")
+            raise DataError(f"{path}: not a complete file (row {number}: {problem})")
         yield value
 
 

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from wmss_cli.core.artifact import Job
-from wmss_cli.core.errors import InterruptedRunError, WmssError, explain
+from wmss_cli.core.errors import InterruptedRunError, WmssError, chain, explain
 from wmss_cli.core.files import naming
 from wmss_cli.core.process_end import close_all, ends_by
 from wmss_cli.stages import table
@@ -181,11 +181,9 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     raise _Stopped(signal.Signals(number).name)
 
 
-def _stopped_in(raised: BaseException | None) -> _Stopped | None:
+def _stopped_in(raised: BaseException) -> _Stopped | None:
     """Return the stop that an error is, or that a library has made another error of."""
-    while raised is not None and not isinstance(raised, _Stopped):
-        raised = raised.__cause__ or raised.__context__
-    return raised
+    return next((error for error in chain(raised) if isinstance(error, _Stopped)), None)
 
 
 def _die_with_parent() -> None:

@@ -42,8 +42,9 @@ class ArmPrice(_Result):
     gpu_hours: float
     """GPU-hours of the arm alone, including what it shares with others."""
     added_flops: int
-    """GPU-hours of the work that no other arm of the study needs."""
+    """FLOPs of the work that no other arm of the study needs."""
     added_gpu_hours: float
+    """GPU-hours of that work."""
 
 
 class StudyForecast(_Result):

@@ -159,7 +159,7 @@ def _rows_of(
 
 
 def _spread(keys: Sequence[str], number: int) -> list[str]:
-    """Return `most` of the keys, evenly spaced."""
+    """Return `number` of the keys, evenly spaced."""
     if len(keys) <= number:
         return list(keys)
     return [keys[i * len(keys) // number] for i in range(number)]

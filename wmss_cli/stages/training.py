@@ -183,8 +183,8 @@ def run_training(
     with ExitStack() as stack:
         stack.enter_context(closing(ranks))
         check_ranks(config.global_batch_size, ranks.world_size)
-        draft = stack.enter_context(_shared_draft(job, ranks))
         writers = MetricWriters(config.report_to, Path(job.out), job.config, ranks)
+        draft = stack.enter_context(_shared_draft(job, ranks))
         stack.enter_context(writers)
         if ranks.is_first:
             say_notes(notes)
