@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
+# Where a machine turns it off, each of the tests' many processes would compile everything again.
+export PYTHONDONTWRITEBYTECODE :=
 
 PYTEST := pytest --dist loadfile --no-loadscope-reorder
 FAST := not slow and not slurm and not gpu

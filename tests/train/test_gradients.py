@@ -44,17 +44,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 OTHERS = sorted(LOSSES.keys() - {"mixed"})
 PERTURBED = ("noise", "shuffled", "undial")
-SHARDED = [f"zero{stage}-frozen-tied-{name}-none" for stage in (0, 1, 2, 3) for name in OTHERS]
+# A loss knows nothing of sharding but that heads are gathered, which is so at 3 alone.
+SHARDED = [f"zero{stage}-frozen-tied-{name}-none" for stage in (0, 3) for name in OTHERS]
 ALONE = ["zero0-frozen-tied-undial-none", "zero3-frozen-tied-noise-none"]
 # What is random must be the same whoever holds a sample.
 RANDOM = [f"zero{stage}-frozen-tied-{name}-none" for stage in (0, 3) for name in PERTURBED]
 OTHER_HEADS = [
     f"zero{stage}-cotrain-{head}-mixed-{again}"
-    for stage, head, again in product((2, 3), FAMILIES, ("none", "full"))
+    for head in FAMILIES
+    for stage, again in ((2, "none"), (3, "full"))
 ]
 CASES = {
     1: mixed((0, 3), "none") + ALONE,
-    2: mixed((0,), "none") + mixed((1, 2, 3), "none", "full") + SHARDED + OTHER_HEADS,
+    2: mixed((0, 1, 2), "none") + mixed((1, 2, 3), "full") + SHARDED + OTHER_HEADS,
     4: RANDOM,
 }
 Rows = dict[str, dict[str, Any]]
