@@ -212,6 +212,8 @@ class Cluster:
             "--no-defaults",
             "--user=root",
             f"--datadir={database}",
+            # Two clusters that start at once would remove each other's temporary tables.
+            f"--tmpdir={self.folder}",
             "--auth-root-authentication-method=socket",
             "--auth-root-socket-user=root",
             "--skip-test-db",
@@ -221,6 +223,7 @@ class Cluster:
             "--no-defaults",
             "--user=root",
             f"--datadir={database}",
+            f"--tmpdir={self.folder}",
             f"--socket={database_socket}",
             f"--pid-file={self.folder}/mariadbd.pid",
             "--skip-networking",
