@@ -283,7 +283,8 @@ def test_ctrl_c_asks_the_workers_to_stop(long_job: Job) -> None:
 
 def shards_done(job: Job) -> dict[str, int]:
     """Return the finished shards, and when each was written."""
-    found = Path(f"{job.out}.shards").glob("*-of-*/manifest.json")
+    # A folder that is still partial has its manifest for a moment before its rename.
+    found = Path(f"{job.out}.shards").glob("*-of-[0-9][0-9][0-9][0-9][0-9]/manifest.json")
     return {path.parent.name: path.stat().st_mtime_ns for path in found}
 
 
