@@ -29,7 +29,7 @@ app = typer.Typer()
 def bench(
     bench: Annotated[
         Literal["loss", "step", "score", "generate", "cli", "all"],
-        typer.Argument(help="What to measure."),
+        typer.Argument(metavar="PART", help="What to measure."),
     ],
     size: Annotated[
         Literal["table", "small"],
