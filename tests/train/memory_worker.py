@@ -47,6 +47,8 @@ def cases() -> list[tuple[str, int, str]]:
 
 def main(work: Path, results_file: Path) -> None:
     ranks = join()
+    # What the libraries hold is not looked through again and again.
+    gc.freeze()
     results: dict[str, Any] = {}
     for precision, zero_stage, mode in cases():
         name = f"{precision}-zero{zero_stage}-{mode}"

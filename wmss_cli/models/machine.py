@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 
 import torch
 
 # How long a rate is measured, and at least how many products.
-_BUDGET_S = 0.5
+_BUDGET_S = 0.2
 _LEAST = 3
 
 _DATA_SHEETS = (
@@ -46,15 +47,17 @@ def data_sheet_rate(name: str) -> float | None:
 def product_sizes(device: torch.device) -> tuple[int, int, int]:
     """Return m, k, n of a product ``[m, k] @ [k, n]`` that a device computes at its best rate.
 
-    It is large enough to reach the limit, and small enough to run several times in half a second.
+    It is large enough to reach the limit, and small enough to run several times in a moment.
     """
-    return (8192, 8192, 8192) if device.type == "cuda" else (2048, 1024, 4096)
+    return (8192, 8192, 8192) if device.type == "cuda" else (1024, 1024, 1024)
 
 
+@cache
 def matrix_product_rate(dtype: torch.dtype, device: torch.device) -> float:
     """Return the rate of a large matrix product on one device, in FLOP/s.
 
     This is the best of several products after a warm-up: the limit that a program is compared with.
+    A process measures it once.
     Processes that share a machine must measure at the same time, or each measures a larger share of
     it than it will have.
 

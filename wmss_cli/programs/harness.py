@@ -153,7 +153,8 @@ def _wait(process: int, limit_s: float) -> tuple[bool, float]:
     """Wait until a process ends or has used its time; return whether it has, and how much it used.
 
     Time counts while it computes, or waits for something other than a processor: a busy machine is
-    not held against the program.
+    not held against the program, nor one that stood still for longer than this process had asked
+    to sleep.
     """
     handle = os.pidfd_open(process)
     poll = select.poll()
@@ -163,7 +164,8 @@ def _wait(process: int, limit_s: float) -> tuple[bool, float]:
     last = time.monotonic()
     deadline = last + PATIENCE * limit_s
     while True:
-        ended = poll.poll(min(max(limit_s - used_s, 0.0), _LOOK_S) * 1000)
+        look_s = min(max(limit_s - used_s, 0.0), _LOOK_S)
+        ended = poll.poll(look_s * 1000)
         now = time.monotonic()
         wall_s, last = now - last, now
         try:
@@ -171,7 +173,8 @@ def _wait(process: int, limit_s: float) -> tuple[bool, float]:
             computed_s = cpu_s - before_s
         except OSError:  # the process has just ended
             computed_s = wall_s
-        used_s += min(wall_s, computed_s) if computed_s >= _COMPUTING * wall_s else wall_s
+        computes = computed_s >= _COMPUTING * wall_s
+        used_s += min(wall_s, computed_s if computes else look_s)
         if ended or used_s >= limit_s or now >= deadline:
             os.close(handle)
             return not ended, used_s
