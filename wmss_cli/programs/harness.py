@@ -152,9 +152,8 @@ def _supervise(run: Program, request: Request, timeout_s: float) -> Report:
 def _wait(process: int, limit_s: float) -> tuple[bool, float]:
     """Wait until a process ends or has used its time; return whether it has, and how much it used.
 
-    Time counts while it computes, or waits for something other than a processor: a busy machine is
-    not held against the program, nor one that stood still for longer than this process had asked
-    to sleep.
+    Time counts while it computes, or waits for something other than a processor. A machine that is
+    busy, or that stood still for longer than this process slept, is not held against the program.
     """
     handle = os.pidfd_open(process)
     poll = select.poll()
@@ -173,8 +172,7 @@ def _wait(process: int, limit_s: float) -> tuple[bool, float]:
             computed_s = cpu_s - before_s
         except OSError:  # the process has just ended
             computed_s = wall_s
-        computes = computed_s >= _COMPUTING * wall_s
-        used_s += min(wall_s, computed_s if computes else look_s)
+        used_s += min(wall_s, computed_s if computed_s >= _COMPUTING * wall_s else look_s)
         if ended or used_s >= limit_s or now >= deadline:
             os.close(handle)
             return not ended, used_s
