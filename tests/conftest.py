@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
 # Threads that wait for each other make tiny tensors a hundred times slower on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Nothing that the tests' modules import is garbage; looking for some takes seconds.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, in what is new."""
+    gc.freeze()
+    gc.enable()
+
 
 # A busy machine may take its time for one example.
 settings.register_profile("wmss", deadline=None)

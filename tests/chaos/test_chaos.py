@@ -28,8 +28,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200 if FULL else 1200)]
 BOUNDARIES = ("rename", "fsync")
 # How many of a stage's places the sample takes: most of those that keep most.
 KILLS = {
-    "m1": 3,
-    "wmss": 3,
+    "m1": 2,
+    "wmss": 2,
     "score-m1": 1,
     "tokenize": 1,
     "curriculum": 1,
@@ -37,7 +37,7 @@ KILLS = {
     "report": 1,
 }
 AT_RANDOM = {"m1": 1, "wmss": 1, "score-base": 1}
-REFUSALS = {"m1": 2, "wmss": 2, "score-m1": 1, "tokenize": 1, "curriculum": 1}
+REFUSALS = {"m1": 1, "wmss": 1, "score-m1": 1, "tokenize": 1, "curriculum": 1}
 SIZES = {"m1": 2, "tokenize": 1, "curriculum": 1}
 CARDS = ("README.md", "card.md")
 FLIPS_PER_MANIFEST = 30 if FULL else 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+import time
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ MICRO_BATCHES = 2
 
 def storages() -> dict[int, torch.UntypedStorage]:
     """Return the storages of all tensors of this process, by address."""
+    # The thread that reduces a bucket lets go of it a moment after the result is there.
+    time.sleep(0.1)
     gc.collect()
     tensors = [o for o in gc.get_objects() if isinstance(o, torch.Tensor)]
     tensors += [t.grad for t in tensors if t.is_leaf and t.grad is not None]
