@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -49,6 +50,8 @@ def start(
 
 
 def _run(script: str, arguments: list[str], environment: dict[str, str], output: str) -> None:
+    # A search for garbage would write to, and so copy, all that the libraries hold.
+    gc.freeze()
     # The folder of the server's socket is not this process' own to remove.
     multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
     with Path(output).open("wb") as file:

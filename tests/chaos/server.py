@@ -19,9 +19,9 @@ from typing import Any
 ANSWERS = os.dup(1)
 os.dup2(2, 1)
 
-import deepspeed  # noqa: E402, F401
+import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: E402, F401
 import torch  # noqa: E402, F401
-import transformers  # noqa: E402, F401
+import transformers.models.qwen3.modeling_qwen3  # noqa: E402, F401
 
 from wmss_cli.launch import worker  # noqa: E402
 from wmss_cli.stages import table  # noqa: E402

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -184,6 +185,14 @@ def detectable_difference(
     float
         As a share of 1; infinite if even the largest possible difference is found less often.
     """
+    return _detectable(tuple(problems.values()), seeds, samples, level, assumed)
+
+
+@cache
+def _detectable(
+    counts: tuple[int, ...], seeds: int, samples: int, level: float, assumed: Assumptions
+) -> float:
+    problems = {str(task): count for task, count in enumerate(counts)}
 
     def short_of(difference: float) -> float:
         return power_of(difference, problems, seeds, samples, level, assumed) - POWER
@@ -196,6 +205,7 @@ def detectable_difference(
     return float(brentq(short_of, _SMALLEST, largest, xtol=1e-6))
 
 
+@lru_cache(maxsize=256)
 def chances(accuracy: float, correlation: float, count: int = 256) -> Floats:
     """Return probabilities of solving a problem, in equal steps of difficulty: ``[count]``, rising.
 
@@ -211,6 +221,8 @@ def chances(accuracy: float, correlation: float, count: int = 256) -> Floats:
     else:
         found = found * (1.0 + short / found.mean())
     exact: Floats = found
+    # All who ask get the same array.
+    exact.flags.writeable = False
     return exact
 
 
@@ -271,13 +283,20 @@ def _third_moment(difference: float, seeds: int, samples: int, assumed: Assumpti
 
 
 def _mcnemar_power(difference: float, discordant: float, count: int, level: float) -> float:
-    differ = np.arange(count + 1)
-    lost = binom.ppf(level / 2.0, differ, 0.5)
-    lost = np.where(binom.cdf(lost, differ, 0.5) > level / 2.0, lost - 1, lost)
+    differ, lost = np.arange(count + 1), _rejected(count, level)
     discordant = min(max(discordant, difference), 1.0)
     gains = (discordant + difference) / (2.0 * discordant)
     rejects = binom.cdf(lost, differ, 1.0 - gains) + binom.cdf(lost, differ, gains)
     return float((binom.pmf(differ, count, discordant) * rejects).sum())
+
+
+@lru_cache(maxsize=256)
+def _rejected(count: int, level: float) -> Floats:
+    """Return, by how many problems differ, with how few of them for one arm McNemar rejects."""
+    differ = np.arange(count + 1)
+    lost = binom.ppf(level / 2.0, differ, 0.5)
+    most: Floats = np.where(binom.cdf(lost, differ, 0.5) > level / 2.0, lost - 1, lost)
+    return most
 
 
 def _chi_square(df: float, steps: int) -> Floats:
