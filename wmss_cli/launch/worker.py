@@ -104,8 +104,6 @@ def run(
         Called with the exit code and the error; returns the exit code that counts. If a thread
         ends the process, it is called from there.
     """
-    for number in _STOPPING:
-        signal.signal(number, _stop)
     path = handover / f"error-{int(os.environ.get('RANK', '0')):05d}.json"
     path.unlink(missing_ok=True)
     room = path.with_suffix(".room")
@@ -118,13 +116,16 @@ def run(
 
     ends_by(end)
     try:
+        # Here, so that a signal is an error of the work from the first moment on.
+        for number in _STOPPING:
+            signal.signal(number, _stop)
         work()
     except BaseException as raised:
-        stopped = _stopped_in(raised)
-        error = InterruptedRunError(str(stopped)) if stopped else raised
         # A second signal must not interrupt what the first one began.
         for number in _STOPPING:
             signal.signal(number, signal.SIG_IGN)
+        stopped = _stopped_in(raised)
+        error = InterruptedRunError(str(stopped)) if stopped else raised
         return then(_write_error(path, error, traceback.format_exc()), error)
     room.unlink(missing_ok=True)
     return then(0, None)
