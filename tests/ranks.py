@@ -6,11 +6,12 @@ import gc
 import multiprocessing
 import os
 import runpy
-import socket
 import sys
 import tempfile
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+from wmss_cli.core.ports import free_port
 
 _FORKS = multiprocessing.get_context("forkserver")
 _LIBRARIES = [
@@ -26,13 +27,6 @@ def rank_environment(rank: int, world_size: int, port: int) -> dict[str, str]:
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "OMP_NUM_THREADS": 1}
     own = {name: str(value) for name, value in names.items()}
     return own | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: E402, F401
 import torch  # noqa: E402, F401
 import transformers.models.qwen3.modeling_qwen3  # noqa: E402, F401
 
+from wmss_cli.core.ports import free_port  # noqa: E402
 from wmss_cli.launch import worker  # noqa: E402
 from wmss_cli.stages import table  # noqa: E402
 
@@ -33,9 +33,7 @@ def child(order: dict[str, Any]) -> None:
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        os.environ["MASTER_PORT"] = str(probe.getsockname()[1])
+    os.environ["MASTER_PORT"] = str(free_port())
     where, place_log, call, path, nth, fault, group = order["arm"]
     ctypes.CDLL(None).chaos_arm(
         *(str(text).encode() for text in (where, place_log, call, path)),

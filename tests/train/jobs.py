@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ranks import free_port, rank_environment, start, wait
+from ranks import rank_environment, start, wait
 from table import make_token_table
 from tiny import make_tiny_model
 
 from wmss_cli.core.artifact import Job, partial
 from wmss_cli.core.config import JointConfig, SftConfig, TrainConfig
+from wmss_cli.core.ports import free_port
 from wmss_cli.launch.worker import read_error, write_job
 
 _PATIENCE_S = 500

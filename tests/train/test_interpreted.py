@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ranks import free_port, rank_environment
+from ranks import rank_environment
+
+from wmss_cli.core.ports import free_port
 
 pytestmark = pytest.mark.slow
 Rows = dict[str, dict[str, Any]]

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 import torch.distributed as dist
-from ranks import free_port
 
+from wmss_cli.core.ports import free_port
 from wmss_cli.train import rank_messages
 from wmss_cli.train.rank_messages import connect
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from wmss_cli.core.errors import (
 )
 from wmss_cli.core.launcher_variables import without_launchers
 from wmss_cli.core.manifest import Manifest, read_manifest
+from wmss_cli.core.ports import free_port
 from wmss_cli.core.progress import PROGRESS, Progress, read_progress
 from wmss_cli.launch.worker import CRASHED, end_session, read_error, write_job
 from wmss_cli.stages import table
@@ -163,7 +163,7 @@ class _Workers:
         self._restore = {number: signal.getsignal(number) for number in _FORWARDED}
         for number in _FORWARDED:
             signal.signal(number, self._note)
-        port = _free_port()
+        port = free_port()
         threads = max(1, len(os.sched_getaffinity(0)) // count)
         self._processes: list[subprocess.Popen[bytes]] = []
         for rank in range(count):
@@ -276,12 +276,6 @@ def _failure(job: Job, codes: list[int], workers: _Workers, handover: Path, log:
         error = StageError(f"{job.stage}: {found['message']}; see {log}")
     error.__notes__ = [found["traceback"]]
     return error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def visible_gpus() -> list[str]:

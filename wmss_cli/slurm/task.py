@@ -26,6 +26,7 @@ from wmss_cli.core.artifact import Job, finished
 from wmss_cli.core.errors import HangError, InterruptedRunError, SlurmError
 from wmss_cli.core.files import write_json
 from wmss_cli.core.launcher_variables import forget_launchers
+from wmss_cli.core.ports import port_of
 from wmss_cli.core.redo import is_marked
 from wmss_cli.launch import worker
 from wmss_cli.slurm.chain import Link
@@ -124,6 +125,7 @@ def _describe_ranks() -> None:
 
     # sbatch passes on the environment of the shell that called it.
     forget_launchers()
+    os.environ["MASTER_PORT"] = str(port_of(job_id()))
     TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     with suppress(OSError):
         socket.getaddrinfo(os.environ["MASTER_ADDR"], None)
