@@ -7,7 +7,9 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,22 +30,28 @@ from wmss_cli.core.artifact import Job
 from wmss_cli.core.manifest import read_manifest
 from wmss_cli.launch.local import run_local
 
-PAIR = {"nodes": 1, "tasks_per_node": 2, "time_limit_min": 10, "signal_lead_s": 60}
+ALONE = {"nodes": 1, "tasks_per_node": 1, "time_limit_min": 10, "signal_lead_s": 60}
+PAIR = ALONE | {"tasks_per_node": 2}
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A job of some seconds, on two ranks, with dropout; few of its steps are saved."""
+    """A job of some seconds, with dropout; few of its steps are saved."""
     return make_joint_job(
         tmp_path_factory.mktemp("joint"), epochs=14.0, save_every_steps=30, zero_stage=1
     )
 
 
 @pytest.fixture(scope="module")
-def undisturbed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of what two local ranks make of the job without a break."""
-    local = elsewhere(job, tmp_path_factory.mktemp("local"))
-    return run_local(local, processes=2).manifest.digest
+def undisturbed(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], str]:
+    """Return the digest of what some local ranks make of the job without a break."""
+
+    @cache
+    def made_by(ranks: int) -> str:
+        local = elsewhere(job, tmp_path_factory.mktemp("local"))
+        return run_local(local, processes=ranks).manifest.digest
+
+    return made_by
 
 
 def digest(job: Job) -> str:
@@ -87,7 +95,7 @@ def test_two_nodes_give_the_weights_of_four_local_processes(tmp_path: Path) -> N
 
 
 def test_a_signal_saves_requeues_and_ends_in_equal_bits(
-    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+    on_cluster: Cluster, job: Job, undisturbed: Callable[[int], str], tmp_path: Path
 ) -> None:
     here = elsewhere(job, tmp_path)
     ledger, sent = send(here, train=PAIR)
@@ -97,7 +105,7 @@ def test_a_signal_saves_requeues_and_ends_in_equal_bits(
     assert only_stage(ledger).words.startswith("requeued")
     saved = steps_taken(here)
     assert wait_over(ledger).state == "done"
-    assert digest(here) == undisturbed
+    assert digest(here) == undisturbed(2)
     assert "of 154, all saved" in log(here)
     assert "requeued, to continue (1 of at most 20 times)" in log(here)
     assert saved < 154
@@ -105,21 +113,21 @@ def test_a_signal_saves_requeues_and_ends_in_equal_bits(
 
 
 def test_the_time_limit_saves_requeues_and_ends_in_equal_bits(
-    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+    on_cluster: Cluster, job: Job, undisturbed: Callable[[int], str], tmp_path: Path
 ) -> None:
     here = elsewhere(job, tmp_path)
-    ledger, sent = send(here, train=PAIR | {"time_limit_min": 2})
+    ledger, sent = send(here, train=ALONE | {"time_limit_min": 2})
     wait_until(lambda: steps_taken(here) > 0)
     # Too short to come near its limit at its own pace, it rests until Slurm's signal wakes it.
     on_cluster.run("scancel", "--signal=STOP", sent.job_ids[0])
     wait_until(lambda: only_stage(ledger).state == "waiting")
     assert wait_over(ledger).state == "done"
     assert "stopped by SIGUSR2" in log(here)
-    assert digest(here) == undisturbed
+    assert digest(here) == undisturbed(1)
 
 
 def test_preemption_saves_requeues_and_ends_in_equal_bits(
-    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+    on_cluster: Cluster, job: Job, undisturbed: Callable[[int], str], tmp_path: Path
 ) -> None:
     here = elsewhere(job, tmp_path)
     ledger, sent = send(here, train=PAIR)
@@ -131,15 +139,15 @@ def test_preemption_saves_requeues_and_ends_in_equal_bits(
     wait_until(lambda: on_cluster.job(urgent)["JobState"] == "COMPLETED")
     assert wait_over(ledger).state == "done"
     assert "requeued, to continue" in log(here)
-    assert digest(here) == undisturbed
+    assert digest(here) == undisturbed(2)
     assert read_manifest(Path(here.out)).job_id == sent.job_ids[0]
 
 
 def test_a_node_that_fails_costs_the_steps_since_the_last_checkpoint(
-    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+    on_cluster: Cluster, job: Job, undisturbed: Callable[[int], str], tmp_path: Path
 ) -> None:
     here = elsewhere(job, tmp_path)
-    ledger, sent = send(here, train=PAIR)
+    ledger, sent = send(here, train=ALONE)
     wait_until(lambda: steps_taken(here) > 35)
     node = on_cluster.job(sent.job_ids[0])["NodeList"]
     on_cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
@@ -148,15 +156,15 @@ def test_a_node_that_fails_costs_the_steps_since_the_last_checkpoint(
     finally:
         resume(on_cluster)
     assert wait_over(ledger).state == "done"
-    assert digest(here) == undisturbed
+    assert digest(here) == undisturbed(1)
     assert read_manifest(Path(here.out)).attempt == 2
 
 
 def test_a_cancelled_job_saves_and_is_not_requeued(
-    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+    on_cluster: Cluster, job: Job, undisturbed: Callable[[int], str], tmp_path: Path
 ) -> None:
     here = elsewhere(job, tmp_path)
-    ledger, sent = send(here, train=PAIR)
+    ledger, sent = send(here, train=ALONE)
     wait_until(lambda: steps_taken(here) > 5)
     on_cluster.run("scancel", sent.job_ids[0])
     status = wait_over(ledger)
@@ -164,13 +172,13 @@ def test_a_cancelled_job_saves_and_is_not_requeued(
     assert list(Path(f"{here.out}.partial", "checkpoints").glob("step-*"))
     time.sleep(2)
     assert only_stage(ledger).state == "cancelled"
-    send(here, train=PAIR)
+    send(here, train=ALONE)
     assert wait_over(ledger).state == "done"
-    assert digest(here) == undisturbed
+    assert digest(here) == undisturbed(1)
 
 
 def test_without_scontrol_on_the_nodes_a_chain_of_jobs_continues(
-    on_cluster: Cluster, job: Job, undisturbed: str, tmp_path: Path
+    on_cluster: Cluster, job: Job, undisturbed: Callable[[int], str], tmp_path: Path
 ) -> None:
     # The nodes' PATH has Python and srun, and nothing else of Slurm.
     (tmp_path / "bin").mkdir()
@@ -182,7 +190,7 @@ def test_without_scontrol_on_the_nodes_a_chain_of_jobs_continues(
         here,
         requeue="chain",
         chained_jobs=2,
-        train=PAIR,
+        train=ALONE,
         setup=[f"export PATH={tmp_path}/bin", "! command -v scontrol"],
     )
     assert sent.link.after is not None
@@ -190,14 +198,14 @@ def test_without_scontrol_on_the_nodes_a_chain_of_jobs_continues(
     (running,) = only_stage(ledger).jobs
     on_cluster.run("scancel", "--signal=USR2", running)
     assert wait_over(ledger).state == "done"
-    assert digest(here) == undisturbed
+    assert digest(here) == undisturbed(1)
     assert "the next job of the chain continues" in log(here)
     assert read_manifest(Path(here.out)).job_id not in (running, sent.job_ids[0])
 
 
 @pytest.mark.usefixtures("on_cluster")
 def test_a_rank_that_sleeps_ends_the_job_which_resumes_from_its_checkpoint(
-    job: Job, undisturbed: str, tmp_path: Path
+    job: Job, undisturbed: Callable[[int], str], tmp_path: Path
 ) -> None:
     here = elsewhere(job, tmp_path)
     here = replace(here, config=here.config | {"hang_limit_min": 0.25})
@@ -206,7 +214,7 @@ def test_a_rank_that_sleeps_ends_the_job_which_resumes_from_its_checkpoint(
     os.kill(process_of(1, sent.job_ids[0]), signal.SIGSTOP)
     wait_until(lambda: only_stage(ledger).state == "waiting")
     assert wait_over(ledger).state == "done"
-    assert digest(here) == undisturbed
+    assert digest(here) == undisturbed(2)
     assert "rank 1 (host " in log(here)
     assert "has not answered for 0.25 min, since step " in log(here)
     assert "requeued after a hang (1 of at most 20 times)" in log(here)
