@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wmss_cli.answers.extract import (
@@ -64,7 +64,8 @@ balanced = st.recursive(
 )
 
 
-@given(st.lists(balanced))
+@settings(max_examples=30)
+@given(st.lists(balanced, max_size=3))
 def test_finds_all_boxes_with_balanced_braces(contents: list[str]) -> None:
     text = " and ".join(rf"\boxed{{{content}}}" for content in contents)
     assert boxes(text) == contents

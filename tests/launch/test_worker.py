@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,21 +15,42 @@ import pytest
 from wmss_cli.core.errors import DataError, InterruptedRunError
 from wmss_cli.launch import worker
 
-# As logging, and imports of what may be missing, catch whatever is raised while they work.
-CATCHING = """\
-import os, signal, sys, time
+STOPPED = """\
+import os, signal, sys, time, weakref
 from pathlib import Path
 from wmss_cli.launch.worker import run
 
+class Thing:
+    pass
+
+class Closing:
+    def __del__(self):
+        stopped()
+
+def stopped(*_):
+    os.kill(os.getpid(), signal.SIGUSR2)
+    time.sleep(60)
+
 def work():
-    try:
-        os.kill(os.getpid(), signal.SIGUSR2)
-        time.sleep(60)
-    except Exception:
-        pass
+{work}
+    time.sleep(60)
     print("went on")
 
 sys.exit(run(work, Path(sys.argv[1])))
+"""
+# As logging, and imports of what may be missing, catch whatever is raised while they work.
+CATCHING = """\
+    try:
+        stopped()
+    except Exception:
+        pass
+"""
+# Python only reports what is raised in these.
+DELETING = "    Closing()"
+CALLING_BACK = """\
+    thing = Thing()
+    kept = weakref.ref(thing, stopped)
+    del thing
 """
 
 
@@ -37,6 +59,7 @@ def signals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the signals of this process, and how it ends, as they are."""
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(worker, "ends_by", lambda _: None)
+    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)
 
 
 def test_a_full_disk_has_room_for_the_report(small_disk: Callable[[str], Path]) -> None:
@@ -73,9 +96,10 @@ def test_what_went_well_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_signal_ends_work_that_catches_exceptions(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CATCHING, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("work", [CATCHING, DELETING, CALLING_BACK])
+def test_a_signal_ends_work_wherever_it_is(work: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STOPPED.format(work=work), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
     assert done.returncode == InterruptedRunError.exit_code, done.stderr
     assert done.stdout == ""
     report = json.loads((tmp_path / "error-00000.json").read_text())
@@ -86,7 +110,7 @@ def through_a_codec() -> None:
     """Be stopped while a text is decoded: Python rewords plain exceptions that come from there."""
 
     def decode(_text: bytes, _errors: str = "strict") -> tuple[str, int]:
-        raise worker._Stopped("SIGTERM")
+        raise worker._Stopped(signal.SIGTERM)
 
     codecs.register(
         lambda name: codecs.CodecInfo(decode, decode, name=name) if name == "stopping" else None
@@ -97,7 +121,7 @@ def through_a_codec() -> None:
 def through_a_library() -> None:
     """Be stopped within a call that makes an error of its own of every error."""
     try:
-        raise worker._Stopped("SIGTERM")
+        raise worker._Stopped(signal.SIGTERM)
     except BaseException as error:
         raise RuntimeError("cannot read") from error
 

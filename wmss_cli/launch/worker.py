@@ -32,6 +32,7 @@ _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _ROOM_BYTES = 16384
 _ROUNDS = 5
+_AGAIN_S = 0.05
 # A process that is killed may just have started another one.
 _TRACKER = b"multiprocessing.resource_tracker"
 # It ends by itself when the others have, and removes what they left in shared memory.
@@ -117,6 +118,7 @@ def run(
     ends_by(end)
     try:
         # Here, so that a signal is an error of the work from the first moment on.
+        sys.unraisablehook = _stop_again
         for number in _STOPPING:
             signal.signal(number, _stop)
         work()
@@ -173,13 +175,27 @@ def leave(code: int) -> NoReturn:
 class _Stopped(BaseException):
     """Not an Exception: code that catches those, such as an optional import, would continue."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, number: int) -> None:
         # With an __init__ of its own: Python rewords a plain exception that passes through a codec.
-        super().__init__(f"stopped by {name}; the same command continues")
+        super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues")
+        self.number = number
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    raise _Stopped(signal.Signals(number).name)
+    raise _Stopped(number)
+
+
+def _stop_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Send a stop again that Python only reports, as it does with errors in ``__del__``."""
+    stopped = _stopped_in(unraisable.exc_value) if unraisable.exc_value else None
+    if stopped is None:
+        sys.__unraisablehook__(unraisable)
+        return
+    main = threading.main_thread().ident
+    # A moment later: now it would come to the same place.
+    timer = threading.Timer(_AGAIN_S, signal.pthread_kill, (main, stopped.number))
+    timer.daemon = True
+    timer.start()
 
 
 def _stopped_in(raised: BaseException) -> _Stopped | None:
