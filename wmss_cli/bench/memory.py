@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from wmss_cli.bench.timing import Rival
 from wmss_cli.core.errors import StageError
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
+_LIBRARIES = ["deepspeed", "torch", "transformers.models.qwen3.modeling_qwen3"]
 _PEAK = "5"
 """The value that resets VmHWM to VmRSS: proc(5)."""
 
@@ -80,8 +82,7 @@ def peak_memory(
     StageError
         If the process is killed, since there is too little memory.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, mp_context=_processes()) as pool:
         try:
             memory = pool.submit(_measure, build, arguments, name, warm_up).result()
         except BrokenProcessPool:
@@ -91,6 +92,18 @@ def peak_memory(
             ) from None
     on_run()
     return memory
+
+
+def _processes() -> BaseContext:
+    """Return how processes are started: on a CPU forked from one that has the large libraries.
+
+    CUDA does not survive a fork.
+    """
+    if torch.cuda.is_available():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_LIBRARIES)
+    return context
 
 
 def _measure(
