@@ -8,13 +8,12 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST := pytest --dist loadfile --no-loadscope-reorder
 FAST := not slow and not slurm and not gpu
 
-.PHONY: demo test test-fast coverage test-chaos test-gpu check docs bench clean
+.PHONY: demo test test-fast coverage programs test-chaos test-gpu check docs bench clean
 
 demo: .venv/.installed            ## the whole method on a tiny model, from scratch
 	$(BIN)/wmss demo
 
-test: .venv/.installed            ## the whole suite, with the share of lines that its first part runs
-	tests/install.sh
+test: programs                    ## the whole suite, with the share of lines that its first part runs
 	$(MAKE) --no-print-directory coverage
 	$(BIN)/python -m $(PYTEST) --numprocesses 4 --durations 60 -m 'not (measured or ($(FAST)))'
 
@@ -26,6 +25,9 @@ coverage: .venv/.installed        ## the share of lines that the fast tests and 
 	$(BIN)/python -m coverage run -m $(PYTEST) --numprocesses 3 -m 'measured or ($(FAST))'
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
+
+programs: .venv/.installed        ## what the whole suite needs beside Python, if it can be installed
+	tests/install.sh
 
 test-chaos: .venv/.installed      ## kill -9, full and failing disks, flipped bits at every place: an hour
 	WMSS_CHAOS=full $(BIN)/python -m pytest -n 2 --dist worksteal -rP tests/chaos
@@ -47,7 +49,9 @@ docs: .venv/.installed            ## the documentation, into site/
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	# On all processors, where pip uses one; some packages contain files that are no Python.
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	touch $@
 
 bench: .venv/.installed           ## fast paths against their rivals, on this machine
