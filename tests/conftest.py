@@ -33,21 +33,27 @@ settings.register_profile("wmss", deadline=None)
 settings.load_profile("wmss")
 
 
-ON_CLUSTER = {
-    **dict.fromkeys(("slurm/test_pipeline", "slurm/test_jobs"), "first cluster"),
-    **dict.fromkeys(
-        ("slurm/test_training", "slurm/test_faults", "slurm/test_cluster"), "second cluster"
+GROUPS = {
+    "first cluster": ("slurm/test_pipeline", "slurm/test_jobs"),
+    "second cluster": ("slurm/test_training", "slurm/test_faults", "slurm/test_cluster"),
+    "ranks": (
+        *("train/test_gradients", "train/test_resume", "train/test_memory", "train/test_engine"),
+        *("train/test_compile", "train/test_writers", "train/test_checkpoint"),
+        *("train/test_meter", "stages/test_logit_curve", "stages/test_weak_states"),
     ),
 }
-"""Files whose tests use a real Slurm; those of one cluster run in one process."""
+"""Files that one process runs, since they share what takes long to start.
+
+That is a Slurm cluster, or the server from which :mod:`ranks` forks.
+"""
 
 # In this order, so that at the end no process waits for another one.
 LONGEST = (
-    *ON_CLUSTER,
-    *("chaos/test_chaos", "train/test_gradients", "train/test_resume", "cli/test_bench"),
-    *("cli/test_run", "train/test_training", "launch/test_local", "programs/test_check"),
-    *("stages/test_curate", "train/test_memory", "programs/test_sandbox", "answers/test_graders"),
-    *("cli/test_errors", "test_docs", "programs/test_wrappings"),
+    *(name for names in GROUPS.values() for name in names),
+    *("chaos/test_chaos", "cli/test_bench", "cli/test_run", "train/test_training"),
+    *("launch/test_local", "programs/test_check", "stages/test_curate", "train/test_interpreted"),
+    *("programs/test_sandbox", "answers/test_graders", "cli/test_errors", "test_docs"),
+    *("programs/test_wrappings",),
 )
 
 
@@ -60,16 +66,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Let one process run a file, or all files with a real Slurm that share a cluster."""
+    """Let one process run a file, or all files of a group."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
+
+    group_of = {name: group for group, names in GROUPS.items() for name in names}
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
             name = file.removeprefix("tests/").removesuffix(".py")
-            return ON_CLUSTER.get(name, file)
+            return group_of.get(name, file)
 
     return ByFile(config, log)
 

@@ -64,8 +64,8 @@ def make_project(folder: Path, sharded: Sequence[str] = ()) -> Path:
     }
     values["sft"]["max_steps"] = values["joint"]["max_steps"] = 2
     values["eval"]["max_new_tokens"] = 8
-    # Arms are jobs like the others; tests/cli/test_run.py has more of them.
-    values |= {"arms": ["m1", "wmss"], "seeds": [], "compare_with": None}
+    # Arms are jobs like the others; tests/cli/test_run.py has two of them.
+    values |= {"arms": ["wmss"], "seeds": [], "compare_with": None}
     for stage in sharded:
         values[stage] = {**values.get(stage, {}), "shards": 2}
     write_profile(folder)
