@@ -24,8 +24,11 @@ class Thing:
     pass
 
 class Closing:
+    def __init__(self, close):
+        self.close = close
+
     def __del__(self):
-        stopped()
+        self.close()
 
 def stopped(*_):
     os.kill(os.getpid(), signal.SIGUSR2)
@@ -46,11 +49,20 @@ CATCHING = """\
         pass
 """
 # Python only reports what is raised in these.
-DELETING = "    Closing()"
+DELETING = "    Closing(stopped)"
 CALLING_BACK = """\
     thing = Thing()
     kept = weakref.ref(thing, stopped)
     del thing
+"""
+# While it ends, something else fails where Python only reports it: that is no second stop.
+CLEANING_UP = """\
+    try:
+        stopped()
+    finally:
+        Closing(lambda: [].pop())
+        time.sleep(0.5)
+        print("cleaned up")
 """
 
 
@@ -97,13 +109,21 @@ def test_what_went_well_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("work", [CATCHING, DELETING, CALLING_BACK])
-def test_a_signal_ends_work_wherever_it_is(work: str, tmp_path: Path) -> None:
+def test_a_signal_ends_work_that_catches_exceptions_or_finalizes(work: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", STOPPED.format(work=work), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
     assert done.returncode == InterruptedRunError.exit_code, done.stderr
     assert done.stdout == ""
     report = json.loads((tmp_path / "error-00000.json").read_text())
     assert report["message"] == "stopped by SIGUSR2; the same command continues"
+
+
+def test_what_a_stop_has_begun_is_not_interrupted(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STOPPED.format(work=CLEANING_UP), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == InterruptedRunError.exit_code, done.stderr
+    assert "pop from empty list" in done.stderr
+    assert done.stdout == "cleaned up\n"
 
 
 def through_a_codec() -> None:

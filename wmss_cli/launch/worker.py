@@ -92,8 +92,8 @@ def run(
 ) -> int:
     """Do the work and return the exit code; an error is written to `handover`.
 
-    A signal ends the work with :class:`InterruptedRunError` wherever it is, unless the work
-    handles it itself, as training does.
+    A signal ends the work with :class:`InterruptedRunError`, also where Python only reports errors,
+    as in ``__del__``; unless the work handles it itself, as training does.
 
     Parameters
     ----------
@@ -122,10 +122,10 @@ def run(
         for number in _STOPPING:
             signal.signal(number, _stop)
         work()
+        _ignore_stops()
     except BaseException as raised:
         # A second signal must not interrupt what the first one began.
-        for number in _STOPPING:
-            signal.signal(number, signal.SIG_IGN)
+        _ignore_stops()
         stopped = _stopped_in(raised)
         error = InterruptedRunError(str(stopped)) if stopped else raised
         return then(_write_error(path, error, traceback.format_exc()), error)
@@ -159,8 +159,7 @@ def leave(code: int) -> NoReturn:
     """End the process at once: it must not wait for the threads of a broken process group."""
     # Only the main thread may set this; another thread leaves because the main one is stuck.
     if threading.current_thread() is threading.main_thread():
-        for number in _STOPPING:
-            signal.signal(number, signal.SIG_IGN)
+        _ignore_stops()
     close_all()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
@@ -181,18 +180,23 @@ class _Stopped(BaseException):
         self.number = number
 
 
+def _ignore_stops() -> None:
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _stop(number: int, _frame: FrameType | None) -> None:
     raise _Stopped(number)
 
 
 def _stop_again(unraisable: sys.UnraisableHookArgs) -> None:
     """Send a stop again that Python only reports, as it does with errors in ``__del__``."""
-    stopped = _stopped_in(unraisable.exc_value) if unraisable.exc_value else None
-    if stopped is None:
+    stopped = unraisable.exc_value
+    if not isinstance(stopped, _Stopped):
         sys.__unraisablehook__(unraisable)
         return
     main = threading.main_thread().ident
-    # A moment later: now it would come to the same place.
+    # Later, since what is raised in this function is lost as well.
     timer = threading.Timer(_AGAIN_S, signal.pthread_kill, (main, stopped.number))
     timer.daemon = True
     timer.start()
