@@ -35,10 +35,13 @@ def build(mib: int, names: tuple[str, ...]) -> dict[str, Rival]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "above"), [("passing", 200), ("delivering", 0)])
-def test_what_a_call_needs_for_itself_is_measured(name: str, above: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "above", "forked"),
+    [("passing", 200, False), ("passing", 200, True), ("delivering", 0, True)],
+)
+def test_what_a_call_needs_for_itself_is_measured(name: str, above: int, forked: bool) -> None:
     calls: list[int] = []
-    memory = peak_memory(build, (200,), name, lambda: calls.append(1))
+    memory = peak_memory(build, (200,), name, lambda: calls.append(1), forked=forked)
     assert memory.above_base / MIB == pytest.approx(above, abs=12)
     assert memory.base > 50 * MIB
     assert calls == [1]

@@ -78,7 +78,10 @@ def measure(
     product = MatrixProduct(subject.model.dtype)
     timed = alternate(_rivals(subject, names), rounds, product, on_run)
     agreement = _agreement(timed)
-    memory = {name: peak_memory(build, (size, own), name, on_run).peak for name in names}
+    small = size == SMALL
+    memory = {
+        name: peak_memory(build, (size, own), name, on_run, forked=small).peak for name in names
+    }
     has_goal = size == TABLE and device().type == "cpu"
     ratios = [
         Ratio(

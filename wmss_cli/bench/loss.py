@@ -50,7 +50,10 @@ def measure(size: LossSize, rounds: int, on_run: Callable[[], None], _: Path) ->
     # bf16 logits, which only the authors' way has, are off by about 1 %.
     allowed = 1e-5 if dtype == torch.float32 else 2e-2
     agreements = [compare(timed, what, allowed, AUTHORS, True) for what in ("loss", "gradient")]
-    memory = {name: peak_memory(build, (size,), name, on_run).above_base for name in names}
+    small = size == SMALL
+    memory = {
+        name: peak_memory(build, (size,), name, on_run, forked=small).above_base for name in names
+    }
     product_flops = 2 * size.tokens * size.hidden_size * size.vocab_size
     needed = {name: (4 if name == FROZEN else 6) * product_flops for name in names}
     has_goals = size == TABLE and device().type == "cpu"

@@ -61,6 +61,7 @@ def peak_memory(
     name: str,
     on_run: Callable[[], None],
     warm_up: int = 0,
+    forked: bool = False,
 ) -> Memory:
     """Build one rival in a new process, and measure one run of it.
 
@@ -76,13 +77,18 @@ def peak_memory(
         Called at the end.
     warm_up : int
         Number of runs before, so that what is kept (such as an optimizer's state) exists.
+    forked : bool
+        Whether the process is forked from one that has imported the large libraries. It begins
+        seconds earlier, and its memory is that of a new process but for some of their pages: for
+        sizes that are there to try a bench. CUDA does not survive a fork, so a new process is
+        started there all the same.
 
     Raises
     ------
     StageError
         If the process is killed, since there is too little memory.
     """
-    with ProcessPoolExecutor(1, mp_context=_processes()) as pool:
+    with ProcessPoolExecutor(1, mp_context=_processes(forked)) as pool:
         try:
             memory = pool.submit(_measure, build, arguments, name, warm_up).result()
         except BrokenProcessPool:
@@ -94,12 +100,8 @@ def peak_memory(
     return memory
 
 
-def _processes() -> BaseContext:
-    """Return how processes are started: on a CPU forked from one that has the large libraries.
-
-    CUDA does not survive a fork.
-    """
-    if torch.cuda.is_available():
+def _processes(forked: bool) -> BaseContext:
+    if not forked or torch.cuda.is_available():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_LIBRARIES)

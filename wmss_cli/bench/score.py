@@ -71,7 +71,10 @@ def measure(
             update={"what": "entropy, against a float64 loop", "difference": worst}
         ),
     ]
-    memory = {name: peak_memory(build, (size, table), name, on_run).peak for name in names}
+    small = size == SMALL
+    memory = {
+        name: peak_memory(build, (size, table), name, on_run, forked=small).peak for name in names
+    }
     flops = shape.forward_flops(map(sum, lengths), sum(c for _, c in lengths))
     has_goals = size == TABLE and device().type == "cpu"
     ratios = [

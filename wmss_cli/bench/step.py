@@ -155,7 +155,10 @@ def _measure(
     product = MatrixProduct(dtype_of("auto"))
     timed = alternate(build(size, str(table), names), rounds, product, on_run)
     arguments = (size, str(table))
-    memory = {name: peak_memory(build, arguments, name, on_run, 1).peak for name in names}
+    small = size in (SMALL, MODEL_SMALL)
+    memory = {
+        name: peak_memory(build, arguments, name, on_run, 1, forked=small).peak for name in names
+    }
     return timed, memory, product, {name: _flops(size, name) for name in names}
 
 
