@@ -48,6 +48,7 @@ LIGHT_MODULES = (
     "wmss_cli.models.context",
     "wmss_cli.models.folder",
     "wmss_cli.models.weight_shapes",
+    "wmss_cli.stages.grade",
     "wmss_cli.models.consistency",
     "wmss_cli.models.published",
     "wmss_cli.models.shape",

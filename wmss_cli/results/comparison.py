@@ -13,6 +13,7 @@ import numpy as np
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.schema import GENERATION, read_parquet
 from wmss_cli.results.crossed import Estimate, Floats, SeedDifference, difference, estimate
+from wmss_cli.results.grades import GENERATIONS_FILE
 from wmss_cli.results.statistics import Difference, holm, paired_difference
 
 ALL = "all problems"
@@ -68,7 +69,7 @@ def read_shares(folder: Path) -> Shares:
     ConfigError
         If the folder contains no graded answers.
     """
-    table = read_parquet(folder / "generations.parquet", GENERATION)
+    table = read_parquet(folder / GENERATIONS_FILE, GENERATION)
     verdicts: dict[str, dict[str, list[bool]]] = {}
     names = ("task", "id", "reference_answer", "correct")
     for task, id_, reference, correct in zip(*(table[n].to_pylist() for n in names), strict=True):

@@ -24,12 +24,12 @@ from wmss_cli.evaluate.tasks import Task, read_tasks
 from wmss_cli.models.causal import Precision, dtype_of
 from wmss_cli.models.consistency import examine
 from wmss_cli.models.tokenizer import load_tokenizer
+from wmss_cli.results.grades import GENERATIONS_FILE
 from wmss_cli.results.summary import summarize
 from wmss_cli.stages.judge import grade
 from wmss_cli.stages.model_checks import check_job, check_prompts, say_notes
 from wmss_cli.stages.shards import read_options, read_shards
 
-GENERATIONS_FILE = "generations.parquet"
 UNIT = "answers"
 _ANSWERS_FOLDER = "answers"
 _KEY_COLUMNS = ("task", "id", "sample")

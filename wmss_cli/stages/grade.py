@@ -13,8 +13,8 @@ from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.schema import GENERATION, read_parquet, write_parquet
 from wmss_cli.evaluate.problems import read_problems
 from wmss_cli.evaluate.tasks import Task, read_tasks
+from wmss_cli.results.grades import GENERATIONS_FILE
 from wmss_cli.results.summary import summarize
-from wmss_cli.stages.evaluate import GENERATIONS_FILE
 from wmss_cli.stages.judge import grade
 
 
