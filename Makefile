@@ -51,7 +51,7 @@ docs: .venv/.installed            ## the documentation, into site/
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	# On all processors, where pip uses one; some packages contain files that are no Python.
-	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests/' .venv/lib || true
 	touch $@
 
 bench: .venv/.installed           ## fast paths against their rivals, on this machine

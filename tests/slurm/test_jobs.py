@@ -33,8 +33,8 @@ from tiny import make_tiny_model
 from wmss_cli.core.artifact import Job
 from wmss_cli.core.config import CurateConfig, ScoreConfig
 from wmss_cli.core.manifest import read_manifest
-from wmss_cli.launch.local import run_local
 from wmss_cli.slurm.ledger import Ledger
+from wmss_cli.stages import table
 from wmss_cli.stages.plan import Plan, external
 
 pytestmark = pytest.mark.usefixtures("on_cluster")
@@ -96,7 +96,7 @@ def why(ledger: Ledger) -> str | None:
 
 def test_a_shard_that_crashes_twice_is_retried_alone(score_job: Job, tmp_path: Path) -> None:
     whole = elsewhere(score_job, tmp_path / "local")
-    run_local(whole)
+    table.run(whole)
     here = elsewhere(score_job, tmp_path / "run")
     (tmp_path / "crashes").mkdir()
     crash = (

@@ -82,14 +82,15 @@ def sent_by(project: Path, before: str) -> set[str]:
 def test_a_seed_and_an_arm_that_are_added_later_are_all_that_is_sent(project: Path) -> None:
     config = yaml.safe_load((project / "demo.yaml").read_text())
     before = (project / "runs" / "slurm" / "ledger.jsonl").read_text()
-    study = {"arms": ["m1", "continued_sft"], "seeds": [0, 1], "compare_with": "m1"}
+    study = {"arms": ["wmss", "continued_sft"], "seeds": [0, 1], "compare_with": "wmss"}
     (project / "study.yaml").write_text(yaml.safe_dump(config | study))
     sent = wmss(project, "run", "study.yaml", "--cluster", "slurm")
     assert sent.returncode == 0, sent.stderr
-    new = ("m1-s0", "m1-s1", "continued_sft-s0", "continued_sft-s1")
-    wanted = {f"{what}{name}" for name in new for what in ("", "eval-", "logits-")}
-    # It was trained before, for wmss, under a name without a seed.
-    assert sent_by(project, before) == wanted - {"m1-s0"} | {"report"}
+    # Seed 0 of wmss is what was run before, under names without a seed.
+    pair = ("m1", "score-m1", "curriculum", "wmss", "eval-wmss", "logits-wmss", "logits-wmss-weak")
+    other = [f"{what}continued_sft" for what in ("", "eval-", "logits-")]
+    wanted = {f"{name}-s1" for name in (*pair, *other)} | {f"{name}-s0" for name in other}
+    assert sent_by(project, before) == wanted | {"report"}
     arm = ("--arm", "continued_sft", "--seed", "1")
     shown = wmss(project, "status", "runs", *arm, "--json")
     stages = {stage["label"]: stage["state"] for stage in json.loads(shown.stdout)["stages"]}

@@ -75,14 +75,14 @@ def process_of(rank: int, job_id: str) -> int:
     return min(found)
 
 
-@pytest.mark.usefixtures("on_cluster")
 def test_two_nodes_give_the_weights_of_two_local_processes(
-    job: Job, undisturbed: Callable[[int], str], tmp_path: Path
+    on_cluster: Cluster, job: Job, undisturbed: Callable[[int], str], tmp_path: Path
 ) -> None:
     here = elsewhere(job, tmp_path / "cluster")
     ledger, sent = send(here, train=ALONE | {"nodes": 2})
     assert sent.state == "sent"
     assert wait_over(ledger).state == "done"
+    assert on_cluster.job(sent.job_ids[0])["NodeList"] == "n[1-2]"
     assert digest(here) == undisturbed(2)
     manifest = read_manifest(Path(here.out))
     assert manifest.metrics["world_size"] == 2
