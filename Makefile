@@ -22,7 +22,7 @@ test-fast: .venv/.installed       ## what needs no Slurm, sandbox, browser or GP
 
 coverage: .venv/.installed        ## the share of lines that the fast tests and some trainings run
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m $(PYTEST) --numprocesses 3 -m 'measured or ($(FAST))'
+	$(BIN)/python -m coverage run -m $(PYTEST) --numprocesses 2 -m 'measured or ($(FAST))'
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
