@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -30,6 +31,7 @@ MODEL_CONFIG = {
 """Of a model that is named and counted, and never loaded."""
 
 WMSS = (sys.executable, "-m", "wmss_cli.cli.main")
+_PROGRESS = re.compile(r"(?!error:)[\w-]+: (started|\d+(/\d+)? \w+(, .+)?)")
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -51,10 +53,18 @@ def wmss(*arguments: str | Path, before: Sequence[str] = ()) -> subprocess.Compl
 def error_of(result: Result | subprocess.CompletedProcess[str]) -> str:
     """Return the one line that says what went wrong; stdout must be empty."""
     assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if not line.endswith(": started")]
+    lines = without_progress(result.stderr)
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     return lines[0].removeprefix("error: ")
+
+
+def without_progress(stderr: str) -> list[str]:
+    """Return the lines that stay when those are left out that a stage prints while it runs.
+
+    How many there are depends on how long it takes, which is not for a test to know.
+    """
+    return [line for line in stderr.splitlines() if not _PROGRESS.fullmatch(line)]
 
 
 def record(question: str, answer: str, reference: str | None) -> dict[str, Any]:
