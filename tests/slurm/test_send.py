@@ -504,6 +504,25 @@ def test_other_shards_of_the_same_stage_replace_those_that_wait(
     assert said == ["job 2 is cancelled: its stage is split differently now"]
 
 
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+def test_a_stage_in_one_job_is_not_done_beside_the_same_stage_in_shards(
+    tmp_path: Path, slurm: FakeSlurm, state: str
+) -> None:
+    whole = small_plan(tmp_path, shards=1)
+    as_sent(slurm, whole, tmp_path / "run")
+    finish(whole[0].job)
+    slurm.move("1", "COMPLETED")
+    slurm.move("2", state)
+    if state == "PENDING":
+        send_plan(small_plan(tmp_path, shards=2), tmp_path)
+        assert slurm.states("2") == ["CANCELLED"]
+        assert slurm.names()[3:] == ["score.0-1", "score.merge", "curriculum"]
+    else:
+        with pytest.raises(ConfigError, match="job 2 runs, and would be cancelled"):
+            send_plan(small_plan(tmp_path, shards=2), tmp_path)
+        assert len(slurm.jobs()) == 3
+
+
 @pytest.mark.usefixtures("before")
 def test_a_job_that_the_ledger_does_not_know_is_not_sent_twice(
     tmp_path: Path, slurm: FakeSlurm, send: Callable[..., list[str]]

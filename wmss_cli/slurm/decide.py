@@ -371,9 +371,9 @@ def replaced_reports(
 def superseded_jobs(links: Sequence[Link], queue: Queue) -> dict[str, tuple[str, ...]]:
     """Return jobs of the same steps that were split differently: other shards, another chain."""
     wanted = {link.name for link in links}
-    prefixes = tuple({f"{job_name(link.step)}." for link in links})
+    steps = {job_name(link.step) for link in links}
     return {
         name: tuple(sorted({record.job_id.split("_")[0] for record in queue[name]}))
         for name in sorted(queue.keys() - wanted)
-        if name.startswith(prefixes)
+        if name.split(".")[0] in steps
     }
