@@ -174,7 +174,8 @@ _FAILED = "sbatch: error: Batch job submission failed"
 
 def _squeue(state: dict[str, Any], arguments: list[str]) -> tuple[str, str]:
     given = dict(argument.partition("=")[::2] for argument in arguments)
-    if set(given) != {"--me", "--noheader", "--states", "--format"} or given["--states"] != "all":
+    known = {"--me", "--all", "--noheader", "--states", "--format"}
+    if set(given) != known or given["--states"] != "all":
         raise Refused(f"squeue: error: what is {arguments}?")
     lines = []
     for job in state["jobs"]:

@@ -236,6 +236,7 @@ def test_what_an_outer_job_or_sbatch_has_set_is_left_behind(
         **{"SBATCH_PARTITION": "x", "SBATCH_EXPORT": "NONE", "SLURM_JOB_ID": "9"},
         **{"SLURM_ARRAY_TASK_ID": "3", "SRUN_CPUS_PER_TASK": "4", "SALLOC_ACCOUNT": "x"},
         **{"PMI_RANK": "1", "SUBMITIT_EXECUTOR": "slurm", "RANK": "1", "MASTER_ADDR": "n1"},
+        **{"SQUEUE_PARTITION": "x", "SACCT_FORMAT": "x", "SCANCEL_STATE": "R", "SINFO_ALL": "1"},
     }
     kept = {"SLURM_CONF": "/etc/slurm/other.conf", "NCCL_DEBUG": "INFO"}
     for name, value in (dropped | kept).items():

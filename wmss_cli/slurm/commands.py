@@ -14,7 +14,11 @@ from wmss_cli.core.errors import SlurmError
 from wmss_cli.core.launcher_variables import describes_ranks
 
 TIMEOUT_S = 60
-_DROPPED = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "PMI", "SUBMITIT_")
+_DROPPED = (
+    *("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SALLOC_", "PMI", "SUBMITIT_"),
+    # They would hide jobs, or spare some that are to be cancelled.
+    *("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_"),
+)
 _KEPT = ("SLURM_CONF",)
 
 

@@ -178,7 +178,9 @@ def ask_queue() -> dict[str, Record]:
     SlurmError
         If the controller does not answer.
     """
-    text = commands.call("squeue", "--me", "--noheader", "--states=all", f"--format={_QUEUE}")
+    # Without --all it leaves out jobs in hidden partitions, and those that a federation moved.
+    asked = ("squeue", "--me", "--all", "--noheader", "--states=all", f"--format={_QUEUE}")
+    text = commands.call(*asked)
     return {record.job_id: record for record in read_queue(text)}
 
 
