@@ -17,11 +17,12 @@ from typer.testing import Result
 
 from wmss_cli.cli import following
 from wmss_cli.core.artifact import partial
+from wmss_cli.core.errors import StageError
 from wmss_cli.core.progress import PROGRESS, Progress
 from wmss_cli.slurm.ledger import Ledger
 from wmss_cli.slurm.profile import Profile, Resources
 from wmss_cli.slurm.runs import remember
-from wmss_cli.stages.plan import Step
+from wmss_cli.stages.plan import Step, check_as_planned
 
 GPU = Resources(gpus_per_node=1, mem_gb=4)
 
@@ -229,6 +230,38 @@ def test_what_may_not_be_submitted_yet_is_sent_by_wait(
     assert sum(len(job["tasks"]) for job in slurm.jobs()) == 6
 
 
+LIMIT = "Job violates accounting/QOS policy (AssocMaxSubmitJobLimit)"
+
+
+@pytest.mark.parametrize("refused_s", [50, 200])
+def test_wait_tries_again_where_slurm_takes_no_more_for_a_while(
+    tmp_path: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, refused_s: float
+) -> None:
+    steps = training_plan(tmp_path)
+    send_plan(steps, tmp_path, Profile(max_submitted=1))
+    remember(tmp_path / "run", None)
+    slurm.refuse("wmss-sft", LIMIT)
+    slept: list[float] = []
+
+    def act(seconds: float) -> None:
+        slept.append(seconds)
+        if sum(slept) > refused_s:
+            slurm.refuse("", "")
+        work(slurm, steps, iter(()))
+
+    sleep_by(monkeypatch, act)
+    monkeypatch.setattr(following, "_REFUSED_S", 100.0)
+    result = invoke("retry", "run", "--slurm", "max_submitted=1", "--wait")
+    assert result.stderr.count("the rest is not sent yet: sbatch: ") == 1
+    if refused_s < 100:
+        assert result.exit_code == 0, result.stderr
+        assert all(Path(step.job.out, "manifest.json").is_file() for step in steps)
+    else:
+        # Not for ever.
+        assert result.exit_code == StageError.exit_code
+        assert 100 < sum(slept) < 200
+
+
 def test_what_is_not_sent_yet_can_be_cancelled(
     tmp_path: Path, slurm: FakeSlurm, steps: list[Step]
 ) -> None:
@@ -422,6 +455,19 @@ def test_wait_ends_with_the_exit_code_of_a_failed_stage(
         "error: curated: failed with exit code 1; fix setup or python of the profile (see the "
         "log), then: wmss retry my-run --profile FILE"
     )
+
+
+def test_a_shard_that_is_sent_by_hand_is_done_when_it_exists(
+    tmp_path: Path, slurm: FakeSlurm, config: Path
+) -> None:
+    shard = ("--shards", "2", "--shard", "1")
+    ok(invoke("curate", "-c", config, "-o", tmp_path / "my-run" / "curated", *shard))
+    (step,) = Ledger(tmp_path / "my-run").read_plan().steps()
+    check_as_planned(step.job, step.fingerprint)
+    finish(step.job)
+    slurm.move("1", "COMPLETED")
+    (stage,) = json.loads(ok(invoke("status", "my-run", "--json")))["stages"]
+    assert stage["state"] == "done"
 
 
 def test_ctrl_c_detaches_and_leaves_the_jobs(

@@ -92,6 +92,17 @@ def test_an_array_task_does_the_part_with_its_number_unless_it_is_done(tmp_path:
     assert worker.read_error(handover_folder(order.parent, "5_0")) is None
 
 
+def test_work_that_is_no_longer_what_was_planned_is_refused(tmp_path: Path) -> None:
+    order = order_for(tmp_path, "curate", [0])
+    (tmp_path / "data.jsonl").write_text('{"changed": true}\n')
+    assert run(order) == ConfigError.exit_code
+    report = worker.read_error(handover_folder(order.parent, "1"))
+    assert report is not None
+    assert "an input (data-0000) has changed since this was planned" in report["message"]
+    (tmp_path / "data.jsonl").write_text("{}\n")
+    assert run(order) != ConfigError.exit_code, "the record is not one, which curation finds"
+
+
 def test_a_failure_leaves_its_report_and_its_exit_code(tmp_path: Path) -> None:
     # The input is not there.
     order = order_for(tmp_path, "score", [0])

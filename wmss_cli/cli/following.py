@@ -11,7 +11,7 @@ from rich.live import Live
 
 from wmss_cli.cli import console, status_table
 from wmss_cli.cli.display import Display
-from wmss_cli.core.errors import InterruptedRunError, StageError, WmssError
+from wmss_cli.core.errors import InterruptedRunError, SlurmError, StageError, WmssError
 from wmss_cli.core.selection import WHOLE, Selection
 from wmss_cli.slurm.ledger import Ledger
 from wmss_cli.slurm.runs import name_of
@@ -20,6 +20,7 @@ from wmss_cli.slurm.status import RunStatus, run_status
 
 _FIRST_S = 10.0
 _LONGEST_S = 60.0
+_REFUSED_S = 3600.0
 _SURE = 2
 
 
@@ -82,17 +83,27 @@ class _Rest:
         self._ledger = ledger
         self._display = display
         self._said = ""
+        self._refused_s = 0.0
 
-    def send(self) -> int:
-        """Send what there is room for, and return how many jobs wait for room."""
+    def send(self, pause: float) -> int:
+        """Send what there is room for, and return how many jobs wait for room.
+
+        Slurm may not answer for a while, or allow no more jobs until some have ended: then they
+        still wait, but not for ever. `pause` is the time since the last call, in seconds.
+        """
         try:
-            return send_rest(self._ledger)
+            waiting = send_rest(self._ledger)
         except WmssError as error:
             # One damaged result must not end the watch over all others.
             if str(error) != self._said:
                 self._said = str(error)
                 self._display.say(f"the rest is not sent yet: {error}")
-            return 0
+            self._refused_s += pause
+            if not isinstance(error, SlurmError) or self._refused_s > _REFUSED_S:
+                return 0
+            return sum(map(len, self._ledger.later().values()))
+        self._refused_s = 0.0
+        return waiting
 
 
 def _looks(ledger: Ledger, selection: Selection, rest: _Rest | None) -> Iterator[RunStatus]:
@@ -100,7 +111,7 @@ def _looks(ledger: Ledger, selection: Selection, rest: _Rest | None) -> Iterator
     pause = _FIRST_S
     over = 0
     while True:
-        to_send = 0 if rest is None else rest.send()
+        to_send = 0 if rest is None else rest.send(pause)
         status = run_status(ledger, selection)
         yield status
         over = over + 1 if status.is_over and not to_send else 0

@@ -207,9 +207,11 @@ def _redo(steps: Sequence[Step], force: bool) -> None:
 def _run_steps(steps: Sequence[Step], config: c.Config, display: Display) -> None:
     from wmss_cli.launch.local import run_local
     from wmss_cli.stages import table
+    from wmss_cli.stages.plan import check_as_planned
 
     for step in steps:
         job = replace(step.job, verify_inputs=config.verify_inputs)
+        check_as_planned(job, step.fingerprint)
         with display.stage(step.label) as watch:
             outcome = run_local(job, config.launch.processes, watch=watch, say=display.say)
         if outcome.was_done:

@@ -42,7 +42,7 @@ def obtain(
     (Path, Manifest) or None
         The artifact; None if jobs were sent that are not done.
     """
-    from wmss_cli.core.manifest import read_manifest
+    from wmss_cli.core.manifest import fingerprint, read_manifest
     from wmss_cli.stages.model_checks import check_job
     from wmss_cli.stages.plan import Plan, external
     from wmss_cli.stages.shards import shard_job
@@ -66,6 +66,8 @@ def obtain(
     run_dir = Path(job.out).parent
     if shard is not None:
         job = shard_job(job, shard)
+        prints = {role: source.fingerprint for role, source in sources.items()}
+        step = replace(step, fingerprint=fingerprint(job.stage, job.identity, prints))
     if resolved.launch.cluster == "slurm":
         # Stages that are sent one by one are distinguished by their folders.
         waits = dict.fromkeys(maker.step.job.out for maker in makers.values() if maker is not None)

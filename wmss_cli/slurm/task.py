@@ -15,7 +15,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +32,7 @@ from wmss_cli.launch import worker
 from wmss_cli.slurm.chain import Link
 from wmss_cli.slurm.commands import call
 from wmss_cli.stages import table
+from wmss_cli.stages.plan import check_as_planned
 
 _HANDOVER = "control"
 _LOCK_TIMEOUT_S = 300.0
@@ -72,16 +73,17 @@ class SlurmTask:
                 return after_interrupt(mode, most, resumes)
             return code
 
-        work = functools.partial(_work, job, order["merges"])
+        work = functools.partial(_work, job, order)
         worker.leave(worker.run(work, handover, then))
 
 
-def _work(job: Job, merge: bool) -> None:
+def _work(job: Job, order: Mapping[str, Any]) -> None:
     _wait_for(job.inputs.values())
+    check_as_planned(Job(**order["whole"]), order["fingerprint"])
     # Slurm may run a finished job again: after a node failed, or in a chain.
     if finished(job) is not None:
         return
-    table.run(job, merge)
+    table.run(job, order["merges"])
 
 
 def _wait_for(inputs: Iterable[str]) -> None:
@@ -96,9 +98,11 @@ def _wait_for(inputs: Iterable[str]) -> None:
 
 
 def write_order(path: Path, link: Link, indices: Sequence[int]) -> None:
-    """Write what :class:`SlurmTask` reads: the job of each array task, in order."""
+    """Write what :class:`SlurmTask` reads: the job of each array task, and the step as planned."""
     order: dict[str, Any] = {
         "jobs": [asdict(link.jobs[index]) for index in indices],
+        "whole": asdict(link.step.job),
+        "fingerprint": link.step.fingerprint,
         "merges": link.merges,
         "requeue": link.profile.requeue,
         "max_requeues": link.profile.max_requeues,

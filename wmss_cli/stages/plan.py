@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wmss_cli.core.artifact import Job
-from wmss_cli.core.config import JointConfig, Section, SftConfig
+from wmss_cli.core.artifact import Job, describe
+from wmss_cli.core.config import Config, JointConfig, Section, SftConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.manifest import fingerprint, reference
 from wmss_cli.core.selection import Selection, check_known
+from wmss_cli.stages import table
 
 _TRAININGS: Mapping[str, type[SftConfig | JointConfig]] = {
     "sft": SftConfig,
@@ -134,6 +135,44 @@ def training_of(job: Job) -> SftConfig | JointConfig | None:
     """Return the options that a job trains with; None if it does not train."""
     section = _TRAININGS.get(job.stage)
     return None if section is None else section.model_validate(job.config)
+
+
+def check_as_planned(job: Job, planned: str) -> None:
+    """Refuse work that is no longer what was planned; call it when what the job reads exists.
+
+    Its result would have the name of other work, and count as done nowhere.
+
+    Parameters
+    ----------
+    job : Job
+        A stage as a whole, or a shard that was planned by itself.
+    planned : str
+        Fingerprint of its result in the plan.
+
+    Raises
+    ------
+    ConfigError
+        If an input has changed since, or this version of wmss decides by other rules than the one
+        that planned it.
+    """
+    if describe(job)[0] != planned:
+        raise ConfigError(
+            f"{job.out}: an input ({', '.join(job.inputs)}) has changed since this was planned, so "
+            "the result would be another one; type the command that planned it again, not retry"
+        )
+    name = table.find(job.stage).section
+    if name is None:
+        return
+    section = Config.model_fields[name].annotation
+    assert isinstance(section, type)
+    assert issubclass(section, Section)
+    options = {key: value for key, value in job.config.items() if key != "shard"}
+    decides = {k: v for k, v in job.identity.items() if k not in ("shard", "shards")}
+    if section.model_validate(options).identity() != decides:
+        raise ConfigError(
+            f"{job.out}: another version of wmss planned this, and decides by other rules; type "
+            "the command that planned it again, not retry"
+        )
 
 
 def external(path: Path) -> Output:
