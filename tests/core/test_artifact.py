@@ -228,6 +228,11 @@ def test_a_plain_folder_is_known_by_its_content(tmp_path: Path) -> None:
     before = reference(folder)
     shutil.copytree(folder, tmp_path / "moved")
     assert reference(tmp_path / "moved").fingerprint == before.fingerprint
+    # What git and a download write down about the folder does not belong to the model.
+    for note in (".git/index", ".cache/huggingface/download/config.json.metadata"):
+        (folder / note).parent.mkdir(parents=True)
+        (folder / note).write_text("1764500000.0")
+    assert reference(folder).fingerprint == before.fingerprint
     (folder / "config.json").write_text('{"a": 1}')
     assert reference(folder).fingerprint != before.fingerprint
     with pytest.raises(ConfigError, match="nowhere: no such file or folder"):

@@ -168,12 +168,18 @@ def reference(path: Path) -> InputRef:
     if path.is_file():
         digest = files.known_sha256(path)
     elif path.is_dir():
+        # Downloads and git keep notes in hidden folders, which change though the model does not.
+        names = [name for name in files.files_under(path) if not _is_hidden(name.parent)]
         digest = files.canonical_hash(
-            {str(name): files.known_sha256(path / name) for name in files.files_under(path)}
+            {str(name): files.known_sha256(path / name) for name in names}
         )
     else:
         raise ConfigError(f"{path}: no such file or folder; check the path")
     return InputRef(path=str(path), fingerprint=digest, digest=digest)
+
+
+def _is_hidden(folder: Path) -> bool:
+    return any(part.startswith(".") for part in folder.parts)
 
 
 def manifest_over(path: Path) -> Manifest | None:
