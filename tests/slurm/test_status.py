@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +15,7 @@ from manifests import edit_manifest
 from slurm.fake_slurm import FakeSlurm
 from slurm.plans import as_sent, finish, finish_shards, send_plan, small_plan, training_plan
 
-from wmss_cli.core.artifact import Job, partial, redo
+from wmss_cli.core.artifact import Job, open_draft, partial, redo
 from wmss_cli.core.progress import PROGRESS, Progress
 from wmss_cli.slurm.explain import waiting
 from wmss_cli.slurm.ledger import Ledger
@@ -76,6 +77,38 @@ def slurm_time(seconds: float) -> str:
 def log_of(folder: Path, slurm: FakeSlurm, stage: str, task: str = "") -> Path:
     job = slurm.last(stage)
     return folder / "run" / "slurm" / job["name"] / f"{job['id']}{task}_0_log.out"
+
+
+# What is done.
+
+
+def test_what_is_older_than_its_input_is_not_done(
+    tmp_path: Path, slurm: FakeSlurm, look: Look
+) -> None:
+    steps = training_plan(tmp_path)
+    for step in steps:
+        finish(step.job)
+    as_sent(slurm, steps, tmp_path / "run")
+    for job_id in "123":
+        slurm.move(job_id, "COMPLETED")
+    assert set(states(look()).values()) == {"done"}
+    # Someone needs the space; nothing is made again.
+    shutil.rmtree(steps[1].job.out)
+    assert states(look()) == {"curate": "done", "sft": "failed", "report": "done"}
+    # The same command sends it again, and what needs it.
+    send_plan(steps, tmp_path)
+    assert states(look()) == {"curate": "done", "sft": "waiting", "report": "waiting"}
+    with open_draft(steps[1].job) as draft:
+        (draft.folder / "result.txt").write_text("a GPU does not give the same bits twice")
+        draft.commit({})
+    slurm.move("4", "COMPLETED")
+    slurm.move("5", "RUNNING")
+    assert states(look()) == {"curate": "done", "sft": "done", "report": "running"}
+    slurm.move("5", "CANCELLED")
+    assert look()["report"].words == "to be made again: its inputs have changed"
+    assert whole(tmp_path).state == "not sent"
+    finish(steps[2].job)
+    assert whole(tmp_path).state == "done"
 
 
 # What waits and runs.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from wmss_cli.core.errors import InterruptedRunError
+from wmss_cli.core.manifest import Manifest
 from wmss_cli.core.progress import Progress
 from wmss_cli.core.selection import WHOLE, Selection
 from wmss_cli.launch import worker
@@ -169,7 +171,8 @@ def run_status(ledger: Ledger, selection: Selection = WHOLE) -> RunStatus:
     links: dict[str, list[Link]] = {}
     for link in plan.links():
         links.setdefault(link.step.job.out, []).append(link)
-    stages = [_stage(step, links[step.job.out], known) for step in steps]
+    results = _results(links, known)
+    stages = [_stage(step, links[step.job.out], known, results) for step in steps]
     late = sum(len(found) for found in known.later.values())
     if late:
         known.notes.append(_on_later(late, ledger, plan))
@@ -193,8 +196,35 @@ def _on_later(count: int, ledger: Ledger, plan: RunPlan) -> str:
     return f"{jobs} will be sent later{said}; 'wmss retry {name}' sends what fits, with --wait all"
 
 
-def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
-    manifest = manifest_of(step)
+def _results(links: Mapping[str, Sequence[Link]], known: Known) -> dict[str, Manifest | None]:
+    """Return the results that exist, by folder; None for one whose inputs are made again."""
+    active = {record.name for record in known.queue.values() if record.is_active}
+    found: dict[str, Manifest | None] = {}
+    for out, parts in links.items():
+        manifest = manifest_of(parts[0].step)
+        if manifest is None:
+            continue
+        found[out] = manifest
+        for role, path in parts[0].step.job.inputs.items():
+            source = next((s for s in parts[0].sources if Path(path).is_relative_to(s)), None)
+            if source is None:
+                continue
+            now = found.get(source)
+            # What a user deletes to have more space makes nothing old.
+            is_old = (
+                any(link.name in active for link in parts)
+                if now is None
+                else manifest.inputs[role].digest != now.digest
+            )
+            if is_old:
+                found[out] = None
+    return found
+
+
+def _stage(
+    step: Step, links: Sequence[Link], known: Known, results: Mapping[str, Manifest | None]
+) -> StageStatus:
+    manifest = results.get(step.job.out)
     whole, efficiency = spent(links, known)
     if manifest is not None:
         count = sum(len(link.jobs) for link in links)
@@ -215,6 +245,19 @@ def _stage(step: Step, links: Sequence[Link], known: Known) -> StageStatus:
     counts = _count(links, jobs)
     alive = [job for job in jobs if job.state in ("running", "waiting")]
     state = _state(jobs, counts)
+    if step.job.out in results and not alive:
+        return StageStatus(
+            label=step.label,
+            stage=step.job.stage,
+            arms=step.arms,
+            seeds=step.seeds,
+            models=step.models,
+            state="not sent",
+            words="to be made again: its inputs have changed",
+            tasks=Counts(total=counts.total),
+            gpu_hours=whole,
+            **efficiency,
+        )
     running = [job for job in alive if job.state == "running"]
     progress = heartbeat(running)
     starts = [p.record.start for p in alive if p.state == "waiting" and p.record and p.record.start]
