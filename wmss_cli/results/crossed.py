@@ -50,8 +50,7 @@ from wmss_cli.results.statistics import paired_difference, wilson_interval
 
 LEVEL = 0.05
 """One minus the confidence of every interval."""
-
-
+_ROUNDING = 1e-24
 Floats = NDArray[np.float64]
 
 
@@ -206,15 +205,18 @@ def parts(scores: Mapping[str, Floats], differences: bool = False) -> Parts:
     degrees = float(sum(values.shape[-1] - 1 for values in scores.values()))
     df = _ratio(of_problems**2, squares, max(degrees, 1.0))
     few = _one_in_deciding(scores)
+    if not differences:
+        few = np.maximum(few, _one_in_deciding({t: 1.0 - own for t, own in scores.items()}))
+    raised = of_problems * (1.0 + raised_by(seeds) * few)
     if differences:
-        nothing = weight**2 * sum(most / values.shape[-1] ** 2 for values in scores.values())
-        of_problems = np.where(few > 0.0, of_problems * (1.0 + raised_by(seeds) * few), nothing)
-    else:
-        wrong = {task: 1.0 - values for task, values in scores.items()}
-        few = np.maximum(few, _one_in_deciding(wrong))
-        of_problems = of_problems * (1.0 + raised_by(seeds) * few)
-    of_seeds = by_seed.var(axis=-1, ddof=1) / seeds if seeds > 1 else np.zeros_like(of_problems)
-    return Parts(of_problems, of_seeds, of_residual, df, seeds, agreeing(seeds, differences))
+        # Where all are equal, as if one more were zero; where all are zero, the largest.
+        alike = np.zeros_like(of_problems)
+        for values in scores.values():
+            one = np.where(few > 0.0, values.mean(axis=(-2, -1)) ** 2, most)
+            alike = alike + (weight / values.shape[-1]) ** 2 * one
+        raised = np.where(of_problems > _ROUNDING, raised, alike)
+    of_seeds = by_seed.var(axis=-1, ddof=1) / seeds if seeds > 1 else np.zeros_like(raised)
+    return Parts(raised, of_seeds, of_residual, df, seeds, agreeing(seeds, differences))
 
 
 def agreeing(seeds: int, differences: bool) -> float:
