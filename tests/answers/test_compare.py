@@ -103,6 +103,21 @@ from wmss_cli.core.verdict import Verdict
         (r"Thus $$(-\infty, 2) \cup (3, \infty).$$", r"(-\infty, 2) \cup (3, \infty)"),
         ("Evelyn", r"\text{Evelyn}"),
         (r"3\sqrt{13}", r"3\sqrt{13}"),
+        # Complex numbers under a name.
+        (r"\boxed{z=3+4i}", "3+4i"),
+        (r"\boxed{3+4i}", "z=4i+3"),
+        (r"\boxed{x = 1 \pm 2i}", r"1 \pm 2i"),
+        (r"\boxed{x=1+2i, x=1-2i}", "1+2i, 1-2i"),
+        (r"\boxed{(1+2i)6-3i = 6+9i}", "6+9i"),
+        (r"\boxed{|z| = |3+4i| = 5}", "5"),
+        # Equations that nothing real solves.
+        (r"\boxed{2x^2-8x+10=0}", "x^2-4x+5=0"),
+        (r"\boxed{(x-2)^2+1=0}", "x^2-4x+5=0"),
+        # Values of several variables.
+        (r"\boxed{(3,-1)}", "x=3, y=-1"),
+        (r"\boxed{y=-1, x=3}", "(3,-1)"),
+        (r"\boxed{x=3 \text{ and } y=-1}", "(3,-1)"),
+        (r"\boxed{x=2, x=4}", r"\{2,4\}"),
     ],
 )
 def test_equal_values_are_equal_however_written(answer: str, gold: str) -> None:
@@ -148,6 +163,14 @@ def test_equal_values_are_equal_however_written(answer: str, gold: str) -> None:
         ("So $x = 17$ or $x = 18$.", "18"),
         ("The answer is $17$ or $18$, as $n = 1$.", "18"),
         ("I do not know.", "18"),
+        (r"\boxed{z=5-7i}", "z=3+4i"),
+        (r"\boxed{z=3-4i}", "3+4i"),
+        (r"\boxed{x=5\pm 3i}", r"x=1\pm 2i"),
+        (r"\boxed{x^2+3=0}", "x^2-4x+5=0"),
+        (r"\boxed{x^2+9=0}", "x^2+4=0"),
+        (r"\boxed{(-1,3)}", "x=3, y=-1"),
+        (r"\boxed{y=3, x=-1}", "(3,-1)"),
+        (r"\boxed{(4,2)}", r"\{2,4\}"),
     ],
 )
 def test_other_values_are_not(answer: str, gold: str) -> None:

@@ -35,6 +35,10 @@ _BOX_START = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
 _WORDS_BETWEEN = 4
 _WORD = re.compile(r"[^\W_]")
 _TUPLE = re.compile(r"\((?=[^()]*,)[^()]*\)")
+_SET = re.compile(r"\\\{(.*)\\\}")
+# Values of several variables: x = 3, y = -1.
+_NEXT_NAME = re.compile(r"(?:,|;|\band\b|\\text\s*\{\s*and\s*\}|\\q?quad)+\s*(?=[A-Za-z]\s*=)")
+_ASSIGNED = re.compile(r"(?P<name>[A-Za-z])\s*=\s*(?P<value>[^=<>]+)")
 _COMMANDS = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}|\\[A-Za-z]+")
 _VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
 
@@ -75,6 +79,11 @@ def compare(answer: str, gold: str) -> bool | None:
 def _compare_values(answer: str, gold: str) -> bool | None:
     if (equal := decide(answer, gold)) is not None:
         return equal
+    named, expected_named = _by_name(answer), _by_name(gold)
+    if named is not None and _TUPLE.fullmatch(gold):
+        return _compare_values(named, gold)
+    if expected_named is not None and _TUPLE.fullmatch(answer):
+        return _compare_values(answer, expected_named)
     if (expected_congruence := congruence(gold)) != (found_congruence := congruence(answer)):
         if found_congruence is None or expected_congruence is not None:
             return False
@@ -162,10 +171,20 @@ def _is_small(value: str) -> bool:
     return number is not None and abs(number) < 1
 
 
+def _by_name(text: str) -> str | None:
+    """Return the values of several variables as a tuple, in the order of their names."""
+    found = [_ASSIGNED.fullmatch(part.strip()) for part in _NEXT_NAME.split(text)]
+    values = {match["name"]: match["value"].strip() for match in found if match is not None}
+    if len(values) < 2 or len(values) != len(found):
+        return None
+    return f"({','.join(values[name] for name in sorted(values))})"
+
+
 def _is_tuple_for_list(answer: str, gold: str) -> bool:
-    """Return whether an ordered pair is given for a list of values, as (1, -2) for 1, -2."""
+    """Return whether an ordered pair is given for values without an order, as (1, -2) for 1, -2."""
     is_tuple = _TUPLE.fullmatch(answer) is not None
-    return is_tuple and "," in gold and not re.search(r"[=(\[\\{;]", gold)
+    is_set = _SET.fullmatch(gold)
+    return is_tuple and "," in gold and not re.search(r"[=(\[\\{;]", is_set[1] if is_set else gold)
 
 
 def _is_other_case(answer: str, gold: str) -> bool:

@@ -16,7 +16,9 @@ from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy import (
+    And,
     Basic,
+    Eq,
     Expr,
     FiniteSet,
     Float,
@@ -28,7 +30,9 @@ from sympy import (
     Tuple,
     oo,
     simplify,
+    solve,
 )
+from sympy.core.relational import Relational
 
 from wmss_cli.answers.notation import both_signs, in_latex
 from wmss_cli.answers.number import (
@@ -116,7 +120,17 @@ def _read(formula: str) -> Iterator[list[Any]]:
 def _imaginary(value: Any) -> Any:
     """Return a value with the imaginary unit where math-verify has one or two variables i."""
     units = [name for name in value.free_symbols if str(name) == "i"]
-    return value.xreplace(dict.fromkeys(units, I)) if units else value
+    if not units:
+        return value
+    # Their parts: an equation is evaluated anew, with a real variable on its other side.
+    if isinstance(value, And) and hasattr(value, "_unsorted_args"):
+        # math-verify's own conjunction, for a chain such as z = 3 + 4i = w.
+        return type(value)(*map(_imaginary, value._unsorted_args), evaluate=False)
+    if isinstance(value, Relational):
+        return value.func(*map(_imaginary, value.args), evaluate=False)
+    if isinstance(value, FiniteSet | Tuple):
+        return value.func(*map(_imaginary, value.args))
+    return value.xreplace(dict.fromkeys(units, I))
 
 
 def _is_readable(formula: str) -> bool:
@@ -274,6 +288,8 @@ def _evaluated(value: Expr) -> tuple[Fraction, Fraction] | None:
 
 def _agree(gold: Any, found: Any) -> bool:
     """Check again what math-verify finds equal; what cannot be checked stays equal."""
+    if isinstance(gold, Eq) and isinstance(found, Eq):
+        return _same_equation(gold, found)
     if isinstance(gold, MatrixBase) and isinstance(found, MatrixBase):
         return _all_equal(gold.flat(), found.flat())
     if isinstance(gold, Interval) and isinstance(found, Interval):
@@ -286,6 +302,21 @@ def _agree(gold: Any, found: Any) -> bool:
     if isinstance(gold, Expr) and isinstance(found, Expr):
         return _same_function(gold, found)
     return True
+
+
+def _same_equation(gold: Eq, found: Eq) -> bool:
+    """Compare equations again: those that nothing real solves have the same, empty, solution."""
+    sides = [one.lhs - one.rhs for one in (gold, found)]
+    names = sorted(sides[0].free_symbols | sides[1].free_symbols, key=str)
+    points = [{n: _POINTS[(i + k) % 4] + i // 4 for i, n in enumerate(names)} for k in (0, 1)]
+    a, b, c, d = (_at(side, point) for side in sides for point in points)
+    if a is None or b is None or c is None or d is None or _numbers_equal(a * d, b * c):
+        return True
+    # One is not a multiple of the other.
+    try:
+        return any(solve(side, name) for side in sides for name in names)
+    except NotImplementedError:
+        return True
 
 
 def _all_equal(gold: Any, found: Any) -> bool:
