@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from evaluate.writers import argmax, make_model
 from families import make_family
+from tokenizers import AddedToken
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.tags import TAGS
 from wmss_cli.evaluate.engine_choice import Engine
 from wmss_cli.evaluate.generate import Generation, generate, open_engine
 from wmss_cli.evaluate.sampling import Sampling
@@ -110,6 +112,23 @@ def test_special_tokens_are_counted_but_not_shown(
     answers = in_order(generate(write, other, [prompt], 5, [tokenizer.eos_token_id]))
 
     assert answers == [Generation(tokenizer.decode(shown), 5, "length")]
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_tags_are_shown_though_they_are_special_tokens(tiny_model: Path, special: bool) -> None:
+    """Otherwise the thinking would be graded."""
+    tokenizer = load_tokenizer(tiny_model)
+    tokens = [AddedToken(tag, special=special) for tag in TAGS]
+    tokenizer.add_tokens(tokens, special_tokens=special)
+    text = "<think>Is it 12? No.</think><answer>18</answer>"
+    written = tokenizer(text)["input_ids"]
+    assert set(tokenizer.convert_tokens_to_ids(list(TAGS))) <= set(written)
+
+    def write(*_: object, **__: object) -> Iterator[tuple[int, list[int]]]:
+        yield 0, [*written, tokenizer.eos_token_id]
+
+    answers = in_order(generate(write, tokenizer, [[1]], 99, [tokenizer.eos_token_id]))
+    assert answers == [Generation(text, len(written), "stop")]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 from transformers import PreTrainedTokenizerBase
 
 from wmss_cli.core.errors import ConfigError
+from wmss_cli.core.tags import TAGS
 from wmss_cli.evaluate.continuous import continuous_refusal, write_continuous
 from wmss_cli.evaluate.engine_choice import Engine, choose
 from wmss_cli.evaluate.plain import write_plain
@@ -161,9 +162,14 @@ def generate(
 def _read(
     written: list[int], tokenizer: PreTrainedTokenizerBase, stop_token_ids: Sequence[int]
 ) -> Generation:
-    """Remove the stop token, and decode the rest."""
+    """Remove the stop token and other special ones, and decode the rest.
+
+    The tags around thinking and answer stay, which are special tokens of some models.
+    """
     stopped = written[-1] in stop_token_ids
     kept = written[:-1] if stopped else written
-    text = tokenizer.decode(kept, skip_special_tokens=True)
+    special = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    left_out = {token for token, name in special if name not in TAGS}
+    text = tokenizer.decode([token for token in kept if token not in left_out])
     assert isinstance(text, str)
     return Generation(text, len(kept), "stop" if stopped else "length")
