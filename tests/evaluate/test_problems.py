@@ -134,6 +134,17 @@ def test_a_table_has_its_lists_as_json(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "t.csv", [row])
     (problem,) = read_problems(Task(name="t", title="T", grader="choice"), path)
     assert problem.question == "?\nAnswer Choices: (A) 1 (B) 2"
+    assert problem.row["options"] == ["1", "2"], "as the grader reads it"
+    row = {"id": "a", "prompt": "?", "test_list": '["assert f()"]', "test_imports": '["import os"]'}
+    path = write_rows(tmp_path / "m.csv", [row])
+    (problem,) = read_problems(Task(name="m", title="M", grader="mbpp"), path)
+    assert (problem.row["test_list"], problem.row["test_imports"]) == (
+        ["assert f()"],
+        ["import os"],
+    )
+    path = write_rows(tmp_path / "b.csv", [row | {"test_imports": '["import os"'}])
+    with pytest.raises(ConfigError, match=r"b.csv:1: 'test_imports': not JSON: .*; fix or remove"):
+        read_problems(Task(name="m", title="M", grader="mbpp"), path)
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -18,6 +18,7 @@ from wmss_cli.evaluate.tasks import Grader, Style, Task, read_tasks
 Row = dict[str, Any]
 
 _BOXED = "\nPlease reason step by step, and put your final answer within \\boxed{}."
+_LISTS = ("options", "test_list", "test_imports")
 _LETTER = re.compile(r"\s*\(?([A-Z])\s*[).:]\s*")
 
 
@@ -184,7 +185,9 @@ def _problem(task: Task, row: Row, where: str, style: Style) -> Problem:
     for key in needed:
         if key not in row:
             raise ConfigError(f"{where}: no {key!r}; a row needs {', '.join(needed)}")
-    texts = [key for key in needed if not key.endswith(("_list", "options"))]
+    listed = [key for key in (*needed, *_OPTIONAL) if key in row and key in _LISTS]
+    row = {**row, **{key: _as_list(row[key], key, where) for key in listed}}
+    texts = [key for key in needed if key not in _LISTS]
     for key in texts:
         if not isinstance(row[key], str) or not row[key].strip():
             raise ConfigError(f"{where}: {key!r} must be text or a number, and not empty")
@@ -231,11 +234,18 @@ def _mbpp(row: Row, where: str) -> tuple[str, str]:
     return question, tests
 
 
+def _as_list(value: Any, key: str, where: str) -> Any:
+    """Return the list that a table of text columns stores as JSON."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    found = Parser(as_text=True).parse(value)
+    if isinstance(found, Broken):
+        raise ConfigError(f"{where}: {key!r}: {found.problem}; fix or remove the row")
+    return found
+
+
 def _texts(row: Row, key: str, where: str) -> Sequence[str]:
     values = row[key]
-    if isinstance(values, str) and values.lstrip().startswith("["):
-        # A table of text columns stores a list as JSON.
-        values = Parser(as_text=True).parse(values)
     if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
         raise ConfigError(f"{where}: {key!r} must be a list of texts, and not empty")
     return values
