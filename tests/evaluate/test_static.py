@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate import static
 from wmss_cli.evaluate.plain import write_plain
-from wmss_cli.evaluate.static import write_static
+from wmss_cli.evaluate.static import windows_of, write_static
 
 MIXED = make_prompts([7, 1, 30, 2, 12, 1, 19, 4], shared=11)
 
@@ -124,3 +124,16 @@ def test_windows_caps_and_sinks_are_those_of_the_model(family: str, slots: int) 
 def test_a_model_with_other_layers_is_refused(family: str) -> None:
     with pytest.raises(ConfigError, match="not all of its layers attend to all tokens or to a win"):
         list(write_static(tiny(family, vocab_size=320), MIXED, 4, [STOP], 2))
+
+
+@pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
+def test_a_model_whose_positions_depend_on_the_longest_answer_is_refused(rope_type: str) -> None:
+    model = tiny("Qwen3", vocab_size=320)
+    windows_of(model)
+    model.config.rope_parameters = {"rope_type": rope_type, "rope_theta": 1e4, "factor": 4.0}
+    with pytest.raises(ConfigError, match="how long the longest answer of a pass is"):
+        windows_of(model)
+    per_layer = {"full_attention": model.config.rope_parameters}
+    model.config.rope_parameters = per_layer
+    with pytest.raises(ConfigError, match="how long the longest answer of a pass is"):
+        windows_of(model)

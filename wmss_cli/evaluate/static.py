@@ -23,6 +23,8 @@ from wmss_cli.evaluate.slots import Slots, states
 _BY_FORM = ("attention_types", "attention_window", "alibi")
 # GPT-Neo keeps its windows elsewhere, and Falcon may have biases that depend on the distance.
 _ALIBI = ("bloom", "mpt")
+# transformers derives their frequencies from the largest position in a pass.
+_BY_LENGTH = {"dynamic", "longrope"}
 _PREFILL_TOKENS = 2048
 """Most positions in a pass over new prompts, unless a single prompt is longer."""
 
@@ -43,8 +45,8 @@ def windows_of(model: PreTrainedModel) -> dict[str, int | None]:
     Raises
     ------
     ConfigError
-        If a layer is not attention with a key and a value per position, attends within chunks, or
-        derives windows or positions from the mask.
+        If a layer is not attention with a key and a value per position, attends within chunks,
+        derives windows or positions from the mask, or rotates positions by the longest of a pass.
     """
     windows: dict[str, int | None] = {}
     config = model.config.get_text_config()
@@ -52,6 +54,12 @@ def windows_of(model: PreTrainedModel) -> dict[str, int | None]:
     by_form = any(getattr(config, name, None) for name in _BY_FORM)
     if by_form or config.model_type in _ALIBI:
         raise _other_layers(model)
+    if _rotations(config) & _BY_LENGTH:
+        raise ConfigError(
+            f"{model.config.model_type}: its positions are rotated by how long the longest answer "
+            "of a pass is, so that answers would depend on each other; eval.engine static cannot "
+            "do that; use vllm or plain"
+        )
     for layer in DynamicCache(config=model.config).layers:
         if type(layer) is DynamicLayer:
             windows["full_attention"] = None
@@ -60,6 +68,13 @@ def windows_of(model: PreTrainedModel) -> dict[str, int | None]:
         else:
             raise _other_layers(model)
     return windows
+
+
+def _rotations(config: Any) -> set[str]:
+    """Return the types of the rotary embeddings of all layers."""
+    given = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kinds = [given, *(value for value in given.values() if isinstance(value, dict))]
+    return {str(kind.get("rope_type", kind.get("type"))) for kind in kinds}
 
 
 def _other_layers(model: PreTrainedModel) -> ConfigError:
