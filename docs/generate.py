@@ -2,8 +2,8 @@
 
 ``configuration.md`` comes from the models in :mod:`wmss_cli.core.config`, ``profile.md`` from
 those in :mod:`wmss_cli.slurm.profile`, ``cli.md`` from the help of the commands, and the tables in
-``plan.md`` from :mod:`wmss_cli.preflight.forecast`. With ``--check`` nothing is written; if a
-page is stale, one line says so and the exit code is 1.
+``plan.md`` and ``reproduce.md`` from :mod:`wmss_cli.preflight.forecast`. With ``--check`` nothing
+is written; if a page is stale, one line says so and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -272,15 +272,15 @@ def cli_page() -> str:
     return _NOTICE + _CLI + page.rstrip() + "\n"
 
 
-def plan_page() -> str:
-    """Return ``plan.md`` with new tables; its text is written by hand."""
-    page = (DOCS / "plan.md").read_text(encoding="utf-8")
-    for name, rows in plan_tables.tables().items():
-        begin, end = f"<!-- {name}: written by {COMMAND} -->\n", f"<!-- end of {name} -->\n"
+def with_tables(name: str, tables: Mapping[str, list[list[str]]]) -> str:
+    """Return a page with new tables; its text is written by hand."""
+    page = (DOCS / name).read_text(encoding="utf-8")
+    for table, rows in tables.items():
+        begin, end = f"<!-- {table}: written by {COMMAND} -->\n", f"<!-- end of {table} -->\n"
         before, rest = page.split(begin)
         after = rest.split(end)[1]
-        table = _rows([rows[0], ["---"] * len(rows[0]), *rows[1:]])
-        page = f"{before}{begin}\n{table}\n{end}{after}"
+        text = _rows([rows[0], ["---"] * len(rows[0]), *rows[1:]])
+        page = f"{before}{begin}\n{text}\n{end}{after}"
     return page
 
 
@@ -290,7 +290,8 @@ def main(check: bool) -> int:
         "configuration.md": configuration_page(),
         "profile.md": profile_page(),
         "cli.md": cli_page(),
-        "plan.md": plan_page(),
+        "plan.md": with_tables("plan.md", plan_tables.tables()),
+        "reproduce.md": with_tables("reproduce.md", plan_tables.costs()),
     }
     stale = [
         name

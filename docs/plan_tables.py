@@ -1,8 +1,9 @@
-"""The tables of ``plan.md``: pairs of models on nodes of eight H800, and a study."""
+"""The tables of ``plan.md`` and ``reproduce.md``: pairs of models on H800, and studies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from wmss_cli.cli.plan_tables import (
     MEMORY_COLUMNS,
@@ -21,9 +22,15 @@ from wmss_cli.preflight.inputs import Answers, answers_of, gpus_of
 from wmss_cli.preflight.power import forecast_power
 from wmss_cli.preflight.workload import COMPLETION_TOKENS, MEAN_TOKENS, SAMPLES, Workload, spread
 from wmss_cli.slurm.profile import load_profile
+from wmss_cli.stages.arm_config import config_of, training_section
+from wmss_cli.stages.arms import arms_of
+from wmss_cli.stages.catalogue import OBJECTIVES
 
 MODELS = {"Qwen3-4B": "Qwen/Qwen3-4B-Base", "Qwen3-8B": "Qwen/Qwen3-8B-Base"}
+HUB_IDS = {hub_id.split("/")[1]: hub_id for hub_id in (*MODELS.values(), "Qwen/Qwen2.5-3B")}
+TRAINED = [name for name, row in OBJECTIVES.items() if row.stage in ("sft", "joint_train")]
 CONFIGURATIONS = ("qwen2.5-3b", "qwen3-4b", "qwen3-8b", "gemma-3-4b", "qwen3.5-4b")
+STUDIES = ("paper-table1", "paper-table3", "paper-table4", "paper-table5", "controls")
 NODES = (1, 8)
 WORK = Workload(SAMPLES, spread(MEAN_TOKENS, 8192), COMPLETION_TOKENS, 8192, "an assumption")
 NO_TASKS = Answers((), 1, 256, 3840)
@@ -98,6 +105,62 @@ def tables() -> dict[str, list[list[str]]]:
         "hours": hours_rows(),
         "power": seeds_rows(),
     }
+
+
+def cost_rows() -> list[list[str]]:
+    """Return what the studies of the paper cost, and what they can detect."""
+    head = ["file", "trainings", "evaluations", "GPU-hours", "new after Table 1"]
+    rows = [[*head, "smallest difference of the mean, in points"]]
+    done: set[str] = set()
+    for name in STUDIES:
+        config = resolve(packaged("configs") / f"{name}.yaml").config
+        found, power = _study(config)
+        study, works = found.study, _works(config)
+        evaluations = sum(row.steps for row in study.pipeline.stages if row.stage == "eval")
+        new = study.gpu_hours
+        if done:
+            new = sum(arm.added_gpu_hours for arm in study.arms if works[arm.arm] not in done)
+        done = done or set(works.values())
+        rows.append(
+            [
+                f"`{name}.yaml`",
+                str(study.trainings),
+                str(evaluations),
+                amount(study.gpu_hours),
+                amount(new),
+                f"{power[0]}; {power[1]} corrected for {power[2]} comparisons",
+            ]
+        )
+    return rows
+
+
+def _works(config: Config) -> dict[str, str]:
+    """Return what each arm does, by its name: equal work in equal words."""
+    found = {}
+    for arm in arms_of(config):
+        own = config_of(arm, config)
+        trained = training_section(arm, own) if arm.objective in TRAINED else arm.objective
+        way = (arm.start, arm.samples, arm.objective, arm.steps, own.iterations)
+        found[arm.name] = repr((*way, own.curriculum, own.extrapolate, trained))
+    return found
+
+
+def costs() -> dict[str, list[list[str]]]:
+    """Return the table of ``reproduce.md`` by its name."""
+    return {"cost": cost_rows()}
+
+
+def _study(config: Config) -> tuple[Forecast, tuple[str, str, int]]:
+    """Return a study's forecast, its smallest differences in points, and its comparisons."""
+    named = config.models or {"": config.model or ""}
+    hub_ids = {name: HUB_IDS[Path(path).name] for name, path in named.items()}
+    shapes = {name: shape_of(hub_id)[0] for name, hub_id in hub_ids.items()}
+    answers = answers_of(config, WORK)
+    power = forecast_power(config, answers)
+    assert power is not None
+    differences = [f"{100 * one:.1f}" for one in (power.mean.alone, power.mean.corrected)]
+    found = forecast_shapes(config, shapes, gpus_of(load_profile("h800"), 1), WORK, answers)
+    return found, (differences[0], differences[1], power.comparisons)
 
 
 def configuration_rows() -> list[list[str]]:
