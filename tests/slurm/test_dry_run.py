@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from slurm.fake_slurm import FakeSlurm, stage_of
-from slurm.plans import finish, group, send_plan, small_plan
+from slurm.plans import finish, group, send_plan, small_plan, training_plan
 
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.slurm.dry_run import Preview, missing_inputs, preview
@@ -47,6 +47,10 @@ def test_a_preview_needs_no_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path))
     shown = look(small_plan(tmp_path), tmp_path)
     assert [(stage(one), one.verdict) for one in shown] == [(name, None) for name in ALL]
+    # What needs no Slurm to be seen is refused all the same.
+    many = Profile(train=Resources(tasks_per_node=999))
+    with pytest.raises(ConfigError, match=r"sft: .*999"):
+        look(training_plan(tmp_path), tmp_path, many)
 
 
 @pytest.mark.usefixtures("slurm")

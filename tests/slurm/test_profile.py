@@ -86,7 +86,7 @@ def test_a_missing_profile_lists_those_that_ship() -> None:
 
 def test_a_missing_file_is_no_shipped_profile(tmp_path: Path) -> None:
     assert find_profile("here/cpu.yaml") == Path("here/cpu.yaml")
-    with pytest.raises(ConfigError, match=r"cpu\.yaml: no such configuration file"):
+    with pytest.raises(ConfigError, match=r"cpu\.yaml: no such profile"):
         load_profile(str(tmp_path / "cpu.yaml"))
 
 

@@ -160,7 +160,7 @@ def _remember(run_dir: Path, config: Path | None, display: Display) -> None:
 
 
 def _dry_run(run_dir: Path, groups: Sequence[Group], adds: bool, force: bool) -> None:
-    from wmss_cli.slurm.dry_run import missing_inputs, preview
+    from wmss_cli.slurm.dry_run import missing_inputs, preview, slurm_is_here
 
     refused = 0
     for shown in preview(run_dir, groups, adds=adds, force=force):
@@ -188,6 +188,8 @@ def _dry_run(run_dir: Path, groups: Sequence[Group], adds: bool, force: bool) ->
             highlight=False,
             soft_wrap=True,
         )
+    if not slurm_is_here():
+        console.err.print("There is no Slurm here: nodes, limits and the queue were not checked.")
     console.err.print("Nothing was submitted.")
     if refused:
         raise SlurmError(f"Slurm would refuse {refused} of these jobs; change the profile")

@@ -277,7 +277,7 @@ def refuse_misfits(links: Sequence[Link]) -> None:
     Raises
     ------
     ConfigError
-        If no node has what a profile asks for, or there are more processes than samples.
+        If no node has what a profile asks for.
     """
     seen = partitions()
     for link in {(link.kind, id(link.group)): link for link in links}.values():
@@ -286,6 +286,16 @@ def refuse_misfits(links: Sequence[Link]) -> None:
             found, advice = problem
             name = link.group.profile_name
             raise ConfigError(f"profile {name}: {link.kind} jobs: {found}; {advice}")
+
+
+def refuse_ranks(links: Sequence[Link]) -> None:
+    """Refuse trainings with more processes than samples in a batch.
+
+    Raises
+    ------
+    ConfigError
+        With the label of the step.
+    """
     for link in links:
         config = training_of(link.jobs[0])
         if config is not None:

@@ -17,6 +17,7 @@ from wmss_cli.slurm.decide import (
     refuse_ends,
     refuse_misfits,
     refuse_patterns,
+    refuse_ranks,
 )
 from wmss_cli.slurm.ledger import Ledger
 from wmss_cli.slurm.queue import ask_queue, by_name
@@ -62,7 +63,7 @@ def preview(
     ConfigError
         As a submission raises it. Without Slurm, nodes and queue are not checked.
     """
-    here = shutil.which("sbatch") is not None
+    here = slurm_is_here()
     ledger = Ledger(run_dir)
     size = commands.cluster_config().max_array_size if here else _USUAL_ARRAY_SIZE
     groups = [prepared(group, ledger, size) for group in groups]
@@ -71,6 +72,7 @@ def preview(
     check_models(groups, force)
     links = chain(groups)
     again = {link.step.job.out for link in links if force or link.step.label in provisional}
+    refuse_ranks(links)
     queue: Queue = {}
     if here:
         refuse_misfits(links)
@@ -103,6 +105,11 @@ def preview(
             except SlurmError as error:
                 verdict, refused = str(error), True
         yield Preview(decision, text, verdict, refused, link.step.label in provisional)
+
+
+def slurm_is_here() -> bool:
+    """Return whether this machine can ask Slurm."""
+    return shutil.which("sbatch") is not None
 
 
 def missing_inputs(steps: Sequence[Step]) -> dict[str, list[str]]:

@@ -27,6 +27,7 @@ from wmss_cli.slurm.decide import (
     refuse_ends,
     refuse_misfits,
     refuse_patterns,
+    refuse_ranks,
     replaced_reports,
     superseded_jobs,
 )
@@ -99,6 +100,7 @@ def submit(
     links = chain(groups)
     refuse_patterns(run_dir)
     refuse_misfits(links)
+    refuse_ranks(links)
     if not rest:
         # What is sent later was checked before, and each job checks again.
         check_models(groups, force)
