@@ -64,6 +64,9 @@ def test_what_is_given_counts_more_than_the_profile() -> None:
     assert gpus_of(load_profile("h800"), nodes=8, mem_gb=141).count == 64
     alone = gpus_of(None, gpus=4, mem_gb=24, tflops=165)
     assert (alone.count, alone.mem_gb, alone.tflops, alone.shards_at_once) == (4, 24, 165, None)
+    one = gpus_of(load_profile("h800:8b").model_copy(update={"disk_gb_per_s": 7.0}), gpus=4)
+    assert (one.nodes, one.per_node, one.mem_gb, one.link_gb_per_s) == (1, 4, 80, 200)
+    assert (one.disk_gb_per_s, one.shards_at_once, one.assumed) == (7.0, None, ())
 
 
 def test_what_is_assumed_of_the_links_is_said() -> None:

@@ -222,7 +222,7 @@ def gpus_of(
     nodes : int, optional
         Overrides the profile's value.
     gpus : int, optional
-        Total number of GPUs, instead of nodes.
+        All GPUs of one machine, instead of the profile's nodes.
     mem_gb, tflops : float, optional
         Memory and rate of one GPU.
 
@@ -252,24 +252,25 @@ def gpus_of(
         )
     assert mem_gb is not None
     assert tflops is not None
-    if gpus is not None:
+    if profile is None:
+        assert gpus is not None
         return Gpus(1, gpus, mem_gb, tflops, assumed=_assumed(None, 1, None))
-    assert profile is not None
-    if not profile.train.gpus_per_node:
+    if gpus is None and not profile.train.gpus_per_node:
         raise ConfigError(
             "train.gpus_per_node of the profile is 0; choose one with GPUs, or --gpus"
         )
-    count = nodes or profile.train.nodes
+    count = 1 if gpus is not None else nodes or profile.train.nodes
     link = profile.gpu_link_gb_per_s or (known.link_gb_per_s if known else None)
     return Gpus(
         nodes=count,
-        per_node=profile.train.tasks_per_node,
+        per_node=gpus or profile.train.tasks_per_node,
         mem_gb=mem_gb,
         tflops=tflops,
         link_gb_per_s=link or LINK_GB_PER_S,
         network_gb_per_s=profile.node_network_gb_per_s or NETWORK_GB_PER_S,
         disk_gb_per_s=profile.disk_gb_per_s,
-        shards_at_once=profile.array_limit,
+        # All on one machine, without jobs.
+        shards_at_once=None if gpus is not None else profile.array_limit,
         assumed=(*_by_type(profile, known), *_assumed(profile, count, link)),
     )
 
