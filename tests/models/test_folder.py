@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from wmss_cli.core.artifact import Job, open_draft
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.folder import find_config, find_model
 
@@ -31,6 +32,16 @@ def test_of_a_hub_id_the_local_cache_is_asked(
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("0123")
     assert find_config("someone/small") == folder
+
+
+def test_what_is_no_model_is_called_by_its_name(tmp_path: Path) -> None:
+    with open_draft(Job("tokenize", {}, {}, {}, str(tmp_path / "tokens"))) as draft:
+        draft.commit({})
+    for find in (find_config, find_model):
+        with pytest.raises(ConfigError, match="tokens: made by tokenize, which makes no model; "):
+            find(str(tmp_path / "tokens"))
+        with pytest.raises(ConfigError, match=r"manifest.json: this is a file; name the folder"):
+            find(str(tmp_path / "tokens" / "manifest.json"))
 
 
 def test_a_folder_without_one_is_refused(tmp_path: Path) -> None:

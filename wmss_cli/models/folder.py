@@ -37,10 +37,11 @@ def find_model(reference: str, download: bool = True) -> Path:
     """
     folder = Path(reference)
     if (folder / MANIFEST).is_file():
-        read_manifest(folder)
-        folder = folder / "model"
+        folder = _in_artifact(folder)
     elif not folder.exists() and reference.count("/") == 1 and not reference.startswith((".", "/")):
         folder = _from_hub(reference, download)
+    if folder.is_file():
+        raise ConfigError(f"{reference}: this is a file; name the folder of a model")
     if not folder.is_dir():
         raise ConfigError(f"{reference}: no such model folder; check the path")
     if not (folder / "config.json").is_file():
@@ -48,6 +49,17 @@ def find_model(reference: str, download: bool = True) -> Path:
     if not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
         raise ConfigError(f"{folder}: no weights (*.safetensors); copy them there and try again")
     return folder
+
+
+def _in_artifact(folder: Path) -> Path:
+    """Return the folder of the model in an artifact."""
+    stage = read_manifest(folder).stage
+    if not (folder / "model").is_dir():
+        raise ConfigError(
+            f"{folder}: made by {stage}, which makes no model; name a folder that sft or "
+            "joint-train made"
+        )
+    return folder / "model"
 
 
 def _from_hub(hub_id: str, download: bool) -> Path:
@@ -74,8 +86,10 @@ def find_config(reference: str) -> Path:
         If there is none on this machine.
     """
     folder = Path(reference)
+    if folder.is_file():
+        raise ConfigError(f"{reference}: this is a file; name the folder of a model")
     if (folder / MANIFEST).is_file():
-        folder = folder / "model"
+        folder = _in_artifact(folder)
     if (folder / "config.json").is_file():
         return folder
     if not folder.exists() and reference.count("/") == 1 and not reference.startswith((".", "/")):
