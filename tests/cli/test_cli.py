@@ -95,7 +95,7 @@ def test_the_version() -> None:
 
 
 def test_without_arguments_it_shows_the_help() -> None:
-    assert "Example: wmss run demo.yaml" in invoke().output
+    assert "Example: wmss run study.yaml" in invoke().output
 
 
 def test_completion_for_bash() -> None:

@@ -172,7 +172,10 @@ def test_a_dry_run_before_anything_is_here_is_provisional(tmp_path: Path, slurm:
     assert not (tmp_path / "runs").exists()
     # What is meant to run is refused as ever.
     refused = error_of(invoke("run", path))
-    assert refused == f"{missing[2]}/gsm8k.jsonl: no such file or folder; check the path"
+    assert refused == (
+        f"{missing[2]}/gsm8k.jsonl: no such evaluation file; check task_data, the folder of the "
+        "files that 'wmss data fetch' writes"
+    )
 
 
 def test_a_dry_run_that_slurm_would_refuse_is_exit_code_4(slurm: FakeSlurm, config: Path) -> None:

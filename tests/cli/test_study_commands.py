@@ -264,6 +264,11 @@ def test_what_an_arm_cannot_be_is_said_with_its_line(
         assert result.stderr.splitlines()[-1] == (
             f"error: {config}:7: arm lam: joint.mix_lamda: no such option; did you mean mix_lambda?"
         )
+    config.write_text(f"{text}arms:\n  wmss:\n  lam: {{like: ceda, joint.mix_lambda: 0.4}}\n")
+    for command, *options in (["arms"], ["run"], ["plan", *work]):
+        result = invoke(command, config, *options)
+        assert result.exit_code == 3
+        assert "joint.mix_lambda changes nothing in what it trains" in result.stderr
     config.write_text(f"{text}arms:\n  wmss:\n  lam: {{like: wmss, joint.mix_lambda: 0.4}}\n")
     result = invoke("arms", config, "--set", "arms.lam.joint.mix_lambda=7")
     where = "error: --set arms.lam.joint.mix_lambda: arm lam: joint.mix_lambda: input should be"

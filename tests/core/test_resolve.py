@@ -211,11 +211,10 @@ def test_a_file_that_does_not_exist_or_is_not_text(tmp_path: Path) -> None:
         "nowhere.yaml: no such configuration file; 'wmss init' writes examples"
     )
     (tmp_path / "folder").mkdir()
-    assert refusal(tmp_path / "folder") == "folder: this is a folder; --config takes a YAML file"
+    assert refusal(tmp_path / "folder") == "folder: this is a folder; name a YAML file"
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     assert (
-        refusal(tmp_path / "binary")
-        == "binary: not UTF-8 text; --config takes a YAML file, saved as UTF-8"
+        refusal(tmp_path / "binary") == "binary: not UTF-8 text; name a YAML file, saved as UTF-8"
     )
 
 
@@ -225,6 +224,7 @@ def test_a_file_that_does_not_exist_or_is_not_text(tmp_path: Path) -> None:
         ("sft.epochs", "--set sft.epochs: expected KEY=VALUE, as in sft.learning_rate=3e-5"),
         ("=3", "--set =3: expected KEY=VALUE"),
         ("sft.epochs=[", "--set sft.epochs=[: the value is not YAML; quote it"),
+        ("sft.lr=1", "--set sft.lr: unknown key sft.lr; did you mean sft.learning_rate?"),
         ("sft.epohcs=2", "--set sft.epohcs: unknown key sft.epohcs; did you mean sft.epochs?"),
         ("sft=3", "--set sft: sft: input should be a valid dictionary"),
         ("sft.epochs.x=3", "--set sft.epochs.x: sft.epochs: input should be a valid number"),

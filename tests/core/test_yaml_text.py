@@ -19,7 +19,7 @@ from wmss_cli.core.yaml_text import compose, construct, parse
 def read(folder: Path, text: str) -> Any:
     file = folder / "a.yaml"
     file.write_bytes(text.encode())
-    node = compose(file, "--config")
+    node = compose(file)
     return None if node is None else construct(node)
 
 

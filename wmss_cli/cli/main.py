@@ -82,7 +82,7 @@ def wmss(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Example: wmss run demo.yaml
+    """Example: wmss run study.yaml
 
     Post-training of language models by Weak-Driven Learning. 'wmss run' runs the whole pipeline.
     Its stages also have commands of their own: curate, tokenize, sft, score-entropy,

@@ -81,15 +81,15 @@ _STUDY = "Study"
 # The fields of a selection as options.
 _SELECTION = {
     "arm": Annotated[
-        str | None, typer.Option("--arm", help="Only what this arm needs.", rich_help_panel=_STUDY)
+        str | None, typer.Option("--arm", help="Only this arm.", rich_help_panel=_STUDY)
     ],
     "seed": Annotated[
         int | None,
-        typer.Option("--seed", help="Only what this seed needs.", rich_help_panel=_STUDY),
+        typer.Option("--seed", help="Only this seed.", rich_help_panel=_STUDY),
     ],
     "model": Annotated[
         str | None,
-        typer.Option("--model", help="Only what this base model needs.", rich_help_panel=_STUDY),
+        typer.Option("--model", help="Only this base model.", rich_help_panel=_STUDY),
     ],
 }
 

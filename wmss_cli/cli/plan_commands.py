@@ -13,7 +13,7 @@ from wmss_cli.core.selection import Selection
 app = typer.Typer()
 
 _GPUS = "GPUs"
-_SAMPLES = "Samples, if there is no token table yet; if left out, those of AM-1.4M are assumed"
+_SAMPLES = "Samples, if there is no token table; default: those of AM-1.4M"
 _ANSWERS = "Evaluation"
 
 
@@ -50,7 +50,10 @@ def plan(
     gpus: Annotated[
         int | None,
         typer.Option(
-            "--gpus", min=1, help="Total number of GPUs, without a profile.", rich_help_panel=_GPUS
+            "--gpus",
+            min=1,
+            help="Number of GPUs of one machine, instead of nodes.",
+            rich_help_panel=_GPUS,
         ),
     ] = None,
     mem_gb: Annotated[

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from wmss_cli.cli import console
+from wmss_cli.cli.display import number
 
 if TYPE_CHECKING:
     from wmss_cli.preflight.forecast import Forecast, TrainingForecast
@@ -34,7 +35,7 @@ _GB = 1e9
 def show(found: Forecast) -> None:
     """Print a forecast."""
     _say(
-        f"{found.gpus} GPUs of {found.gpu_mem_gb:g} GB, of which "
+        f"{number(found.gpus, 'GPU')} of {found.gpu_mem_gb:g} GB, of which "
         f"{found.usable_bytes / _GB:g} GB are planned for use, and {found.gpu_tflops:g} TFLOP/s.\n"
         f"{found.samples:,} samples of {found.mean_tokens:,.0f} tokens, "
         f"{found.mean_completion_tokens:,.0f} of them completion; from {found.samples_from}."

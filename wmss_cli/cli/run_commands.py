@@ -97,6 +97,7 @@ def arms(
     from wmss_cli.stages.arm_config import config_of
     from wmss_cli.stages.arms import arms_of
     from wmss_cli.stages.catalogue import CATALOGUE
+    from wmss_cli.stages.pipeline import plan_pipeline
 
     found = list(CATALOGUE.values())
     if config is not None:
@@ -105,6 +106,9 @@ def arms(
             found = arms_of(given.config)
             for arm in found:
                 config_of(arm, given.config)
+            if given.config.data and (given.config.model or given.config.models):
+                # Whether a study can have them all.
+                plan_pipeline(given.config, provisional=True)
     if as_json:
         console.print_json([tables.plain_arm(arm) for arm in found])
     else:
@@ -162,11 +166,11 @@ def _plan(
 
     config = given.config
     with given.located():
-        plan = plan_pipeline(config, provisional, force)
         evaluated = task_inputs(config.tasks, config.task_data, config.eval_files)
         check_problems(evaluated, config.eval.limit, provisional)
         kept_out = task_inputs(config.decontaminate, config.task_data, {})
         check_problems(kept_out, provisional=provisional)
+        plan = plan_pipeline(config, provisional, force)
     for arm, other in plan.same:
         display.say(f"arm {arm} is the same work as {other}: it is done once")
     return plan

@@ -63,10 +63,10 @@ def curate(
 ) -> None:
     """Example: wmss curate am.jsonl.zst --out runs/a/curated
 
-    Reads records in the AM-1.4M format, keeps well-formed samples whose answer is right (compared
-    by math-verify, or run against its tests in a sandbox), removes copies and near copies, and
-    writes every rejected row's id and reason next to the kept ones, with a data card. Prints the
-    folder.
+    Reads records (AM-1.4M, ShareGPT, or prompt and completion), keeps well-formed samples whose
+    answer is right (compared by math-verify, or run against its tests in a sandbox), removes copies
+    and near copies, and writes every rejected row's id and reason next to the kept ones, with a
+    data card. Prints the folder.
     """
     from wmss_cli.data.sources import data_inputs
     from wmss_cli.evaluate.problems import check_problems

@@ -282,8 +282,8 @@ class Config(Section):
     """Folder with `NAME.jsonl`, or a file of another kind of this name, for each benchmark."""
     decontaminate: list[str] = []
     """Benchmarks, as in `tasks`, that must not be trained on: curation rejects a record that
-    contains 13 consecutive words of a question, or whose prompt is a question. The paper does not
-    do this."""
+    contains a question, most of one, or 13 consecutive rare words of one. The paper does not do
+    this."""
     eval_files: dict[str, str] = {}
     """Further evaluation files by name, of the kinds of `data`, with `id`, `question`, `answer`."""
     iterations: Count = 1

@@ -24,6 +24,8 @@ from wmss_cli.core.config_paths import anchored, expanded
 from wmss_cli.core.errors import ConfigError
 
 Key = tuple[str, ...]
+# What other tools call an option.
+_USUAL = {"lr": "learning_rate", "batch_size": "global_batch_size", "max_length": "max_seq_len"}
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,10 @@ def flatten(model: BaseModel, prefix: str = "") -> dict[str, Any]:
 def _read_yaml(file: Path, root: type[BaseModel]) -> Iterator[tuple[Key, Any, int, dict[str, int]]]:
     """Yield the key, value and line of each leaf, and the lines of what is in a mapping."""
     try:
-        node = yaml_text.compose(file, "--config")
+        node = yaml_text.compose(file)
     except FileNotFoundError:
-        raise ConfigError(
-            f"{file}: no such configuration file; 'wmss init' writes examples"
-        ) from None
+        what = "configuration file" if root is Config else "profile"
+        raise ConfigError(f"{file}: no such {what}; 'wmss init' writes examples") from None
     if node is None or yaml_text.is_empty(node):
         return
     if not isinstance(node, yaml.MappingNode):
@@ -368,7 +369,12 @@ def _of_several(key: Key, message: str, origins: Mapping[Key, str]) -> str | Non
 
 def _did_you_mean(key: Key, root: type[BaseModel]) -> str:
     section = _model_at(key[:-1], root) or root
-    close = difflib.get_close_matches(key[-1], section.model_fields, n=1)
+    usual = _USUAL.get(key[-1], "")
+    close = (
+        [usual]
+        if usual in section.model_fields
+        else difflib.get_close_matches(key[-1], section.model_fields, n=1)
+    )
     if close:
         return f"; did you mean {'.'.join((*key[:-1], close[0]))}?"
     everywhere = list(flatten(root()))

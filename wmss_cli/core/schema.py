@@ -141,9 +141,7 @@ def read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
         If columns or their types differ.
     """
     if not path.is_file():
-        raise ConfigError(
-            f"{path}: not found; is {path.parent} the artifact that this stage reads?"
-        )
+        raise ConfigError(f"{path}: not found; is {path.parent} the artifact that is needed here?")
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:

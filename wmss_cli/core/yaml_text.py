@@ -121,15 +121,13 @@ def _error(problem: str, node: yaml.Node) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
 
 
-def compose(file: Path, what: str) -> yaml.Node | None:
+def compose(file: Path) -> yaml.Node | None:
     """Return the node of a file's one document, None if there is none.
 
     Parameters
     ----------
     file : Path
         A text in UTF-8.
-    what : str
-        What the file is for, in an error.
 
     Raises
     ------
@@ -139,11 +137,9 @@ def compose(file: Path, what: str) -> yaml.Node | None:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except IsADirectoryError:
-        raise ConfigError(f"{file}: this is a folder; {what} takes a YAML file") from None
+        raise ConfigError(f"{file}: this is a folder; name a YAML file") from None
     except UnicodeDecodeError:
-        raise ConfigError(
-            f"{file}: not UTF-8 text; {what} takes a YAML file, saved as UTF-8"
-        ) from None
+        raise ConfigError(f"{file}: not UTF-8 text; name a YAML file, saved as UTF-8") from None
     try:
         return yaml.compose(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:

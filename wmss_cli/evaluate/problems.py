@@ -13,7 +13,7 @@ from typing import Any
 from wmss_cli.core.errors import ConfigError, DataError
 from wmss_cli.core.json_values import Broken, Parser
 from wmss_cli.core.rows import read_rows
-from wmss_cli.evaluate.tasks import Grader, Style, Task, read_tasks
+from wmss_cli.evaluate.tasks import Grader, Style, Task, read_tasks, shipped
 
 Row = dict[str, Any]
 
@@ -158,7 +158,10 @@ def _folded(value: Any) -> Any:
 
 def _rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
     if not path.exists():
-        raise ConfigError(f"{path}: no such evaluation file; check task {name}")
+        advice = f"check task {name}"
+        if name in shipped():
+            advice = "check task_data, the folder of the files that 'wmss data fetch' writes"
+        raise ConfigError(f"{path}: no such evaluation file; {advice}")
     try:
         # As text, so that 27.0 and 1e-7 stay as they are written.
         for number, value, _ in read_rows(path, as_text=True):

@@ -119,7 +119,7 @@ def read_spec(path: Path) -> Task:
         If it cannot be read, or contains what a task cannot.
     """
     try:
-        node = yaml_text.compose(path, "a task")
+        node = yaml_text.compose(path)
         content = node and yaml_text.construct(node)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such task; give the name of one, or its YAML file") from None
@@ -209,7 +209,8 @@ def _rows_path(task: Task, spec: Path, folder: str | None) -> Path:
         return spec.parent / expand(task.file)
     if folder is None:
         raise ConfigError(
-            f"task {task.name}: task_data is not set; name the folder that 'wmss data fetch' filled"
+            f"task {task.name}: task_data is not set; name the folder that 'wmss data fetch' "
+            f"filled, or in a task of your own its file (file: ROWS.jsonl in {spec})"
         )
     usual = Path(folder) / f"{task.name}.jsonl"
     if usual.exists() or not Path(folder).is_dir():

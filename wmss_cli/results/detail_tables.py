@@ -106,7 +106,7 @@ def cut(found: Findings) -> Table:
         "arm",
         [task.title for task in found.tasks],
         rows,
-        "Answers of all seeds. Below: the mean length of an answer.",
+        "Answers of all seeds, and the mean length of an answer in tokens.",
     )
 
 

@@ -72,8 +72,8 @@ def weigh(entropy_weak: Floats, entropy_strong: Floats, config: CurriculumConfig
     total = weights.sum()
     if not total > 0:
         raise DataError(
-            "all curriculum weights are zero: the entropies did not change, or alpha, beta and "
-            "gamma leave out those that changed; raise curriculum.alpha"
+            "all curriculum weights are zero: no entropy fell (beta) or rose (gamma) where that "
+            "has a weight; raise curriculum.alpha above 0"
         )
     shares = {name: float(part.sum() / total) for name, part in parts.items()}
     return Weights(weights / total, shares)
