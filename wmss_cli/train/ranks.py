@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +17,7 @@ import deepspeed
 import torch
 import torch.distributed as dist
 
+from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.allocator import keep_freed_memory
 from wmss_cli.models.causal import device
 from wmss_cli.models.placement import stay_near
@@ -26,6 +28,10 @@ from wmss_cli.train.watchdog import Watchdog
 _LIMIT_MIN = 30.0
 _AFTER_WATCH = timedelta(minutes=5)
 _T = TypeVar("_T")
+
+# Below 0.19 it adds up the gradients of several micro-batches wrongly, in bf16 at ZeRO 1; below
+# 0.19.8 it takes a NaN for a gradient norm of √2.
+_FIRST_DEEPSPEED = (0, 19, 8)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -126,6 +132,22 @@ class Ranks:
         return found
 
 
+def check_deepspeed(version: str) -> None:
+    """Refuse a DeepSpeed whose gradients are wrong; a container may bring any version.
+
+    Raises
+    ------
+    ConfigError
+        If it is too old.
+    """
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:3]) < _FIRST_DEEPSPEED:
+        wanted = ".".join(map(str, _FIRST_DEEPSPEED))
+        raise ConfigError(
+            f"deepspeed {version}: its gradients are wrong in some cases, without an error; "
+            f"pip install 'deepspeed>={wanted}'"
+        )
+
+
 def join(hang_limit_min: float | None = None) -> Ranks:
     """Join the process group that the environment describes, and set up DeepSpeed.
 
@@ -137,7 +159,13 @@ def join(hang_limit_min: float | None = None) -> Ranks:
     Notes
     -----
     ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``, ``MASTER_ADDR`` and ``MASTER_PORT`` must be set.
+
+    Raises
+    ------
+    ConfigError
+        If DeepSpeed is one of those that train wrongly.
     """
+    check_deepspeed(deepspeed.__version__)
     missing = [
         name
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
