@@ -17,7 +17,7 @@ from tokenizers import AddedToken
 from transformers import AutoConfig
 
 from wmss_cli.core.errors import ConfigError, IntegrityError
-from wmss_cli.models.consistency import check_length, examine
+from wmss_cli.models.consistency import check_apart, check_length, examine
 from wmss_cli.models.context import DEFAULTS, context_of
 from wmss_cli.models.stops import declared_stops
 
@@ -299,6 +299,39 @@ def test_a_stretched_context_is_the_stretched_one(
     found = context_of({"max_position_embeddings": 32768, key: scaling})
     assert found is not None
     assert found.tokens == tokens
+
+
+@pytest.mark.parametrize("key", ["rope_scaling", "rope_parameters"])
+@pytest.mark.parametrize(
+    ("scaling", "apart"),
+    [
+        ({"rope_type": "longrope", "original_max_position_embeddings": 4096}, 4096),
+        ({"type": "longrope"}, 2048),
+        ({"rope_type": "dynamic", "factor": 2.0}, 2048),
+        (
+            {
+                "sliding_attention": {"rope_type": "default"},
+                "full_attention": {"rope_type": "dynamic"},
+            },
+            2048,
+        ),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}, None),
+        ({"rope_type": "llama3", "factor": 8.0}, None),
+    ],
+)
+def test_samples_that_would_depend_on_each_other_are_refused(
+    tmp_path: Path, key: str, scaling: dict[str, Any], apart: int | None
+) -> None:
+    config = {"max_position_embeddings": 8192, "original_max_position_embeddings": 2048}
+    if "dynamic" in str(scaling):
+        config = {"max_position_embeddings": 2048}
+    context = context_of(config | {key: scaling})
+    assert context is not None
+    assert context.apart == apart
+    check_apart(tmp_path, context, apart or 10**9, "")
+    if apart is not None:
+        with pytest.raises(ConfigError, match=f"beyond {apart:,} tokens the longest sample of a"):
+            check_apart(tmp_path, context, apart + 1, "there is one")
 
 
 @pytest.mark.parametrize("kind", DEFAULTS)

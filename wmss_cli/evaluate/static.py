@@ -19,12 +19,11 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate.sampling import Sampling, draw
 from wmss_cli.evaluate.slots import Slots, states
+from wmss_cli.models.context import BY_LENGTH
 
 _BY_FORM = ("attention_types", "attention_window", "alibi")
 # GPT-Neo keeps its windows elsewhere, and Falcon may have biases that depend on the distance.
 _ALIBI = ("bloom", "mpt")
-# transformers derives their frequencies from the largest position in a pass.
-_BY_LENGTH = {"dynamic", "longrope"}
 _PREFILL_TOKENS = 2048
 """Most positions in a pass over new prompts, unless a single prompt is longer."""
 
@@ -54,7 +53,7 @@ def windows_of(model: PreTrainedModel) -> dict[str, int | None]:
     by_form = any(getattr(config, name, None) for name in _BY_FORM)
     if by_form or config.model_type in _ALIBI:
         raise _other_layers(model)
-    if _rotations(config) & _BY_LENGTH:
+    if not _rotations(config).isdisjoint(BY_LENGTH):
         raise ConfigError(
             f"{model.config.model_type}: its positions are rotated by how long the longest answer "
             "of a pass is, so that answers would depend on each other; eval.engine static cannot "

@@ -169,3 +169,24 @@ def check_length(folder: Path, context: Context | None, tokens: int, what: str) 
             f"{folder}: the model was made for {context.tokens:,} tokens ({context.source} in "
             f"config.json), and {what}"
         )
+
+
+def check_apart(folder: Path, context: Context | None, tokens: int, what: str) -> None:
+    """Refuse samples so long that those in one pass would depend on each other.
+
+    Parameters
+    ----------
+    tokens, what
+        As in :func:`check_length`.
+
+    Raises
+    ------
+    ConfigError
+        If they would.
+    """
+    if context is not None and context.apart is not None and tokens > context.apart:
+        raise ConfigError(
+            f"{folder}: beyond {context.apart:,} tokens the longest sample of a pass decides the "
+            "rotary embeddings of all (rope_type in config.json), so results would depend on how "
+            f"samples are packed, and {what}"
+        )

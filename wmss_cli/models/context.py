@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ _WITHOUT_POSITIONS = ("bloom", "mpt")
 """Biases by distance work for any length. State-space models (Mamba) have no positions at all."""
 _STRETCHED = ("yarn", "linear", "dynamic", "ntk")
 """Scalings of rotary embeddings whose factor `max_position_embeddings` does not yet include."""
+
+BY_LENGTH = ("dynamic", "longrope")
+"""Rotary embeddings whose frequencies transformers derives from the largest position of a pass."""
 
 DEFAULTS = {
     "gpt2": 1024,
@@ -40,10 +43,14 @@ class Context:
         Prompt and answer together.
     source : str
         The entry of ``config.json`` that says so.
+    apart : int or None
+        Up to how many tokens texts in one pass do not depend on each other; None if always. Beyond,
+        rotary embeddings are those of the longest one.
     """
 
     tokens: int
     source: str
+    apart: int | None = None
 
 
 def context_of(config: Mapping[str, Any]) -> Context | None:
@@ -64,6 +71,7 @@ def context_of(config: Mapping[str, Any]) -> Context | None:
     if not given and kind not in DEFAULTS:
         return None
     name, tokens = given[0] if given else ("max_position_embeddings", DEFAULTS[kind])
+    apart = _apart(config, tokens)
     # Gemma 3 already states the extended length.
     scalings = [] if kind.startswith("gemma3") else list(_scalings(config))
     for scaling in scalings:
@@ -72,17 +80,27 @@ def context_of(config: Mapping[str, Any]) -> Context | None:
         if isinstance(factor, int | float) and factor > 1:
             stretched = int((original or tokens) * factor)
             if stretched > tokens:
-                return Context(stretched, f"{name} and the scaling of its rotary embeddings")
-    return Context(tokens, name)
+                source = f"{name} and the scaling of its rotary embeddings"
+                return Context(stretched, source, apart)
+    return Context(tokens, name, apart)
 
 
-def _scalings(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _apart(config: Mapping[str, Any], tokens: int) -> int | None:
+    """Return up to how many tokens texts in one pass do not depend on each other."""
+    name = "original_max_position_embeddings"
+    found = [one.get(name) or config.get(name) or tokens for one in _scalings(config, BY_LENGTH)]
+    return min(found, default=None)
+
+
+def _scalings(
+    config: Mapping[str, Any], kinds: Collection[str] = _STRETCHED
+) -> Iterator[Mapping[str, Any]]:
     """Yield the settings of rotary embeddings, for all layers or for each kind of layer."""
     for name in ("rope_scaling", "rope_parameters"):
         said = config.get(name)
         if isinstance(said, Mapping):
             for one in (said, *(value for value in said.values() if isinstance(value, Mapping))):
-                if one.get("rope_type", one.get("type")) in _STRETCHED:
+                if one.get("rope_type", one.get("type")) in kinds:
                     yield one
 
 

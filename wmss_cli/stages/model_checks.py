@@ -17,7 +17,13 @@ from wmss_cli.data.chat import Renderer, Tokenizer
 from wmss_cli.data.tokens import TokenTable
 from wmss_cli.evaluate.problems import Problem, read_problems
 from wmss_cli.evaluate.tasks import Task, read_tasks
-from wmss_cli.models.consistency import ModelFacts, check_ids, check_length, examine
+from wmss_cli.models.consistency import (
+    ModelFacts,
+    check_apart,
+    check_ids,
+    check_length,
+    examine,
+)
 from wmss_cli.stages import table as stages
 
 _ROLES = {
@@ -117,12 +123,9 @@ def check_prompts(facts: ModelFacts, renderer: Renderer) -> list[int]:
 
 
 def _check_tokenize(facts: ModelFacts, tokenizer: Tokenizer | None, config: TokenizeConfig) -> None:
-    check_length(
-        facts.folder,
-        facts.context,
-        config.max_seq_len,
-        f"tokenize.max_seq_len is {config.max_seq_len}; set it to that or less",
-    )
+    what = f"tokenize.max_seq_len is {config.max_seq_len}; set it to that or less"
+    check_length(facts.folder, facts.context, config.max_seq_len, what)
+    check_apart(facts.folder, facts.context, config.max_seq_len, what)
     if tokenizer is not None:
         check_prompts(facts, Renderer(tokenizer, config.system_prompt, config.template_date))
 
@@ -178,6 +181,7 @@ def _check_table(facts: ModelFacts, tokens: Path) -> None:
     longest = int(table.lengths.max())
     what = f"{tokens} has a sample of {longest:,}; run tokenize with a lower max_seq_len"
     check_length(facts.folder, facts.context, longest, what)
+    check_apart(facts.folder, facts.context, longest, what)
     if table.largest_token_id >= facts.rows:
         raise ConfigError(
             f"{facts.folder}: {tokens} has the token id {table.largest_token_id}, beyond the "
