@@ -64,6 +64,10 @@ def test_a_disk_without_room_is_said_before_anything_is_computed(
     with pytest.raises(StageError, match=r"needs 0.01 GB for the .* leave out joint.cache_weak"):
         weak_states._make_room(folder, 10_000_000)
     weak_states._make_room(folder, 100_000)
+    # What was left by an attempt that was killed takes no room from the next one.
+    (folder / "part-00000.bf16").write_bytes(bytes(700_000))
+    weak_states._make_room(folder, 800_000)
+    assert list(folder.iterdir()) == []
 
 
 if __name__ == "__main__":
