@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from engine_worker import BLOCK, CASES, HEAD, SIZES
+from families import config_of, model_class
 from ranks import run_ranks
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -15,7 +16,7 @@ from wmss_cli.core.config import SftConfig
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.models.packed import blocks_of
 from wmss_cli.train import buckets
-from wmss_cli.train.engine import deepspeed_config, mark_recomputed
+from wmss_cli.train.engine import deepspeed_config, mark_recomputed, parameter_groups
 from wmss_cli.train.pair import WeakStrongPair
 
 PLAIN = "zero2-waiting"
@@ -107,3 +108,25 @@ def test_every_second_block_is_marked() -> None:
     ):
         mark_recomputed(pair, mode)
         assert [block.gradient_checkpointing for block in blocks_of(pair.strong)] == marks
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "exempt"),
+    [
+        ("GptOss", {}, ["gate_up_proj_bias", "down_proj_bias"]),
+        ("Cohere", {"use_qk_norm": True}, ["q_norm.weight", "k_norm.weight"]),
+        ("Qwen3", {}, ["q_norm.weight", "input_layernorm.weight"]),
+    ],
+)
+def test_norms_and_biases_do_not_decay_whatever_their_shape(
+    family: str, options: dict[str, Any], exempt: list[str]
+) -> None:
+    config = config_of(family, 64)
+    for name, value in options.items():
+        setattr(config, name, value)
+    pair = WeakStrongPair(model_class(config)(config))
+    kept, left = (group["params"] for group in parameter_groups(pair, 0.1))
+    names = {parameter: name for name, parameter in pair.named_parameters()}
+    assert all(any(names[p].endswith(end) for p in left) for end in exempt)
+    assert not any("norm" in names[p] or names[p].endswith("bias") for p in kept)
+    assert any(names[p].endswith("embed_tokens.weight") for p in kept)

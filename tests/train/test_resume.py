@@ -17,6 +17,7 @@ from jobs import make_joint_job, make_sft_job, run_workers, to, work_folder
 from safetensors.torch import load_file
 
 from wmss_cli.core.artifact import Job
+from wmss_cli.core.errors import ConfigError
 from wmss_cli.core.files import read_json_lines, sha256
 from wmss_cli.core.manifest import read_manifest
 from wmss_cli.train.meter import TIMING
@@ -293,6 +294,13 @@ def test_bf16_resumes_with_the_same_bits(tmp_path: Path, zero_stage: int) -> Non
     again = to(job, tmp_path / "again")
     run_workers(again, tmp_path / "first", fault="forward", count=4 * PASSES_PER_STEP + 2)
     assert checkpoints(again) == ["step-00000003"]
+    if zero_stage == 3:
+        smaller = {"deepspeed": {"zero_optimization": {"sub_group_size": 5000}}}
+        other = replace(again, config=again.config | smaller)
+        codes, error = run_workers(other, tmp_path / "other")
+        assert codes == [ConfigError.exit_code]
+        assert error is not None
+        assert "sub_group_size of deepspeed.zero_optimization must stay" in error["message"]
     codes, error = run_workers(again, tmp_path / "second")
     assert codes == [0], error
     assert weights(Path(again.out)) == weights(Path(job.out))

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from wmss_cli.core import files
-from wmss_cli.core.errors import IntegrityError, StorageError, explain
+from wmss_cli.core.errors import ConfigError, IntegrityError, StorageError, explain
 from wmss_cli.core.sealed import unseal, write_sealed
 from wmss_cli.train.ranks import Ranks
 from wmss_cli.train.state_files import StateFiles
@@ -269,11 +269,24 @@ def load(engine: DeepSpeedEngine, checkpoint: Path, universal: bool) -> None:
         As returned by :func:`newest` or :func:`universal_form`.
     universal : bool
         Whether it has the universal form.
+
+    Raises
+    ------
+    ConfigError
+        If the optimizer was laid out otherwise when it was written.
     """
     decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
-    path, _ = engine.load_checkpoint(
-        str(checkpoint), tag=_TAG, load_lr_scheduler_states=False, custom_load_fn=_load_weights
-    )
+    try:
+        path, _ = engine.load_checkpoint(
+            str(checkpoint), tag=_TAG, load_lr_scheduler_states=False, custom_load_fn=_load_weights
+        )
+    except ValueError as error:
+        if "parameter group" not in str(error):
+            raise
+        raise ConfigError(
+            f"{checkpoint}: the optimizer was laid out otherwise when this was written; "
+            "sub_group_size of deepspeed.zero_optimization must stay as it was"
+        ) from error
     assert path is not None, f"DeepSpeed found nothing in {checkpoint} (universal: {universal})"
     if universal and engine.zero_optimization_stage() == 3:
         # DeepSpeed 0.19 gives all groups the weight decay of the first, and all weights one shared

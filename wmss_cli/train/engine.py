@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from wmss_cli.core import recomputation
@@ -55,7 +55,7 @@ def build_engine(
             if dist.get_rank() == 0:
                 print(said, flush=True)  # noqa: T201 - goes to the log of the stage
     optimizer = torch.optim.AdamW(
-        _parameter_groups(pair, config.weight_decay),
+        parameter_groups(pair, config.weight_decay),
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
@@ -108,13 +108,27 @@ def mark_recomputed(pair: WeakStrongPair, mode: str) -> None:
                 block.gradient_checkpointing = i % n == 0
 
 
-def _parameter_groups(pair: WeakStrongPair, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(pair: WeakStrongPair, weight_decay: float) -> list[dict[str, Any]]:
+    """Return what the optimizer trains: weights that decay, and norms and biases, which do not."""
     trained = [p for p in pair.parameters() if p.requires_grad]
+    exempt = _without_decay(pair)
     groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in trained if p not in exempt], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p in exempt], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _without_decay(pair: WeakStrongPair) -> set[nn.Parameter]:
+    """Return norms and biases, some of which have a row for each head or each expert."""
+    found = set()
+    for module in pair.modules():
+        is_norm = "norm" in type(module).__name__.lower()
+        for name, parameter in module.named_parameters(recurse=False):
+            marked = getattr(parameter, "_no_weight_decay", False)
+            if is_norm or marked or parameter.ndim < 2 or name.endswith("bias"):
+                found.add(parameter)
+    return found
 
 
 def deepspeed_config(
