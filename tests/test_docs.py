@@ -67,7 +67,7 @@ def test_generated_pages_are_the_same_in_every_terminal_and_a_stale_one_is_named
 ) -> None:
     for name in (
         *("generate.py", "plan_tables.py"),
-        *("cli.md", "configuration.md", "plan.md", "profile.md"),
+        *("cli.md", "configuration.md", "plan.md", "profile.md", "reproduce.md"),
     ):
         shutil.copy(DOCS / name, tmp_path / name)
     with (tmp_path / "cli.md").open("a") as page:
