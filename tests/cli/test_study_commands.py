@@ -251,6 +251,23 @@ def test_the_study_is_written_down_before_it_is_waited_for(
     assert seen == [True]
 
 
+def test_an_input_that_changes_while_stages_run_ends_the_run(
+    tmp_path: Path, files: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the next stages would work with it under the names of other work."""
+
+    def written(*_: object) -> None:
+        (tmp_path / "data.jsonl").write_text("{}\n")
+
+    monkeypatch.setattr("wmss_cli.results.study.write_study", written)
+    config = tmp_path / "study.yaml"
+    config.write_text(json.dumps(files))
+    result = invoke("run", config)
+    assert result.exit_code == 3
+    assert "an input (data-0000) has changed since this was planned" in result.stderr
+    assert not list((tmp_path / "study").glob("curate-*"))
+
+
 def test_what_an_arm_cannot_be_is_said_with_its_line(
     tmp_path: Path, files: dict[str, object]
 ) -> None:
