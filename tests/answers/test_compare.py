@@ -118,6 +118,11 @@ from wmss_cli.core.verdict import Verdict
         (r"\boxed{y=-1, x=3}", "(3,-1)"),
         (r"\boxed{x=3 \text{ and } y=-1}", "(3,-1)"),
         (r"\boxed{x=2, x=4}", r"\{2,4\}"),
+        (r"\boxed{x = 1, y = 2, and z = 3}", "(1,2,3)"),
+        (r"\boxed{(1,2,3)}", r"x=1, y=2, \text{and } z=3"),
+        (r"\boxed{x=1, \quad y=2}", "(1,2)"),
+        (r"\boxed{m=2, b=3}", "(2,3)"),
+        (r"\boxed{(5,3)}", "r=5, p=3"),
     ],
 )
 def test_equal_values_are_equal_however_written(answer: str, gold: str) -> None:
@@ -171,6 +176,8 @@ def test_equal_values_are_equal_however_written(answer: str, gold: str) -> None:
         (r"\boxed{(-1,3)}", "x=3, y=-1"),
         (r"\boxed{y=3, x=-1}", "(3,-1)"),
         (r"\boxed{(4,2)}", r"\{2,4\}"),
+        (r"\boxed{m=3, b=2}", "(2,3)"),
+        (r"\boxed{i=4}", "i=3"),
     ],
 )
 def test_other_values_are_not(answer: str, gold: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
+from string import ascii_lowercase
 from typing import Any
 
 from math_verify import parse
@@ -37,7 +38,9 @@ _WORD = re.compile(r"[^\W_]")
 _TUPLE = re.compile(r"\((?=[^()]*,)[^()]*\)")
 _SET = re.compile(r"\\\{(.*)\\\}")
 # Values of several variables: x = 3, y = -1.
-_NEXT_NAME = re.compile(r"(?:,|;|\band\b|\\text\s*\{\s*and\s*\}|\\q?quad)+\s*(?=[A-Za-z]\s*=)")
+_NEXT_NAME = re.compile(
+    r"(?:\s*(?:,|;|\band\b|\\text\s*\{\s*and\s*\}|\\q?quad))+\s*(?=[A-Za-z]\s*=)"
+)
 _ASSIGNED = re.compile(r"(?P<name>[A-Za-z])\s*=\s*(?P<value>[^=<>]+)")
 _COMMANDS = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{[^{}]*\}|\\[A-Za-z]+")
 _VARIABLE = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
@@ -172,12 +175,18 @@ def _is_small(value: str) -> bool:
 
 
 def _by_name(text: str) -> str | None:
-    """Return the values of several variables as a tuple, in the order of their names."""
+    """Return the values of several variables as a tuple.
+
+    Names that follow one another in the alphabet, such as x, y, z, give the order; for others, such
+    as m and b, it is the one in which they are written.
+    """
     found = [_ASSIGNED.fullmatch(part.strip()) for part in _NEXT_NAME.split(text)]
     values = {match["name"]: match["value"].strip() for match in found if match is not None}
     if len(values) < 2 or len(values) != len(found):
         return None
-    return f"({','.join(values[name] for name in sorted(values))})"
+    names = "".join(sorted(values))
+    order = names if names.lower() in ascii_lowercase else values
+    return f"({','.join(values[name] for name in order)})"
 
 
 def _is_tuple_for_list(answer: str, gold: str) -> bool:
