@@ -120,8 +120,10 @@ def test_tags_are_shown_though_they_are_special_tokens(tiny_model: Path, special
     tokenizer = load_tokenizer(tiny_model)
     tokens = [AddedToken(tag, special=special) for tag in TAGS]
     tokenizer.add_tokens(tokens, special_tokens=special)
+    # Special without a role, as most of Llama 3's.
+    tokenizer.add_tokens([AddedToken("<|header|>", special=True)])
     text = "<think>Is it 12? No.</think><answer>18</answer>"
-    written = tokenizer(text)["input_ids"]
+    written = tokenizer(f"{text}<|header|>")["input_ids"]
     assert set(tokenizer.convert_tokens_to_ids(list(TAGS))) <= set(written)
 
     def write(*_: object, **__: object) -> Iterator[tuple[int, list[int]]]:

@@ -168,8 +168,12 @@ def _read(
     """
     stopped = written[-1] in stop_token_ids
     kept = written[:-1] if stopped else written
-    special = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
-    left_out = {token for token, name in special if name not in TAGS}
+    # Many are special in the tokenizer's file without a role such as the end of a text.
+    added = {
+        i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
+    roles = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    left_out = {token for token, name in (*added.items(), *roles) if name not in TAGS}
     text = tokenizer.decode([token for token in kept if token not in left_out])
     assert isinstance(text, str)
     return Generation(text, len(kept), "stop" if stopped else "length")
