@@ -109,6 +109,11 @@ def test_what_is_older_than_its_input_is_not_done(
     assert whole(tmp_path).state == "not sent"
     finish(steps[2].job)
     assert whole(tmp_path).state == "done"
+    # What is made from something old is old as well.
+    with open_draft(steps[0].job) as draft:
+        (draft.folder / "result.txt").write_text("other records")
+        draft.commit({})
+    assert states(look()) == {"curate": "done", "sft": "not sent", "report": "not sent"}
 
 
 # What waits and runs.

@@ -210,12 +210,11 @@ def _results(links: Mapping[str, Sequence[Link]], known: Known) -> dict[str, Man
             if source is None:
                 continue
             now = found.get(source)
-            # What a user deletes to have more space makes nothing old.
-            is_old = (
-                any(link.name in active for link in parts)
-                if now is None
-                else manifest.inputs[role].digest != now.digest
-            )
+            if now is not None:
+                is_old = manifest.inputs[role].digest != now.digest
+            else:
+                # What a user deletes to have more space makes nothing old.
+                is_old = source in found or any(link.name in active for link in parts)
             if is_old:
                 found[out] = None
     return found
