@@ -106,9 +106,14 @@ def arms(
             found = arms_of(given.config)
             for arm in found:
                 config_of(arm, given.config)
-            if given.config.data and (given.config.model or given.config.models):
-                # Whether a study can have them all.
-                plan_pipeline(given.config, provisional=True)
+            # Whether a study can have them all, of files that do not exist: nothing is read.
+            named = {name: f"/dev/null/{name}" for name in given.config.models}
+            nowhere = {
+                **{"model": None if named else "/dev/null/model", "models": named},
+                **{"data": ["/dev/null/data"], "eval_files": {"task": "/dev/null/task"}},
+                **{"tasks": [], "decontaminate": []},
+            }
+            plan_pipeline(given.config.model_copy(update=nowhere), provisional=True)
     if as_json:
         console.print_json([tables.plain_arm(arm) for arm in found])
     else:
