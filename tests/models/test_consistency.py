@@ -307,7 +307,7 @@ def test_a_stretched_context_is_the_stretched_one(
     [
         ({"rope_type": "longrope", "original_max_position_embeddings": 4096}, 4096),
         ({"type": "longrope"}, 2048),
-        ({"rope_type": "dynamic", "factor": 2.0}, 2048),
+        ({"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 9}, 2048),
         (
             {
                 "sliding_attention": {"rope_type": "default"},

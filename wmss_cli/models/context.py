@@ -88,8 +88,10 @@ def context_of(config: Mapping[str, Any]) -> Context | None:
 def _apart(config: Mapping[str, Any], tokens: int) -> int | None:
     """Return up to how many tokens texts in one pass do not depend on each other."""
     name = "original_max_position_embeddings"
-    found = [one.get(name) or config.get(name) or tokens for one in _scalings(config, BY_LENGTH)]
-    return min(found, default=None)
+    found = [
+        one.get(name) or config.get(name) or tokens for one in _scalings(config, ("longrope",))
+    ]
+    return min([*found, *(tokens for _ in _scalings(config, ("dynamic",)))], default=None)
 
 
 def _scalings(

@@ -209,7 +209,7 @@ def parts(scores: Mapping[str, Floats], differences: bool = False) -> Parts:
         few = np.maximum(few, _one_in_deciding({t: 1.0 - own for t, own in scores.items()}))
     raised = of_problems * (1.0 + raised_by(seeds) * few)
     if differences:
-        # Where all are equal, as if one more were zero; where all are zero, the largest.
+        # Where all are equal, a little more than if one more were zero; if all are zero, the most.
         alike = np.zeros_like(of_problems)
         for values in scores.values():
             one = np.where(few > 0.0, values.mean(axis=(-2, -1)) ** 2, most)

@@ -186,8 +186,9 @@ def _compute(
 
 def _make_room(folder: Path, needed: int) -> None:
     # What an attempt that was stopped has left is computed again, and takes no room until then.
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    for left in folder.glob("*"):
+        left.unlink()
+    folder.mkdir(exist_ok=True)
     free = shutil.disk_usage(folder).free
     sizes = (
         f"{needed / 1e9:.2f} GB for the weak model's hidden states, {free / 1e9:.2f} GB are free"
