@@ -104,9 +104,7 @@ def test_what_is_older_than_its_input_is_not_done(
     slurm.move("4", "COMPLETED")
     slurm.move("5", "RUNNING")
     assert states(look()) == {"curate": "done", "sft": "done", "report": "running"}
-    slurm.move("5", "CANCELLED")
-    assert look()["report"].words == "to be made again: its inputs have changed"
-    assert whole(tmp_path).state == "not sent"
+    slurm.move("5", "COMPLETED")
     finish(steps[2].job)
     assert whole(tmp_path).state == "done"
     # What is made from something old is old as well.
@@ -114,6 +112,15 @@ def test_what_is_older_than_its_input_is_not_done(
         (draft.folder / "result.txt").write_text("other records")
         draft.commit({})
     assert states(look()) == {"curate": "done", "sft": "not sent", "report": "not sent"}
+    assert look()["report"].words == "to be made again: its inputs have changed"
+    assert whole(tmp_path).state == "not sent"
+    # That making it again failed is not hidden by what was there before.
+    send_plan(steps, tmp_path)
+    slurm.move(slurm.last("sft")["id"], "FAILED", exit="1:0")
+    found = look()
+    assert found["sft"].failure is not None
+    assert found["sft"].failure.why == "failed with exit code 1"
+    assert found["report"].words == "cannot start: an earlier stage failed"
 
 
 # What waits and runs.

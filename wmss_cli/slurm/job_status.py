@@ -179,6 +179,11 @@ class JobStatus:
         return "cancelled" if self.ended in ("CANCELLED", NEVER) else "failed"
 
     @property
+    def has_made(self) -> bool:
+        """Whether it ended well, or so long ago that nobody knows: it made what is old now."""
+        return self.state == "failed" and self.ended in ("COMPLETED", "UNKNOWN")
+
+    @property
     def ended(self) -> str:
         """Slurm's word for how it ended."""
         if self.record is not None and self.record.reason == NEVER:

@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -225,38 +226,31 @@ def _stage(
 ) -> StageStatus:
     manifest = results.get(step.job.out)
     whole, efficiency = spent(links, known)
+    status = partial(
+        StageStatus,
+        label=step.label,
+        stage=step.job.stage,
+        arms=step.arms,
+        seeds=step.seeds,
+        models=step.models,
+        gpu_hours=whole,
+        **efficiency,
+    )
     if manifest is not None:
         count = sum(len(link.jobs) for link in links)
-        return StageStatus(
-            label=step.label,
-            stage=step.job.stage,
-            arms=step.arms,
-            seeds=step.seeds,
-            models=step.models,
+        return status(
             state="done",
             words="done",
             tasks=Counts(done=count, total=count),
             elapsed_s=manifest.work_seconds,
-            gpu_hours=whole,
-            **efficiency,
         )
     jobs = open_jobs(step, links, known)
     counts = _count(links, jobs)
     alive = [job for job in jobs if job.state in ("running", "waiting")]
     state = _state(jobs, counts)
-    if step.job.out in results and not alive:
-        return StageStatus(
-            label=step.label,
-            stage=step.job.stage,
-            arms=step.arms,
-            seeds=step.seeds,
-            models=step.models,
-            state="not sent",
-            words="to be made again: its inputs have changed",
-            tasks=Counts(total=counts.total),
-            gpu_hours=whole,
-            **efficiency,
-        )
+    if step.job.out in results and all(job.entry is None or job.has_made for job in jobs):
+        words = "to be made again: its inputs have changed"
+        return status(state="not sent", words=words, tasks=Counts(total=counts.total))
     running = [job for job in alive if job.state == "running"]
     progress = heartbeat(running)
     starts = [p.record.start for p in alive if p.state == "waiting" and p.record and p.record.start]
@@ -268,12 +262,7 @@ def _stage(
     said = _words(state, alive or jobs, silent)
     if failure is not None and state in ("failed", "cancelled"):
         said = failure.short
-    return StageStatus(
-        label=step.label,
-        stage=step.job.stage,
-        arms=step.arms,
-        seeds=step.seeds,
-        models=step.models,
+    return status(
         state=state,
         words=said,
         jobs=sorted({p.entry.job_id or "" for p in alive or failed if p.entry}),
@@ -284,9 +273,7 @@ def _stage(
         left_s=progress.seconds_left if progress else None,
         limit_left_s=min(left, default=None),
         expected_start=min(starts, default=None),
-        gpu_hours=whole,
         failure=failure,
-        **efficiency,
     )
 
 
