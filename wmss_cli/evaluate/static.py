@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from wmss_cli.core.errors import ConfigError
 from wmss_cli.evaluate.sampling import Sampling, draw
 from wmss_cli.evaluate.slots import Slots, states
-from wmss_cli.models.context import BY_LENGTH
+from wmss_cli.models.context import context_of
 
 _BY_FORM = ("attention_types", "attention_window", "alibi")
 # GPT-Neo keeps its windows elsewhere, and Falcon may have biases that depend on the distance.
@@ -53,7 +53,8 @@ def windows_of(model: PreTrainedModel) -> dict[str, int | None]:
     by_form = any(getattr(config, name, None) for name in _BY_FORM)
     if by_form or config.model_type in _ALIBI:
         raise _other_layers(model)
-    if not _rotations(config).isdisjoint(BY_LENGTH):
+    context = context_of(model.config.to_dict())
+    if context is not None and context.apart is not None:
         raise ConfigError(
             f"{model.config.model_type}: its positions are rotated by how long the longest answer "
             "of a pass is, so that answers would depend on each other; eval.engine static cannot "
@@ -67,13 +68,6 @@ def windows_of(model: PreTrainedModel) -> dict[str, int | None]:
         else:
             raise _other_layers(model)
     return windows
-
-
-def _rotations(config: Any) -> set[str]:
-    """Return the types of the rotary embeddings of all layers."""
-    given = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    kinds = [given, *(value for value in given.values() if isinstance(value, dict))]
-    return {str(kind.get("rope_type", kind.get("type"))) for kind in kinds}
 
 
 def _other_layers(model: PreTrainedModel) -> ConfigError:

@@ -12,9 +12,6 @@ _WITHOUT_POSITIONS = ("bloom", "mpt")
 _STRETCHED = ("yarn", "linear", "dynamic", "ntk")
 """Scalings of rotary embeddings whose factor `max_position_embeddings` does not yet include."""
 
-BY_LENGTH = ("dynamic", "longrope")
-"""Rotary embeddings whose frequencies transformers derives from the largest position of a pass."""
-
 DEFAULTS = {
     "gpt2": 1024,
     "gpt_neo": 2048,
@@ -86,7 +83,10 @@ def context_of(config: Mapping[str, Any]) -> Context | None:
 
 
 def _apart(config: Mapping[str, Any], tokens: int) -> int | None:
-    """Return up to how many tokens texts in one pass do not depend on each other."""
+    """Return up to how many tokens texts in one pass do not depend on each other.
+
+    transformers derives the frequencies of these types from the largest position of a pass.
+    """
     name = "original_max_position_embeddings"
     found = [
         one.get(name) or config.get(name) or tokens for one in _scalings(config, ("longrope",))
